@@ -1,0 +1,29 @@
+//! The words of the gateway: servers, principals, scopes, outcomes, records.
+//!
+//! Everything here is data with the rules that belong to it. **No I/O, no async, no wire**: none of
+//! these types is serialized to a client; edges convert. A new resource gets one file here and one of
+//! the same name in each layer above.
+
+pub mod clock;
+pub mod ids;
+pub mod naming;
+pub mod outcome;
+pub mod principal;
+pub mod record;
+pub mod scope;
+pub mod secret;
+pub mod server;
+pub mod snapshot;
+
+pub use clock::{Clock, SystemClock};
+pub use ids::{RequestId, ServerId, SessionKey};
+pub use outcome::{Outcome, OutcomeStatus, Step};
+pub use principal::Principal;
+pub use record::{CallKind, CallRecord};
+pub use scope::Scope;
+pub use secret::Secret;
+pub use server::{
+    Approval, ApprovalStatus, AuthType, Credentials, EnvVar, EnvVarScope, Origin, PrefixMode,
+    Server, ServerDefinition, SessionMode, Stamps, Transport,
+};
+pub use snapshot::Snapshot;

@@ -1,0 +1,51 @@
+//! What is written down about each request, once (B65): the source of usage, audit and spend.
+
+use jiff::Timestamp;
+
+/// One operation of one caller.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CallRecord {
+    /// The request.
+    pub request_id: String,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// How long it took, microseconds.
+    pub duration_us: u64,
+    /// What was asked.
+    pub kind: CallKind,
+    /// Who asked ([`crate::Principal::id`]).
+    pub principal: String,
+    /// Session key as text, if the client has a session.
+    pub session: Option<String>,
+    /// Server, if one was resolved.
+    pub server_id: Option<String>,
+    /// The tool's own name, if a tool was called.
+    pub tool: Option<String>,
+    /// `ok`, `tool_error` (`isError: true`), `denied`, `client_gone`, or an [`crate::OutcomeStatus`] name.
+    pub outcome: &'static str,
+    /// The message of an error, bounded, without secrets.
+    pub error: Option<String>,
+    /// Bytes of the request body.
+    pub request_bytes: u64,
+    /// Bytes sent to the client.
+    pub response_bytes: u64,
+}
+
+/// What was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CallKind {
+    /// `tools/list`; LiteLLM's `call_type` `list_mcp_tools`.
+    ListTools,
+    /// `tools/call`; LiteLLM's `call_type` `call_mcp_tool`.
+    CallTool,
+}
+
+impl CallKind {
+    /// LiteLLM's `call_type`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ListTools => "list_mcp_tools",
+            Self::CallTool => "call_mcp_tool",
+        }
+    }
+}
