@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod ids;
 pub mod naming;
+pub mod notice;
 pub mod outcome;
 pub mod principal;
 pub mod record;
@@ -17,6 +18,7 @@ pub mod snapshot;
 
 pub use clock::{Clock, SystemClock};
 pub use ids::{RequestId, ServerId, SessionKey};
+pub use notice::{Notice, Severity};
 pub use outcome::{Outcome, OutcomeStatus, Step};
 pub use principal::Principal;
 pub use record::{CallKind, CallRecord};
