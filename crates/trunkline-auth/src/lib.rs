@@ -1,1 +1,18 @@
-//! placeholder
+//! From a credential to a [`trunkline_model::Principal`], and from a secret to what may be stored or handed out.
+//!
+//! - [`authenticate`] is the only place that makes principals. It returns a principal or an error, never an "empty" one.
+//! - [`vault`] seals secrets for the database.
+//! - [`session`] seals `Mcp-Session-Id`, so that any replica can open it and nobody else can use it.
+//!
+//! One more kind of credential = one more constructor of `Principal` and one arm in [`authenticate`].
+
+pub mod admission;
+pub mod authenticate;
+mod keys;
+pub mod session;
+pub mod vault;
+
+pub use admission::Admission;
+pub use authenticate::{AuthError, Authenticated, Authenticator, Surface};
+pub use session::{SessionClaims, SessionError, SessionSealer};
+pub use vault::{Vault, VaultError};

@@ -25,7 +25,7 @@ pub use record::{CallKind, CallRecord};
 pub use scope::Scope;
 pub use secret::Secret;
 pub use server::{
-    Approval, ApprovalStatus, AuthType, Credentials, EnvVar, EnvVarScope, Origin, PrefixMode,
-    Server, ServerDefinition, SessionMode, Stamps, Transport,
+    Approval, ApprovalStatus, AuthType, Credentials, EnvVar, EnvVarScope, Origin, PrefixMode, Server,
+    ServerDefinition, SessionMode, Stamps, Transport,
 };
 pub use snapshot::Snapshot;

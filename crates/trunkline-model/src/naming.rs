@@ -14,8 +14,18 @@ pub enum NameError {
 }
 
 /// First path segments that belong to the gateway: a server of that name could never be reached at `/{name}/mcp`.
-pub const RESERVED: [&str; 10] =
-    ["mcp", "mcp-rest", "v1", "health", "metrics", "toolset", "sse", ".well-known", "all-team-mcpservers", "all-proxy-mcpservers"];
+pub const RESERVED: [&str; 10] = [
+    "mcp",
+    "mcp-rest",
+    "v1",
+    "health",
+    "metrics",
+    "toolset",
+    "sse",
+    ".well-known",
+    "all-team-mcpservers",
+    "all-proxy-mcpservers",
+];
 
 /// Checks a server name or alias. Letters, digits, `_`, `-`, `.` and blanks (which become `_` in prefixes) are allowed:
 /// routing is a map lookup, so LiteLLM's ban on its separator is not needed.
@@ -26,10 +36,16 @@ pub fn check_server_name(name: &str) -> Result<(), NameError> {
     if name.chars().count() > 128 {
         return Err(NameError::TooLong);
     }
-    if let Some(bad) = name.chars().find(|c| !(c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ' '))) {
+    if let Some(bad) = name
+        .chars()
+        .find(|c| !(c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ' ')))
+    {
         return Err(NameError::Character(bad));
     }
-    if RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(name)) {
+    if RESERVED
+        .iter()
+        .any(|reserved| reserved.eq_ignore_ascii_case(name))
+    {
         return Err(NameError::Reserved);
     }
     Ok(())
@@ -41,9 +57,16 @@ impl std::fmt::Display for NameError {
             Self::Empty => f.write_str("a server name must not be empty"),
             Self::TooLong => f.write_str("a server name has at most 128 characters"),
             Self::Character(c) => {
-                write!(f, "a server name may hold letters, digits, '_', '-', '.' and blanks, not {c:?}")
+                write!(
+                    f,
+                    "a server name may hold letters, digits, '_', '-', '.' and blanks, not {c:?}"
+                )
             }
-            Self::Reserved => write!(f, "this name belongs to the gateway's own routes ({})", RESERVED.join(", ")),
+            Self::Reserved => write!(
+                f,
+                "this name belongs to the gateway's own routes ({})",
+                RESERVED.join(", ")
+            ),
         }
     }
 }

@@ -53,7 +53,8 @@ impl ServerDefinition {
                 ),
                 severity: Severity::Warning,
             });
-            self.static_headers.retain(|own, _| !own.eq_ignore_ascii_case(name));
+            self.static_headers
+                .retain(|own, _| !own.eq_ignore_ascii_case(name));
             self.static_headers.insert(name.to_owned(), Secret::new(value));
         }
         self.extra_headers = names;
@@ -66,45 +67,105 @@ impl ServerDefinition {
     pub fn not_served(&self) -> Vec<Notice> {
         let mut notices = Vec::new();
         let mut add = |field: &str, severity, message: &str| {
-            notices.push(Notice { field: field.to_owned(), message: message.to_owned(), severity });
+            notices.push(Notice {
+                field: field.to_owned(),
+                message: message.to_owned(),
+                severity,
+            });
         };
         use Severity::{Refused, Warning};
         if self.transport == Transport::Stdio {
-            add("transport", Warning, "stdio servers are not served yet: the server is listed as misconfigured and no process is started.");
+            add(
+                "transport",
+                Warning,
+                "stdio servers are not served yet: the server is listed as misconfigured and no process is started.",
+            );
         }
         if self.transport == Transport::Sse {
-            add("transport", Warning, "the legacy HTTP+SSE transport is not served yet: Streamable HTTP is tried at the same URL.");
+            add(
+                "transport",
+                Warning,
+                "the legacy HTTP+SSE transport is not served yet: Streamable HTTP is tried at the same URL.",
+            );
         }
         if self.spec_path.is_some() {
-            add("spec_path", Warning, "OpenAPI documents are not served yet: the server is listed as misconfigured.");
+            add(
+                "spec_path",
+                Warning,
+                "OpenAPI documents are not served yet: the server is listed as misconfigured.",
+            );
         }
         if let Some(auth) = self.auth_type.filter(|auth| !auth.is_served()) {
-            let severity = if matches!(auth, AuthType::TruePassthrough) { Refused } else { Warning };
-            add("auth_type", severity, "this kind of upstream authentication is not served yet: the server is listed as misconfigured and nothing is sent to it.");
+            let severity = if matches!(auth, AuthType::TruePassthrough) {
+                Refused
+            } else {
+                Warning
+            };
+            add(
+                "auth_type",
+                severity,
+                "this kind of upstream authentication is not served yet: the server is listed as misconfigured and nothing is sent to it.",
+            );
         }
         if !self.available_on_public_internet {
-            add("available_on_public_internet", Refused, "hiding a server from clients outside the internal networks is not served yet; leaving it out would expose the server.");
+            add(
+                "available_on_public_internet",
+                Refused,
+                "hiding a server from clients outside the internal networks is not served yet; leaving it out would expose the server.",
+            );
         }
         if !self.allowed_params.is_empty() {
-            add("allowed_params", Refused, "restricting arguments per tool is not served yet; leaving it out would allow all arguments.");
+            add(
+                "allowed_params",
+                Refused,
+                "restricting arguments per tool is not served yet; leaving it out would allow all arguments.",
+            );
         }
-        if self.pinned_tools.as_ref().is_some_and(|pins| !pins.is_null() && pins.as_object().is_none_or(|o| !o.is_empty())) {
-            add("pinned_tools", Refused, "pinning tool definitions is not served yet; leaving it out would expose changed tools.");
+        if self
+            .pinned_tools
+            .as_ref()
+            .is_some_and(|pins| !pins.is_null() && pins.as_object().is_none_or(|o| !o.is_empty()))
+        {
+            add(
+                "pinned_tools",
+                Refused,
+                "pinning tool definitions is not served yet; leaving it out would expose changed tools.",
+            );
         }
         if self.is_byok {
-            add("is_byok", Warning, "per-user keys are not served yet: the server is listed as misconfigured.");
+            add(
+                "is_byok",
+                Warning,
+                "per-user keys are not served yet: the server is listed as misconfigured.",
+            );
         }
         if self.delegate_auth_to_upstream || self.oauth_passthrough {
-            add("oauth_passthrough", Refused, "delegating admission to the upstream is not served; every request needs a gateway key.");
+            add(
+                "oauth_passthrough",
+                Refused,
+                "delegating admission to the upstream is not served; every request needs a gateway key.",
+            );
         }
         if self.rpm.is_some() {
-            add("rpm", Warning, "rate limits per server are not served yet: calls are not limited.");
+            add(
+                "rpm",
+                Warning,
+                "rate limits per server are not served yet: calls are not limited.",
+            );
         }
         if !self.tool_name_to_display_name.is_empty() || !self.tool_name_to_description.is_empty() {
-            add("tool_name_to_display_name", Warning, "renaming and re-describing tools is not served yet: tools keep their own names and descriptions.");
+            add(
+                "tool_name_to_display_name",
+                Warning,
+                "renaming and re-describing tools is not served yet: tools keep their own names and descriptions.",
+            );
         }
         if self.env_vars.iter().any(|var| var.scope == EnvVarScope::User) {
-            add("env_vars", Warning, "per-user variables are not served yet: a header that uses one makes the server misconfigured.");
+            add(
+                "env_vars",
+                Warning,
+                "per-user variables are not served yet: a header that uses one makes the server misconfigured.",
+            );
         }
         notices
     }
@@ -117,21 +178,39 @@ mod tests {
     #[test]
     fn a_value_in_extra_headers_becomes_a_static_header() {
         let mut definition = ServerDefinition {
-            extra_headers: vec!["Authorization: Bearer canary-key".into(), "x-tenant".into(), "x-empty:".into()],
+            extra_headers: vec![
+                "Authorization: Bearer canary-key".into(),
+                "x-tenant".into(),
+                "x-empty:".into(),
+            ],
             ..ServerDefinition::default()
         };
         let notices = definition.absorb_header_values();
         assert_eq!(definition.extra_headers, ["x-tenant", "x-empty"]);
-        assert_eq!(definition.static_headers["Authorization"].expose(), "Bearer canary-key");
+        assert_eq!(
+            definition.static_headers["Authorization"].expose(),
+            "Bearer canary-key"
+        );
         assert_eq!(notices.len(), 1);
-        assert!(!notices[0].message.contains("canary"), "a notice never holds the value");
+        assert!(
+            !notices[0].message.contains("canary"),
+            "a notice never holds the value"
+        );
         assert!(notices[0].message.contains("auth_value"));
     }
 
     #[test]
     fn restrictions_that_would_not_hold_are_refused() {
-        let definition = ServerDefinition { available_on_public_internet: false, ..ServerDefinition::default() };
-        assert!(definition.not_served().iter().any(|n| n.severity == Severity::Refused));
+        let definition = ServerDefinition {
+            available_on_public_internet: false,
+            ..ServerDefinition::default()
+        };
+        assert!(
+            definition
+                .not_served()
+                .iter()
+                .any(|n| n.severity == Severity::Refused)
+        );
         assert!(ServerDefinition::default().not_served().is_empty());
     }
 }

@@ -21,7 +21,10 @@ pub enum PrincipalKind {
 impl Principal {
     /// The holder of the master key, after a constant-time comparison succeeded.
     pub fn from_master_key() -> Self {
-        Self { kind: PrincipalKind::MasterKey, id: Arc::from("master_key") }
+        Self {
+            kind: PrincipalKind::MasterKey,
+            id: Arc::from("master_key"),
+        }
     }
 
     /// How it was proved.

@@ -201,7 +201,11 @@ impl Server {
             .alias
             .as_deref()
             .filter(|name| !name.is_empty())
-            .or(self.definition.server_name.as_deref().filter(|name| !name.is_empty()))
+            .or(self
+                .definition
+                .server_name
+                .as_deref()
+                .filter(|name| !name.is_empty()))
             .unwrap_or(self.id.as_str())
             .replace(char::is_whitespace, "_")
     }
@@ -244,7 +248,9 @@ impl Transport {
 
     /// The inverse of [`Transport::as_str`].
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Http, Self::Sse, Self::Stdio].into_iter().find(|value| value.as_str() == text)
+        [Self::Http, Self::Sse, Self::Stdio]
+            .into_iter()
+            .find(|value| value.as_str() == text)
     }
 }
 
@@ -368,7 +374,9 @@ impl EnvVarScope {
 
     /// The inverse of [`EnvVarScope::as_str`].
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Global, Self::User].into_iter().find(|value| value.as_str() == text)
+        [Self::Global, Self::User]
+            .into_iter()
+            .find(|value| value.as_str() == text)
     }
 }
 
@@ -392,7 +400,9 @@ impl PrefixMode {
 
     /// The inverse of [`PrefixMode::as_str`].
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Always, Self::Never].into_iter().find(|value| value.as_str() == text)
+        [Self::Always, Self::Never]
+            .into_iter()
+            .find(|value| value.as_str() == text)
     }
 }
 
@@ -419,7 +429,9 @@ impl SessionMode {
 
     /// The inverse of [`SessionMode::as_str`].
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Auto, Self::Shared, Self::PerClient].into_iter().find(|value| value.as_str() == text)
+        [Self::Auto, Self::Shared, Self::PerClient]
+            .into_iter()
+            .find(|value| value.as_str() == text)
     }
 }
 

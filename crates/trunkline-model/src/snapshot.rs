@@ -20,7 +20,11 @@ impl Snapshot {
     /// registration refuses such names, so this is a net, not a rule.
     pub fn new(revision: u64, mut servers: Vec<Arc<Server>>) -> Self {
         servers.sort_by(|a, b| a.prefix().cmp(&b.prefix()).then_with(|| a.id.cmp(&b.id)));
-        let by_id = servers.iter().enumerate().map(|(index, server)| (server.id.clone(), index)).collect();
+        let by_id = servers
+            .iter()
+            .enumerate()
+            .map(|(index, server)| (server.id.clone(), index))
+            .collect();
         let mut by_name = HashMap::new();
         // Precedence (B17): alias, then name, then prefix, then id; within one, the order of the list.
         let kinds: [fn(&Server) -> Option<String>; 4] = [
@@ -36,7 +40,12 @@ impl Snapshot {
                 }
             }
         }
-        Self { revision, servers, by_id, by_name }
+        Self {
+            revision,
+            servers,
+            by_id,
+            by_name,
+        }
     }
 
     /// All servers, active or not, in order.
@@ -51,11 +60,15 @@ impl Snapshot {
 
     /// By alias, name, prefix or id, ignoring case.
     pub fn find(&self, name: &str) -> Option<&Arc<Server>> {
-        self.by_name.get(&name.to_lowercase()).and_then(|index| self.servers.get(*index))
+        self.by_name
+            .get(&name.to_lowercase())
+            .and_then(|index| self.servers.get(*index))
     }
 
     /// The servers of an access group, in order.
     pub fn access_group<'a>(&'a self, group: &'a str) -> impl Iterator<Item = &'a Arc<Server>> {
-        self.servers.iter().filter(move |server| server.definition.mcp_access_groups.iter().any(|g| g == group))
+        self.servers
+            .iter()
+            .filter(move |server| server.definition.mcp_access_groups.iter().any(|g| g == group))
     }
 }
