@@ -2,7 +2,7 @@
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
-use aws_lc_rs::rand;
+use aws_lc_rs::{hmac, rand};
 use trunkline_model::Secret;
 
 struct Length(usize);
@@ -70,4 +70,26 @@ impl SealingKey {
 pub(crate) fn key_id(root: &Secret) -> String {
     let bytes: [u8; 4] = derive(root, b"key id");
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A key for message authentication codes.
+pub(crate) struct MacKey(hmac::Key);
+
+impl MacKey {
+    pub(crate) fn derive(root: &Secret, purpose: &str) -> Self {
+        let bytes: [u8; 32] = derive(root, purpose.as_bytes());
+        Self(hmac::Key::new(hmac::HMAC_SHA256, &bytes))
+    }
+
+    /// The first half of HMAC-SHA256 over the parts, each with its length in front.
+    pub(crate) fn mac(&self, parts: &[&[u8]]) -> [u8; 16] {
+        let mut context = hmac::Context::with_key(&self.0);
+        for part in parts {
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part);
+        }
+        let mut out = [0; 16];
+        out.copy_from_slice(&context.sign().as_ref()[..16]);
+        out
+    }
 }

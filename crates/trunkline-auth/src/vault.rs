@@ -5,11 +5,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use trunkline_model::Secret;
 
-use crate::keys::{SealingKey, key_id};
+use crate::keys::{MacKey, SealingKey, key_id};
 
 /// Seals and opens secrets of the database. The key is not in the database.
 pub struct Vault {
     key: SealingKey,
+    mac: MacKey,
     key_id: String,
 }
 
@@ -38,6 +39,7 @@ impl Vault {
     pub fn derive(root: &Secret) -> Self {
         Self {
             key: SealingKey::derive(root, "vault"),
+            mac: MacKey::derive(root, "fingerprint"),
             key_id: key_id(root),
         }
     }
@@ -68,6 +70,12 @@ impl Vault {
         String::from_utf8(plain)
             .map(Secret::new)
             .map_err(|_| VaultError::Damaged)
+    }
+
+    /// A name for `parts` that tells nothing about them to whoever lacks the key: equal parts, equal fingerprint. Used
+    /// where credentials must be compared or used as a key, in memory and in the database.
+    pub fn fingerprint(&self, parts: &[&[u8]]) -> [u8; 16] {
+        self.mac.mac(parts)
     }
 
     /// The public name of the key.
