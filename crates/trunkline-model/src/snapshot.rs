@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::{Server, ServerId};
+use crate::{Origin, Server, ServerId};
 
 /// All servers, immutable. Order: by prefix, then by id, so that lists are the same after every restart.
 #[derive(Debug, Default)]
@@ -33,10 +33,16 @@ impl Snapshot {
             |s| Some(s.prefix()),
             |s| Some(s.id.as_str().to_owned()),
         ];
-        for kind in kinds {
-            for (index, server) in servers.iter().enumerate() {
-                if let Some(name) = kind(server) {
-                    by_name.entry(name.to_lowercase()).or_insert(index);
+        // The file's first, then the sound ones of the database: no row of the database takes a name from the file.
+        let rank = |s: &Server| (s.origin != Origin::File, s.defect.is_some());
+        let mut order: Vec<_> = servers.iter().enumerate().collect();
+        order.sort_by_key(|(_, server)| rank(server));
+        for group in order.chunk_by(|(_, a), (_, b)| rank(a) == rank(b)) {
+            for kind in kinds {
+                for (index, server) in group {
+                    if let Some(name) = kind(server) {
+                        by_name.entry(name.to_lowercase()).or_insert(*index);
+                    }
                 }
             }
         }
@@ -70,5 +76,39 @@ impl Snapshot {
         self.servers
             .iter()
             .filter(move |server| server.definition.mcp_access_groups.iter().any(|g| g == group))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Approval, ServerDefinition, Stamps};
+
+    fn server(id: &str, origin: Origin, name: &str, alias: Option<&str>) -> Arc<Server> {
+        Arc::new(Server {
+            id: ServerId::new(id),
+            origin,
+            definition: ServerDefinition {
+                server_name: Some(name.to_owned()),
+                alias: alias.map(str::to_owned),
+                ..ServerDefinition::default()
+            },
+            approval: Approval::default(),
+            stamps: Stamps::default(),
+            defect: None,
+        })
+    }
+
+    #[test]
+    fn b35_the_file_has_the_name() {
+        let snapshot = Snapshot::new(
+            1,
+            vec![
+                server("0", Origin::Database, "other", Some("GitHub")),
+                server("9", Origin::File, "github", None),
+            ],
+        );
+        assert_eq!(snapshot.find("GITHUB").unwrap().id.as_str(), "9");
+        assert_eq!(snapshot.find("other").unwrap().id.as_str(), "0");
     }
 }

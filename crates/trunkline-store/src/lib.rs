@@ -1,1 +1,44 @@
-//! placeholder
+//! Where the registry lives: SQLite and `PostgreSQL` from the same statements.
+//!
+//! - [`Store`] is one open database. Every method is one unit of work, in one transaction.
+//! - [`Registry`] is what requests read: the servers of the configuration file and of the database as one immutable
+//!   [`trunkline_model::Snapshot`], rebuilt when either changes. **Nothing on a request's path calls [`Store`].**
+//! - [`MigrationSet`] brings a database to this binary's schema, [`Store::verify`] checks that it got there, and
+//!   [`Store::repair`] adds what is missing.
+//!
+//! How to add one more…
+//! - **statement**: in the `stmts!` list of its resource's file; one text serves both databases unless they differ.
+//!   `Store::prepare_all` and the tests pick it up.
+//! - **column**: a new `migrations/{sqlite,postgres}/NNNN_name.sql` (nullable or with a default: an older binary goes on
+//!   writing to the same table), a line in `schema.rs`, and the field in `server_row.rs` or its resource's file.
+//! - **table**: the same, and a file here named after it.
+//!
+//! Conventions: ids, enums and JSON are `TEXT`; times are `BIGINT`, microseconds since 1970 UTC, always passed in; secrets
+//! are sealed by [`trunkline_auth::Vault`] for the context `table|id|column` before they get here.
+
+mod call_record;
+mod catalogue;
+mod connect;
+mod db;
+mod migrate;
+mod registry;
+mod repair;
+mod schema;
+mod server;
+mod server_row;
+mod session_ended;
+mod status;
+mod store;
+mod verify;
+mod watch;
+
+pub use call_record::StoredCallRecord;
+pub use catalogue::CatalogueRow;
+pub use connect::ConnectError;
+pub use db::StoreError;
+pub use migrate::{MigrateError, MigrateReport, Migration, MigrationSet};
+pub use registry::{Registry, RegistryError, WriteError};
+pub use repair::{RepairError, RepairReport};
+pub use status::{AppliedMigration, DbStatus};
+pub use store::{PreparedStatement, Store};
+pub use verify::{Drift, SchemaDrift};

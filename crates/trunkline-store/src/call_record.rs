@@ -1,0 +1,165 @@
+//! `call_record`: one row for each request (B65). Written in batches, off the path of requests.
+
+use jiff::Timestamp;
+use serde_json::json;
+use trunkline_model::CallRecord;
+
+use crate::catalogue::{storable, timestamp};
+use crate::db::{Row, StoreError, stmts};
+use crate::store::Store;
+
+/// How many old rows one transaction deletes: SQLite has one writer, and it must not be busy for long.
+const PRUNE_BATCH: i64 = 1000;
+
+/// The columns of a record, in the order of `to_json`.
+macro_rules! record_columns {
+    () => {
+        "request_id, started_at, duration_us, kind, principal, session, server_id, tool, outcome, error, \
+         request_bytes, response_bytes"
+    };
+}
+
+macro_rules! record_fields {
+    () => {
+        "SELECT r.value ->> 0, CAST(r.value ->> 1 AS BIGINT), CAST(r.value ->> 2 AS BIGINT), r.value ->> 3, \
+         r.value ->> 4, r.value ->> 5, r.value ->> 6, r.value ->> 7, r.value ->> 8, r.value ->> 9, \
+         CAST(r.value ->> 10 AS BIGINT), CAST(r.value ->> 11 AS BIGINT)"
+    };
+}
+
+stmts! {
+    /// The whole batch is one parameter, a JSON array of arrays: one statement instead of one for each record.
+    RECORD_INSERT = concat!("INSERT INTO call_record (", record_columns!(), ") ", record_fields!(), " FROM json_each($1) AS r"),
+        postgres: concat!(
+            "INSERT INTO call_record (", record_columns!(), ") ", record_fields!(),
+            " FROM json_array_elements(CAST($1 AS JSON)) AS r(value)"
+        );
+    RECORD_LIST = concat!("SELECT id, ", record_columns!(), " FROM call_record ORDER BY started_at DESC, id DESC LIMIT $1");
+    RECORD_PRUNE = "DELETE FROM call_record WHERE id IN \
+        (SELECT id FROM call_record WHERE started_at < $1 ORDER BY started_at LIMIT $2)";
+}
+
+/// A [`CallRecord`] that was read back: its words are texts, for another version may have written other ones.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredCallRecord {
+    /// Counts up with every stored record.
+    pub id: i64,
+    /// The request.
+    pub request_id: String,
+    /// When it began; microseconds are kept.
+    pub started_at: Timestamp,
+    /// How long it took, microseconds.
+    pub duration_us: u64,
+    /// [`trunkline_model::CallKind::as_str`].
+    pub kind: String,
+    /// Who asked.
+    pub principal: String,
+    /// Session key as text.
+    pub session: Option<String>,
+    /// Server, if one was resolved.
+    pub server_id: Option<String>,
+    /// The tool's own name, if a tool was called.
+    pub tool: Option<String>,
+    /// `ok`, `tool_error`, `denied`, `client_gone`, or the name of an outcome.
+    pub outcome: String,
+    /// The message of an error.
+    pub error: Option<String>,
+    /// Bytes of the request body.
+    pub request_bytes: u64,
+    /// Bytes sent to the client.
+    pub response_bytes: u64,
+}
+
+impl Store {
+    /// Stores records, all or none.
+    pub async fn call_record_insert(&self, rows: &[CallRecord]) -> Result<(), StoreError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let batch = serde_json::Value::Array(rows.iter().map(to_json).collect());
+        self.db()
+            .execute(&RECORD_INSERT, vec![batch.to_string().into()])
+            .await
+            .map(drop)
+    }
+
+    /// The newest records, newest first.
+    pub async fn call_record_list(&self, limit: u32) -> Result<Vec<StoredCallRecord>, StoreError> {
+        let rows = self
+            .db()
+            .fetch_all(&RECORD_LIST, vec![i64::from(limit).into()])
+            .await?;
+        rows.iter()
+            .map(decode)
+            .collect::<Result<_, _>>()
+            .map_err(StoreError::database(RECORD_LIST.name))
+    }
+
+    /// Deletes the records that began before a time, in batches. Returns how many.
+    pub async fn call_record_prune(&self, before: Timestamp) -> Result<u64, StoreError> {
+        let mut total = 0;
+        loop {
+            let values = vec![before.as_microsecond().into(), PRUNE_BATCH.into()];
+            let deleted = self.db().execute(&RECORD_PRUNE, values).await?;
+            total += deleted;
+            if deleted < PRUNE_BATCH.unsigned_abs() {
+                return Ok(total);
+            }
+        }
+    }
+}
+
+fn to_json(record: &CallRecord) -> serde_json::Value {
+    let CallRecord {
+        request_id,
+        started_at,
+        duration_us,
+        kind,
+        principal,
+        session,
+        server_id,
+        tool,
+        outcome,
+        error,
+        request_bytes,
+        response_bytes,
+    } = record;
+    json!([
+        storable(request_id),
+        started_at.as_microsecond(),
+        signed(*duration_us),
+        kind.as_str(),
+        storable(principal),
+        session.as_deref().map(storable),
+        server_id.as_deref().map(storable),
+        tool.as_deref().map(storable),
+        outcome,
+        error.as_deref().map(storable),
+        signed(*request_bytes),
+        signed(*response_bytes),
+    ])
+}
+
+/// Neither database has unsigned numbers.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn decode(row: &Row) -> Result<StoredCallRecord, sqlx::Error> {
+    let count = |column: &str| Ok::<_, sqlx::Error>(u64::try_from(row.required_int(column)?).unwrap_or(0));
+    Ok(StoredCallRecord {
+        id: row.required_int("id")?,
+        request_id: row.required_text("request_id")?,
+        started_at: timestamp(row.required_int("started_at")?),
+        duration_us: count("duration_us")?,
+        kind: row.required_text("kind")?,
+        principal: row.required_text("principal")?,
+        session: row.text("session")?,
+        server_id: row.text("server_id")?,
+        tool: row.text("tool")?,
+        outcome: row.required_text("outcome")?,
+        error: row.text("error")?,
+        request_bytes: count("request_bytes")?,
+        response_bytes: count("response_bytes")?,
+    })
+}

@@ -1,0 +1,270 @@
+//! What this binary needs to find in the database: every table and column that its statements name.
+//!
+//! The migrations make it; [`crate::Store::verify`] compares it with the live database, and [`crate::Store::repair`]
+//! adds what is missing. A test holds the three together: a migrated database has exactly these columns.
+
+/// Which of the two databases a text is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    Sqlite,
+    Postgres,
+}
+
+/// The classes of types that both databases have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Text,
+    Int,
+    Boolean,
+    Double,
+    /// A number that the database counts up.
+    Identity,
+}
+
+#[derive(Debug)]
+pub(crate) struct Column {
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    /// Part of the primary key.
+    pub(crate) key: bool,
+    /// `NOT NULL DEFAULT` this literal, which both databases understand. Columns without one may be NULL, so that
+    /// a binary that does not know the column can go on inserting.
+    pub(crate) default: Option<&'static str>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Table {
+    pub(crate) name: &'static str,
+    pub(crate) columns: &'static [Column],
+    /// Names of the column, not of the index, which is `{table}_{column}`.
+    pub(crate) indexed: &'static [&'static str],
+}
+
+/// Every table.
+pub(crate) const TABLES: &[Table] = &[
+    Table {
+        name: "mcp_server",
+        columns: &[
+            text("server_id").key(),
+            text("server_name"),
+            text("alias"),
+            text("description"),
+            text("instructions"),
+            text("url"),
+            text("spec_path"),
+            text("transport").or("'sse'"),
+            text("auth_type"),
+            text("credentials"),
+            int("created_at"),
+            text("created_by"),
+            int("updated_at"),
+            text("updated_by"),
+            text("mcp_info"),
+            text("mcp_access_groups").or("'[]'"),
+            text("allowed_tools"),
+            text("tool_name_to_display_name").or("'{}'"),
+            text("tool_name_to_description").or("'{}'"),
+            text("pinned_tools"),
+            text("extra_headers").or("'[]'"),
+            text("static_headers"),
+            text("env_vars"),
+            text("status").or("'unknown'"),
+            int("last_health_check"),
+            text("health_check_error"),
+            text("command"),
+            text("args").or("'[]'"),
+            text("env"),
+            text("issuer"),
+            text("authorization_url"),
+            text("token_url"),
+            text("registration_url"),
+            text("oauth2_flow"),
+            text("token_exchange_endpoint"),
+            text("audience"),
+            text("subject_token_type"),
+            text("token_exchange_profile"),
+            boolean("allow_all_keys").or("FALSE"),
+            boolean("available_on_public_internet").or("TRUE"),
+            boolean("delegate_auth_to_upstream").or("FALSE"),
+            boolean("oauth_passthrough").or("FALSE"),
+            boolean("dcr_bridge"),
+            boolean("per_server_oauth_discovery").or("FALSE"),
+            boolean("is_byok").or("FALSE"),
+            text("byok_description").or("'[]'"),
+            text("byok_api_key_help_url"),
+            text("source_url"),
+            double("timeout"),
+            int("max_concurrent_requests"),
+            int("rpm"),
+            text("approval_status").or("'active'"),
+            text("submitted_by"),
+            int("submitted_at"),
+            int("reviewed_at"),
+            text("review_notes"),
+            text("disallowed_tools").or("'[]'"),
+            text("allowed_params").or("'{}'"),
+            text("prefix").or("'always'"),
+            text("session").or("'auto'"),
+            text("protocol_version"),
+        ],
+        indexed: &["approval_status"],
+    },
+    Table {
+        name: "mcp_catalogue",
+        columns: &[
+            text("server_id").key(),
+            int("fetched_at").or("0"),
+            text("definition_digest").or("''"),
+            text("protocol_version"),
+            text("server_info"),
+            text("instructions"),
+            text("tools").or("'[]'"),
+        ],
+        indexed: &[],
+    },
+    Table {
+        name: "registry_revision",
+        columns: &[int("id").key(), int("revision").or("0")],
+        indexed: &[],
+    },
+    Table {
+        name: "call_record",
+        columns: &[
+            identity("id"),
+            text("request_id").or("''"),
+            int("started_at").or("0"),
+            int("duration_us").or("0"),
+            text("kind").or("''"),
+            text("principal").or("''"),
+            text("session"),
+            text("server_id"),
+            text("tool"),
+            text("outcome").or("''"),
+            text("error"),
+            int("request_bytes").or("0"),
+            int("response_bytes").or("0"),
+        ],
+        indexed: &["started_at"],
+    },
+    Table {
+        name: "session_ended",
+        columns: &[text("session_key").key(), int("expires_at").or("0")],
+        indexed: &["expires_at"],
+    },
+];
+
+const fn column(name: &'static str, kind: Kind) -> Column {
+    Column {
+        name,
+        kind,
+        key: false,
+        default: None,
+    }
+}
+
+const fn text(name: &'static str) -> Column {
+    column(name, Kind::Text)
+}
+
+const fn int(name: &'static str) -> Column {
+    column(name, Kind::Int)
+}
+
+const fn boolean(name: &'static str) -> Column {
+    column(name, Kind::Boolean)
+}
+
+const fn double(name: &'static str) -> Column {
+    column(name, Kind::Double)
+}
+
+const fn identity(name: &'static str) -> Column {
+    column(name, Kind::Identity).key()
+}
+
+impl Column {
+    const fn key(mut self) -> Self {
+        self.key = true;
+        self
+    }
+
+    const fn or(mut self, default: &'static str) -> Self {
+        self.default = Some(default);
+        self
+    }
+
+    /// As in `CREATE TABLE` and `ALTER TABLE … ADD COLUMN`.
+    pub(crate) fn ddl(&self, dialect: Dialect) -> String {
+        let mut text = format!("{} {}", self.name, self.kind.sql(dialect));
+        if self.key {
+            text.push_str(" PRIMARY KEY");
+            if (self.kind, dialect) == (Kind::Identity, Dialect::Sqlite) {
+                text.push_str(" AUTOINCREMENT");
+            }
+            text.push_str(" NOT NULL");
+        }
+        if let Some(default) = self.default {
+            text.push_str(" NOT NULL DEFAULT ");
+            text.push_str(default);
+        }
+        text
+    }
+}
+
+impl Table {
+    /// `CREATE TABLE`.
+    pub(crate) fn ddl(&self, dialect: Dialect) -> String {
+        let columns: Vec<_> = self.columns.iter().map(|column| column.ddl(dialect)).collect();
+        format!("CREATE TABLE {} ({})", self.name, columns.join(", "))
+    }
+
+    /// The columns of the primary key.
+    pub(crate) fn key(&self) -> Vec<&'static str> {
+        self.columns
+            .iter()
+            .filter(|column| column.key)
+            .map(|column| column.name)
+            .collect()
+    }
+}
+
+impl Kind {
+    fn sql(self, dialect: Dialect) -> &'static str {
+        match (self, dialect) {
+            (Self::Text, _) => "TEXT",
+            (Self::Int, _) => "BIGINT",
+            (Self::Boolean, _) => "BOOLEAN",
+            (Self::Double, _) => "DOUBLE PRECISION",
+            (Self::Identity, Dialect::Sqlite) => "INTEGER",
+            (Self::Identity, Dialect::Postgres) => "BIGINT GENERATED BY DEFAULT AS IDENTITY",
+        }
+    }
+
+    /// Whether a live column of the declared type holds what the code reads and writes.
+    pub(crate) fn accepts(self, declared: &str, dialect: Dialect) -> bool {
+        let declared = declared.to_ascii_uppercase();
+        match dialect {
+            Dialect::Postgres => match self {
+                Self::Text => declared == "TEXT" || declared.starts_with("CHARACTER VARYING"),
+                Self::Int | Self::Identity => declared == "BIGINT",
+                Self::Boolean => declared == "BOOLEAN",
+                Self::Double => declared == "DOUBLE PRECISION",
+            },
+            // SQLite's own rules of affinity.
+            Dialect::Sqlite => {
+                let has = |words: &[&str]| words.iter().any(|word| declared.contains(word));
+                match self {
+                    Self::Int | Self::Identity => has(&["INT"]),
+                    Self::Text => !has(&["INT"]) && has(&["CHAR", "CLOB", "TEXT"]),
+                    Self::Double => has(&["REAL", "FLOA", "DOUB"]),
+                    Self::Boolean => has(&["BOOL"]),
+                }
+            }
+        }
+    }
+
+    /// The type in words, for people.
+    pub(crate) fn describe(self) -> &'static str {
+        self.sql(Dialect::Sqlite)
+    }
+}

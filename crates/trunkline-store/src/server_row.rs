@@ -1,0 +1,502 @@
+//! Between a row of `mcp_server` and a [`Server`].
+//!
+//! Reading never fails for a whole row: what cannot be read is left at its default and named in [`Server::defect`],
+//! so that one damaged credential takes out one server, not the registry (B31).
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use trunkline_auth::Vault;
+use trunkline_model::{
+    Approval, ApprovalStatus, AuthType, Credentials, EnvVar, EnvVarScope, Origin, PrefixMode, Secret, Server,
+    ServerDefinition, ServerId, SessionMode, Stamps, Transport,
+};
+
+use crate::db::{Row, StoreError, Value};
+
+/// The columns whose texts are sealed.
+pub(crate) const SEALED: [&str; 4] = ["credentials", "static_headers", "env_vars", "env"];
+
+/// A column and what belongs into it.
+pub(crate) type Cell = (&'static str, Value);
+
+// === writing ===
+
+/// The cells of a server, in the order of `server_columns!`. The destructuring makes a new field of the model a compile
+/// error here.
+pub(crate) fn encode(vault: &Vault, server: &Server) -> Result<Vec<Cell>, StoreError> {
+    let Server {
+        id,
+        origin: _,
+        definition,
+        approval,
+        stamps,
+        defect: _,
+    } = server;
+    let mut cells = vec![("server_id", Value::from(id.as_str()))];
+    encode_definition(vault, id, definition, &mut cells);
+    encode_approval(approval, stamps, &mut cells);
+    for (column, value) in &cells {
+        if matches!(value, Value::Text(Some(text)) if text.contains('\0')) {
+            return Err(StoreError::Nul { column });
+        }
+    }
+    Ok(cells)
+}
+
+#[expect(
+    clippy::too_many_lines,
+    reason = "one line a column; cut in two it would be harder to compare"
+)]
+fn encode_definition(vault: &Vault, id: &ServerId, definition: &ServerDefinition, cells: &mut Vec<Cell>) {
+    let ServerDefinition {
+        server_name,
+        alias,
+        description,
+        instructions,
+        url,
+        spec_path,
+        transport,
+        auth_type,
+        credentials,
+        mcp_info,
+        mcp_access_groups,
+        allowed_tools,
+        disallowed_tools,
+        allowed_params,
+        tool_name_to_display_name,
+        tool_name_to_description,
+        pinned_tools,
+        extra_headers,
+        static_headers,
+        env_vars,
+        command,
+        args,
+        env,
+        issuer,
+        authorization_url,
+        token_url,
+        registration_url,
+        oauth2_flow,
+        token_exchange_endpoint,
+        audience,
+        subject_token_type,
+        token_exchange_profile,
+        allow_all_keys,
+        available_on_public_internet,
+        delegate_auth_to_upstream,
+        oauth_passthrough,
+        dcr_bridge,
+        per_server_oauth_discovery,
+        is_byok,
+        byok_description,
+        byok_api_key_help_url,
+        source_url,
+        timeout,
+        max_concurrent_requests,
+        rpm,
+        prefix,
+        session,
+        protocol_version,
+    } = definition;
+    let seal = |column: &str, plain: Option<Secret>| {
+        Value::Text(plain.map(|plain| vault.seal(&context(id, column), plain.expose())))
+    };
+    cells.extend([
+        ("server_name", text(server_name.as_ref())),
+        ("alias", text(alias.as_ref())),
+        ("description", text(description.as_ref())),
+        ("instructions", text(instructions.as_ref())),
+        ("url", text(url.as_ref())),
+        ("spec_path", text(spec_path.as_ref())),
+        ("transport", transport.as_str().into()),
+        (
+            "auth_type",
+            Value::Text(auth_type.map(|word| word.as_str().to_owned())),
+        ),
+        ("credentials", seal("credentials", plain_credentials(credentials))),
+        ("mcp_info", Value::Text(mcp_info.as_ref().map(json))),
+        ("mcp_access_groups", json(mcp_access_groups).into()),
+        ("allowed_tools", Value::Text(allowed_tools.as_ref().map(json))),
+        (
+            "tool_name_to_display_name",
+            json(tool_name_to_display_name).into(),
+        ),
+        ("tool_name_to_description", json(tool_name_to_description).into()),
+        ("pinned_tools", Value::Text(pinned_tools.as_ref().map(json))),
+        ("extra_headers", json(extra_headers).into()),
+        (
+            "static_headers",
+            seal("static_headers", plain_map(static_headers)),
+        ),
+        ("env_vars", seal("env_vars", plain_env_vars(env_vars))),
+        ("command", text(command.as_ref())),
+        ("args", json(args).into()),
+        ("env", seal("env", plain_map(env))),
+        ("issuer", text(issuer.as_ref())),
+        ("authorization_url", text(authorization_url.as_ref())),
+        ("token_url", text(token_url.as_ref())),
+        ("registration_url", text(registration_url.as_ref())),
+        ("oauth2_flow", text(oauth2_flow.as_ref())),
+        ("token_exchange_endpoint", text(token_exchange_endpoint.as_ref())),
+        ("audience", text(audience.as_ref())),
+        ("subject_token_type", text(subject_token_type.as_ref())),
+        ("token_exchange_profile", text(token_exchange_profile.as_ref())),
+        ("allow_all_keys", Value::Bool(Some(*allow_all_keys))),
+        (
+            "available_on_public_internet",
+            Value::Bool(Some(*available_on_public_internet)),
+        ),
+        (
+            "delegate_auth_to_upstream",
+            Value::Bool(Some(*delegate_auth_to_upstream)),
+        ),
+        ("oauth_passthrough", Value::Bool(Some(*oauth_passthrough))),
+        ("dcr_bridge", Value::Bool(*dcr_bridge)),
+        (
+            "per_server_oauth_discovery",
+            Value::Bool(Some(*per_server_oauth_discovery)),
+        ),
+        ("is_byok", Value::Bool(Some(*is_byok))),
+        ("byok_description", json(byok_description).into()),
+        ("byok_api_key_help_url", text(byok_api_key_help_url.as_ref())),
+        ("source_url", text(source_url.as_ref())),
+        ("timeout", Value::Double(*timeout)),
+        (
+            "max_concurrent_requests",
+            Value::Int(max_concurrent_requests.map(i64::from)),
+        ),
+        ("rpm", Value::Int(rpm.map(i64::from))),
+        ("disallowed_tools", json(disallowed_tools).into()),
+        ("allowed_params", json(allowed_params).into()),
+        ("prefix", prefix.as_str().into()),
+        ("session", session.as_str().into()),
+        ("protocol_version", text(protocol_version.as_ref())),
+    ]);
+}
+
+fn encode_approval(approval: &Approval, stamps: &Stamps, cells: &mut Vec<Cell>) {
+    let Approval {
+        status,
+        submitted_by,
+        submitted_at,
+        reviewed_at,
+        review_notes,
+    } = approval;
+    let Stamps {
+        created_at,
+        created_by,
+        updated_at,
+        updated_by,
+    } = stamps;
+    cells.extend([
+        ("approval_status", status.as_str().into()),
+        ("submitted_by", text(submitted_by.as_ref())),
+        ("submitted_at", time(*submitted_at)),
+        ("reviewed_at", time(*reviewed_at)),
+        ("review_notes", text(review_notes.as_ref())),
+        ("created_at", time(*created_at)),
+        ("created_by", text(created_by.as_ref())),
+        ("updated_at", time(*updated_at)),
+        ("updated_by", text(updated_by.as_ref())),
+    ]);
+}
+
+/// What a sealed text of `mcp_server` is bound to.
+pub(crate) fn context(id: &ServerId, column: &str) -> String {
+    format!("mcp_server|{id}|{column}")
+}
+
+fn text(value: Option<&String>) -> Value {
+    Value::Text(value.cloned())
+}
+
+fn time(value: Option<Timestamp>) -> Value {
+    Value::Int(value.map(Timestamp::as_microsecond))
+}
+
+/// JSON text of what always has one: strings, lists and maps with text keys.
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
+}
+
+/// The sealed form of [`Credentials`].
+#[derive(Default, Deserialize)]
+struct CredentialsText {
+    auth_value: Option<String>,
+    other: BTreeMap<String, String>,
+}
+
+#[derive(Serialize)]
+struct CredentialsTextRef<'a> {
+    auth_value: Option<&'a str>,
+    other: BTreeMap<&'a str, &'a str>,
+}
+
+/// The sealed form of an [`EnvVar`].
+#[derive(Deserialize)]
+struct EnvVarText {
+    name: String,
+    value: String,
+    scope: String,
+    description: Option<String>,
+}
+
+#[derive(Serialize)]
+struct EnvVarTextRef<'a> {
+    name: &'a str,
+    value: &'a str,
+    scope: &'a str,
+    description: Option<&'a str>,
+}
+
+/// `None` (stored as NULL) if there is nothing to seal.
+fn plain_credentials(credentials: &Credentials) -> Option<Secret> {
+    let Credentials { auth_value, other } = credentials;
+    if auth_value.is_none() && other.is_empty() {
+        return None;
+    }
+    Some(Secret::new(json(&CredentialsTextRef {
+        auth_value: auth_value.as_ref().map(Secret::expose),
+        other: exposed(other),
+    })))
+}
+
+fn plain_map(map: &BTreeMap<String, Secret>) -> Option<Secret> {
+    (!map.is_empty()).then(|| Secret::new(json(&exposed(map))))
+}
+
+fn exposed(map: &BTreeMap<String, Secret>) -> BTreeMap<&str, &str> {
+    map.iter()
+        .map(|(name, value)| (name.as_str(), value.expose()))
+        .collect()
+}
+
+fn plain_env_vars(vars: &[EnvVar]) -> Option<Secret> {
+    let texts: Vec<_> = vars
+        .iter()
+        .map(|var| {
+            let EnvVar {
+                name,
+                value,
+                scope,
+                description,
+            } = var;
+            EnvVarTextRef {
+                name,
+                value: value.expose(),
+                scope: scope.as_str(),
+                description: description.as_deref(),
+            }
+        })
+        .collect();
+    (!texts.is_empty()).then(|| Secret::new(json(&texts)))
+}
+
+// === reading ===
+
+/// Reads a row. `None` if not even its id can be read.
+pub(crate) fn decode(vault: &Vault, row: &Row) -> Option<Server> {
+    let id = ServerId::new(row.text("server_id").ok().flatten()?);
+    let mut reader = Reader {
+        row,
+        vault,
+        id: id.clone(),
+        defects: Vec::new(),
+    };
+    let definition = decode_definition(&mut reader);
+    let approval = Approval {
+        // What cannot be read must not serve.
+        status: reader
+            .word("approval_status", ApprovalStatus::parse)
+            .unwrap_or(ApprovalStatus::PendingReview),
+        submitted_by: reader.text("submitted_by"),
+        submitted_at: reader.time("submitted_at"),
+        reviewed_at: reader.time("reviewed_at"),
+        review_notes: reader.text("review_notes"),
+    };
+    let stamps = Stamps {
+        created_at: reader.time("created_at"),
+        created_by: reader.text("created_by"),
+        updated_at: reader.time("updated_at"),
+        updated_by: reader.text("updated_by"),
+    };
+    let defect = (!reader.defects.is_empty()).then(|| reader.defects.join("; "));
+    Some(Server {
+        id,
+        origin: Origin::Database,
+        definition,
+        approval,
+        stamps,
+        defect,
+    })
+}
+
+fn decode_definition(reader: &mut Reader<'_>) -> ServerDefinition {
+    ServerDefinition {
+        server_name: reader.text("server_name"),
+        alias: reader.text("alias"),
+        description: reader.text("description"),
+        instructions: reader.text("instructions"),
+        url: reader.text("url"),
+        spec_path: reader.text("spec_path"),
+        transport: reader
+            .word("transport", Transport::parse)
+            .unwrap_or(Transport::Sse),
+        auth_type: reader.word_or_null("auth_type", AuthType::parse),
+        credentials: reader
+            .sealed("credentials")
+            .map(|text: CredentialsText| Credentials {
+                auth_value: text.auth_value.map(Secret::new),
+                other: secrets(text.other),
+            })
+            .unwrap_or_default(),
+        mcp_info: reader.json("mcp_info"),
+        mcp_access_groups: reader.json("mcp_access_groups").unwrap_or_default(),
+        allowed_tools: reader.json("allowed_tools"),
+        disallowed_tools: reader.json("disallowed_tools").unwrap_or_default(),
+        allowed_params: reader.json("allowed_params").unwrap_or_default(),
+        tool_name_to_display_name: reader.json("tool_name_to_display_name").unwrap_or_default(),
+        tool_name_to_description: reader.json("tool_name_to_description").unwrap_or_default(),
+        pinned_tools: reader.json("pinned_tools"),
+        extra_headers: reader.json("extra_headers").unwrap_or_default(),
+        static_headers: reader.sealed("static_headers").map(secrets).unwrap_or_default(),
+        env_vars: decode_env_vars(reader),
+        command: reader.text("command"),
+        args: reader.json("args").unwrap_or_default(),
+        env: reader.sealed("env").map(secrets).unwrap_or_default(),
+        issuer: reader.text("issuer"),
+        authorization_url: reader.text("authorization_url"),
+        token_url: reader.text("token_url"),
+        registration_url: reader.text("registration_url"),
+        oauth2_flow: reader.text("oauth2_flow"),
+        token_exchange_endpoint: reader.text("token_exchange_endpoint"),
+        audience: reader.text("audience"),
+        subject_token_type: reader.text("subject_token_type"),
+        token_exchange_profile: reader.text("token_exchange_profile"),
+        allow_all_keys: reader.bool("allow_all_keys").unwrap_or(false),
+        available_on_public_internet: reader.bool("available_on_public_internet").unwrap_or(false),
+        delegate_auth_to_upstream: reader.bool("delegate_auth_to_upstream").unwrap_or(false),
+        oauth_passthrough: reader.bool("oauth_passthrough").unwrap_or(false),
+        dcr_bridge: reader.bool("dcr_bridge"),
+        per_server_oauth_discovery: reader.bool("per_server_oauth_discovery").unwrap_or(false),
+        is_byok: reader.bool("is_byok").unwrap_or(false),
+        byok_description: reader.json("byok_description").unwrap_or_default(),
+        byok_api_key_help_url: reader.text("byok_api_key_help_url"),
+        source_url: reader.text("source_url"),
+        timeout: reader.cell("timeout", Row::double),
+        max_concurrent_requests: reader.count("max_concurrent_requests"),
+        rpm: reader.count("rpm"),
+        prefix: reader
+            .word("prefix", PrefixMode::parse)
+            .unwrap_or(PrefixMode::Always),
+        session: reader
+            .word("session", SessionMode::parse)
+            .unwrap_or(SessionMode::Auto),
+        protocol_version: reader.text("protocol_version"),
+    }
+}
+
+fn secrets(map: BTreeMap<String, String>) -> BTreeMap<String, Secret> {
+    map.into_iter()
+        .map(|(name, value)| (name, Secret::new(value)))
+        .collect()
+}
+
+fn decode_env_vars(reader: &mut Reader<'_>) -> Vec<EnvVar> {
+    let texts: Vec<EnvVarText> = reader.sealed("env_vars").unwrap_or_default();
+    let mut vars = Vec::with_capacity(texts.len());
+    for text in texts {
+        match EnvVarScope::parse(&text.scope) {
+            Some(scope) => vars.push(EnvVar {
+                name: text.name,
+                value: Secret::new(text.value),
+                scope,
+                description: text.description,
+            }),
+            None => reader
+                .defects
+                .push("env_vars has a scope that this version does not know".to_owned()),
+        }
+    }
+    vars
+}
+
+/// Reads cells and remembers what could not be read. The texts name columns, never values.
+struct Reader<'a> {
+    row: &'a Row,
+    vault: &'a Vault,
+    id: ServerId,
+    defects: Vec<String>,
+}
+
+impl Reader<'_> {
+    fn cell<T>(
+        &mut self,
+        column: &str,
+        get: impl Fn(&Row, &str) -> Result<Option<T>, sqlx::Error>,
+    ) -> Option<T> {
+        get(self.row, column).unwrap_or_else(|_| {
+            self.defects
+                .push(format!("the stored {column} has the wrong type"));
+            None
+        })
+    }
+
+    fn text(&mut self, column: &str) -> Option<String> {
+        self.cell(column, Row::text)
+    }
+
+    fn bool(&mut self, column: &str) -> Option<bool> {
+        self.cell(column, Row::bool)
+    }
+
+    fn time(&mut self, column: &str) -> Option<Timestamp> {
+        let micros = self.cell(column, Row::int)?;
+        self.checked(column, Timestamp::from_microsecond(micros).ok())
+    }
+
+    fn count(&mut self, column: &str) -> Option<u32> {
+        let number = self.cell(column, Row::int)?;
+        self.checked(column, u32::try_from(number).ok())
+    }
+
+    fn word_or_null<T>(&mut self, column: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let word = self.text(column)?;
+        self.checked(column, parse(&word))
+    }
+
+    /// A word that cannot be NULL.
+    fn word<T>(&mut self, column: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let word = self.text(column).unwrap_or_default();
+        self.checked(column, parse(&word))
+    }
+
+    fn json<T: DeserializeOwned>(&mut self, column: &str) -> Option<T> {
+        let text = self.text(column)?;
+        self.checked(column, serde_json::from_str(&text).ok())
+    }
+
+    fn sealed<T: DeserializeOwned>(&mut self, column: &str) -> Option<T> {
+        let text = self.text(column)?;
+        match self.vault.open(&context(&self.id, column), &text) {
+            Ok(plain) => self.checked(column, serde_json::from_str(plain.expose()).ok()),
+            Err(error) => {
+                self.defects
+                    .push(format!("the stored {column} cannot be decrypted: {error}"));
+                None
+            }
+        }
+    }
+
+    fn checked<T>(&mut self, column: &str, value: Option<T>) -> Option<T> {
+        if value.is_none() {
+            self.defects.push(format!(
+                "the stored {column} holds something that this version cannot read"
+            ));
+        }
+        value
+    }
+}

@@ -1,0 +1,157 @@
+//! One open database. The methods are in the files of their resources.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use sqlx::{Executor as _, SqlSafeStr as _, Statement as _};
+use trunkline_auth::Vault;
+use trunkline_model::{Clock, Secret};
+
+use crate::connect::{self, ConnectError};
+use crate::db::{Db, Stmt, StoreError};
+use crate::schema::Dialect;
+use crate::{call_record, catalogue, migrate, server, session_ended, status, verify};
+
+/// One open database: SQLite (one writer, two readers) or `PostgreSQL` (up to five connections). Cheap to clone.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    db: Db,
+    /// Where the database is, without secrets.
+    location: String,
+    vault: Arc<Vault>,
+    clock: Arc<dyn Clock>,
+}
+
+/// What a database makes of one statement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PreparedStatement {
+    /// The statement's name in the code.
+    pub name: &'static str,
+    /// How many parameters it takes, if the database says so.
+    pub parameters: usize,
+    /// The names of the columns it returns.
+    pub columns: Vec<String>,
+}
+
+impl Store {
+    /// Opens `sqlite://PATH` (made if it is not there, for this user only), `sqlite::memory:`, `postgres://…` or
+    /// `postgresql://…`. Neither migrates nor verifies.
+    pub async fn connect(
+        url: &Secret,
+        vault: Arc<Vault>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, ConnectError> {
+        let (db, location) = connect::open(url).await?;
+        Ok(Self(Arc::new(Inner {
+            db,
+            location,
+            vault,
+            clock,
+        })))
+    }
+
+    /// `sqlite` or `postgres`.
+    pub fn backend(&self) -> &'static str {
+        self.0.db.backend()
+    }
+
+    /// Where the database is, without secrets: a path, or `host:port/database`.
+    pub fn location(&self) -> &str {
+        &self.0.location
+    }
+
+    /// Closes every connection, after what is running has ended.
+    pub async fn close(&self) {
+        self.0.db.close().await;
+    }
+
+    /// Has the database prepare every statement of this crate, without running any: finds what the schema does not have.
+    pub async fn prepare_all(&self) -> Result<Vec<PreparedStatement>, StoreError> {
+        let mut prepared = Vec::new();
+        for stmt in all_statements() {
+            prepared.push(self.prepare(stmt).await?);
+        }
+        Ok(prepared)
+    }
+
+    async fn prepare(&self, stmt: &'static Stmt) -> Result<PreparedStatement, StoreError> {
+        let failed = StoreError::database(stmt.name);
+        let (parameters, columns) = match self.db() {
+            Db::Sqlite { writer, .. } => {
+                let statement = writer.prepare(stmt.sqlite.into_sql_str()).await.map_err(failed)?;
+                (count_parameters(stmt.sqlite), names(statement.columns()))
+            }
+            Db::Postgres(pool) => {
+                let statement = pool.prepare(stmt.postgres.into_sql_str()).await.map_err(failed)?;
+                (count_parameters(stmt.postgres), names(statement.columns()))
+            }
+        };
+        Ok(PreparedStatement {
+            name: stmt.name,
+            parameters,
+            columns,
+        })
+    }
+
+    pub(crate) fn db(&self) -> &Db {
+        &self.0.db
+    }
+
+    pub(crate) fn vault(&self) -> &Vault {
+        &self.0.vault
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.0.clock.now()
+    }
+
+    pub(crate) fn dialect(&self) -> Dialect {
+        match self.0.db {
+            Db::Sqlite { .. } => Dialect::Sqlite,
+            Db::Postgres(_) => Dialect::Postgres,
+        }
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store")
+            .field("backend", &self.backend())
+            .field("location", &self.location())
+            .finish_non_exhaustive()
+    }
+}
+
+fn all_statements() -> impl Iterator<Item = &'static Stmt> {
+    [
+        server::ALL,
+        catalogue::ALL,
+        call_record::ALL,
+        session_ended::ALL,
+        migrate::ALL,
+        migrate::applied::ALL,
+        status::ALL,
+        verify::ALL,
+    ]
+    .into_iter()
+    .flatten()
+    .copied()
+}
+
+fn names<C: sqlx::Column>(columns: &[C]) -> Vec<String> {
+    columns.iter().map(|column| column.name().to_owned()).collect()
+}
+
+/// The highest `$N` of a text. The drivers count differently (SQLite knows only the number of distinct ones).
+fn count_parameters(text: &str) -> usize {
+    text.split('$')
+        .skip(1)
+        .filter_map(|rest| {
+            let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+            rest[..digits].parse().ok()
+        })
+        .max()
+        .unwrap_or(0)
+}
