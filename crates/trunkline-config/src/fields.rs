@@ -1,0 +1,561 @@
+//! The table of every field that is served: one row gives its reader's name check, its line in the editor schema and its
+//! row in `docs/configuration.md`.
+//!
+//! To add a field: a row here, a line in [`crate::servers`] or [`crate::general`] that reads it, a sample in the test
+//! `b29_every_field_has_an_effect_or_a_notice`, and regenerate the documents (see [`crate::schema`]).
+
+/// What a field may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Text.
+    Text,
+    /// Text that is never shown.
+    Secret,
+    /// `true` or `false`.
+    Bool,
+    /// A whole number.
+    Integer,
+    /// Seconds, with decimals.
+    Seconds,
+    /// A list of text.
+    Texts,
+    /// A list of text, or one text.
+    TextOrTexts,
+    /// Name to text.
+    TextMap,
+    /// Name to text that is never shown.
+    SecretMap,
+    /// Name to a list of text.
+    TextsMap,
+    /// A mapping with free content.
+    Object,
+    /// `[{name, value, scope, description}]`.
+    EnvVars,
+    /// One of these words.
+    Word(&'static [&'static str]),
+}
+
+/// One field.
+#[derive(Debug)]
+pub(crate) struct Field {
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    /// As it is shown to people; empty for none.
+    pub(crate) default: &'static str,
+    pub(crate) doc: &'static str,
+}
+
+const fn field(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Field {
+    Field {
+        name,
+        kind,
+        default,
+        doc,
+    }
+}
+
+/// The field called `name`.
+pub(crate) fn find(table: &'static [Field], name: &str) -> Option<&'static Field> {
+    table.iter().find(|field| field.name == name)
+}
+
+pub(crate) const TRANSPORTS: &[&str] = &["http", "sse", "stdio"];
+pub(crate) const AUTH_TYPES: &[&str] = &[
+    "none",
+    "api_key",
+    "bearer_token",
+    "basic",
+    "token",
+    "authorization",
+    "oauth2",
+    "oauth2_token_exchange",
+    "oauth2_id_jag",
+    "aws_sigv4",
+    "true_passthrough",
+    "oauth_delegate",
+];
+pub(crate) const REVISIONS: &[&str] = &[
+    "auto",
+    "2024-11-05",
+    "2025-03-26",
+    "2025-06-18",
+    "2025-11-25",
+    "2026-07-28",
+];
+const FLOWS: &[&str] = &["client_credentials", "authorization_code"];
+const PROFILES: &[&str] = &["rfc8693", "entra_obo"];
+const CLIENT_AUTH: &[&str] = &["client_secret_basic", "client_secret_post"];
+const SUBJECTS: &[&str] = &["login_assertion", "refresh_token"];
+const NOT_SERVED_AUTH: &str = "Kept for an `auth_type` that is not served yet.";
+
+/// The fields of one entry of `mcp_servers`, in the order of the documentation.
+pub(crate) const SERVER: &[Field] = {
+    use Kind::{
+        Bool, EnvVars, Integer, Object, Seconds, Secret, SecretMap, Text, TextMap, TextOrTexts, Texts,
+        TextsMap, Word,
+    };
+    &[
+        field(
+            "url",
+            Text,
+            "",
+            "The MCP endpoint, `http://` or `https://`, without user name or password.",
+        ),
+        field(
+            "transport",
+            Word(TRANSPORTS),
+            "http",
+            "How to talk to it. `sse` tries Streamable HTTP at the same URL; `stdio` is not served yet.",
+        ),
+        field(
+            "alias",
+            Text,
+            "`litellm_settings.mcp_aliases`",
+            "Prefix of its tools' names, in place of the entry's name.",
+        ),
+        field("description", Text, "", "For people."),
+        field(
+            "instructions",
+            Text,
+            "",
+            "For models; merged into the gateway's own instructions.",
+        ),
+        field(
+            "server_id",
+            Text,
+            "derived from the name",
+            "Its stable id. Derived from the entry's name alone, so that editing a URL keeps grants.",
+        ),
+        field(
+            "protocol_version",
+            Word(REVISIONS),
+            "auto",
+            "The MCP revision to speak with it; `auto` negotiates.",
+        ),
+        field(
+            "mcp_info",
+            Object,
+            "",
+            "`server_name`, `description`, `logo_url`, `mcp_server_cost_info`, `tool_allowlist_enforced`, and free keys that are returned in tool listings.",
+        ),
+        field(
+            "auth_type",
+            Word(AUTH_TYPES),
+            "none",
+            "How to prove who we are to it.",
+        ),
+        field(
+            "authentication_token",
+            Secret,
+            "",
+            "The credential of `api_key`, `bearer_token`, `basic`, `token` and `authorization`. Wins over `auth_value`.",
+        ),
+        field(
+            "auth_value",
+            Secret,
+            "",
+            "Another name of `authentication_token`.",
+        ),
+        field(
+            "static_headers",
+            SecretMap,
+            "",
+            "Headers that are always sent. `${NAME}` is filled from `env_vars`.",
+        ),
+        field(
+            "extra_headers",
+            Texts,
+            "",
+            "Names of client request headers to copy; a trailing `*` matches any rest.",
+        ),
+        field(
+            "env_vars",
+            EnvVars,
+            "",
+            "Variables for `${NAME}` in `static_headers` and `env`.",
+        ),
+        field(
+            "allowed_tools",
+            Texts,
+            "all",
+            "Tools that may be listed and called. Empty means all, unless `mcp_info.tool_allowlist_enforced` is true.",
+        ),
+        field(
+            "disallowed_tools",
+            Texts,
+            "",
+            "Tools that may not; wins over `allowed_tools`.",
+        ),
+        field(
+            "allowed_params",
+            TextsMap,
+            "",
+            "Arguments that may be given, per tool. Not served yet: refused.",
+        ),
+        field(
+            "pinned_tools",
+            Object,
+            "",
+            "Accepted tool definitions. Not served yet: refused.",
+        ),
+        field(
+            "tool_name_to_display_name",
+            TextMap,
+            "",
+            "Other names for tools. Not served yet.",
+        ),
+        field(
+            "tool_name_to_description",
+            TextMap,
+            "",
+            "Other descriptions for tools. Not served yet.",
+        ),
+        field(
+            "access_groups",
+            Texts,
+            "",
+            "Groups that grants and `x-mcp-servers` may name.",
+        ),
+        field("allow_all_keys", Bool, "false", "Every key may use it."),
+        field(
+            "available_on_public_internet",
+            Bool,
+            "true",
+            "`false` hides it from outside clients. Not served yet: `false` is refused.",
+        ),
+        field(
+            "timeout",
+            Seconds,
+            "`general_settings.mcp_call_timeout_ms`",
+            "Deadline of a `tools/call`, seconds.",
+        ),
+        field(
+            "max_concurrent_requests",
+            Integer,
+            "unlimited",
+            "Calls in flight at the same time.",
+        ),
+        field(
+            "rpm",
+            Integer,
+            "unlimited",
+            "Calls per minute over all callers. Not served yet.",
+        ),
+        field(
+            "prefix",
+            Word(&["always", "never"]),
+            "always",
+            "Trunkline: `never` keeps tools' own names on `/{server}/mcp`.",
+        ),
+        field(
+            "session",
+            Word(&["auto", "shared", "per_client"]),
+            "auto",
+            "Trunkline: who shares an upstream session.",
+        ),
+        field("source_url", Text, "", "Where its source is, for reviewers."),
+        field("command", Text, "", "stdio: the program. Not served yet."),
+        field("args", Texts, "", "stdio: its arguments."),
+        field("env", SecretMap, "", "stdio: its environment."),
+        field(
+            "spec_path",
+            Text,
+            "",
+            "An OpenAPI document, path or URL. Not served yet.",
+        ),
+        field(
+            "oauth2_flow",
+            Word(FLOWS),
+            "",
+            "Required with `auth_type: oauth2`. Not served yet.",
+        ),
+        field("issuer", Text, "", NOT_SERVED_AUTH),
+        field("authorization_url", Text, "", NOT_SERVED_AUTH),
+        field("token_url", Text, "", NOT_SERVED_AUTH),
+        field("registration_url", Text, "", NOT_SERVED_AUTH),
+        field("token_exchange_endpoint", Text, "", NOT_SERVED_AUTH),
+        field("token_exchange_profile", Word(PROFILES), "", NOT_SERVED_AUTH),
+        field("audience", Text, "", NOT_SERVED_AUTH),
+        field("subject_token_type", Text, "", NOT_SERVED_AUTH),
+        field("dcr_bridge", Bool, "", NOT_SERVED_AUTH),
+        field("per_server_oauth_discovery", Bool, "false", NOT_SERVED_AUTH),
+        field("client_id", Secret, "", NOT_SERVED_AUTH),
+        field("client_secret", Secret, "", NOT_SERVED_AUTH),
+        field("scopes", TextOrTexts, "", NOT_SERVED_AUTH),
+        field(
+            "token_endpoint_auth_method",
+            Word(CLIENT_AUTH),
+            "",
+            NOT_SERVED_AUTH,
+        ),
+        field("upstream_resource", Text, "", NOT_SERVED_AUTH),
+        field(
+            "upstream_token_header",
+            Text,
+            "",
+            "Another header for the credential. Not served yet.",
+        ),
+        field("id_jag_resource_token_endpoint", Text, "", NOT_SERVED_AUTH),
+        field("id_jag_resource", Text, "", NOT_SERVED_AUTH),
+        field("id_jag_subject_source", Word(SUBJECTS), "", NOT_SERVED_AUTH),
+        field("id_jag_resource_client_id", Secret, "", NOT_SERVED_AUTH),
+        field("id_jag_resource_client_secret", Secret, "", NOT_SERVED_AUTH),
+        field("client_private_key", Secret, "", NOT_SERVED_AUTH),
+        field("client_private_key_id", Secret, "", NOT_SERVED_AUTH),
+        field("client_assertion_signing_alg", Text, "", NOT_SERVED_AUTH),
+        field("aws_access_key_id", Secret, "", NOT_SERVED_AUTH),
+        field("aws_secret_access_key", Secret, "", NOT_SERVED_AUTH),
+        field("aws_session_token", Secret, "", NOT_SERVED_AUTH),
+        field("aws_region_name", Text, "", NOT_SERVED_AUTH),
+        field("aws_service_name", Text, "", NOT_SERVED_AUTH),
+        field("aws_role_name", Text, "", NOT_SERVED_AUTH),
+        field("aws_session_name", Text, "", NOT_SERVED_AUTH),
+        field(
+            "delegate_auth_to_upstream",
+            Bool,
+            "false",
+            "Not served: `true` is refused.",
+        ),
+        field(
+            "oauth_passthrough",
+            Bool,
+            "false",
+            "Not served: `true` is refused.",
+        ),
+        field(
+            "is_byok",
+            Bool,
+            "false",
+            "Every user brings a key. Not served yet.",
+        ),
+        field(
+            "byok_description",
+            Texts,
+            "",
+            "How a user gets that key, in steps.",
+        ),
+        field("byok_api_key_help_url", Text, "", "Where a user gets that key."),
+        field(
+            "token_validation",
+            Object,
+            "",
+            "Claims of stored OAuth tokens. Not served yet: refused.",
+        ),
+        field(
+            "oauth_identity_binding",
+            Object,
+            "",
+            "Binds an OAuth token to the caller. Not served yet: refused unless `mode: disabled`.",
+        ),
+        field(
+            "allow_sampling",
+            Bool,
+            "false",
+            "The server may ask the client's model. Not served yet.",
+        ),
+        field(
+            "allow_elicitation",
+            Bool,
+            "false",
+            "The server may ask the user. Not served yet.",
+        ),
+        field(
+            "spec_version",
+            Text,
+            "",
+            "In LiteLLM's documentation, and ignored by LiteLLM: use `protocol_version`.",
+        ),
+    ]
+};
+
+/// Members of an entry that are kept in `Credentials::other`, as the API's `credentials` object has them.
+pub(crate) const OTHER_CREDENTIALS: &[&str] = &[
+    "client_id",
+    "client_secret",
+    "scopes",
+    "token_endpoint_auth_method",
+    "upstream_resource",
+    "upstream_token_header",
+    "id_jag_resource_token_endpoint",
+    "id_jag_resource",
+    "id_jag_subject_source",
+    "id_jag_resource_client_id",
+    "id_jag_resource_client_secret",
+    "client_private_key",
+    "client_private_key_id",
+    "client_assertion_signing_alg",
+    "aws_access_key_id",
+    "aws_secret_access_key",
+    "aws_session_token",
+    "aws_region_name",
+    "aws_service_name",
+    "aws_role_name",
+    "aws_session_name",
+];
+
+/// The fields of an `env_vars` item.
+pub(crate) const ENV_VAR: &[Field] = &[
+    field("name", Kind::Text, "", "The variable."),
+    field("value", Kind::Secret, "empty", "Its value, for `scope: global`."),
+    field(
+        "scope",
+        Kind::Word(&["global", "user"]),
+        "global",
+        "Whose value. `user` is not served yet.",
+    ),
+    field("description", Kind::Text, "", "For people."),
+];
+
+/// The fields of `general_settings` that are served.
+pub(crate) const GENERAL: &[Field] = {
+    use Kind::{Bool, Integer, Secret, Texts};
+    &[
+        field(
+            "master_key",
+            Secret,
+            "env `LITELLM_MASTER_KEY`",
+            "The administrator's key.",
+        ),
+        field(
+            "database_url",
+            Secret,
+            "env `DATABASE_URL`",
+            "`postgresql://…` or `sqlite://…`; without one, SQLite in the data directory.",
+        ),
+        field(
+            "dangerously_permit_weak_or_unset_master_key",
+            Bool,
+            "env `LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY`, else false",
+            "Start with a weak key although it listens on other addresses than loopback. Never outside local development.",
+        ),
+        field(
+            "max_request_size_mb",
+            Kind::Seconds,
+            "",
+            "LiteLLM's name of `mcp_max_body_bytes`, in MiB; decimals are allowed.",
+        ),
+        field(
+            "allowed_hosts",
+            Texts,
+            "",
+            "Trunkline: values of `Host` that are accepted in addition to loopback names and the listening address, as `name` or `name:port`.",
+        ),
+        field(
+            "allowed_origins",
+            Texts,
+            "",
+            "Trunkline: values of `Origin` that browsers may send, as `scheme://host[:port]`.",
+        ),
+        field(
+            "mcp_egress_allow",
+            Texts,
+            "",
+            "Trunkline: networks that servers registered through the API may be in although they are not public: CIDR, an address, or the words `loopback`, `private`.",
+        ),
+        field(
+            "mcp_list_timeout_ms",
+            Integer,
+            "env `LITELLM_MCP_TOOL_LISTING_TIMEOUT`, else 30000",
+            "Trunkline: deadline of listing one server.",
+        ),
+        field(
+            "mcp_call_timeout_ms",
+            Integer,
+            "env `LITELLM_MCP_CLIENT_TIMEOUT`, else 60000",
+            "Trunkline: deadline of a `tools/call` where the server has no `timeout`.",
+        ),
+        field(
+            "mcp_health_timeout_ms",
+            Integer,
+            "env `LITELLM_MCP_HEALTH_CHECK_TIMEOUT`, else 10000",
+            "Trunkline: deadline of a health check of one server.",
+        ),
+        field(
+            "mcp_fanout_deadline_ms",
+            Integer,
+            "2000",
+            "Trunkline: how long a list of several servers waits for late ones before it answers from their last good list.",
+        ),
+        field(
+            "mcp_catalogue_ttl_ms",
+            Integer,
+            "300000",
+            "Trunkline: how long a server's list is used before it is fetched again.",
+        ),
+        field(
+            "mcp_max_body_bytes",
+            Integer,
+            "16777216",
+            "Trunkline: largest request body.",
+        ),
+        field(
+            "mcp_max_upstream_bytes",
+            Integer,
+            "env `LITELLM_MCP_MAX_SSE_EVENT_SIZE_BYTES`, else 67108864",
+            "Trunkline: largest answer or event of a server.",
+        ),
+        field(
+            "mcp_list_max_pages",
+            Integer,
+            "env `MCP_TOOL_LISTING_MAX_PAGES`, else 1000",
+            "Trunkline: pages of one server's list.",
+        ),
+    ]
+};
+
+/// Environment variables that are read, with their meaning.
+pub(crate) const ENVIRONMENT: &[(&str, &str)] = &[
+    (
+        "LITELLM_MASTER_KEY",
+        "The administrator's key, where the file has none.",
+    ),
+    ("DATABASE_URL", "The database, where the file has none."),
+    ("LITELLM_SALT_KEY", "Encrypts stored credentials."),
+    (
+        "SERVER_ROOT_PATH",
+        "Path before every route, for a gateway behind a path of a reverse proxy.",
+    ),
+    (
+        "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY",
+        "`true` starts with a weak key.",
+    ),
+    (
+        "LITELLM_MCP_TOOL_LISTING_TIMEOUT",
+        "Seconds; `mcp_list_timeout_ms`.",
+    ),
+    ("LITELLM_MCP_CLIENT_TIMEOUT", "Seconds; `mcp_call_timeout_ms`."),
+    (
+        "LITELLM_MCP_HEALTH_CHECK_TIMEOUT",
+        "Seconds; `mcp_health_timeout_ms`.",
+    ),
+    (
+        "LITELLM_MCP_MAX_SSE_EVENT_SIZE_BYTES",
+        "Bytes; `mcp_max_upstream_bytes`.",
+    ),
+    ("MCP_TOOL_LISTING_MAX_PAGES", "`mcp_list_max_pages`."),
+];
+
+/// Environment variables of LiteLLM that change what clients see and are not served: each gives a warning where it is set
+/// to something else than the value here.
+pub(crate) const ENVIRONMENT_NOT_SERVED: &[(&str, &str, &str)] = &[
+    (
+        "MCP_TOOL_PREFIX_SEPARATOR",
+        "-",
+        "the separator between prefix and tool name is always `-`.",
+    ),
+    (
+        "LITELLM_USE_SHORT_MCP_TOOL_PREFIX",
+        "false",
+        "short prefixes are not served: the prefix is the alias or the name of the server.",
+    ),
+    (
+        "LITELLM_ENABLE_MCP_STDIO",
+        "false",
+        "stdio servers are not served yet: they are listed as misconfigured and no process is started.",
+    ),
+    (
+        "DATABASE_HOST",
+        "",
+        "the database is not put together from parts: set DATABASE_URL.",
+    ),
+];

@@ -1,0 +1,280 @@
+//! `general_settings` and the environment to [`General`].
+//!
+//! A value of the file wins over the environment, and the environment over the default.
+
+use std::time::Duration;
+
+use trunkline_model::Secret;
+
+use crate::checks;
+use crate::env::{Env, resolve};
+use crate::error::{Report, join};
+use crate::fields;
+use crate::section::Section;
+use crate::tree::{At, Node, Value};
+
+/// Settings that are not about one server. Durations are milliseconds, sizes are bytes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct General {
+    /// The administrator's key: `general_settings.master_key`, else `LITELLM_MASTER_KEY`. Its strength is for
+    /// [`crate::check_master_key`] to judge, because it matters only where other machines can connect.
+    pub master_key: Option<Secret>,
+    /// `general_settings.database_url`, else `DATABASE_URL`.
+    pub database_url: Option<Secret>,
+    /// `LITELLM_SALT_KEY`: encrypts stored credentials.
+    pub salt_key: Option<Secret>,
+    /// The operator accepts a weak key: `general_settings.dangerously_permit_weak_or_unset_master_key`, else
+    /// `LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY`.
+    pub permit_weak_master_key: bool,
+    /// Values of `Host` to accept besides loopback names and the listening address: `name` or `name:port`.
+    pub allowed_hosts: Vec<String>,
+    /// Values of `Origin` to accept: `scheme://host[:port]`.
+    pub allowed_origins: Vec<String>,
+    /// Networks that servers registered through the API may be in: CIDR, an address, `loopback` or `private`.
+    pub egress_allow: Vec<String>,
+    /// Path before every route, `/like/this`: `SERVER_ROOT_PATH`.
+    pub server_root_path: Option<String>,
+    /// Deadline of listing one server.
+    pub list_timeout_ms: u64,
+    /// Deadline of a `tools/call` where the server has no `timeout`.
+    pub call_timeout_ms: u64,
+    /// Deadline of a health check of one server.
+    pub health_timeout_ms: u64,
+    /// How long a list of several servers waits for late ones.
+    pub fanout_deadline_ms: u64,
+    /// How long a server's list is used before it is fetched again.
+    pub catalogue_ttl_ms: u64,
+    /// Largest request body.
+    pub max_body_bytes: u64,
+    /// Largest answer or event of a server.
+    pub max_upstream_bytes: u64,
+    /// Pages of one server's list.
+    pub list_max_pages: u32,
+}
+
+impl Default for General {
+    /// What holds where neither the file nor the environment says anything.
+    fn default() -> Self {
+        Self {
+            master_key: None,
+            database_url: None,
+            salt_key: None,
+            permit_weak_master_key: false,
+            allowed_hosts: Vec::new(),
+            allowed_origins: Vec::new(),
+            egress_allow: Vec::new(),
+            server_root_path: None,
+            list_timeout_ms: 30_000,
+            call_timeout_ms: 60_000,
+            health_timeout_ms: 10_000,
+            fanout_deadline_ms: 2_000,
+            catalogue_ttl_ms: 300_000,
+            max_body_bytes: 16 * MEBIBYTE,
+            max_upstream_bytes: 64 * MEBIBYTE,
+            list_max_pages: 1_000,
+        }
+    }
+}
+
+const MEBIBYTE: u64 = 1024 * 1024;
+/// No deadline above a day: it is a mistake of unit.
+const MAX_MS: u64 = 24 * 60 * 60 * 1000;
+const MAX_BYTES: u64 = 1024 * MEBIBYTE;
+
+/// What the environment says, over the defaults.
+pub(crate) fn from_env(env: &dyn Env, report: &mut Report) -> General {
+    let text = |name: &str| env.get(name).filter(|value| !value.is_empty());
+    let mut general = General {
+        master_key: text("LITELLM_MASTER_KEY").map(Secret::new),
+        database_url: text("DATABASE_URL").map(Secret::new),
+        salt_key: text("LITELLM_SALT_KEY").map(Secret::new),
+        permit_weak_master_key: text("LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY")
+            .is_some_and(|value| value.eq_ignore_ascii_case("true")),
+        server_root_path: text("SERVER_ROOT_PATH").and_then(|path| root_path(&path, report)),
+        ..General::default()
+    };
+    for (name, target) in [
+        ("LITELLM_MCP_TOOL_LISTING_TIMEOUT", &mut general.list_timeout_ms),
+        ("LITELLM_MCP_CLIENT_TIMEOUT", &mut general.call_timeout_ms),
+        ("LITELLM_MCP_HEALTH_CHECK_TIMEOUT", &mut general.health_timeout_ms),
+    ] {
+        let Some(value) = text(name) else { continue };
+        match seconds_to_ms(&value) {
+            Some(value) => *target = value,
+            None => report.error(
+                At::ENVIRONMENT,
+                format!("{name} must be a number of seconds, greater than 0"),
+            ),
+        }
+    }
+    if let Some(value) = text("LITELLM_MCP_MAX_SSE_EVENT_SIZE_BYTES") {
+        match value
+            .trim()
+            .parse()
+            .ok()
+            .filter(|bytes| (1..=MAX_BYTES).contains(bytes))
+        {
+            Some(bytes) => general.max_upstream_bytes = bytes,
+            None => report.error(
+                At::ENVIRONMENT,
+                format!(
+                    "LITELLM_MCP_MAX_SSE_EVENT_SIZE_BYTES must be a number of bytes from 1 to {MAX_BYTES}"
+                ),
+            ),
+        }
+    }
+    if let Some(value) = text("MCP_TOOL_LISTING_MAX_PAGES") {
+        match value.trim().parse().ok().filter(|pages| *pages > 0) {
+            Some(pages) => general.list_max_pages = pages,
+            None => report.error(
+                At::ENVIRONMENT,
+                "MCP_TOOL_LISTING_MAX_PAGES must be a whole number greater than 0",
+            ),
+        }
+    }
+    for (name, same, message) in fields::ENVIRONMENT_NOT_SERVED {
+        if text(name).is_some_and(|value| !value.eq_ignore_ascii_case(same)) {
+            report.warn(At::ENVIRONMENT, *name, *message);
+        }
+    }
+    general
+}
+
+/// Reads the served fields of `general_settings` over what the environment says. The others are for
+/// [`crate::unserved`].
+pub(crate) fn read(
+    node: &mut Node,
+    at: At,
+    env: &dyn Env,
+    mut general: General,
+    report: &mut Report,
+) -> General {
+    const PATH: &str = "general_settings";
+    if node.is_absent() {
+        return general;
+    }
+    let mut unresolved = Vec::new();
+    if let Value::Map(entries) = &mut node.value {
+        for entry in entries
+            .iter_mut()
+            .filter(|entry| fields::find(fields::GENERAL, &entry.key).is_some())
+        {
+            resolve(&mut entry.node, &join(PATH, &entry.key), env, &mut unresolved);
+        }
+    }
+    for missing in unresolved {
+        // Not a reason to go on without: the gateway would run with another key or another database than was meant.
+        report.error(missing.at, format!("{} {}", missing.path, missing.message));
+    }
+    let Some(mut section) = Section::open(PATH.into(), at, node, report) else {
+        return general;
+    };
+    secrets(&mut section, &mut general);
+    network(&mut section, &mut general);
+    limits(&mut section, &mut general);
+    general
+}
+
+fn secrets(section: &mut Section<'_>, general: &mut General) {
+    for (name, target) in [
+        ("master_key", &mut general.master_key),
+        ("database_url", &mut general.database_url),
+    ] {
+        if section
+            .node(name)
+            .is_some_and(|node| matches!(&node.value, Value::Text(text) if text.trim().is_empty()))
+        {
+            section.error(name, "is empty: remove it, or set it");
+        } else if let Some(value) = section.secret(name) {
+            *target = Some(value);
+        }
+    }
+    if let Some(permit) = section.boolean("dangerously_permit_weak_or_unset_master_key") {
+        general.permit_weak_master_key = permit;
+    }
+}
+
+fn network(section: &mut Section<'_>, general: &mut General) {
+    let mut list = |name: &str, check: fn(&str) -> Result<(), &'static str>| {
+        let values = section.texts(name).unwrap_or_default();
+        for (index, value) in values.iter().enumerate() {
+            if let Err(reason) = check(value) {
+                section.error(name, format!("[{index}] {reason}"));
+            }
+        }
+        values
+    };
+    general.allowed_hosts = list("allowed_hosts", checks::host);
+    general.allowed_origins = list("allowed_origins", checks::origin);
+    general.egress_allow = list("mcp_egress_allow", checks::egress);
+}
+
+fn limits(section: &mut Section<'_>, general: &mut General) {
+    for (name, target, max) in [
+        ("mcp_list_timeout_ms", &mut general.list_timeout_ms, MAX_MS),
+        ("mcp_call_timeout_ms", &mut general.call_timeout_ms, MAX_MS),
+        ("mcp_health_timeout_ms", &mut general.health_timeout_ms, MAX_MS),
+        ("mcp_fanout_deadline_ms", &mut general.fanout_deadline_ms, MAX_MS),
+        ("mcp_catalogue_ttl_ms", &mut general.catalogue_ttl_ms, 30 * MAX_MS),
+        (
+            "mcp_max_upstream_bytes",
+            &mut general.max_upstream_bytes,
+            MAX_BYTES,
+        ),
+    ] {
+        if let Some(value) = section.integer(name, 1, max) {
+            *target = value;
+        }
+    }
+    if let Some(pages) = section.integer("mcp_list_max_pages", 1, 1_000_000) {
+        general.list_max_pages = u32::try_from(pages).unwrap_or(u32::MAX);
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "checked to be within 1 byte and MAX_BYTES"
+    )]
+    if let Some(mebibytes) = section.positive("max_request_size_mb") {
+        let bytes = (mebibytes * MEBIBYTE as f64).ceil();
+        if bytes <= MAX_BYTES as f64 {
+            general.max_body_bytes = bytes as u64;
+        } else {
+            section.error("max_request_size_mb", "must be at most 1024");
+        }
+    }
+    if let Some(bytes) = section.integer("mcp_max_body_bytes", 1, MAX_BYTES) {
+        if section.node("max_request_size_mb").is_some() {
+            section.warn("max_request_size_mb", "has no effect: mcp_max_body_bytes wins.");
+        }
+        general.max_body_bytes = bytes;
+    }
+}
+
+fn seconds_to_ms(text: &str) -> Option<u64> {
+    let seconds: f64 = text.trim().parse().ok()?;
+    let duration = Duration::try_from_secs_f64(seconds).ok()?;
+    u64::try_from(duration.as_millis())
+        .ok()
+        .filter(|ms| (1..=MAX_MS).contains(ms))
+}
+
+/// `/path` without a slash at its end; `None` for the root.
+fn root_path(text: &str, report: &mut Report) -> Option<String> {
+    let path = text.trim().trim_matches('/');
+    if path.is_empty() {
+        return None;
+    }
+    if !path
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || "-._~/".contains(c))
+        || path.split('/').any(|part| part.is_empty() || part == "..")
+    {
+        report.error(
+            At::ENVIRONMENT,
+            "SERVER_ROOT_PATH must be a path such as /gateway",
+        );
+        return None;
+    }
+    Some(format!("/{path}"))
+}

@@ -1,0 +1,229 @@
+//! The field table for editors and readers: a JSON schema, and the tables of `docs/configuration.md`.
+//!
+//! Both are committed. After a change of [`crate::fields`] or [`crate::known`], run the tests of this crate with
+//! `UPDATE_DOCS=1` to write them again; without it the tests fail where they differ.
+
+use std::fmt::Write as _;
+
+use serde_json::{Map, Value, json};
+
+use crate::fields::{ENV_VAR, ENVIRONMENT, Field, GENERAL, Kind, SERVER};
+use crate::known::{self, Fate};
+
+/// A JSON schema (2020-12) of the file, for editors. It allows what LiteLLM knows and Trunkline does not serve, and marks
+/// it as deprecated; `trunkline config check` says more than a schema can.
+pub fn json_schema() -> Value {
+    let mut top = Map::new();
+    for (name, fate) in known::TOP_LEVEL {
+        let schema = match *name {
+            "mcp_servers" => json!({
+                "type": ["object", "null"],
+                "description": "MCP servers by name.",
+                "additionalProperties": { "$ref": "#/$defs/server" },
+            }),
+            "general_settings" => section(GENERAL, known::general_names(), known::general),
+            "litellm_settings" => {
+                let mut schema = section(&[], known::litellm_names(), known::litellm);
+                schema["properties"]["mcp_aliases"] = json!({
+                    "type": ["object", "null"],
+                    "description": "Alias to server name; the first that names a server without an alias.",
+                    "additionalProperties": { "type": "string" },
+                });
+                schema
+            }
+            "environment_variables" => json!({
+                "type": ["object", "null"],
+                "description": "Variables for `os.environ/NAME`, before those of the process.",
+                "additionalProperties": { "type": ["string", "number", "boolean", "null"] },
+            }),
+            _ => not_served(*fate),
+        };
+        top.insert((*name).to_owned(), schema);
+    }
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Trunkline configuration",
+        "description": "LiteLLM's config.yaml as Trunkline reads it. Any text may be a reference `os.environ/NAME`.",
+        "type": ["object", "null"],
+        "additionalProperties": false,
+        "properties": top,
+        "$defs": { "server": object(SERVER) },
+    })
+}
+
+fn section(
+    served: &[Field],
+    names: impl Iterator<Item = &'static str>,
+    fate: impl Fn(&str) -> Option<Fate>,
+) -> Value {
+    let mut schema = object(served);
+    for name in names {
+        if schema["properties"].get(name).is_none() {
+            schema["properties"][name] = fate(name).map_or_else(|| json!({}), not_served);
+        }
+    }
+    schema
+}
+
+fn not_served(fate: Fate) -> Value {
+    match fate {
+        Fate::Served => json!({}),
+        Fate::Ignored(effect) => {
+            json!({ "deprecated": true, "description": format!("No effect: {}.", effect.as_str()) })
+        }
+        Fate::Refused(reason) => {
+            json!({ "deprecated": true, "description": format!("Stops the start: {reason}") })
+        }
+    }
+}
+
+fn object(fields: &[Field]) -> Value {
+    let properties: Map<String, Value> = fields
+        .iter()
+        .map(|field| (field.name.to_owned(), property(field)))
+        .collect();
+    json!({ "type": ["object", "null"], "additionalProperties": false, "properties": properties })
+}
+
+fn property(field: &Field) -> Value {
+    let reference = json!({ "type": "string", "pattern": "^os\\.environ/" });
+    let mut schema = match field.kind {
+        Kind::Text | Kind::Secret => json!({ "type": ["string", "null"] }),
+        Kind::Bool => json!({ "anyOf": [{ "type": ["boolean", "null"] }, reference] }),
+        Kind::Integer => json!({ "anyOf": [{ "type": ["integer", "null"], "minimum": 0 }, reference] }),
+        Kind::Seconds => {
+            json!({ "anyOf": [{ "type": ["number", "null"], "exclusiveMinimum": 0 }, reference] })
+        }
+        Kind::Texts => json!({ "type": ["array", "null"], "items": { "type": "string" } }),
+        Kind::TextOrTexts => json!({ "type": ["string", "array", "null"], "items": { "type": "string" } }),
+        Kind::TextMap | Kind::SecretMap => {
+            json!({ "type": ["object", "null"], "additionalProperties": { "type": ["string", "null"] } })
+        }
+        Kind::TextsMap => {
+            json!({ "type": ["object", "null"], "additionalProperties": { "type": "array", "items": { "type": "string" } } })
+        }
+        Kind::Object => json!({ "type": ["object", "null"] }),
+        Kind::EnvVars => json!({ "type": ["array", "null"], "items": object(ENV_VAR) }),
+        Kind::Word(words) => json!({ "anyOf": [{ "enum": words }, { "type": "null" }, reference] }),
+    };
+    let default = if field.default.is_empty() {
+        String::new()
+    } else {
+        format!(" Default: {}.", field.default)
+    };
+    schema["description"] = format!("{}{default}", field.doc).into();
+    schema
+}
+
+/// The tables of `docs/configuration.md`, by the name of their place in it: Markdown.
+pub fn reference_tables() -> Vec<(&'static str, String)> {
+    vec![
+        ("servers", table(SERVER)),
+        ("env_vars", table(ENV_VAR)),
+        ("general", table(GENERAL)),
+        ("environment", environment()),
+        ("refused", refused()),
+        ("ignored", ignored()),
+    ]
+}
+
+fn table(fields: &[Field]) -> String {
+    let mut text = String::from("| Field | Type | Default | Meaning |\n|---|---|---|---|\n");
+    for Field {
+        name,
+        kind,
+        default,
+        doc,
+    } in fields
+    {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "| `{name}` | {} | {default} | {doc} |", words_of(*kind));
+    }
+    text
+}
+
+fn words_of(kind: Kind) -> String {
+    match kind {
+        Kind::Text => "text".into(),
+        Kind::Secret => "secret text".into(),
+        Kind::Bool => "bool".into(),
+        Kind::Integer => "integer".into(),
+        Kind::Seconds => "number".into(),
+        Kind::Texts => "list of text".into(),
+        Kind::TextOrTexts => "text or list".into(),
+        Kind::TextMap => "name to text".into(),
+        Kind::SecretMap => "name to secret text".into(),
+        Kind::TextsMap => "name to list".into(),
+        Kind::Object => "mapping".into(),
+        Kind::EnvVars => "list of variables".into(),
+        Kind::Word(words) => words
+            .iter()
+            .map(|word| format!("`{word}`"))
+            .collect::<Vec<_>>()
+            .join(", "),
+    }
+}
+
+fn environment() -> String {
+    let mut text = String::from("| Variable | Meaning |\n|---|---|\n");
+    for (name, meaning) in ENVIRONMENT {
+        let _ = writeln!(text, "| `{name}` | {meaning} |");
+    }
+    text
+}
+
+fn refused() -> String {
+    let mut text = String::from("| Setting | Why |\n|---|---|\n");
+    for (name, fate) in known::TOP_LEVEL {
+        if let Fate::Refused(reason) = fate {
+            let _ = writeln!(text, "| `{name}` | {reason} |");
+        }
+    }
+    for (section, names) in [
+        ("general_settings", known::GENERAL_REFUSED),
+        ("litellm_settings", known::LITELLM_REFUSED),
+    ] {
+        for (name, reason) in names {
+            let _ = writeln!(text, "| `{section}.{name}` | {reason} |");
+        }
+    }
+    let callbacks: Vec<String> = known::GUARDING_CALLBACKS
+        .iter()
+        .map(|name| format!("`{name}`"))
+        .collect();
+    let _ = writeln!(
+        text,
+        "| {} in `litellm_settings.callbacks` | calls would pass without the check. |",
+        callbacks.join(", ")
+    );
+    text
+}
+
+fn ignored() -> String {
+    let mut text = String::new();
+    let top = known::TOP_LEVEL.iter().filter_map(|(name, fate)| match fate {
+        Fate::Ignored(effect) => Some((*effect, *name)),
+        Fate::Served | Fate::Refused(_) => None,
+    });
+    let mut by_effect: std::collections::BTreeMap<known::Effect, Vec<String>> =
+        std::collections::BTreeMap::new();
+    for (effect, name) in top {
+        by_effect.entry(effect).or_default().push(format!("`{name}`"));
+    }
+    for (section, groups) in [
+        ("general_settings", known::GENERAL_IGNORED),
+        ("litellm_settings", known::LITELLM_IGNORED),
+    ] {
+        for (effect, names) in groups {
+            let names: Vec<String> = names.split_whitespace().map(|name| format!("`{name}`")).collect();
+            by_effect
+                .entry(*effect)
+                .or_default()
+                .push(format!("in `{section}`: {}", names.join(", ")));
+        }
+    }
+    for (effect, names) in by_effect {
+        let _ = writeln!(text, "- **{}**: {}", effect.as_str(), names.join("; "));
+    }
+    text
+}
