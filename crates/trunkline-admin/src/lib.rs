@@ -1,1 +1,113 @@
-//! placeholder
+//! The management API: registering MCP servers, approving submissions, testing connections.
+//!
+//! - [`router`] serves it, [`openapi`] describes it, and both come from the same list of routes, so that neither can
+//!   know a route that the other does not.
+//! - One operation is one file under `server/` or `test_routes/`: its documentation, its handler, its log line.
+//! - [`fields`] is the one table of what a server has: request schemas, parsing, rows and round-trip tests are made
+//!   from it. A new field of a server is one line there.
+//! - Authentication is an extractor ([`actor::Admin`]) that rejects. A handler without it does not pass the test that
+//!   walks the OpenAPI document.
+//!
+//! To add an operation: a file with a `#[utoipa::path]` handler whose first argument is `Admin`, and its name in
+//! [`routes`].
+
+use std::sync::Arc;
+
+use axum::extract::DefaultBodyLimit;
+use jiff::Timestamp;
+use trunkline_auth::Authenticator;
+use trunkline_model::Clock;
+use trunkline_store::Registry;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+mod actor;
+mod body;
+mod checks;
+mod credentials;
+mod data_plane;
+mod error;
+mod fields;
+mod openapi;
+mod outcome;
+mod probe;
+mod request;
+mod row;
+mod scrub;
+mod server;
+mod test_routes;
+mod variables;
+
+pub use openapi::openapi;
+pub use probe::{BoxFuture, Probe, ProbeStep, ServerProbe};
+
+/// The largest request body, bytes.
+const MAX_BODY: usize = 1 << 20;
+
+/// What the management API needs.
+#[derive(Clone)]
+pub struct AdminState {
+    /// Where servers are kept.
+    pub registry: Arc<Registry>,
+    /// How servers are tried.
+    pub probe: Arc<dyn ServerProbe>,
+    /// Who may come in.
+    pub authenticator: Arc<Authenticator>,
+    /// What time it is, for stamps.
+    pub clock: Arc<dyn Clock>,
+    /// Makes the id of a server whose declaration has none; random, so that ids are never used twice.
+    pub new_id: Arc<dyn Fn() -> String + Send + Sync>,
+}
+
+/// [`AdminState`] and what only this crate knows.
+struct App {
+    registry: Arc<Registry>,
+    probe: Arc<dyn ServerProbe>,
+    authenticator: Arc<Authenticator>,
+    clock: Arc<dyn Clock>,
+    new_id: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Held from reading a server to writing it: a partial update is read, change, write, and two of them at once
+    /// would lose one.
+    writing: tokio::sync::Mutex<()>,
+}
+
+impl App {
+    /// What time it is, in the database's precision, so that what is answered is what is stored.
+    fn now(&self) -> Timestamp {
+        let now = self.clock.now();
+        Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
+    }
+}
+
+/// The management API as a router. Every route of it asks for the key of a proxy admin.
+pub fn router(state: AdminState) -> axum::Router {
+    let app = Arc::new(App {
+        registry: state.registry,
+        probe: state.probe,
+        authenticator: state.authenticator,
+        clock: state.clock,
+        new_id: state.new_id,
+        writing: tokio::sync::Mutex::new(()),
+    });
+    let (router, _) = routes().split_for_parts();
+    router.layer(DefaultBodyLimit::max(MAX_BODY)).with_state(app)
+}
+
+/// All routes with their documentation.
+fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(routes!(
+            server::list::list,
+            server::create::create,
+            server::update::update
+        ))
+        .routes(routes!(server::health::health))
+        .routes(routes!(server::register::register))
+        .routes(routes!(server::submissions::submissions))
+        .routes(routes!(server::get::get, server::delete::delete))
+        .routes(routes!(server::approve::approve))
+        .routes(routes!(server::reject::reject))
+        .routes(routes!(server::access_groups::access_groups))
+        .routes(routes!(test_routes::connection::connection))
+        .routes(routes!(test_routes::tools_list::tools_list))
+}

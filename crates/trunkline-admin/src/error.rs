@@ -1,0 +1,127 @@
+//! The one place that says failures in HTTP: LiteLLM's `{"detail": {"error": …}}`, `FastAPI`'s 422.
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use serde::Serialize;
+use trunkline_model::ServerId;
+use trunkline_store::WriteError;
+use utoipa::ToSchema;
+
+use crate::body::Problem;
+
+/// Why a request of an admin is not carried out. Texts are fixed but for ids, names and field names.
+#[derive(Debug)]
+pub(crate) enum ApiError {
+    /// 422: the body is not what the schema says.
+    Invalid(Vec<Problem>),
+    /// 413
+    TooLarge,
+    /// 400
+    BadRequest(String),
+    /// 403
+    Forbidden(String),
+    /// 404
+    NotFound(ServerId),
+    /// 409
+    ManagedByFile(ServerId),
+    /// From the store.
+    Write(WriteError),
+}
+
+impl From<WriteError> for ApiError {
+    fn from(error: WriteError) -> Self {
+        Self::Write(error)
+    }
+}
+
+/// LiteLLM's envelope of management errors.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ErrorBody {
+    detail: ErrorDetail,
+}
+
+/// What went wrong.
+#[derive(Serialize, ToSchema)]
+struct ErrorDetail {
+    /// For people: what is wrong and what to do.
+    error: String,
+}
+
+/// `FastAPI`'s envelope of validation errors.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ValidationErrorBody {
+    /// Everything that is wrong with the body.
+    detail: Vec<Problem>,
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let (status, error) = match self {
+            Self::Invalid(detail) => {
+                return (
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    Json(ValidationErrorBody { detail }),
+                )
+                    .into_response();
+            }
+            Self::TooLarge => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!("the request body is larger than {} bytes", crate::MAX_BODY),
+            ),
+            Self::BadRequest(error) => (StatusCode::BAD_REQUEST, error),
+            Self::Forbidden(error) => (StatusCode::FORBIDDEN, error),
+            Self::NotFound(id) => (
+                StatusCode::NOT_FOUND,
+                format!("MCP Server not found, passed server_id={id}"),
+            ),
+            Self::ManagedByFile(id) => (
+                StatusCode::CONFLICT,
+                format!(
+                    "MCP Server {id} is managed by file: change it under mcp_servers in the configuration file and restart the gateway"
+                ),
+            ),
+            Self::Write(error) => return write_error(error),
+        };
+        respond(status, error)
+    }
+}
+
+fn respond(status: StatusCode, error: String) -> Response {
+    (
+        status,
+        Json(ErrorBody {
+            detail: ErrorDetail { error },
+        }),
+    )
+        .into_response()
+}
+
+/// What the store says. A conflict is 400, as with LiteLLM; what the store could not do is 503, never a success.
+fn write_error(error: WriteError) -> Response {
+    match error {
+        WriteError::DuplicateId { id } => respond(
+            StatusCode::BAD_REQUEST,
+            format!("MCP Server with id {id} already exists. Cannot create another."),
+        ),
+        WriteError::NameTaken { name, by } => respond(
+            StatusCode::BAD_REQUEST,
+            format!(
+                "the name {name:?} already belongs to MCP Server {by} (names of servers, ignoring case, are ids, aliases and server names): choose another alias or server_name"
+            ),
+        ),
+        WriteError::ManagedByFile { id } => ApiError::ManagedByFile(id).into_response(),
+        WriteError::NotFound { id } => ApiError::NotFound(id).into_response(),
+        WriteError::Store(error) => {
+            // The source names tables and statements: for the log, not for the answer.
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the store could not carry out a change"
+            );
+            respond(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the database did not carry out the change: nothing is changed for clients, which are served as before; the gateway's log and `trunkline db status` say what is wrong; then try again".to_owned(),
+            )
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! How servers are tried. A trait, because the real thing is other people's servers: the binary wires
+//! `trunkline-upstream` in, tests wire a script.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use http::HeaderMap;
+use serde_json::value::RawValue;
+use trunkline_model::{Outcome, Server, ServerId, Step};
+
+/// A future behind a pointer, so that the trait can be an object.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What the management API asks about servers.
+pub trait ServerProbe: Send + Sync + 'static {
+    /// Walks the handshake with a session of its own and lists the tools. Leaves no trace in the state that serves
+    /// clients: `server` need not be registered. `client_headers` are those of the request that may be forwarded
+    /// (never the gateway's own credential).
+    fn probe<'a>(&'a self, server: &'a Server, client_headers: &'a HeaderMap) -> BoxFuture<'a, Probe>;
+
+    /// What came of the last attempt with the server's own credential; `Pending` when it was never tried.
+    fn outcome(&self, server: &Server) -> Outcome;
+
+    /// How many tools the last good list had.
+    fn tool_count(&self, id: &ServerId) -> Option<usize>;
+
+    /// Lists the tools now, by the path that serves clients, and says what came of it.
+    fn refresh<'a>(&'a self, server: &'a Arc<Server>) -> BoxFuture<'a, Outcome>;
+}
+
+/// What came of walking a handshake.
+#[derive(Debug)]
+pub struct Probe {
+    /// The end of it.
+    pub outcome: Outcome,
+    /// The way, in order.
+    pub steps: Vec<ProbeStep>,
+    /// The tools as the server sent them; empty unless `outcome` is ok.
+    pub tools: Vec<Box<RawValue>>,
+    /// The revision that was negotiated.
+    pub protocol_version: Option<String>,
+}
+
+/// One step of a handshake.
+#[derive(Clone, Debug)]
+pub struct ProbeStep {
+    /// Which.
+    pub step: Step,
+    /// Whether it worked.
+    pub ok: bool,
+    /// HTTP status of the answer, for steps that are requests.
+    pub http_status: Option<u16>,
+    /// Whether the server gave or accepted a session id.
+    pub session_id: bool,
+    /// How long it took, milliseconds.
+    pub duration_ms: f64,
+    /// What was seen, for people. Bounded, without secrets.
+    pub detail: String,
+}

@@ -1,0 +1,192 @@
+//! From a request body to a declaration. What every route that takes one does first, in this order: refuse programs,
+//! name unknown fields, parse, refuse references to the environment.
+
+use serde_json::{Map, Value};
+use trunkline_model::{Server, ServerDefinition, ServerId};
+
+use crate::body::{At, Loc, Problems};
+use crate::error::ApiError;
+use crate::fields::{self, FIELDS, Kind};
+use crate::{checks, row};
+
+/// What a body declares.
+#[derive(Debug)]
+pub(crate) struct Declared {
+    /// The id, if the caller chose one.
+    pub(crate) id: Option<ServerId>,
+    pub(crate) definition: ServerDefinition,
+    /// What the caller should know; it is part of the answer.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// The name of the id, which is no field of the declaration.
+pub(crate) const SERVER_ID: &str = "server_id";
+
+/// A new server.
+pub(crate) fn new_server(body: &Map<String, Value>) -> Result<Declared, ApiError> {
+    let id = chosen_id(body)?;
+    if let Some(id) = &id {
+        checks::check_id(id)?;
+    }
+    declare(id, fields::new_definition(), body)
+}
+
+/// A change of `server`: what the body does not name is kept.
+pub(crate) fn change(server: &Server, body: &Map<String, Value>) -> Result<Declared, ApiError> {
+    declare(Some(server.id.clone()), server.definition.clone(), body)
+}
+
+/// The id in a body, after what needs no parsing is refused.
+pub(crate) fn chosen_id(body: &Map<String, Value>) -> Result<Option<ServerId>, ApiError> {
+    refuse_programs(body)?;
+    match body.get(SERVER_ID) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => {
+            let mut problems = Problems::default();
+            let id = At::field(SERVER_ID, &mut problems).text(value).map(ServerId::new);
+            problems.into_result()?;
+            Ok(id)
+        }
+    }
+}
+
+/// The id in a body that must have one.
+pub(crate) fn required_id(body: &Map<String, Value>) -> Result<ServerId, ApiError> {
+    chosen_id(body)?.ok_or_else(|| {
+        let mut problems = Problems::default();
+        At::field(SERVER_ID, &mut problems).problem::<()>("missing", "Field required");
+        match problems.into_result() {
+            Err(error) => error,
+            Ok(()) => ApiError::BadRequest("server_id is required".to_owned()),
+        }
+    })
+}
+
+fn declare(
+    id: Option<ServerId>,
+    mut definition: ServerDefinition,
+    body: &Map<String, Value>,
+) -> Result<Declared, ApiError> {
+    let mut problems = Problems::default();
+    name_unknown_fields(body, &mut problems);
+    fields::apply(body, &mut definition, &mut problems);
+    problems.into_result()?;
+    refuse_references(body)?;
+    let warnings = checks::check(&mut definition)?;
+    Ok(Declared {
+        id,
+        definition,
+        warnings,
+    })
+}
+
+/// Programs are started from the configuration file only: whoever may write there may run them anyway, whoever has an
+/// API key may not. Looked at before anything else, so that no other mistake in a body hides it.
+fn refuse_programs(body: &Map<String, Value>) -> Result<(), ApiError> {
+    let stdio = body.get("transport").and_then(Value::as_str) == Some("stdio");
+    let command = body
+        .get("command")
+        .is_some_and(|command| !command.is_null() && command.as_str() != Some(""));
+    if stdio || command {
+        return Err(ApiError::Forbidden(
+            "stdio servers cannot be registered, changed or tested through the API: declare them under mcp_servers in the configuration file"
+                .to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+/// What people write, and what it is called.
+const SYNONYMS: [(&str, &str); 8] = [
+    ("name", "server_name"),
+    ("id", SERVER_ID),
+    ("access_groups", "mcp_access_groups"),
+    ("authentication_token", "credentials.auth_value"),
+    ("auth_value", "credentials.auth_value"),
+    ("client_secret", "credentials.client_secret"),
+    ("headers", "static_headers"),
+    ("allowed_cidrs", "available_on_public_internet"),
+];
+
+fn name_unknown_fields(body: &Map<String, Value>, problems: &mut Problems) {
+    for key in body.keys() {
+        if key == SERVER_ID {
+            continue;
+        }
+        let field = FIELDS.iter().find(|field| field.name == key);
+        let message = match field.map(|field| &field.kind) {
+            Some(Kind::FileOnly(_)) => "settable in the configuration file only".to_owned(),
+            Some(_) => continue,
+            None if row::MANAGED.iter().any(|(name, _)| name == key) => "managed by the server".to_owned(),
+            None => match suggestion(key) {
+                Some(near) => format!("did you mean {near}?"),
+                None => "no such field".to_owned(),
+            },
+        };
+        let at = [Loc::from("body"), Loc::from(key.as_str())];
+        problems.add(
+            "extra_forbidden",
+            &at,
+            format!("Extra inputs are not permitted; {message}"),
+        );
+    }
+}
+
+fn suggestion(key: &str) -> Option<&'static str> {
+    SYNONYMS
+        .iter()
+        .find(|(written, _)| *written == key)
+        .map(|(_, meant)| *meant)
+        .or_else(|| {
+            let names = FIELDS
+                .iter()
+                .filter(|field| field.is_settable())
+                .map(|field| field.name);
+            nearest(key, names.chain([SERVER_ID]))
+        })
+}
+
+/// The name that was probably meant.
+pub(crate) fn nearest<'a>(written: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    // Longer keys are no typing errors, and comparing them costs.
+    if written.len() > 64 {
+        return None;
+    }
+    names
+        .map(|name| (strsim::jaro_winkler(written, name), name))
+        .filter(|(likeness, _)| *likeness > 0.85)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
+}
+
+/// Fields for people and models: any text is text there.
+const FREE_TEXT: [&str; 5] = [
+    "description",
+    "instructions",
+    "mcp_info",
+    "byok_description",
+    "tool_name_to_description",
+];
+
+/// `os.environ/NAME` is resolved in the configuration file only. A caller of the API must not be able to have the
+/// gateway's environment sent to a server of its choice, and the literal must not be sent either (B30).
+fn refuse_references(body: &Map<String, Value>) -> Result<(), ApiError> {
+    let found = body
+        .iter()
+        .find(|(key, value)| !FREE_TEXT.contains(&key.as_str()) && has_reference(value));
+    match found {
+        None => Ok(()),
+        Some((key, _)) => Err(ApiError::BadRequest(format!(
+            "{key}: references (os.environ/NAME) belong in the configuration file; give the value itself here, it is stored encrypted"
+        ))),
+    }
+}
+
+fn has_reference(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains("os.environ/"),
+        Value::Array(items) => items.iter().any(has_reference),
+        Value::Object(object) => object.values().any(has_reference),
+        _ => false,
+    }
+}

@@ -1,0 +1,87 @@
+//! A server as answers show it: LiteLLM's `LiteLLM_MCPServerTable`, every column, nulls included, no secrets; plus
+//! `outcome` and `warnings`.
+
+use serde_json::{Map, Value};
+use trunkline_model::{Origin, Server};
+
+use crate::fields::FIELDS;
+use crate::outcome::{self, OutcomeBody, was_tried};
+use crate::request::SERVER_ID;
+use crate::{App, checks};
+
+/// Columns that the gateway fills in, with what they are; a request that sets one is refused.
+pub(crate) const MANAGED: [(&str, &str); 19] = [
+    (
+        "is_config",
+        "Whether the server comes from the configuration file, which is where it is changed then.",
+    ),
+    ("teams", "Always empty."),
+    ("created_at", "When it was registered, RFC 3339."),
+    ("created_by", "By whom."),
+    ("updated_at", "When it was changed last, RFC 3339."),
+    ("updated_by", "By whom."),
+    (
+        "approval_status",
+        "`active`, `pending_review`, `rejected` or `draft`; only an active server serves.",
+    ),
+    ("submitted_by", "Who submitted it."),
+    ("submitted_at", "When, RFC 3339."),
+    ("reviewed_at", "When it was approved or rejected, RFC 3339."),
+    ("review_notes", "Why."),
+    ("status", "`healthy`, `unhealthy` or `unknown`."),
+    ("last_health_check", "When that was found, RFC 3339."),
+    ("health_check_error", "What is wrong, a line."),
+    ("has_user_credential", "Always null."),
+    ("connected_app_reachable", "Always null."),
+    ("tool_count", "How many tools the last good list had."),
+    ("outcome", "What came of the last attempt to use it."),
+    ("warnings", "What to know about the declaration."),
+];
+
+/// A row with the warnings that hold as long as the declaration stands.
+pub(crate) fn row(server: &Server, app: &App) -> Value {
+    row_with(server, checks::standing_warnings(&server.definition), app)
+}
+
+/// A row with the warnings of the request that wrote it.
+pub(crate) fn row_with(server: &Server, warnings: Vec<String>, app: &App) -> Value {
+    let mut row = Map::new();
+    row.insert(SERVER_ID.to_owned(), server.id.as_str().into());
+    for field in FIELDS {
+        row.insert(field.name.to_owned(), field.show(&server.definition));
+    }
+    let outcome = outcome::of(server, app);
+    let health = outcome.status.health();
+    let tried = was_tried(outcome.status);
+    let time = |at: Option<jiff::Timestamp>| Value::from(at.map(|at| at.to_string()));
+    let (approval, stamps) = (&server.approval, &server.stamps);
+    let managed: [(&str, Value); 17] = [
+        ("is_config", (server.origin == Origin::File).into()),
+        ("teams", Value::Array(Vec::new())),
+        ("created_at", time(stamps.created_at)),
+        ("created_by", stamps.created_by.clone().into()),
+        ("updated_at", time(stamps.updated_at)),
+        ("updated_by", stamps.updated_by.clone().into()),
+        ("approval_status", approval.status.as_str().into()),
+        ("submitted_by", approval.submitted_by.clone().into()),
+        ("submitted_at", time(approval.submitted_at)),
+        ("reviewed_at", time(approval.reviewed_at)),
+        ("review_notes", approval.review_notes.clone().into()),
+        ("status", health.into()),
+        ("last_health_check", time(tried.then_some(outcome.at))),
+        (
+            "health_check_error",
+            (health == "unhealthy").then(|| outcome.summary()).into(),
+        ),
+        ("has_user_credential", Value::Null),
+        ("connected_app_reachable", Value::Null),
+        ("tool_count", app.probe.tool_count(&server.id).into()),
+    ];
+    for (name, value) in managed {
+        row.insert(name.to_owned(), value);
+    }
+    let outcome = serde_json::to_value(OutcomeBody::from(outcome)).unwrap_or(Value::Null);
+    row.insert("outcome".to_owned(), outcome);
+    row.insert("warnings".to_owned(), warnings.into());
+    row.into()
+}

@@ -1,0 +1,69 @@
+//! `POST /v1/mcp/server`: registers a server.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use http::StatusCode;
+use serde_json::Value;
+use trunkline_model::{Approval, Origin, Server, ServerId, Stamps};
+
+use crate::App;
+use crate::actor::Admin;
+use crate::body::JsonObject;
+use crate::error::ApiError;
+use crate::openapi::{NewServer, ServerRow};
+use crate::request::{self, Declared};
+use crate::row;
+
+/// Register an MCP server
+///
+/// Unknown fields are refused. `transport` is `sse` when it is omitted, and Streamable HTTP is tried first then.
+#[utoipa::path(
+    post,
+    path = "/v1/mcp/server",
+    tag = "MCP servers",
+    request_body = NewServer,
+    responses(
+        (status = 201, description = "The server is registered and serves.", body = ServerRow),
+        (status = 400, description = "An id or name that is taken, an address that is none, a restriction that is not served.", body = crate::error::ErrorBody),
+        (status = 403, description = "stdio servers come from the configuration file.", body = crate::error::ErrorBody),
+        (status = 422, description = "Unknown fields, wrong types, no JSON.", body = crate::error::ValidationErrorBody),
+        (status = 503, description = "The database did not store it.", body = crate::error::ErrorBody),
+    ),
+)]
+pub(crate) async fn create(
+    admin: Admin,
+    State(app): State<Arc<App>>,
+    JsonObject(body): JsonObject,
+) -> Result<(StatusCode, Json<Value>), ApiError> {
+    let declared = request::new_server(&body)?;
+    let (server, warnings) = insert(declared, |_| Approval::default(), &admin, &app).await?;
+    tracing::info!(actor = admin.id(), path = admin.path(), server_id = %server.id, "server registered");
+    Ok((StatusCode::CREATED, Json(row::row_with(&server, warnings, &app))))
+}
+
+/// Stores what a request declares. `approval` is made from the time of the stamps.
+pub(super) async fn insert(
+    declared: Declared,
+    approval: impl FnOnce(jiff::Timestamp) -> Approval,
+    admin: &Admin,
+    app: &App,
+) -> Result<(Arc<Server>, Vec<String>), ApiError> {
+    let now = app.now();
+    let server = Server {
+        id: declared.id.unwrap_or_else(|| ServerId::new((app.new_id)())),
+        origin: Origin::Database,
+        definition: declared.definition,
+        approval: approval(now),
+        stamps: Stamps {
+            created_at: Some(now),
+            created_by: Some(admin.id().to_owned()),
+            updated_at: Some(now),
+            updated_by: Some(admin.id().to_owned()),
+        },
+        defect: None,
+    };
+    let _writing = app.writing.lock().await;
+    Ok((app.registry.insert(server).await?, declared.warnings))
+}

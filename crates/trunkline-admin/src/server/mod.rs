@@ -1,0 +1,70 @@
+//! `/v1/mcp/server…`: one operation a file.
+
+use std::sync::Arc;
+
+use trunkline_model::{Approval, ApprovalStatus, Origin, Server, ServerId};
+
+use crate::App;
+use crate::actor::Admin;
+use crate::error::ApiError;
+
+pub(crate) mod access_groups;
+pub(crate) mod approve;
+pub(crate) mod create;
+pub(crate) mod delete;
+pub(crate) mod get;
+pub(crate) mod health;
+pub(crate) mod list;
+pub(crate) mod register;
+pub(crate) mod reject;
+pub(crate) mod submissions;
+pub(crate) mod update;
+
+/// The server of an id, whatever its state and wherever it was declared.
+fn find(id: &ServerId, app: &App) -> Result<Arc<Server>, ApiError> {
+    app.registry
+        .snapshot()
+        .get(id)
+        .cloned()
+        .ok_or_else(|| ApiError::NotFound(id.clone()))
+}
+
+/// The server of an id, if it may be changed here.
+fn find_changeable(id: &ServerId, app: &App) -> Result<Arc<Server>, ApiError> {
+    let server = find(id, app)?;
+    match server.origin {
+        Origin::Database => Ok(server),
+        Origin::File => Err(ApiError::ManagedByFile(id.clone())),
+    }
+}
+
+/// Ends the review of a submission.
+async fn review(
+    id: ServerId,
+    verdict: ApprovalStatus,
+    notes: Option<String>,
+    admin: &Admin,
+    app: &App,
+) -> Result<Arc<Server>, ApiError> {
+    let _writing = app.writing.lock().await;
+    let server = find_changeable(&id, app)?;
+    if server.approval.status != ApprovalStatus::PendingReview {
+        return Err(ApiError::BadRequest(format!(
+            "MCP Server {id} is not pending review: its approval_status is {}",
+            server.approval.status.as_str()
+        )));
+    }
+    let now = app.now();
+    let mut changed = Server::clone(&server);
+    changed.approval = Approval {
+        status: verdict,
+        reviewed_at: Some(now),
+        review_notes: notes,
+        ..changed.approval
+    };
+    changed.stamps.updated_at = Some(now);
+    changed.stamps.updated_by = Some(admin.id().to_owned());
+    let stored = app.registry.update(changed).await?;
+    tracing::info!(actor = admin.id(), path = admin.path(), server_id = %id, verdict = verdict.as_str(), "submission reviewed");
+    Ok(stored)
+}
