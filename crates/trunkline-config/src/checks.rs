@@ -72,36 +72,37 @@ pub(crate) fn header_value(value: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Checks `name` or `name:port` as in `Host`.
+/// Checks the name that `Host` holds before its port.
 pub(crate) fn host(text: &str) -> Result<(), &'static str> {
-    let fits = Url::parse(&format!("http://{text}/")).is_ok_and(|url| {
-        url.path() == "/" && url.username().is_empty() && url.password().is_none() && url.query().is_none()
-    });
-    let plain = !text.is_empty()
-        && !text.contains(['/', '@', '?', '#', '\\', '*'])
-        && !text.contains(char::is_whitespace);
-    if fits && plain {
-        Ok(())
-    } else {
-        Err("must be a host name, as `name` or `name:port`")
+    let has_port = !text.ends_with(']') && text.contains(':');
+    if has_port || !is_authority(text) {
+        return Err("must be the name of a host, without port");
     }
+    Ok(())
 }
 
 /// Checks `scheme://host[:port]` as in `Origin`.
 pub(crate) fn origin(text: &str) -> Result<(), &'static str> {
     const WANTED: &str = "must be an origin, as `https://name` or `https://name:port`";
     let (_, authority) = text.split_once("://").ok_or(WANTED)?;
-    host(authority).map_err(|_| WANTED)?;
+    if !is_authority(authority) {
+        return Err(WANTED);
+    }
     Url::parse(text).map(|_| ()).map_err(|_| WANTED)
 }
 
+fn is_authority(text: &str) -> bool {
+    let plain = !text.is_empty() && !text.contains(['/', '@', '?', '#', '\\', '*']);
+    plain && !text.contains(char::is_whitespace) && Url::parse(&format!("http://{text}/")).is_ok()
+}
+
 /// Words of `mcp_egress_allow`.
-pub(crate) const EGRESS_WORDS: &[&str] = &["loopback", "private"];
+const EGRESS_WORDS: [&str; 3] = ["public", "private", "loopback"];
 
 /// Checks a member of `mcp_egress_allow`.
 pub(crate) fn egress(text: &str) -> Result<(), &'static str> {
     const WANTED: &str =
-        "must be a network such as 10.0.0.0/8, an address, or one of the words loopback, private";
+        "must be a network such as 10.0.0.0/8, an address, or one of the words public, private, loopback";
     if EGRESS_WORDS.contains(&text) {
         return Ok(());
     }
@@ -164,13 +165,25 @@ mod tests {
 
     #[test]
     fn hosts_origins_and_networks() {
-        assert_eq!(host("gateway.example:4000"), Ok(()));
+        assert_eq!(host("gateway.example"), Ok(()));
+        assert_eq!(host("[::1]"), Ok(()));
+        assert!(
+            host("gateway.example:4000").is_err(),
+            "`Host` is compared without its port"
+        );
         assert!(host("http://gateway.example").is_err());
         assert!(host("a@b").is_err());
         assert_eq!(origin("https://app.example"), Ok(()));
         assert!(origin("https://app.example/path").is_err());
         assert!(origin("*").is_err());
-        for good in ["10.0.0.0/8", "fd00::/8", "192.0.2.1", "private", "loopback"] {
+        for good in [
+            "10.0.0.0/8",
+            "fd00::/8",
+            "192.0.2.1",
+            "public",
+            "private",
+            "loopback",
+        ] {
             assert_eq!(egress(good), Ok(()), "{good}");
         }
         for bad in ["10.0.0.0/33", "everything", "10.0.0/8", ""] {

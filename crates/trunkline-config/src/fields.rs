@@ -438,19 +438,19 @@ pub(crate) const GENERAL: &[Field] = {
             "allowed_hosts",
             Texts,
             "",
-            "Trunkline: values of `Host` that are accepted in addition to loopback names and the listening address, as `name` or `name:port`.",
+            "Trunkline: names that may stand in `Host`, without port, besides `localhost`, `127.0.0.1` and `[::1]`. Without a list, a gateway that listens on other addresses than loopback accepts any.",
         ),
         field(
             "allowed_origins",
             Texts,
             "",
-            "Trunkline: values of `Origin` that browsers may send, as `scheme://host[:port]`.",
+            "Trunkline: values of `Origin` that browsers may send besides the gateway's own, as `scheme://host[:port]`.",
         ),
         field(
             "mcp_egress_allow",
             Texts,
-            "",
-            "Trunkline: networks that servers registered through the API may be in although they are not public: CIDR, an address, or the words `loopback`, `private`.",
+            "`[public, private, loopback]`",
+            "Trunkline: where connections to servers may go: networks (`10.0.0.0/8`), addresses, and the words `public`, `private`, `loopback`. A list replaces the default; link-local, metadata and reserved addresses are allowed only where a network in it names them.",
         ),
         field(
             "mcp_list_timeout_ms",

@@ -26,11 +26,11 @@ pub struct General {
     /// The operator accepts a weak key: `general_settings.dangerously_permit_weak_or_unset_master_key`, else
     /// `LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY`.
     pub permit_weak_master_key: bool,
-    /// Values of `Host` to accept besides loopback names and the listening address: `name` or `name:port`.
+    /// Names to accept in `Host`, without port, besides loopback names.
     pub allowed_hosts: Vec<String>,
     /// Values of `Origin` to accept: `scheme://host[:port]`.
     pub allowed_origins: Vec<String>,
-    /// Networks that servers registered through the API may be in: CIDR, an address, `loopback` or `private`.
+    /// Where connections to servers may go: CIDR, an address, `public`, `private`, `loopback`. Empty: the three words.
     pub egress_allow: Vec<String>,
     /// Path before every route, `/like/this`: `SERVER_ROOT_PATH`.
     pub server_root_path: Option<String>,

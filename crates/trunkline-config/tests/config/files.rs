@@ -81,7 +81,7 @@ fn a_file_of_litellm_works_unchanged() {
     assert_eq!(config.general.fanout_deadline_ms, 1500);
     assert_eq!(
         config.general.allowed_hosts,
-        ["gateway.example", "gateway.example:4000"]
+        ["gateway.example", "gateway.internal"]
     );
 }
 

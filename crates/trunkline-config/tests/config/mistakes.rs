@@ -86,7 +86,7 @@ mcp_servers:
 ",
         &[
             "config.yaml:2:24: general_settings.mcp_call_timeout_ms: must be a whole number from 1 to 86400000",
-            "config.yaml:3:18: general_settings.allowed_hosts: [0] must be a host name, as `name` or `name:port`",
+            "config.yaml:3:18: general_settings.allowed_hosts: [0] must be the name of a host, without port",
             "config.yaml:6:10: mcp_servers.one.url: only http:// and https:// are served",
             "config.yaml:7:16: mcp_servers.one.transport: must be one of http, sse, stdio",
             "config.yaml:8:14: mcp_servers.one.timeout: must be a number greater than 0",

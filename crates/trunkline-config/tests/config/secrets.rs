@@ -119,6 +119,11 @@ proptest! {
     }
 
     #[test]
+    fn any_bytes_are_answered(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
+        let _ = said(&String::from_utf8_lossy(&bytes));
+    }
+
+    #[test]
     fn any_yaml_like_text_is_answered_without_its_values(
         lines in proptest::collection::vec(
             prop_oneof![
