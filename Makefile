@@ -1,0 +1,21 @@
+# Every target works on a fresh clone with Rust and Python 3.10; Node adds the TypeScript tests.
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench contracts
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## build, start two real MCP servers and the gateway, register, list, call; serves until Ctrl-C
+	@python3 demo/run.py
+
+test: ## every test, with all set-up (ARGS="-p trunkline b14_" for some)
+	@scripts/test.sh $(ARGS)
+
+check: ## format, lints, dependency directions, licences, spelling
+	@scripts/check.sh
+
+bench: ## measure direct, gateway and nginx in one run (release build; about two minutes)
+	@python3 bench/run.py
+
+contracts: ## write docs/openapi.json and docs/config.schema.json again
+	@cargo xtask contracts

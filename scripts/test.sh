@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Every test, with all set-up: the programs they run against, a PostgreSQL server, nextest, then the doc tests.
+# Arguments go to nextest:   scripts/test.sh -p trunkline b14_
+# With CI=true nothing may be skipped.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/tools.sh
+need cargo-nextest
+
+scripts/python-env.sh backend sdk1 sdk2
+scripts/node-env.sh || {
+  echo "test: the tests with the TypeScript client and server-everything are left out" >&2
+  [ "${CI:-}" != true ] || exit 1
+}
+profile=default
+[ "${CI:-}" != true ] || profile=ci
+scripts/with-postgres.sh cargo nextest run --workspace --profile "$profile" "$@"
+[ $# -gt 0 ] || cargo test -q --workspace --doc
