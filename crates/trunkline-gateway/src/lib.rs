@@ -1,1 +1,107 @@
-//! placeholder
+//! The data plane over HTTP. One file a phase, one file an endpoint.
+//!
+//! Every way in becomes the same [`context::Context`] and passes the same phases (design §3):
+//!
+//! ```text
+//! accept → identify → scope → decide → route → credential → call → relay → record
+//! ```
+//!
+//! | phase | where |
+//! |---|---|
+//! | accept | [`accept`] |
+//! | identify, scope | [`context`], [`scope`] |
+//! | decide | `trunkline-policy`, asked by [`listing`] and [`calling`] |
+//! | route | [`route`] over the names of [`view`] |
+//! | credential, call | `trunkline-upstream` |
+//! | relay | [`relay`] |
+//! | record | [`record`] |
+//!
+//! The endpoints in [`mcp`] and [`rest`] only read their wire and write their wire. A new way to list or call tools is a
+//! new adapter over [`listing`] and [`calling`], never a second path.
+//!
+//! **Invariant:** nothing here waits for the database to serve a request.
+
+pub mod accept;
+pub mod answer;
+pub mod calling;
+pub mod context;
+pub mod health;
+pub mod listing;
+pub mod mcp;
+pub mod metrics;
+pub mod outcomes;
+pub mod record;
+pub mod relay;
+pub mod rest;
+pub mod route;
+pub mod scope;
+pub mod sessions;
+pub mod view;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::{any, get, post};
+use tokio_util::sync::CancellationToken;
+use trunkline_auth::{Authenticator, SessionSealer};
+use trunkline_model::Clock;
+use trunkline_store::Registry;
+use trunkline_upstream::Upstreams;
+
+/// What the data plane is made of. Built once by the binary, shared by all requests.
+pub struct Gateway {
+    /// The registry.
+    pub registry: Arc<Registry>,
+    /// The upstreams.
+    pub upstreams: Arc<Upstreams>,
+    /// Who is asking.
+    pub authenticator: Arc<Authenticator>,
+    /// Session ids.
+    pub sealer: SessionSealer,
+    /// Sessions that were ended before their time.
+    pub ended: sessions::EndedSessions,
+    /// Requests that can be cancelled.
+    pub in_flight: sessions::InFlight,
+    /// Where records go.
+    pub recorder: record::Recorder,
+    /// Numbers.
+    pub metrics: metrics::Metrics,
+    /// Names of tools, by catalogue.
+    pub views: view::Views,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Ids of requests.
+    pub new_id: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Rules of the edge.
+    pub edge: accept::Edge,
+    /// Cancelled when the gateway stops: standing streams end.
+    pub draining: CancellationToken,
+}
+
+/// How long a sealed session id is good for. Clients do not start over by themselves, so it is long; what is kept for a
+/// session is reaped much earlier.
+pub const SESSION_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// The routes of the data plane.
+pub fn router(gateway: Arc<Gateway>) -> Router {
+    let mcp = any(mcp::aggregate);
+    Router::new()
+        .route("/mcp", mcp.clone())
+        .route("/mcp/", mcp)
+        .route("/mcp/enabled", get(mcp::enabled))
+        .route("/mcp/{servers}", any(mcp::selected))
+        .route("/mcp/{servers}/", any(mcp::selected))
+        .route("/mcp/{servers}/mcp", any(mcp::selected))
+        .route("/{server}/mcp", any(mcp::named))
+        .route("/{server}/mcp/", any(mcp::named))
+        .route("/mcp-rest/tools/list", get(rest::list::handle))
+        .route("/mcp-rest/tools/call", post(rest::call::handle))
+        .route("/v1/mcp/tools", get(rest::tools::handle))
+        .route("/health/liveliness", get(health::live))
+        .route("/health/liveness", get(health::live))
+        .route("/health/live", get(health::live))
+        .route("/health/readiness", get(health::ready))
+        .route("/metrics", get(metrics::handle))
+        .with_state(gateway)
+}

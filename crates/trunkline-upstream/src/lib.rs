@@ -1,1 +1,32 @@
-//! placeholder
+//! Connections to MCP servers: the one way the gateway lists, calls and checks them.
+//!
+//! - [`egress`]: where connections may go.
+//! - [`http`]: one pooled client for everything.
+//! - [`credential`]: what is sent with a request to a server, and its fingerprint.
+//! - [`session`]: upstream sessions, who shares them, and their end.
+//! - [`exchange`]: one JSON-RPC request, its frames, its response.
+//! - [`catalogue`]: the tools of a server, cached, refreshed with single flight, kept in the database.
+//! - [`probe`]: the hand-shake step by step, for people.
+//! - [`fault`]: what went wrong, whose fault it is, what to do next.
+//!
+//! A new transport is a new way to make an [`exchange`]; everything above it stays.
+
+pub mod catalogue;
+pub mod credential;
+pub mod egress;
+pub mod entry;
+pub mod exchange;
+pub mod fault;
+pub mod http;
+pub mod listing;
+pub mod probe;
+pub mod session;
+mod upstreams;
+
+pub use catalogue::Catalogue;
+pub use credential::{ClientHeaders, Outgoing};
+pub use egress::Egress;
+pub use exchange::{Exchange, Frame};
+pub use fault::Fault;
+pub use probe::{Probe, ProbeStep};
+pub use upstreams::{CallRequest, Settings, Upstreams};

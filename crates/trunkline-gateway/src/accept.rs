@@ -1,0 +1,285 @@
+//! Accept: what must be right about a request before anybody asks who sent it.
+//!
+//! Host and Origin are checked on every route and transport (S25, S06): a browser page that re-binds its name to this
+//! address must not reach the gateway, with or without a key.
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::header::{HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
+use axum::http::{StatusCode, Uri, uri::Authority};
+use axum::middleware::Next;
+use axum::response::Response;
+use http_body_util::BodyExt as _;
+use std::sync::Arc;
+
+use crate::answer;
+
+/// Rules of the edge.
+#[derive(Debug, Clone, Default)]
+pub struct Edge {
+    /// Names that may stand in `Host`, without port. Empty: any, unless [`Edge::loopback`].
+    pub allowed_hosts: Vec<String>,
+    /// Origins besides the request's own that browsers may send.
+    pub allowed_origins: Vec<String>,
+    /// Bound to loopback only: `Host` must be a loopback name, whatever the list says.
+    pub loopback: bool,
+    /// Largest request body, bytes.
+    pub max_body_bytes: usize,
+}
+
+const LOOPBACK_HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
+
+/// Why a request does not get in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum EdgeError {
+    /// No `Host`, more than one, or not a host and port.
+    #[error("the Host header is missing or malformed")]
+    BadHost,
+    /// `Host` is not one of ours: DNS rebinding, or a proxy that keeps the client's name.
+    #[error("this Host is not allowed; add it to general_settings.allowed_hosts")]
+    HostNotAllowed,
+    /// `Origin` is not one of ours.
+    #[error("this Origin is not allowed; add it to general_settings.allowed_origins")]
+    OriginNotAllowed,
+}
+
+impl EdgeError {
+    fn status(self) -> StatusCode {
+        match self {
+            Self::BadHost => StatusCode::BAD_REQUEST,
+            Self::HostNotAllowed => StatusCode::MISDIRECTED_REQUEST,
+            Self::OriginNotAllowed => StatusCode::FORBIDDEN,
+        }
+    }
+}
+
+impl Edge {
+    /// Checks `Host` (or the target's authority) and `Origin`.
+    pub fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), EdgeError> {
+        let host = host(uri, headers)?;
+        let name = host.host();
+        let listed = self
+            .allowed_hosts
+            .iter()
+            .any(|own| own.eq_ignore_ascii_case(name));
+        let local = LOOPBACK_HOSTS.iter().any(|own| own.eq_ignore_ascii_case(name));
+        let allowed = listed
+            || if self.loopback {
+                local
+            } else {
+                self.allowed_hosts.is_empty() || local
+            };
+        if !allowed {
+            return Err(EdgeError::HostNotAllowed);
+        }
+        let mut origins = headers.get_all(ORIGIN).iter();
+        match (origins.next(), origins.next()) {
+            (None, _) => Ok(()),
+            (Some(origin), None) if self.origin_allowed(origin, &host) => Ok(()),
+            _ => Err(EdgeError::OriginNotAllowed),
+        }
+    }
+
+    /// The request's own origin, or a listed one. `null` is none of them.
+    fn origin_allowed(&self, origin: &HeaderValue, host: &Authority) -> bool {
+        let Ok(origin) = origin.to_str() else { return false };
+        if self
+            .allowed_origins
+            .iter()
+            .any(|own| own.trim_end_matches('/').eq_ignore_ascii_case(origin))
+        {
+            return true;
+        }
+        let authority = origin
+            .strip_prefix("http://")
+            .or_else(|| origin.strip_prefix("https://"));
+        authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host.as_str()))
+    }
+}
+
+/// The one host that a request names. Anything odd in it is refused rather than interpreted.
+fn host(uri: &Uri, headers: &HeaderMap) -> Result<Authority, EdgeError> {
+    let mut values = headers.get_all(HOST).iter();
+    let from_header = match (values.next(), values.next()) {
+        (Some(value), None) => Some(value.to_str().map_err(|_| EdgeError::BadHost)?),
+        (None, _) => None,
+        _ => return Err(EdgeError::BadHost),
+    };
+    let from_target = uri.authority().map(Authority::as_str);
+    let text = match (from_header, from_target) {
+        (Some(header), Some(target)) if !header.eq_ignore_ascii_case(target) => {
+            return Err(EdgeError::BadHost);
+        }
+        (Some(text), _) | (None, Some(text)) => text,
+        (None, None) => return Err(EdgeError::BadHost),
+    };
+    let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':' | b'[' | b']' | b'_');
+    if text.is_empty() || !text.bytes().all(legal) {
+        return Err(EdgeError::BadHost);
+    }
+    text.parse().map_err(|_| EdgeError::BadHost)
+}
+
+/// Middleware for every route: the edge's rules in, the security headers and the request's id out.
+pub async fn guard(State(gateway): State<Arc<crate::Gateway>>, mut request: Request, next: Next) -> Response {
+    let id = request_id(request.headers(), &gateway);
+    let mut response = match gateway.edge.check(request.uri(), request.headers()) {
+        Ok(()) => {
+            request
+                .extensions_mut()
+                .insert(trunkline_model::RequestId::new(id.as_str()));
+            next.run(request).await
+        }
+        Err(error) => {
+            tracing::warn!(request_id = %id, %error, "request refused at the edge");
+            answer::detail(error.status(), &error.to_string())
+        }
+    };
+    let headers = response.headers_mut();
+    headers.insert(
+        axum::http::header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    headers.insert(
+        axum::http::header::X_FRAME_OPTIONS,
+        HeaderValue::from_static("DENY"),
+    );
+    headers.insert(
+        axum::http::header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
+    );
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        headers.insert(HeaderName::from_static("x-litellm-call-id"), value);
+    }
+    response
+}
+
+/// The client's `x-litellm-call-id`, if it is short and plain, else a new one.
+fn request_id(headers: &HeaderMap, gateway: &crate::Gateway) -> String {
+    headers
+        .get("x-litellm-call-id")
+        .and_then(|value| value.to_str().ok())
+        .filter(|id| !id.is_empty() && id.len() <= 256 && id.bytes().all(|b| b.is_ascii_graphic()))
+        .map_or_else(|| (gateway.new_id)(), ToOwned::to_owned)
+}
+
+/// The whole body, or `None` if it is larger than allowed. A broken body counts as an empty one: the client is gone.
+pub async fn read_body(body: Body, limit: usize) -> Option<Bytes> {
+    match http_body_util::Limited::new(body, limit).collect().await {
+        Ok(body) => Some(body.to_bytes()),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => None,
+        Err(_) => Some(Bytes::new()),
+    }
+}
+
+/// Takes `SERVER_ROOT_PATH` off a request's path (B18). Paths outside of it stay as they are.
+pub fn strip_root(uri: &Uri, root: &str) -> Option<Uri> {
+    let root = root.trim_end_matches('/');
+    let rest = uri.path().strip_prefix(root).filter(|_| !root.is_empty())?;
+    if !(rest.is_empty() || rest.starts_with('/')) {
+        return None;
+    }
+    let mut target = if rest.is_empty() {
+        "/".to_owned()
+    } else {
+        rest.to_owned()
+    };
+    if let Some(query) = uri.query() {
+        target.push('?');
+        target.push_str(query);
+    }
+    target.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(edge: &Edge, target: &str, pairs: &[(HeaderName, &str)]) -> Result<(), EdgeError> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(name.clone(), HeaderValue::from_str(value).unwrap());
+        }
+        edge.check(&target.parse().unwrap(), &headers)
+    }
+
+    #[test]
+    fn s25_host_and_origin() {
+        let local = Edge {
+            loopback: true,
+            ..Edge::default()
+        };
+        for host in ["localhost:4000", "127.0.0.1", "[::1]:4000", "LOCALHOST"] {
+            assert_eq!(check(&local, "/mcp", &[(HOST, host)]), Ok(()), "{host}");
+        }
+        assert_eq!(
+            check(&local, "/mcp", &[(HOST, "evil.example.com")]),
+            Err(EdgeError::HostNotAllowed)
+        );
+        let own = [(HOST, "127.0.0.1:4000"), (ORIGIN, "http://127.0.0.1:4000")];
+        assert_eq!(check(&local, "/mcp", &own), Ok(()));
+        for origin in [
+            "http://evil.example.com",
+            "null",
+            "http://127.0.0.1:4001",
+            "file://127.0.0.1:4000",
+            "",
+        ] {
+            let pairs = [(HOST, "127.0.0.1:4000"), (ORIGIN, origin)];
+            assert_eq!(
+                check(&local, "/mcp", &pairs),
+                Err(EdgeError::OriginNotAllowed),
+                "{origin}"
+            );
+        }
+        let two = [
+            (HOST, "localhost"),
+            (ORIGIN, "http://localhost"),
+            (ORIGIN, "http://evil.example.com"),
+        ];
+        assert_eq!(check(&local, "/mcp", &two), Err(EdgeError::OriginNotAllowed));
+        let open = Edge::default();
+        assert_eq!(check(&open, "/mcp", &[(HOST, "gateway.example.com")]), Ok(()));
+        let listed = Edge {
+            allowed_hosts: vec!["gw.example.com".into()],
+            ..Edge::default()
+        };
+        assert_eq!(check(&listed, "/mcp", &[(HOST, "GW.example.com:443")]), Ok(()));
+        assert_eq!(
+            check(&listed, "/mcp", &[(HOST, "other.example.com")]),
+            Err(EdgeError::HostNotAllowed)
+        );
+    }
+
+    #[test]
+    fn s06_odd_hosts_are_refused() {
+        let edge = Edge::default();
+        for host in ["", "a/b", "a#b", "a?b", "a@b", "a b", "a\\b", "a,b", "exämple"] {
+            assert_eq!(
+                check(&edge, "/mcp", &[(HOST, host)]),
+                Err(EdgeError::BadHost),
+                "{host:?}"
+            );
+        }
+        assert_eq!(check(&edge, "/mcp", &[]), Err(EdgeError::BadHost));
+        assert_eq!(
+            check(&edge, "/mcp", &[(HOST, "a"), (HOST, "a")]),
+            Err(EdgeError::BadHost)
+        );
+        assert_eq!(
+            check(&edge, "http://other/mcp", &[(HOST, "a")]),
+            Err(EdgeError::BadHost)
+        );
+    }
+
+    #[test]
+    fn b18_root_path() {
+        let strip = |path: &str| strip_root(&path.parse().unwrap(), "/llm").map(|uri| uri.to_string());
+        assert_eq!(strip("/llm/mcp").as_deref(), Some("/mcp"));
+        assert_eq!(strip("/llm/github/mcp/?a=1").as_deref(), Some("/github/mcp/?a=1"));
+        assert_eq!(strip("/llm").as_deref(), Some("/"));
+        assert_eq!(strip("/llmx/mcp"), None);
+        assert_eq!(strip("/mcp"), None);
+        assert_eq!(strip_root(&"/mcp".parse().unwrap(), ""), None);
+    }
+}

@@ -1,0 +1,147 @@
+//! `initialize`: answered here, without asking any upstream, so that a slow one delays nobody.
+
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::response::Response;
+use jiff::SignedDuration;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use trunkline_auth::SessionClaims;
+use trunkline_mcp::{Revision, rpc};
+use trunkline_model::SessionKey;
+
+use crate::Gateway;
+use crate::answer;
+use crate::context::Context;
+use crate::scope::PathSelection;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Params {
+    protocol_version: String,
+    #[serde(default)]
+    capabilities: serde_json::Map<String, Value>,
+}
+
+/// Longest merged `instructions`.
+const MAX_INSTRUCTIONS: usize = 32 * 1024;
+
+/// Answers `initialize` with a sealed session id.
+pub async fn answer(
+    gateway: &Gateway,
+    path: &PathSelection,
+    context: &Context,
+    id: &RawValue,
+    params: Option<&RawValue>,
+) -> Response {
+    let read = params.map(|params| serde_json::from_str::<Params>(params.get()));
+    let params = match read {
+        Some(Ok(params)) => params,
+        Some(Err(error)) => {
+            let text = format!("Invalid params: {error}");
+            return answer::rpc_error(StatusCode::OK, id.get(), rpc::INVALID_PARAMS, &text);
+        }
+        None => {
+            return answer::rpc_error(
+                StatusCode::OK,
+                id.get(),
+                rpc::INVALID_PARAMS,
+                "Invalid params: none",
+            );
+        }
+    };
+    let revision = Revision::negotiate(&params.protocol_version);
+    let expires_at = gateway
+        .clock
+        .now()
+        .checked_add(SignedDuration::try_from(crate::SESSION_LIFETIME).unwrap_or(SignedDuration::MAX))
+        .unwrap_or(jiff::Timestamp::MAX);
+    let claims = SessionClaims {
+        key: new_session_key(),
+        revision: revision.index(),
+        capabilities: capability_bits(&params.capabilities),
+        expires_at,
+    };
+    let sealed = gateway
+        .sealer
+        .seal(&claims, &context.principal, &path.route_key());
+    let mut result = json!({
+        "protocolVersion": revision.as_str(),
+        "capabilities": {"tools": {"listChanged": true}},
+        "serverInfo": {"name": server_name(context), "title": "Trunkline", "version": env!("CARGO_PKG_VERSION")},
+    });
+    if let Some(text) = instructions(gateway, context) {
+        result["instructions"] = text.into();
+    }
+    let mut response = answer::json(StatusCode::OK, rpc::response(id.get(), &result.to_string()));
+    if let Ok(value) = HeaderValue::from_str(&sealed) {
+        response
+            .headers_mut()
+            .insert(HeaderName::from_static("mcp-session-id"), value);
+    }
+    response
+}
+
+fn new_session_key() -> SessionKey {
+    SessionKey(*uuid::Uuid::new_v4().as_bytes())
+}
+
+/// On a one-server endpoint the server's own name, so that two of them can be told apart (B38).
+fn server_name(context: &Context) -> String {
+    let single = context
+        .selection
+        .scope
+        .single()
+        .and_then(|id| context.snapshot.get(id));
+    single.map_or_else(|| "trunkline".to_owned(), |server| server.prefix())
+}
+
+/// What the client can be asked for, kept in the session id.
+fn capability_bits(capabilities: &serde_json::Map<String, Value>) -> u16 {
+    let names = ["sampling", "elicitation", "roots", "tasks"];
+    let bit = |(index, name): (usize, &&str)| u16::from(capabilities.contains_key(*name)) << index;
+    names.iter().enumerate().map(bit).fold(0, |bits, bit| bits | bit)
+}
+
+/// The servers' instructions under their names, as LiteLLM joins them: the operator's text, else what the upstream said
+/// when it was last listed.
+fn instructions(gateway: &Gateway, context: &Context) -> Option<String> {
+    let client = context.client_headers();
+    let mut parts = Vec::new();
+    for server in context.servers() {
+        let own = server
+            .definition
+            .instructions
+            .clone()
+            .filter(|text| !text.is_empty());
+        let text = own.or_else(|| {
+            let known = gateway.upstreams.known(server, &client).ok()?;
+            known
+                .usable()?
+                .instructions
+                .clone()
+                .filter(|text| !text.is_empty())
+        });
+        parts.extend(text.map(|text| (server.prefix(), text)));
+    }
+    let mut text = match &parts[..] {
+        [] => return None,
+        [(_, text)] if context.selection.scope.single().is_some() => text.clone(),
+        several => {
+            let labelled: Vec<String> = several
+                .iter()
+                .map(|(name, text)| format!("[{name}]\n{text}"))
+                .collect();
+            labelled.join("\n\n---\n\n")
+        }
+    };
+    if text.len() > MAX_INSTRUCTIONS {
+        let end = (0..=MAX_INSTRUCTIONS)
+            .rev()
+            .find(|at| text.is_char_boundary(*at))
+            .unwrap_or(0);
+        text.truncate(end);
+        text.push('…');
+    }
+    Some(text)
+}

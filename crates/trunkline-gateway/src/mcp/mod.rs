@@ -1,0 +1,140 @@
+//! Streamable HTTP: `/mcp`, `/mcp/{servers}`, `/{name}/mcp`. One file an HTTP method, one a JSON-RPC method.
+//!
+//! - [`post`]: messages, and which of the files below answers them.
+//! - [`initialize`], [`tools`]: JSON-RPC methods. One more: one file, one arm in [`post`].
+//! - [`stream`]: `GET`, what the gateway has to say outside of requests.
+//! - [`end`]: `DELETE`.
+
+pub mod end;
+pub mod initialize;
+pub mod post;
+pub mod stream;
+pub mod tools;
+
+use std::sync::Arc;
+
+use axum::extract::{Path, Request, State};
+use axum::http::header::{ALLOW, HeaderMap, HeaderValue};
+use axum::http::{Method, StatusCode};
+use axum::response::Response;
+use trunkline_auth::{SessionClaims, Surface};
+use trunkline_mcp::rpc;
+use trunkline_model::{RequestId, SessionKey};
+
+use crate::Gateway;
+use crate::answer;
+use crate::context::{Context, identify};
+use crate::scope::{self, PathSelection};
+
+/// `/mcp`.
+pub async fn aggregate(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
+    handle(gateway, PathSelection::None, request).await
+}
+
+/// `/mcp/{servers}`.
+pub async fn selected(
+    State(gateway): State<Arc<Gateway>>,
+    Path(servers): Path<String>,
+    request: Request,
+) -> Response {
+    // `/mcp/mcp` is the aggregate endpoint too, for clients that append `/mcp` to whatever they are given.
+    let path = if servers == "mcp" {
+        PathSelection::None
+    } else {
+        PathSelection::Servers(servers)
+    };
+    handle(gateway, path, request).await
+}
+
+/// `/{name}/mcp`.
+pub async fn named(
+    State(gateway): State<Arc<Gateway>>,
+    Path(name): Path<String>,
+    request: Request,
+) -> Response {
+    handle(gateway, PathSelection::Named(name), request).await
+}
+
+/// `GET /mcp/enabled`.
+pub async fn enabled() -> Response {
+    answer::json(StatusCode::OK, r#"{"enabled": true}"#)
+}
+
+async fn handle(gateway: Arc<Gateway>, path: PathSelection, request: Request) -> Response {
+    match *request.method() {
+        Method::POST => post::handle(gateway, path, request).await,
+        Method::GET => stream::handle(gateway, &path, &request),
+        Method::DELETE => end::handle(gateway, &path, request).await,
+        _ => {
+            let mut response = answer::rpc_error(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "null",
+                rpc::INVALID_REQUEST,
+                "Method Not Allowed",
+            );
+            response
+                .headers_mut()
+                .insert(ALLOW, HeaderValue::from_static("GET, POST, DELETE"));
+            response
+        }
+    }
+}
+
+/// Identify and scope: the same for all methods.
+#[expect(clippy::result_large_err, reason = "the error is the answer, and it is rare")]
+fn enter(
+    gateway: &Gateway,
+    path: &PathSelection,
+    request_id: Option<&RequestId>,
+    headers: &HeaderMap,
+) -> Result<Context, Response> {
+    let (principal, admission) =
+        identify(gateway, headers, Surface::Mcp).map_err(|error| answer::unauthorized(error, true))?;
+    let snapshot = gateway.registry.snapshot();
+    let selection = scope::resolve(&snapshot, path, headers)?;
+    Ok(Context {
+        request_id: request_id.cloned().unwrap_or_else(|| RequestId::new("")),
+        principal,
+        admission,
+        snapshot,
+        selection,
+        session: None,
+        headers: headers.clone(),
+    })
+}
+
+/// The session that the request names: its claims, `None` if it names none, or 404 if it is unknown, expired, ended, or
+/// not this principal's on this route.
+#[expect(clippy::result_large_err, reason = "the error is the answer, and it is rare")]
+fn session(
+    gateway: &Gateway,
+    path: &PathSelection,
+    context: &Context,
+) -> Result<Option<SessionClaims>, Response> {
+    let Some(id) = context.headers.get("mcp-session-id") else {
+        return Ok(None);
+    };
+    let unknown = |why: &str| {
+        tracing::debug!(request_id = %context.request_id, why, "unknown session");
+        answer::rpc_error(
+            StatusCode::NOT_FOUND,
+            "null",
+            rpc::INVALID_REQUEST,
+            "Session not found; initialize again",
+        )
+    };
+    let id = id.to_str().map_err(|_| unknown("not text"))?;
+    let opened = gateway
+        .sealer
+        .open(id, &context.principal, &path.route_key(), gateway.clock.now());
+    let claims = opened.map_err(|error| unknown(&error.to_string()))?;
+    if gateway.ended.contains(&claims.key) {
+        return Err(unknown("ended"));
+    }
+    Ok(Some(claims))
+}
+
+/// A session key from claims.
+fn key(claims: Option<SessionClaims>) -> Option<SessionKey> {
+    claims.map(|claims| claims.key)
+}

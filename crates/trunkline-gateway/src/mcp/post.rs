@@ -1,0 +1,273 @@
+//! `POST`: one message, or a batch on sessions of the one revision that has them.
+
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::Request;
+use axum::http::header::{ACCEPT, CONTENT_TYPE, HeaderMap};
+use axum::http::{HeaderName, StatusCode};
+use axum::response::Response;
+use futures_util::future::join_all;
+use http_body_util::BodyExt as _;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use trunkline_mcp::{Message, Revision, envelope, rpc};
+use trunkline_model::RequestId;
+
+use crate::Gateway;
+use crate::accept::read_body;
+use crate::answer;
+use crate::context::Context;
+use crate::mcp::{enter, initialize, key, session, tools};
+use crate::scope::PathSelection;
+
+/// Messages in one batch.
+const MAX_BATCH: usize = 50;
+/// Requests of a batch are answered inside one body; a stream among them is read to its end, up to this size.
+const MAX_BATCH_ANSWER: usize = 64 * 1024 * 1024;
+
+static PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+
+/// Answers a POST.
+pub async fn handle(gateway: Arc<Gateway>, path: PathSelection, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let mut context = match enter(
+        &gateway,
+        &path,
+        parts.extensions.get::<RequestId>(),
+        &parts.headers,
+    ) {
+        Ok(context) => context,
+        Err(answer) => return answer,
+    };
+    if let Err(answer) = check_headers(&parts.headers) {
+        return answer;
+    }
+    let Some(body) = read_body(body, gateway.edge.max_body_bytes).await else {
+        let text = format!("the body is larger than {} bytes", gateway.edge.max_body_bytes);
+        return answer::rpc_error(StatusCode::PAYLOAD_TOO_LARGE, "null", rpc::INVALID_REQUEST, &text);
+    };
+    if envelope::is_batch(&body) {
+        return batch(&gateway, &path, context, &body).await;
+    }
+    let message = match Message::parse(&body) {
+        Ok(message) => message,
+        Err(error) => {
+            return answer::rpc_error(StatusCode::BAD_REQUEST, "null", error.code(), &error.to_string());
+        }
+    };
+    // `initialize` begins a session; whatever id comes with it is of an earlier one.
+    if let Message::Request { id, method, params } = &message
+        && method == "initialize"
+    {
+        return initialize::answer(&gateway, &path, &context, id, *params).await;
+    }
+    match session(&gateway, &path, &context) {
+        Ok(claims) => context.session = key(claims),
+        Err(answer) => return answer,
+    }
+    dispatch(&gateway, &Arc::new(context), message, body.len()).await
+}
+
+/// Content type, accepted types and protocol version (mcp reference §1.2, steps 3 and 4; revision 2025-06-18).
+#[expect(clippy::result_large_err, reason = "the error is the answer, and it is rare")]
+fn check_headers(headers: &HeaderMap) -> Result<(), Response> {
+    let text = |name: &HeaderName| {
+        headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    };
+    let refuse = |status, text: &str| Err(answer::rpc_error(status, "null", rpc::INVALID_REQUEST, text));
+    let kind = text(&CONTENT_TYPE).split(';').next().unwrap_or_default().trim();
+    if !kind.eq_ignore_ascii_case("application/json") {
+        return refuse(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "Content-Type must be application/json",
+        );
+    }
+    if !accepts(headers) {
+        return refuse(
+            StatusCode::NOT_ACCEPTABLE,
+            "Not Acceptable: Client must accept both application/json and text/event-stream",
+        );
+    }
+    match headers
+        .get(&PROTOCOL_VERSION)
+        .map(|value| value.to_str().ok().and_then(Revision::parse))
+    {
+        Some(None) => {
+            let known: Vec<&str> = Revision::ALL.iter().map(|revision| revision.as_str()).collect();
+            let text = format!("Unsupported protocol version; supported: {}", known.join(", "));
+            refuse(StatusCode::BAD_REQUEST, &text)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether the client takes both kinds of answer; wildcards and no header at all count as "anything".
+fn accepts(headers: &HeaderMap) -> bool {
+    let mut any = false;
+    let (mut json, mut stream) = (false, false);
+    for value in headers.get_all(ACCEPT) {
+        any = true;
+        for part in value.to_str().unwrap_or_default().split(',') {
+            match part.split(';').next().unwrap_or_default().trim() {
+                "*/*" => (json, stream) = (true, true),
+                "application/json" | "application/*" => json = true,
+                "text/event-stream" | "text/*" => stream = true,
+                _ => {}
+            }
+        }
+    }
+    !any || (json && stream)
+}
+
+/// One message of a known session, or of none.
+async fn dispatch(
+    gateway: &Arc<Gateway>,
+    context: &Arc<Context>,
+    message: Message<'_>,
+    bytes: usize,
+) -> Response {
+    match message {
+        Message::Request { id, method, params } => {
+            let id = id.get();
+            match method.as_ref() {
+                "ping" => answer::json(StatusCode::OK, rpc::response(id, "{}")),
+                "tools/list" => tools::list(gateway, context, id, params.map(RawValue::get), bytes).await,
+                "tools/call" => tools::call(gateway, context, id, params.map(RawValue::get), bytes).await,
+                other => {
+                    let text = format!(
+                        "Method not found: {}",
+                        trunkline_upstream::fault::printable(other)
+                    );
+                    answer::rpc_error(StatusCode::OK, id, rpc::METHOD_NOT_FOUND, &text)
+                }
+            }
+        }
+        Message::Notification { method, params } => {
+            if method == "notifications/cancelled" {
+                cancel(gateway, context, params);
+            }
+            answer::empty(StatusCode::ACCEPTED)
+        }
+        // The gateway asks clients nothing in this revision of it, so nothing waits for an answer.
+        Message::Response { .. } => answer::empty(StatusCode::ACCEPTED),
+    }
+}
+
+fn cancel(gateway: &Gateway, context: &Context, params: Option<&RawValue>) {
+    #[derive(Deserialize)]
+    struct Cancelled<'a> {
+        #[serde(borrow, rename = "requestId")]
+        request_id: &'a RawValue,
+    }
+    let read = params.and_then(|params| serde_json::from_str::<Cancelled<'_>>(params.get()).ok());
+    if let (Some(session), Some(cancelled)) = (context.session, read) {
+        gateway.in_flight.cancel(session, cancelled.request_id.get());
+    }
+}
+
+/// A batch: only where 2025-03-26 was negotiated. Requests run side by side; the answer is an array, in their order.
+async fn batch(gateway: &Arc<Gateway>, path: &PathSelection, mut context: Context, body: &[u8]) -> Response {
+    let claims = match session(gateway, path, &context) {
+        Ok(claims) => claims,
+        Err(answer) => return answer,
+    };
+    let revision = claims.and_then(|claims| Revision::from_index(claims.revision));
+    if !revision.is_some_and(Revision::has_batches) {
+        let text = "JSON-RPC batches exist in revision 2025-03-26 only";
+        return answer::rpc_error(StatusCode::BAD_REQUEST, "null", rpc::INVALID_REQUEST, text);
+    }
+    context.session = key(claims);
+    let messages = match envelope::split_batch(body, MAX_BATCH) {
+        Ok(messages) => messages,
+        Err(error) => {
+            return answer::rpc_error(StatusCode::BAD_REQUEST, "null", error.code(), &error.to_string());
+        }
+    };
+    let context = Arc::new(context);
+    let answers = join_all(
+        messages
+            .into_iter()
+            .map(|raw| one_of_batch(gateway, &context, raw)),
+    )
+    .await;
+    let answers: Vec<String> = answers.into_iter().flatten().collect();
+    if answers.is_empty() {
+        answer::empty(StatusCode::ACCEPTED)
+    } else {
+        answer::json(StatusCode::OK, format!("[{}]", answers.join(",")))
+    }
+}
+
+/// The messages that answer one message of a batch.
+async fn one_of_batch(gateway: &Arc<Gateway>, context: &Arc<Context>, raw: &RawValue) -> Vec<String> {
+    let text = raw.get();
+    let message = match Message::parse(text.as_bytes()) {
+        Ok(Message::Request { id, method, .. }) if method == "initialize" => {
+            let error = rpc::error_object(rpc::INVALID_REQUEST, "initialize cannot be part of a batch", None);
+            return vec![rpc::error_response(id.get(), &error)];
+        }
+        Ok(message) => message,
+        Err(error) => {
+            let object = rpc::error_object(error.code(), &error.to_string(), None);
+            return vec![rpc::error_response("null", &object)];
+        }
+    };
+    let response = dispatch(gateway, context, message, text.len()).await;
+    let stream = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind == "text/event-stream");
+    let body = collect(response.into_body()).await;
+    if !stream {
+        return if body.is_empty() {
+            Vec::new()
+        } else {
+            vec![String::from_utf8_lossy(&body).into_owned()]
+        };
+    }
+    let mut events = Vec::new();
+    let mut decoder = trunkline_mcp::sse::Decoder::new(MAX_BATCH_ANSWER);
+    // The stream is our own, so it decodes.
+    let _ = decoder.feed(&body, &mut events);
+    events
+        .into_iter()
+        .filter_map(|event| event.data)
+        .map(|data| String::from_utf8_lossy(&data).into_owned())
+        .collect()
+}
+
+async fn collect(body: Body) -> Bytes {
+    match http_body_util::Limited::new(body, MAX_BATCH_ANSWER)
+        .collect()
+        .await
+    {
+        Ok(body) => body.to_bytes(),
+        Err(_) => Bytes::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepted_types() {
+        let check = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(ACCEPT, value.parse().unwrap());
+            }
+            accepts(&headers)
+        };
+        assert!(check(&[]));
+        assert!(check(&["*/*"]));
+        assert!(check(&["application/json, text/event-stream"]));
+        assert!(check(&["application/json;q=0.9", "text/event-stream"]));
+        assert!(!check(&["application/json"]));
+        assert!(!check(&["text/html"]));
+    }
+}

@@ -1,0 +1,135 @@
+//! `GET`: the standing stream of a session. It carries `notifications/tools/list_changed` when the tools that this
+//! session sees have changed, and comments that keep it alive.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::Request;
+use axum::http::StatusCode;
+use axum::http::header::{ACCEPT, ALLOW, HeaderValue};
+use axum::response::Response;
+use futures_util::stream;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use trunkline_mcp::{rpc, sse};
+use trunkline_model::RequestId;
+
+use crate::Gateway;
+use crate::answer;
+use crate::context::Context;
+use crate::listing;
+use crate::mcp::{enter, key, session};
+use crate::relay::KEEP_ALIVE_EVERY;
+use crate::scope::{self, PathSelection};
+
+/// Changes that come together are told once.
+const SETTLE: Duration = Duration::from_millis(300);
+
+/// Answers a GET.
+pub fn handle(gateway: Arc<Gateway>, path: &PathSelection, request: &Request) -> Response {
+    let headers = request.headers();
+    let mut context = match enter(&gateway, path, request.extensions().get::<RequestId>(), headers) {
+        Ok(context) => context,
+        Err(answer) => return answer,
+    };
+    let wants_stream = headers.get_all(ACCEPT).iter().any(|value| {
+        value
+            .to_str()
+            .is_ok_and(|text| text.contains("text/event-stream") || text.contains("*/*"))
+    });
+    match session(&gateway, path, &context) {
+        Ok(Some(claims)) if wants_stream => context.session = key(Some(claims)),
+        Ok(Some(_)) => {
+            let text = "Not Acceptable: Client must accept text/event-stream";
+            return answer::rpc_error(StatusCode::NOT_ACCEPTABLE, "null", rpc::INVALID_REQUEST, text);
+        }
+        // Without a session there is nothing to say outside of requests (revision 2025-11-25, "Listening").
+        Ok(None) => {
+            let text = "Method Not Allowed: GET opens the stream of a session; initialize first";
+            let mut response =
+                answer::rpc_error(StatusCode::METHOD_NOT_ALLOWED, "null", rpc::INVALID_REQUEST, text);
+            response
+                .headers_mut()
+                .insert(ALLOW, HeaderValue::from_static("POST, DELETE"));
+            return response;
+        }
+        Err(answer) => return answer,
+    }
+    let changed = gateway.upstreams.changed();
+    let standing = Standing {
+        gateway,
+        context,
+        path: path.clone(),
+        changed,
+        seen: None,
+    };
+    let body = stream::unfold((standing, true), |(mut standing, first)| async move {
+        if first {
+            standing.seen = Some(standing.digest().await);
+            return Some((event(sse::KEEP_ALIVE), (standing, false)));
+        }
+        let text = standing.next().await?;
+        Some((event(&text), (standing, false)))
+    });
+    answer::event_stream(Body::from_stream(body))
+}
+
+fn event(text: &str) -> Result<Bytes, std::convert::Infallible> {
+    Ok(Bytes::copy_from_slice(text.as_bytes()))
+}
+
+struct Standing {
+    gateway: Arc<Gateway>,
+    context: Context,
+    path: PathSelection,
+    changed: watch::Receiver<u64>,
+    seen: Option<u64>,
+}
+
+impl Standing {
+    /// The next thing to send; `None` ends the stream.
+    async fn next(&mut self) -> Option<String> {
+        loop {
+            let draining = self.gateway.draining.clone();
+            let changed = tokio::select! {
+                () = draining.cancelled() => return None,
+                changed = timeout(KEEP_ALIVE_EVERY, self.changed.changed()) => changed,
+            };
+            match changed {
+                Err(_) => return Some(sse::KEEP_ALIVE.to_owned()),
+                Ok(Err(_)) => return None,
+                Ok(Ok(())) => {}
+            }
+            sleep(SETTLE).await;
+            self.changed.mark_unchanged();
+            if self
+                .context
+                .session
+                .is_some_and(|key| self.gateway.ended.contains(&key))
+            {
+                return None;
+            }
+            let now = Some(self.digest().await);
+            if now != self.seen {
+                self.seen = now;
+                return Some(sse::encode_message(&rpc::notification(
+                    "notifications/tools/list_changed",
+                    None,
+                )));
+            }
+        }
+    }
+
+    /// What the session sees now, by the registry of now, without waiting for any upstream.
+    async fn digest(&mut self) -> u64 {
+        self.context.snapshot = self.gateway.registry.snapshot();
+        match scope::resolve(&self.context.snapshot, &self.path, &self.context.headers) {
+            Ok(selection) => self.context.selection = selection,
+            // The path's server is gone: nothing is seen.
+            Err(_) => return 0,
+        }
+        let listing = listing::list_within(&self.gateway, &self.context, Duration::ZERO).await;
+        listing.digest(&self.context)
+    }
+}

@@ -1,0 +1,132 @@
+//! `tools/list` and `tools/call` as JSON-RPC: thin adapters over [`crate::listing`] and [`crate::calling`].
+
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde_json::{Map, Value};
+use trunkline_mcp::rpc;
+use trunkline_model::CallKind;
+
+use crate::Gateway;
+use crate::answer;
+use crate::calling;
+use crate::context::Context;
+use crate::listing::{self, Listing};
+use crate::outcomes::META_KEY;
+use crate::record::Pending;
+use crate::relay::{Cancellable, Relay, error_message};
+
+/// `tools/list`. One page: many clients never ask for a second.
+pub async fn list(
+    gateway: &Arc<Gateway>,
+    context: &Arc<Context>,
+    id: &str,
+    params: Option<&str>,
+    bytes: usize,
+) -> Response {
+    let mut pending = Pending::begin(gateway, context, CallKind::ListTools, bytes);
+    if has_cursor(params) {
+        pending.finish("invalid_params", None);
+        return answer::rpc_error(StatusCode::OK, id, rpc::INVALID_PARAMS, "Invalid cursor");
+    }
+    let listing = listing::list(gateway, context).await;
+    if let Some(failure) = listing.failure() {
+        let data = serde_json::json!({META_KEY: listing.outcomes(context)}).to_string();
+        pending.finish(listing.outcome_word(), Some(failure.clone()));
+        let error = rpc::error_object(rpc::INTERNAL_ERROR, &failure, Some(&data));
+        return answer::json(StatusCode::OK, rpc::error_response(id, &error));
+    }
+    let text = rpc::response(id, &result(&listing, context));
+    pending.sent(text.len());
+    pending.finish("ok", None);
+    answer::json(StatusCode::OK, text)
+}
+
+/// A cursor was given, though the gateway never gives one.
+fn has_cursor(params: Option<&str>) -> bool {
+    let read = params.and_then(|params| serde_json::from_str::<Map<String, Value>>(params).ok());
+    read.is_some_and(|params| params.get("cursor").is_some_and(|cursor| !cursor.is_null()))
+}
+
+/// The result: definitions as they are but for their names, and every server's outcome.
+fn result(listing: &Listing, context: &Context) -> String {
+    let size: usize = listing.tools(context).map(|(_, tool)| tool.json.len() + 1).sum();
+    let meta = Value::Object(meta(listing, context)).to_string();
+    let mut text = String::with_capacity(size + meta.len() + 32);
+    text.push_str(r#"{"tools":["#);
+    for (index, (_, tool)) in listing.tools(context).enumerate() {
+        if index > 0 {
+            text.push(',');
+        }
+        text.push_str(&tool.json);
+    }
+    text.push_str(r#"],"_meta":"#);
+    text.push_str(&meta);
+    text.push('}');
+    text
+}
+
+fn meta(listing: &Listing, context: &Context) -> Map<String, Value> {
+    let mut meta = Map::new();
+    meta.insert(META_KEY.to_owned(), Value::Object(listing.outcomes(context)));
+    if listing.servers.is_empty() {
+        let reason = if context.snapshot.servers().is_empty() {
+            "no_servers: none is registered; add one with POST /v1/mcp/server or in mcp_servers of the configuration file"
+        } else {
+            "no_grant: no active server is selected by this request and allowed to this key"
+        };
+        meta.insert("trunkline/reason".to_owned(), reason.into());
+    }
+    meta
+}
+
+/// `tools/call`.
+pub async fn call(
+    gateway: &Arc<Gateway>,
+    context: &Arc<Context>,
+    id: &str,
+    params: Option<&str>,
+    bytes: usize,
+) -> Response {
+    let mut pending = Pending::begin(gateway, context, CallKind::CallTool, bytes);
+    let cancelled = context
+        .session
+        .map(|session| Cancellable::enter(gateway, session, id));
+    let begun = calling::begin(gateway, context, params.unwrap_or("{}"), None);
+    let begun = match &cancelled {
+        None => Some(begun.await),
+        Some(cancellable) => tokio::select! {
+            biased;
+            begun = begun => Some(begun),
+            () = cancellable.token().cancelled() => None,
+        },
+    };
+    match begun {
+        Some(Ok(call)) => {
+            pending.target(call.server.id.as_str(), &call.tool);
+            Relay {
+                gateway: gateway.clone(),
+                call,
+                id: id.to_owned(),
+                pending,
+                cancelled,
+            }
+            .answer()
+            .await
+        }
+        Some(Err(error)) => {
+            if let calling::CallError::Denied { name, reason } = &error {
+                tracing::info!(request_id = %context.request_id, tool = %name, reason = reason.as_str(), "call denied");
+            }
+            let text = error_message(gateway, id, &error);
+            pending.sent(text.len());
+            pending.finish(error.outcome_word(), Some(error.to_string()));
+            answer::json(StatusCode::OK, text)
+        }
+        None => {
+            pending.finish("cancelled", None);
+            answer::rpc_error(StatusCode::OK, id, rpc::INTERNAL_ERROR, "cancelled by the client")
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Numbers for Prometheus. `GET /metrics` wants the gateway's key; a listener of its own does not (`--metrics-addr`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use axum::response::Response;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+use trunkline_auth::Surface;
+use trunkline_model::{CallKind, CallRecord};
+
+use crate::Gateway;
+use crate::answer;
+use crate::context::identify;
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ByOutcome {
+    kind: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ByServer {
+    mcp_server_id: String,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ServerState {
+    mcp_server_name: String,
+    outcome: String,
+}
+
+/// The gateway's metrics.
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<ByOutcome, Counter>,
+    tool_calls: Family<ByServer, Counter>,
+    list_seconds: Histogram,
+    call_seconds: Histogram,
+    server_up: Family<ServerState, Gauge>,
+    tools: Gauge,
+    in_flight: Gauge,
+    records_lost: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::default();
+        let seconds = || Histogram::new(exponential_buckets(0.0005, 2.0, 18));
+        let metrics = Self {
+            requests: Family::default(),
+            tool_calls: Family::default(),
+            list_seconds: seconds(),
+            call_seconds: seconds(),
+            server_up: Family::default(),
+            tools: Gauge::default(),
+            in_flight: Gauge::default(),
+            records_lost: Gauge::default(),
+            registry: Registry::default(),
+        };
+        registry.register(
+            "trunkline_mcp_requests",
+            "Operations by kind and outcome",
+            metrics.requests.clone(),
+        );
+        registry.register(
+            "litellm_mcp_tool_calls",
+            "Tool calls by server and outcome",
+            metrics.tool_calls.clone(),
+        );
+        registry.register_with_unit(
+            "trunkline_mcp_list_duration",
+            "Time of a tools/list",
+            Unit::Seconds,
+            metrics.list_seconds.clone(),
+        );
+        registry.register_with_unit(
+            "trunkline_mcp_call_duration",
+            "Time of a tools/call",
+            Unit::Seconds,
+            metrics.call_seconds.clone(),
+        );
+        registry.register(
+            "trunkline_mcp_server_up",
+            "1 if the server is usable, with its outcome",
+            metrics.server_up.clone(),
+        );
+        registry.register(
+            "trunkline_mcp_tools",
+            "Tools of all servers",
+            metrics.tools.clone(),
+        );
+        registry.register(
+            "trunkline_mcp_calls_in_flight",
+            "Calls under way that can be cancelled",
+            metrics.in_flight.clone(),
+        );
+        registry.register(
+            "trunkline_call_records_lost",
+            "Call records that could not be kept",
+            metrics.records_lost.clone(),
+        );
+        Self { registry, ..metrics }
+    }
+}
+
+impl Metrics {
+    /// Counts one operation.
+    pub fn count(&self, record: &CallRecord, took: Duration) {
+        self.requests
+            .get_or_create(&ByOutcome {
+                kind: record.kind.as_str(),
+                outcome: record.outcome,
+            })
+            .inc();
+        match record.kind {
+            CallKind::ListTools => self.list_seconds.observe(took.as_secs_f64()),
+            CallKind::CallTool => {
+                self.call_seconds.observe(took.as_secs_f64());
+                if let Some(id) = &record.server_id {
+                    let labels = ByServer {
+                        mcp_server_id: id.clone(),
+                        outcome: record.outcome,
+                    };
+                    self.tool_calls.get_or_create(&labels).inc();
+                }
+            }
+        }
+    }
+
+    /// The text for a scrape, with the servers' states as they are now.
+    pub fn render(&self, gateway: &Gateway) -> String {
+        self.server_up.clear();
+        let mut tools = 0;
+        for server in gateway
+            .registry
+            .snapshot()
+            .servers()
+            .iter()
+            .filter(|server| server.is_active())
+        {
+            let outcome = gateway.upstreams.outcome(server);
+            tools += gateway.upstreams.tool_count(server).unwrap_or(0);
+            let labels = ServerState {
+                mcp_server_name: server.prefix(),
+                outcome: outcome.status.as_str().to_owned(),
+            };
+            self.server_up
+                .get_or_create(&labels)
+                .set(i64::from(outcome.is_ok()));
+        }
+        self.tools.set(i64::try_from(tools).unwrap_or(i64::MAX));
+        self.in_flight
+            .set(i64::try_from(gateway.in_flight.len()).unwrap_or(i64::MAX));
+        self.records_lost
+            .set(i64::try_from(gateway.recorder.lost()).unwrap_or(i64::MAX));
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+/// `GET /metrics`.
+pub async fn handle(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> Response {
+    match identify(&gateway, &headers, Surface::Management) {
+        Ok(_) => page(&gateway),
+        Err(error) => answer::unauthorized(error, false),
+    }
+}
+
+/// The scrape's answer, for the listener of its own too.
+pub fn page(gateway: &Gateway) -> Response {
+    let mut response = answer::json(StatusCode::OK, gateway.metrics.render(gateway));
+    let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}

@@ -1,0 +1,208 @@
+//! Relay: a call's frames to the client. JSON when nothing came before the response, an event stream when something did;
+//! unbuffered, byte for byte but for the id and the progress token.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::StatusCode;
+use axum::response::Response;
+use futures_util::stream;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+use trunkline_mcp::{rpc, sse};
+use trunkline_model::SessionKey;
+use trunkline_upstream::Frame;
+
+use crate::Gateway;
+use crate::answer;
+use crate::calling::{self, Call, CallError};
+use crate::record::Pending;
+
+/// After this long without a frame the answer becomes a stream, so that proxies and clients see life.
+const UPGRADE_AFTER: Duration = Duration::from_secs(5);
+/// Between comments that keep a stream alive.
+pub const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(15);
+
+/// A call on its way to the client.
+pub struct Relay {
+    /// The gateway.
+    pub gateway: Arc<Gateway>,
+    /// The call.
+    pub call: Call,
+    /// The client's request id: raw JSON.
+    pub id: String,
+    /// The record.
+    pub pending: Pending,
+    /// Cancelled by the client's `notifications/cancelled`.
+    pub cancelled: Option<Cancellable>,
+}
+
+/// A place in [`crate::sessions::InFlight`] that is left when the relay ends.
+pub struct Cancellable {
+    gateway: Arc<Gateway>,
+    session: SessionKey,
+    id: String,
+    token: CancellationToken,
+}
+
+impl Cancellable {
+    /// Enters a request.
+    pub fn enter(gateway: &Arc<Gateway>, session: SessionKey, id: &str) -> Self {
+        let token = gateway.in_flight.enter(session, id);
+        Self {
+            gateway: gateway.clone(),
+            session,
+            id: id.to_owned(),
+            token,
+        }
+    }
+
+    /// The token.
+    pub fn token(&self) -> &CancellationToken {
+        &self.token
+    }
+}
+
+impl Drop for Cancellable {
+    fn drop(&mut self) {
+        self.gateway.in_flight.leave(self.session, &self.id);
+    }
+}
+
+/// The next frame, or `None` when the client cancelled.
+async fn next(
+    call: &mut Call,
+    gateway: &Gateway,
+    cancelled: Option<&Cancellable>,
+) -> Option<Result<Frame, CallError>> {
+    match cancelled {
+        None => Some(call.next(gateway).await),
+        Some(cancellable) => tokio::select! {
+            biased;
+            frame = call.next(gateway) => Some(frame),
+            () = cancellable.token.cancelled() => None,
+        },
+    }
+}
+
+/// The last message for the client, with the record's word and error.
+fn last(
+    gateway: &Gateway,
+    id: &str,
+    frame: Option<Result<Frame, CallError>>,
+) -> (String, &'static str, Option<String>) {
+    match frame {
+        Some(Ok(Frame::Result(result))) => {
+            let word = calling::result_word(&result);
+            let error = if word == "ok" {
+                None
+            } else {
+                calling::tool_error_text(&result)
+            };
+            (rpc::response(id, &result), word, error)
+        }
+        Some(Ok(Frame::Error(error))) => {
+            let text = trunkline_upstream::fault::printable(&error);
+            (rpc::error_response(id, &error), "upstream_error", Some(text))
+        }
+        Some(Ok(Frame::Notification { message, .. })) => (message, "ok", None),
+        Some(Err(error)) => (
+            error_message(gateway, id, &error),
+            error.outcome_word(),
+            Some(error.to_string()),
+        ),
+        None => {
+            let error = rpc::error_object(rpc::INTERNAL_ERROR, "cancelled by the client", None);
+            (rpc::error_response(id, &error), "cancelled", None)
+        }
+    }
+}
+
+/// A call error as a JSON-RPC response.
+pub fn error_message(gateway: &Gateway, id: &str, error: &CallError) -> String {
+    let data = error.data(gateway.clock.now());
+    rpc::error_response(
+        id,
+        &rpc::error_object(error.code(), &error.to_string(), data.as_deref()),
+    )
+}
+
+impl Relay {
+    /// The HTTP answer of the call.
+    pub async fn answer(mut self) -> Response {
+        let first = timeout(
+            UPGRADE_AFTER,
+            next(&mut self.call, &self.gateway, self.cancelled.as_ref()),
+        )
+        .await;
+        match first {
+            Ok(Some(Ok(Frame::Notification { message, .. }))) => self.stream(Some(message)),
+            Err(_) => self.stream(None),
+            Ok(frame) => {
+                let (message, word, error) = last(&self.gateway, &self.id, frame);
+                self.pending.sent(message.len());
+                self.pending.finish(word, error);
+                answer::json(StatusCode::OK, message)
+            }
+        }
+    }
+
+    fn stream(mut self, first: Option<String>) -> Response {
+        let first = first.map_or_else(
+            || sse::KEEP_ALIVE.to_owned(),
+            |message| sse::encode_message(&message),
+        );
+        self.pending.sent(first.len());
+        let body = stream::unfold((Some(self), Some(first)), |(relay, first)| async move {
+            let mut relay = relay?;
+            if let Some(first) = first {
+                return Some((
+                    Ok::<_, std::convert::Infallible>(Bytes::from(first)),
+                    (Some(relay), None),
+                ));
+            }
+            let frame = next(&mut relay.call, &relay.gateway, relay.cancelled.as_ref());
+            match timeout(KEEP_ALIVE_EVERY, frame).await {
+                Err(_) => Some((
+                    Ok(Bytes::from_static(sse::KEEP_ALIVE.as_bytes())),
+                    (Some(relay), None),
+                )),
+                Ok(Some(Ok(Frame::Notification { message, .. }))) => {
+                    let event = sse::encode_message(&message);
+                    relay.pending.sent(event.len());
+                    Some((Ok(event.into()), (Some(relay), None)))
+                }
+                Ok(frame) => {
+                    let (message, word, error) = last(&relay.gateway, &relay.id, frame);
+                    let event = sse::encode_message(&message);
+                    relay.pending.sent(event.len());
+                    relay.pending.finish(word, error);
+                    Some((Ok(event.into()), (None, None)))
+                }
+            }
+        });
+        answer::event_stream(Body::from_stream(body))
+    }
+
+    /// Waits for the result, for callers that have no stream (REST). Notifications are dropped.
+    pub async fn result(mut self) -> Result<Frame, CallError> {
+        let began = Instant::now();
+        loop {
+            match self.call.next(&self.gateway).await {
+                Ok(Frame::Notification { .. }) => {}
+                Ok(frame) => {
+                    let (text, word, error) = last(&self.gateway, &self.id, Some(Ok(frame.clone())));
+                    self.pending.sent(text.len());
+                    self.pending.finish(word, error);
+                    tracing::trace!(took_us = began.elapsed().as_micros(), "call over REST");
+                    return Ok(frame);
+                }
+                Err(error) => {
+                    self.pending.finish(error.outcome_word(), Some(error.to_string()));
+                    return Err(error);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! `GET /mcp-rest/tools/list`: tools under their own names, with `mcp_info`.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use serde::Deserialize;
+use serde_json::json;
+use trunkline_model::{CallKind, RequestId, Scope};
+
+use crate::Gateway;
+use crate::answer;
+use crate::listing;
+use crate::outcomes;
+use crate::record::Pending;
+use crate::rest::{enter, failure_status, tools_body};
+
+/// Query of the request; all optional.
+#[derive(Deserialize)]
+pub struct Params {
+    /// Id, name or alias of one server.
+    server_id: Option<String>,
+    /// The same, by LiteLLM's other word.
+    mcp_server_name: Option<String>,
+}
+
+/// Lists.
+pub async fn handle(
+    State(gateway): State<Arc<Gateway>>,
+    request_id: Option<Extension<RequestId>>,
+    Query(params): Query<Params>,
+    headers: HeaderMap,
+) -> Response {
+    let mut context = match enter(&gateway, request_id.map(|Extension(id)| id), &headers) {
+        Ok(context) => context,
+        Err(answer) => return answer,
+    };
+    if let Some(name) = params.server_id.or(params.mcp_server_name) {
+        let found = context
+            .servers()
+            .find(|server| server.answers_to(&name))
+            .map(|server| server.id.clone());
+        let Some(id) = found else {
+            let text = format!("Server {} not found", trunkline_upstream::fault::printable(&name));
+            return answer::rest_error(StatusCode::NOT_FOUND, "server_not_found", &text);
+        };
+        context.selection.scope = Scope::Servers {
+            ids: vec![id],
+            single: false,
+        };
+    }
+    let one = matches!(&context.selection.scope, Scope::Servers { ids, .. } if ids.len() == 1);
+    let mut pending = Pending::begin(&gateway, &context, CallKind::ListTools, 0);
+    let listing = listing::list(&gateway, &context).await;
+    let error = listing.failure();
+    if let (true, Some(failed)) = (one, listing.only_failure()) {
+        let body = json!({"detail": {
+            "error": failed.outcome.status.as_str(),
+            "message": error.clone().unwrap_or_default(),
+            "outcome": outcomes::to_json(&failed.outcome, None, false),
+        }});
+        pending.finish(listing.outcome_word(), error);
+        return answer::json(failure_status(failed.outcome.status), body.to_string());
+    }
+    let body = tools_body(&listing, &context, false);
+    pending.sent(body.len());
+    pending.finish(listing.outcome_word(), error);
+    answer::json(StatusCode::OK, body)
+}

@@ -1,0 +1,103 @@
+//! LiteLLM's REST façade: thin adapters over [`crate::listing`] and [`crate::calling`].
+
+pub mod call;
+pub mod list;
+pub mod tools;
+
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use serde_json::{Map, Value};
+use trunkline_auth::Surface;
+use trunkline_mcp::edit::RawObject;
+use trunkline_model::{OutcomeStatus, RequestId, Server};
+
+use crate::Gateway;
+use crate::answer;
+use crate::context::{Context, identify};
+use crate::listing::{Listing, ServerTools};
+use crate::scope::{self, PathSelection};
+use crate::view::ViewTool;
+
+/// Identify and scope of a REST request.
+#[expect(clippy::result_large_err, reason = "the error is the answer, and it is rare")]
+fn enter(gateway: &Gateway, request_id: Option<RequestId>, headers: &HeaderMap) -> Result<Context, Response> {
+    let (principal, admission) = identify(gateway, headers, Surface::Management)
+        .map_err(|error| answer::unauthorized(error, false))?;
+    let snapshot = gateway.registry.snapshot();
+    let selection = scope::resolve(&snapshot, &PathSelection::None, headers)?;
+    Ok(Context {
+        request_id: request_id.unwrap_or_else(|| RequestId::new("")),
+        principal,
+        admission,
+        snapshot,
+        selection,
+        session: None,
+        headers: headers.clone(),
+    })
+}
+
+/// A tool with LiteLLM's `mcp_info` about its server. `exposed`: under the gateway's name, else under its own.
+fn with_info(own: &ServerTools, tool: &ViewTool, exposed: bool) -> String {
+    let Ok(mut object) = RawObject::parse(&tool.json) else {
+        return tool.json.to_string();
+    };
+    if !exposed {
+        object.set_string("name", &tool.own);
+    }
+    object.set("mcp_info", Value::Object(info(&own.server)).to_string());
+    object.to_json()
+}
+
+fn info(server: &Server) -> Map<String, Value> {
+    let mut info = server.definition.mcp_info.clone().unwrap_or_default();
+    let name = server
+        .definition
+        .server_name
+        .clone()
+        .unwrap_or_else(|| server.prefix());
+    info.entry("server_name").or_insert_with(|| name.into());
+    info.entry("logo_url").or_insert(Value::Null);
+    info.insert("server_id".into(), server.id.as_str().into());
+    info.insert(
+        "alias".into(),
+        server.definition.alias.clone().map_or(Value::Null, Value::from),
+    );
+    info
+}
+
+/// `{"tools": […], "error", "message", "server_outcomes"}`.
+fn tools_body(listing: &Listing, context: &Context, exposed: bool) -> String {
+    let tools: Vec<String> = listing
+        .tools(context)
+        .map(|(own, tool)| with_info(own, tool, exposed))
+        .collect();
+    let failed: Vec<String> = listing
+        .servers
+        .iter()
+        .filter(|own| !own.outcome.is_ok())
+        .map(|own| format!("{}: {}", own.server.prefix(), own.outcome.summary()))
+        .collect();
+    let (error, message) = match listing.failure() {
+        Some(failure) => (Value::from("partial_failure"), failure),
+        None if listing.servers.is_empty() => (
+            Value::from("unexpected_error"),
+            "No MCP server is selected by this request and allowed to this key".to_owned(),
+        ),
+        None if failed.is_empty() => (Value::Null, "Successfully retrieved tools".to_owned()),
+        None => (
+            Value::Null,
+            format!("Retrieved tools, but not of every server. {}", failed.join("; ")),
+        ),
+    };
+    let outcomes = Value::Object(listing.outcomes(context));
+    format!(
+        r#"{{"tools":[{}],"error":{error},"message":{},"server_outcomes":{outcomes}}}"#,
+        tools.join(","),
+        Value::from(message)
+    )
+}
+
+/// HTTP status of a failed server in a REST answer.
+fn failure_status(status: OutcomeStatus) -> StatusCode {
+    StatusCode::from_u16(status.http_status()).unwrap_or(StatusCode::BAD_GATEWAY)
+}

@@ -1,0 +1,33 @@
+//! `GET /v1/mcp/tools`: all tools that the key may use, under the names that MCP clients call them by.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use trunkline_model::{CallKind, RequestId};
+
+use crate::Gateway;
+use crate::answer;
+use crate::listing;
+use crate::record::Pending;
+use crate::rest::{enter, tools_body};
+
+/// Lists.
+pub async fn handle(
+    State(gateway): State<Arc<Gateway>>,
+    request_id: Option<Extension<RequestId>>,
+    headers: HeaderMap,
+) -> Response {
+    let context = match enter(&gateway, request_id.map(|Extension(id)| id), &headers) {
+        Ok(context) => context,
+        Err(answer) => return answer,
+    };
+    let mut pending = Pending::begin(&gateway, &context, CallKind::ListTools, 0);
+    let listing = listing::list(&gateway, &context).await;
+    let body = tools_body(&listing, &context, true);
+    pending.sent(body.len());
+    pending.finish(listing.outcome_word(), listing.failure());
+    answer::json(StatusCode::OK, body)
+}

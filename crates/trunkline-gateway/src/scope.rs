@@ -1,0 +1,224 @@
+//! Scope: path and `x-mcp-servers` to a selection of servers. It only narrows. Precedence (LiteLLM): path over header
+//! over everything; a name is an alias, else a server name, else an id, else an access group (B17).
+
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use trunkline_model::{Scope, ServerId, Snapshot};
+
+use crate::answer;
+
+/// The part of the path that selects servers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PathSelection {
+    /// `/mcp`.
+    None,
+    /// `/mcp/{servers}`.
+    Servers(String),
+    /// `/{name}/mcp`.
+    Named(String),
+}
+
+/// What was selected.
+#[derive(Debug, Clone)]
+pub struct Selection {
+    /// The servers.
+    pub scope: Scope,
+    /// Names that select nothing; the rest is served and these are reported.
+    pub unresolved: Vec<String>,
+}
+
+/// Names in one comma-separated selection (LiteLLM's `DEFAULT_MCP_NAMESPACE_CSV_MAX_TOKENS`).
+const MAX_NAMES: usize = 16;
+
+impl PathSelection {
+    /// What a session is bound to: the same for every spelling of the same selection.
+    pub fn route_key(&self) -> String {
+        match self {
+            Self::None => String::new(),
+            Self::Servers(names) | Self::Named(names) => names.to_lowercase(),
+        }
+    }
+}
+
+/// Resolves a request's selection, or answers 403 or 404 as LiteLLM does.
+#[expect(clippy::result_large_err, reason = "the error is the answer, and it is rare")]
+pub fn resolve(
+    snapshot: &Snapshot,
+    path: &PathSelection,
+    headers: &HeaderMap,
+) -> Result<Selection, Response> {
+    match path {
+        PathSelection::Named(names) => {
+            let (selection, _) = select(snapshot, names, true);
+            if is_empty(&selection) {
+                let text = format!(
+                    "MCP server, toolset, or access group '{}' not found",
+                    shown(names)
+                );
+                return Err(answer::not_found(&text));
+            }
+            Ok(selection)
+        }
+        PathSelection::Servers(names) => all_or_forbidden(select(snapshot, names, true)),
+        PathSelection::None => {
+            let Some(value) = headers.get("x-mcp-servers") else {
+                return Ok(Selection {
+                    scope: Scope::All,
+                    unresolved: Vec::new(),
+                });
+            };
+            let names = value
+                .to_str()
+                .map_err(|_| forbidden(&["(not text)".to_owned()]))?;
+            all_or_forbidden(select(snapshot, names, false))
+        }
+    }
+}
+
+fn is_empty(selection: &Selection) -> bool {
+    matches!(&selection.scope, Scope::Servers { ids, .. } if ids.is_empty())
+}
+
+#[expect(clippy::result_large_err, reason = "the error is the answer, and it is rare")]
+fn all_or_forbidden((selection, _): (Selection, usize)) -> Result<Selection, Response> {
+    if selection.unresolved.is_empty() {
+        Ok(selection)
+    } else {
+        Err(forbidden(&selection.unresolved))
+    }
+}
+
+fn forbidden(names: &[String]) -> Response {
+    let names: Vec<String> = names.iter().map(|name| shown(name)).collect();
+    let text = format!(
+        "The key is not allowed to access the requested MCP servers: {}",
+        names.join(", ")
+    );
+    answer::detail(StatusCode::FORBIDDEN, &text)
+}
+
+/// A client's name as it may stand in an answer.
+fn shown(name: &str) -> String {
+    trunkline_upstream::fault::printable(name)
+}
+
+/// The servers that a comma-separated list names, in the registry's order; and how many names there were.
+fn select(snapshot: &Snapshot, names: &str, from_path: bool) -> (Selection, usize) {
+    let mut wanted: Vec<ServerId> = Vec::new();
+    let mut unresolved = Vec::new();
+    let mut by_server_name = false;
+    let names: Vec<&str> = names
+        .split(',')
+        .map(str::trim)
+        .filter(|name| !name.is_empty())
+        .collect();
+    for (index, name) in names.iter().enumerate() {
+        let found = if index < MAX_NAMES {
+            servers_of(snapshot, name)
+        } else {
+            (Vec::new(), false)
+        };
+        if found.0.is_empty() {
+            unresolved.push((*name).to_owned());
+        }
+        by_server_name = found.1;
+        wanted.extend(found.0);
+    }
+    let ids: Vec<ServerId> = snapshot
+        .servers()
+        .iter()
+        .filter(|server| wanted.contains(&server.id))
+        .map(|server| server.id.clone())
+        .collect();
+    let single = from_path && names.len() == 1 && by_server_name && ids.len() == 1;
+    (
+        Selection {
+            scope: Scope::Servers { ids, single },
+            unresolved,
+        },
+        names.len(),
+    )
+}
+
+/// The servers of one name, and whether it is a server's own name rather than a group's.
+fn servers_of(snapshot: &Snapshot, name: &str) -> (Vec<ServerId>, bool) {
+    if let Some(server) = snapshot.find(name).filter(|server| server.is_active()) {
+        return (vec![server.id.clone()], true);
+    }
+    let members = snapshot.access_group(name).filter(|server| server.is_active());
+    (members.map(|server| server.id.clone()).collect(), false)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use trunkline_model::{Approval, Origin, Server, ServerDefinition, Stamps};
+
+    use super::*;
+
+    fn server(id: &str, alias: &str, groups: &[&str]) -> Arc<Server> {
+        Arc::new(Server {
+            id: ServerId::new(id),
+            origin: Origin::File,
+            definition: ServerDefinition {
+                alias: Some(alias.into()),
+                mcp_access_groups: groups.iter().map(|g| (*g).to_owned()).collect(),
+                ..ServerDefinition::default()
+            },
+            approval: Approval::default(),
+            stamps: Stamps::default(),
+            defect: None,
+        })
+    }
+
+    fn ids(snapshot: &Snapshot, path: &PathSelection, header: Option<&str>) -> Result<Vec<String>, u16> {
+        let mut headers = HeaderMap::new();
+        if let Some(value) = header {
+            headers.insert("x-mcp-servers", value.parse().unwrap());
+        }
+        let selection = resolve(snapshot, path, &headers).map_err(|answer| answer.status().as_u16())?;
+        Ok(match selection.scope {
+            Scope::All => vec!["*".into()],
+            Scope::Servers { ids, .. } => ids.iter().map(|id| id.as_str().to_owned()).collect(),
+        })
+    }
+
+    #[test]
+    fn b17_names_groups_and_nothing_is_never_everything() {
+        // `team1` is a server's alias and a group of the two others: the alias wins.
+        let snapshot = Snapshot::new(
+            1,
+            vec![
+                server("1", "team1", &[]),
+                server("2", "b", &["team1", "g"]),
+                server("3", "c", &["team1", "g"]),
+            ],
+        );
+        let named = |name: &str| PathSelection::Named(name.into());
+        assert_eq!(ids(&snapshot, &named("team1"), None), Ok(vec!["1".into()]));
+        assert_eq!(ids(&snapshot, &named("TEAM1"), None), Ok(vec!["1".into()]));
+        assert_eq!(
+            ids(&snapshot, &named("g"), None),
+            Ok(vec!["2".into(), "3".into()])
+        );
+        assert_eq!(
+            ids(&snapshot, &named("c,b,nope"), None),
+            Ok(vec!["2".into(), "3".into()])
+        );
+        assert_eq!(ids(&snapshot, &named("nope"), None), Err(404));
+        assert_eq!(
+            ids(&snapshot, &PathSelection::Servers("nope".into()), None),
+            Err(403)
+        );
+        assert_eq!(
+            ids(&snapshot, &PathSelection::None, Some("b, 3")),
+            Ok(vec!["2".into(), "3".into()])
+        );
+        assert_eq!(ids(&snapshot, &PathSelection::None, Some("b,nope")), Err(403));
+        assert_eq!(ids(&snapshot, &PathSelection::None, Some("")), Ok(vec![]));
+        assert_eq!(ids(&snapshot, &PathSelection::None, None), Ok(vec!["*".into()]));
+        // The path beats the header.
+        assert_eq!(ids(&snapshot, &named("b"), Some("c")), Ok(vec!["2".into()]));
+    }
+}

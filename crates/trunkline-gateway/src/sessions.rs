@@ -1,0 +1,97 @@
+//! Sessions of clients: sealed ids need no table; what ended before its time, and what is under way, does.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+use trunkline_model::SessionKey;
+
+/// Sessions that clients ended: their ids are unknown from then on. Kept in the database as well, so that they stay
+/// ended after a restart.
+#[derive(Default)]
+pub struct EndedSessions {
+    keys: Mutex<HashMap<SessionKey, Timestamp>>,
+}
+
+/// Ended sessions that are remembered in memory; beyond it those that expire first are forgotten.
+const MAX_ENDED: usize = 200_000;
+
+impl EndedSessions {
+    /// From the database.
+    pub fn new(keys: impl IntoIterator<Item = (SessionKey, Timestamp)>) -> Self {
+        Self {
+            keys: Mutex::new(keys.into_iter().collect()),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<SessionKey, Timestamp>> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it was ended.
+    pub fn contains(&self, key: &SessionKey) -> bool {
+        self.lock().contains_key(key)
+    }
+
+    /// Ends one.
+    pub fn insert(&self, key: SessionKey, expires_at: Timestamp) {
+        let mut keys = self.lock();
+        if keys.len() >= MAX_ENDED
+            && let Some(first) = keys
+                .iter()
+                .min_by_key(|(_, expires)| **expires)
+                .map(|(key, _)| *key)
+        {
+            keys.remove(&first);
+        }
+        keys.insert(key, expires_at);
+    }
+
+    /// Forgets those whose ids have expired by themselves.
+    pub fn prune(&self, now: Timestamp) {
+        self.lock().retain(|_, expires| *expires > now);
+    }
+}
+
+/// Requests under way, by session and the client's request id, so that `notifications/cancelled` finds them, and only
+/// in the session they belong to.
+#[derive(Default)]
+pub struct InFlight {
+    requests: Mutex<HashMap<(SessionKey, String), CancellationToken>>,
+}
+
+impl InFlight {
+    fn lock(&self) -> MutexGuard<'_, HashMap<(SessionKey, String), CancellationToken>> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a request. The token is cancelled when the client cancels.
+    pub fn enter(&self, session: SessionKey, id: &str) -> CancellationToken {
+        let token = CancellationToken::new();
+        self.lock().insert((session, id.to_owned()), token.clone());
+        token
+    }
+
+    /// The request is over.
+    pub fn leave(&self, session: SessionKey, id: &str) {
+        self.lock().remove(&(session, id.to_owned()));
+    }
+
+    /// The client cancels. Unknown ids are ignored, as the specification asks.
+    pub fn cancel(&self, session: SessionKey, id: &str) {
+        if let Some(token) = self.lock().remove(&(session, id.to_owned())) {
+            token.cancel();
+        }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+}

@@ -1,0 +1,184 @@
+//! The exposed names of a server's tools, made once per catalogue and looked up ever after (design §5).
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use trunkline_mcp::name;
+use trunkline_model::{Server, Snapshot};
+use trunkline_upstream::Catalogue;
+
+/// One tool as clients see it.
+#[derive(Debug)]
+pub struct ViewTool {
+    /// The upstream's name.
+    pub own: String,
+    /// The gateway's name.
+    pub exposed: String,
+    /// The definition under the gateway's name: JSON text.
+    pub json: Box<str>,
+}
+
+/// The tools of one catalogue as clients see them, in the upstream's order.
+#[derive(Debug)]
+pub struct View {
+    /// The tools.
+    pub tools: Vec<ViewTool>,
+    by_exposed: HashMap<String, usize>,
+    /// What it was made of; keeps the pointer that is its key alive.
+    catalogue: Arc<Catalogue>,
+}
+
+impl View {
+    /// By the gateway's name.
+    pub fn find(&self, exposed: &str) -> Option<&ViewTool> {
+        self.by_exposed
+            .get(exposed)
+            .and_then(|index| self.tools.get(*index))
+    }
+
+    /// By the upstream's name.
+    pub fn find_own(&self, own: &str) -> Option<&ViewTool> {
+        self.catalogue
+            .by_name
+            .get(own)
+            .and_then(|index| self.tools.get(*index))
+    }
+}
+
+/// Views by catalogue.
+#[derive(Default)]
+pub struct Views {
+    cache: Mutex<Cache>,
+}
+
+#[derive(Default)]
+struct Cache {
+    revision: u64,
+    views: HashMap<(usize, bool), Arc<View>>,
+}
+
+/// Views that are kept; catalogues of clients' own credentials come and go.
+const MAX_VIEWS: usize = 4096;
+
+impl Views {
+    /// The view of a catalogue. `bare`: without prefix.
+    pub fn get(
+        &self,
+        snapshot: &Snapshot,
+        server: &Server,
+        catalogue: &Arc<Catalogue>,
+        bare: bool,
+    ) -> Arc<View> {
+        let key = (Arc::as_ptr(catalogue) as usize, bare);
+        {
+            let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+            // Names depend on the other servers' prefixes, so a change of the registry makes all of them anew.
+            if cache.revision != snapshot.revision || cache.views.len() >= MAX_VIEWS {
+                cache.revision = snapshot.revision;
+                cache.views.clear();
+            }
+            if let Some(view) = cache.views.get(&key) {
+                return view.clone();
+            }
+        }
+        let view = Arc::new(build(snapshot, server, catalogue, bare));
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        if cache.revision == snapshot.revision {
+            cache.views.insert(key, view.clone());
+        }
+        view
+    }
+}
+
+fn build(snapshot: &Snapshot, server: &Server, catalogue: &Arc<Catalogue>, bare: bool) -> View {
+    let prefix = server.prefix();
+    let rivals = rivals(snapshot, server, &prefix);
+    let mut tools = Vec::with_capacity(catalogue.tools.len());
+    let mut by_exposed = HashMap::with_capacity(catalogue.tools.len());
+    for tool in &catalogue.tools {
+        let exposed = if bare {
+            tool.name.clone()
+        } else {
+            exposed(&prefix, &tool.name, &rivals, server)
+        };
+        let json = if bare {
+            tool.raw.get().to_owned()
+        } else {
+            tool.renamed(&exposed)
+        };
+        by_exposed.entry(exposed.clone()).or_insert(tools.len());
+        tools.push(ViewTool {
+            own: tool.name.clone(),
+            exposed,
+            json: json.into_boxed_str(),
+        });
+    }
+    View {
+        tools,
+        by_exposed,
+        catalogue: catalogue.clone(),
+    }
+}
+
+/// Prefixes of other servers that could stand at the beginning of this server's exposed names.
+fn rivals(snapshot: &Snapshot, server: &Server, prefix: &str) -> Vec<String> {
+    let own = format!("{prefix}{}", name::SEPARATOR);
+    snapshot
+        .servers()
+        .iter()
+        .filter(|other| other.id != server.id && other.is_active())
+        .map(|other| other.prefix())
+        // The same prefix twice cannot be registered; if it is there all the same, the one with the higher id yields.
+        .filter(|other| other.starts_with(&own) || *other == prefix)
+        .collect()
+}
+
+/// A name that could also be read as another server's (`x-y` + `a-b` beside a server `x-y-a`) carries a hash, whatever
+/// that server's tools are: the name depends on the registry alone, so it is the same before and after any listing (B16).
+fn exposed(prefix: &str, tool: &str, rivals: &[String], server: &Server) -> String {
+    let plain = name::exposed(prefix, tool);
+    let clash = rivals.iter().any(|rival| {
+        rival == prefix
+            || plain
+                .strip_prefix(rival.as_str())
+                .is_some_and(|rest| rest.starts_with(name::SEPARATOR))
+    });
+    if clash {
+        name::disambiguated(&plain, server.id.as_str())
+    } else {
+        plain
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trunkline_model::{Approval, Origin, ServerDefinition, ServerId, Stamps};
+
+    use super::*;
+
+    fn server(alias: &str) -> Arc<Server> {
+        Arc::new(Server {
+            id: ServerId::new(format!("id-{alias}")),
+            origin: Origin::File,
+            definition: ServerDefinition {
+                alias: Some(alias.into()),
+                ..ServerDefinition::default()
+            },
+            approval: Approval::default(),
+            stamps: Stamps::default(),
+            defect: None,
+        })
+    }
+
+    #[test]
+    fn b16_no_two_servers_share_a_name() {
+        let (short, long) = (server("x-y"), server("x-y-a"));
+        let snapshot = Snapshot::new(1, vec![short.clone(), long.clone()]);
+        let name =
+            |s: &Arc<Server>, tool: &str| exposed(&s.prefix(), tool, &rivals(&snapshot, s, &s.prefix()), s);
+        assert_eq!(name(&long, "b-c"), "x-y-a-b-c");
+        assert_ne!(name(&short, "a-b-c"), "x-y-a-b-c");
+        assert_eq!(name(&short, "a-b-c"), name(&short, "a-b-c"));
+        assert_eq!(name(&short, "b"), "x-y-b");
+    }
+}

@@ -1,0 +1,359 @@
+//! The tools of a server, cached (design §4): answered from memory, refreshed in the background with single flight, the
+//! last good copy kept in the database so that a cold start answers before upstreams do.
+//!
+//! Who waits, and how long:
+//! - a good copy is answered at once; when it is old, a refresh starts behind it;
+//! - nothing known yet: the caller waits for the attempt, up to its deadline;
+//! - a failed attempt is answered at once until its back-off is over; then the caller waits again, unless the failure
+//!   was a time-out, in which case only the background does.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use trunkline_mcp::tool::{RejectedTool, Tool};
+use trunkline_model::{Outcome, OutcomeStatus, Step};
+use trunkline_store::CatalogueRow;
+
+use crate::credential::Outgoing;
+use crate::entry::Entry;
+use crate::fault::Fault;
+use crate::listing::list_tools;
+use crate::upstreams::Shared;
+
+/// The tools of one server under one credential, at one time.
+#[derive(Debug)]
+pub struct Catalogue {
+    /// In the upstream's order, each name once.
+    pub tools: Vec<Tool>,
+    /// Positions in `tools`.
+    pub by_name: HashMap<String, usize>,
+    /// Definitions that could not be taken in.
+    pub rejected: Vec<RejectedTool>,
+    /// `serverInfo`, raw JSON.
+    pub server_info: Option<String>,
+    /// `instructions` of the upstream.
+    pub instructions: Option<String>,
+    /// The negotiated revision.
+    pub revision: Option<String>,
+    /// When it was listed.
+    pub fetched_at: Timestamp,
+}
+
+impl Catalogue {
+    /// Whether the same tools are in it, definition by definition.
+    fn same_tools(&self, other: &Self) -> bool {
+        self.tools.len() == other.tools.len()
+            && self
+                .tools
+                .iter()
+                .zip(&other.tools)
+                .all(|(a, b)| a.raw.get() == b.raw.get())
+    }
+
+    /// The definitions as one JSON array.
+    fn to_json(&self) -> String {
+        let size: usize = self.tools.iter().map(|tool| tool.raw.get().len() + 1).sum();
+        let mut text = String::with_capacity(size + 2);
+        text.push('[');
+        for (index, tool) in self.tools.iter().enumerate() {
+            if index > 0 {
+                text.push(',');
+            }
+            text.push_str(tool.raw.get());
+        }
+        text.push(']');
+        text
+    }
+}
+
+/// What is known about a server's tools.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// The last good copy.
+    pub catalogue: Option<Arc<Catalogue>>,
+    /// What came of the last attempt.
+    pub outcome: Outcome,
+    /// The copy is not of the last attempt: it failed, or there was none since the start.
+    pub stale: bool,
+    attempted: Option<Instant>,
+    failures: u32,
+}
+
+impl Known {
+    /// The tools that may be shown. A copy is no use when the upstream no longer accepts the credential: its tools could
+    /// be listed, but not called.
+    pub fn usable(&self) -> Option<&Arc<Catalogue>> {
+        match self.outcome.status {
+            OutcomeStatus::AuthRequired | OutcomeStatus::Forbidden | OutcomeStatus::Misconfigured => None,
+            _ => self.catalogue.as_ref(),
+        }
+    }
+}
+
+/// The place of one catalogue.
+pub struct CatalogueSlot {
+    known: ArcSwap<Known>,
+    running: AtomicBool,
+    /// Counts finished attempts.
+    finished: watch::Sender<u64>,
+    created: Instant,
+}
+
+const FIRST_BACK_OFF: Duration = Duration::from_millis(500);
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(30);
+/// At least this long between refreshes that upstream notifications or unknown names ask for.
+const DEMAND_INTERVAL: Duration = Duration::from_secs(2);
+
+impl CatalogueSlot {
+    pub(crate) fn new(shared: &Shared) -> Self {
+        let outcome = Outcome {
+            status: OutcomeStatus::Pending,
+            message: "not listed yet".to_owned(),
+            ..Outcome::ok(shared.clock.now(), 0)
+        };
+        Self {
+            known: ArcSwap::from_pointee(Known {
+                catalogue: None,
+                outcome,
+                stale: true,
+                attempted: None,
+                failures: 0,
+            }),
+            running: AtomicBool::new(false),
+            finished: watch::channel(0).0,
+            created: Instant::now(),
+        }
+    }
+
+    pub(crate) fn created(&self) -> Instant {
+        self.created
+    }
+
+    /// What is known, without any attempt.
+    pub fn known(&self) -> Arc<Known> {
+        self.known.load_full()
+    }
+
+    /// Puts the copy of the database in, if nothing is known yet.
+    pub(crate) fn seed(&self, catalogue: Catalogue) {
+        let known = self.known.load_full();
+        if known.catalogue.is_none() {
+            self.known.store(Arc::new(Known {
+                catalogue: Some(Arc::new(catalogue)),
+                ..(*known).clone()
+            }));
+        }
+    }
+
+    /// What is known, after an attempt if one is due; see the module for who waits.
+    pub(crate) async fn current(
+        self: &Arc<Self>,
+        entry: &Arc<Entry>,
+        out: &Arc<Outgoing>,
+        wait: Duration,
+    ) -> Arc<Known> {
+        let known = self.known.load_full();
+        if let Some(catalogue) = known.usable() {
+            let age = entry.shared.clock.now().duration_since(catalogue.fetched_at);
+            let old = age.unsigned_abs() >= entry.shared.settings.catalogue_ttl;
+            if (known.stale || old) && is_due(&known) {
+                self.start(entry, out);
+            }
+            return known;
+        }
+        if !is_due(&known) {
+            return known;
+        }
+        if known.outcome.status == OutcomeStatus::Timeout {
+            self.start(entry, out);
+            return known;
+        }
+        self.attempt(entry, out, wait).await
+    }
+
+    /// Makes an attempt, or joins the one under way, and waits for it.
+    pub(crate) async fn attempt(
+        self: &Arc<Self>,
+        entry: &Arc<Entry>,
+        out: &Arc<Outgoing>,
+        wait: Duration,
+    ) -> Arc<Known> {
+        let began = Instant::now();
+        let mut finished = self.finished.subscribe();
+        self.start(entry, out);
+        if tokio::time::timeout(wait, finished.changed()).await.is_err() {
+            self.late(entry, began.elapsed());
+        }
+        self.known.load_full()
+    }
+
+    /// A refresh that somebody asks for: not more often than [`DEMAND_INTERVAL`]. Whether one started or runs.
+    pub(crate) fn demand(self: &Arc<Self>, entry: &Arc<Entry>, out: &Arc<Outgoing>) -> bool {
+        let known = self.known.load();
+        if known.attempted.is_some_and(|at| at.elapsed() < DEMAND_INTERVAL) {
+            return false;
+        }
+        self.start(entry, out);
+        true
+    }
+
+    /// The attempt takes longer than the caller waits: say so to whoever comes next, instead of making them wait too.
+    fn late(&self, entry: &Entry, waited: Duration) {
+        let known = self.known.load_full();
+        if known.attempted.is_none() && known.outcome.status == OutcomeStatus::Pending {
+            let fault = Fault::timeout(Step::List, waited)
+                .hint("the server is slow or hangs; the listing goes on in the background");
+            let outcome = fault.outcome(entry.shared.clock.now(), waited);
+            self.known.store(Arc::new(Known {
+                outcome,
+                attempted: Some(Instant::now()),
+                ..(*known).clone()
+            }));
+        }
+    }
+
+    fn start(self: &Arc<Self>, entry: &Arc<Entry>, out: &Arc<Outgoing>) {
+        if self.running.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (slot, entry, out) = (self.clone(), entry.clone(), out.clone());
+        let tasks = entry.tasks.clone();
+        tasks.spawn(async move {
+            // Cleared on drop, so that a panic or an abort does not leave the slot waiting for ever.
+            let _running = Running(&slot);
+            let began = Instant::now();
+            let listed = list_tools(&entry, &out, entry.shared.settings.list_timeout).await;
+            slot.finish(&entry, &out, listed, began.elapsed());
+        });
+    }
+
+    fn finish(&self, entry: &Arc<Entry>, out: &Outgoing, listed: Result<Catalogue, Fault>, took: Duration) {
+        let now = entry.shared.clock.now();
+        let before = self.known.load_full();
+        let attempted = Some(Instant::now());
+        let after = match listed {
+            Ok(catalogue) => {
+                let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+                Known {
+                    catalogue: Some(Arc::new(catalogue)),
+                    outcome: Outcome::ok(now, duration_ms),
+                    stale: false,
+                    attempted,
+                    failures: 0,
+                }
+            }
+            Err(fault) => Known {
+                catalogue: before.catalogue.clone(),
+                outcome: fault.outcome(now, took),
+                stale: true,
+                attempted,
+                failures: before.failures.saturating_add(1),
+            },
+        };
+        log_change(entry, &before, &after);
+        let changed = match (before.usable(), after.usable()) {
+            (Some(old), Some(new)) => !old.same_tools(new),
+            (None, None) => false,
+            _ => true,
+        };
+        if let (true, false, Some(catalogue)) = (
+            entry.own_fingerprint() == Some(out.fingerprint),
+            after.stale,
+            &after.catalogue,
+        ) {
+            persist(entry, out, catalogue);
+        }
+        self.known.store(Arc::new(after));
+        if changed {
+            entry.shared.changed.send_modify(|count| *count += 1);
+        }
+    }
+}
+
+struct Running<'a>(&'a CatalogueSlot);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.running.store(false, Ordering::Release);
+        self.0.finished.send_modify(|count| *count += 1);
+    }
+}
+
+/// Whether the back-off since the last attempt is over. Growing, with jitter, so that many servers that went down
+/// together are not asked together (B01).
+fn is_due(known: &Known) -> bool {
+    let Some(at) = known.attempted else { return true };
+    let doublings = known.failures.saturating_sub(1).min(16);
+    let back_off = FIRST_BACK_OFF
+        .saturating_mul(1 << doublings)
+        .min(LONGEST_BACK_OFF);
+    // The attempt's own fraction of a second is chance enough.
+    let jitter = back_off / 4 * (known.outcome.at.subsec_nanosecond().unsigned_abs() % 100) / 100;
+    at.elapsed() >= back_off + jitter
+}
+
+/// One line when a server's state changes, none while it stays.
+fn log_change(entry: &Entry, before: &Known, after: &Known) {
+    if before.outcome.status == after.outcome.status && before.outcome.step == after.outcome.step {
+        return;
+    }
+    let server = &entry.prefix;
+    if after.outcome.is_ok() {
+        let tools = after
+            .catalogue
+            .as_ref()
+            .map_or(0, |catalogue| catalogue.tools.len());
+        tracing::info!(%server, tools, duration_ms = after.outcome.duration_ms, "server is usable");
+    } else {
+        let outcome = &after.outcome;
+        tracing::warn!(
+            %server,
+            outcome = outcome.status.as_str(),
+            step = outcome.step.as_str(),
+            http_status = outcome.http_status,
+            hint = outcome.hint.as_deref(),
+            "server is not usable: {}",
+            outcome.message
+        );
+    }
+    for rejected in after
+        .catalogue
+        .iter()
+        .flat_map(|catalogue| &catalogue.rejected)
+        .take(20)
+    {
+        tracing::warn!(%server, tool = rejected.name.as_deref(), "tool left out: {}", rejected.reason);
+    }
+}
+
+fn persist(entry: &Arc<Entry>, out: &Outgoing, catalogue: &Arc<Catalogue>) {
+    let Some(store) = entry.shared.store.clone() else {
+        return;
+    };
+    let row = CatalogueRow {
+        server_id: entry.server.load().id.clone(),
+        fetched_at: catalogue.fetched_at,
+        definition_digest: digest_text(&out.fingerprint),
+        protocol_version: catalogue.revision.clone(),
+        server_info: catalogue.server_info.clone(),
+        instructions: catalogue.instructions.clone(),
+        tools: catalogue.to_json(),
+    };
+    let prefix = entry.prefix.clone();
+    entry.tasks.spawn(async move {
+        if let Err(error) = store.catalogue_put(&row).await {
+            tracing::warn!(server = %prefix, %error, "the tool list could not be stored; it is kept in memory");
+        }
+    });
+}
+
+/// A fingerprint as it stands in the database.
+pub(crate) fn digest_text(fingerprint: &[u8; 16]) -> String {
+    fingerprint.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,493 @@
+//! What the gateway keeps about one server at run time: where it really is, its sessions, its catalogues, its limits.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
+use hyper::body::Incoming;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout_at;
+use tokio_util::task::TaskTracker;
+use trunkline_mcp::{Revision, rpc};
+use trunkline_model::{OutcomeStatus, Server, SessionKey, Step};
+use url::Url;
+
+use crate::catalogue::CatalogueSlot;
+use crate::credential::{self, ClientHeaders, Outgoing};
+use crate::exchange::{Deadline, Exchange, Frame, Line};
+use crate::fault::{Fault, printable};
+use crate::http::{beginning, means_unknown_session, status_fault, words_of};
+use crate::session::{Owner, Session, Sessions, Slot};
+use crate::upstreams::Shared;
+
+/// Time for `initialize` and `notifications/initialized` together.
+pub const INITIALIZE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Calls that may wait for a server with `max_concurrent_requests`, per permit.
+const WAITING_PER_PERMIT: usize = 16;
+/// Credentials of clients that are remembered per server.
+const MAX_CREDENTIALS: usize = 256;
+
+static SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
+static PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+
+/// One server at run time. Made anew when its definition changes.
+pub struct Entry {
+    /// The registration; replaced when only its pointer or its stamps changed.
+    pub server: ArcSwap<Server>,
+    /// Its prefix, for logs.
+    pub prefix: String,
+    pub(crate) shared: Arc<Shared>,
+    /// What is sent without a client's headers, or why nothing can be.
+    own: Result<Arc<Outgoing>, Fault>,
+    /// Where the server redirected to, within its origin.
+    moved: ArcSwapOption<Url>,
+    /// The sessions with it.
+    pub sessions: Sessions,
+    next_id: AtomicU64,
+    limit: Option<Limit>,
+    catalogues: Mutex<HashMap<[u8; 16], Arc<CatalogueSlot>>>,
+    pub(crate) tasks: TaskTracker,
+}
+
+/// `max_concurrent_requests`: first come, first served, and a bounded queue (B06).
+struct Limit {
+    permits: Arc<Semaphore>,
+    waiting: AtomicUsize,
+    max_waiting: usize,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct InitializeResult<'a> {
+    protocol_version: String,
+    #[serde(borrow, default)]
+    server_info: Option<&'a RawValue>,
+    #[serde(default)]
+    instructions: Option<String>,
+}
+
+impl Entry {
+    pub(crate) fn new(server: Arc<Server>, shared: Arc<Shared>) -> Self {
+        let own = credential::outgoing(&server, &ClientHeaders::none(), &shared.vault).map(Arc::new);
+        let limit = server.definition.max_concurrent_requests.map(|count| {
+            let count = usize::try_from(count.max(1)).unwrap_or(1);
+            Limit {
+                permits: Arc::new(Semaphore::new(count)),
+                waiting: AtomicUsize::new(0),
+                max_waiting: count.saturating_mul(WAITING_PER_PERMIT),
+            }
+        });
+        Self {
+            prefix: server.prefix(),
+            sessions: Sessions::new(server.definition.session),
+            own,
+            moved: ArcSwapOption::empty(),
+            next_id: AtomicU64::new(1),
+            limit,
+            catalogues: Mutex::new(HashMap::new()),
+            tasks: shared.tasks.clone(),
+            server: ArcSwap::from(server),
+            shared,
+        }
+    }
+
+    /// What is sent for a client with these headers. The credential phase: the only one.
+    pub fn outgoing(&self, client: &ClientHeaders<'_>) -> Result<Arc<Outgoing>, Fault> {
+        let server = self.server.load();
+        if client.concerns(&server) {
+            credential::outgoing(&server, client, &self.shared.vault).map(Arc::new)
+        } else {
+            self.own.clone()
+        }
+    }
+
+    /// The fingerprint of the server's own credential, if it can be used at all.
+    pub fn own_fingerprint(&self) -> Option<[u8; 16]> {
+        self.own.as_ref().ok().map(|out| out.fingerprint)
+    }
+
+    /// The catalogue under a credential.
+    pub(crate) fn catalogue(&self, fingerprint: [u8; 16]) -> Arc<CatalogueSlot> {
+        let mut catalogues = self.catalogues.lock().unwrap_or_else(PoisonError::into_inner);
+        if catalogues.len() >= MAX_CREDENTIALS && !catalogues.contains_key(&fingerprint) {
+            // Clients' credentials come and go; the server's own stays.
+            let own = self.own_fingerprint();
+            let oldest = catalogues
+                .iter()
+                .filter(|(key, _)| Some(**key) != own)
+                .min_by_key(|(_, slot)| slot.created());
+            if let Some(key) = oldest.map(|(key, _)| *key) {
+                catalogues.remove(&key);
+            }
+        }
+        catalogues
+            .entry(fingerprint)
+            .or_insert_with(|| Arc::new(CatalogueSlot::new(&self.shared)))
+            .clone()
+    }
+
+    /// Posts one message. The answer's status is the caller's to judge.
+    pub(crate) async fn post(
+        &self,
+        out: &Outgoing,
+        session: Option<&Session>,
+        message: String,
+        step: Step,
+    ) -> Result<Response<Incoming>, Fault> {
+        self.send(&Method::POST, out, session, message.into(), step).await
+    }
+
+    async fn send(
+        &self,
+        method: &Method,
+        out: &Outgoing,
+        session: Option<&Session>,
+        body: Bytes,
+        step: Step,
+    ) -> Result<Response<Incoming>, Fault> {
+        let mut headers = out.headers.clone();
+        if let Some(session) = session {
+            headers.insert(
+                PROTOCOL_VERSION.clone(),
+                HeaderValue::from_static(session.revision.as_str()),
+            );
+            if let Some(id) = &session.id {
+                headers.insert(SESSION_ID.clone(), id.clone());
+            }
+            self.sessions.touch(session);
+        }
+        let moved = self.moved.load();
+        let url = moved.as_deref().unwrap_or(&out.url);
+        let (response, redirected) = self.shared.http.send(method, url, &headers, body, step).await?;
+        if let Some(url) = redirected {
+            self.moved.store(Some(Arc::new(url)));
+        }
+        Ok(response)
+    }
+
+    /// The hand-shake: a new session.
+    pub(crate) async fn initialize(self: &Arc<Self>, out: &Arc<Outgoing>) -> Result<Session, Fault> {
+        let deadline = Deadline::after(INITIALIZE_TIMEOUT);
+        let opened = self
+            .initialize_within(out, deadline)
+            .await
+            .map_err(|fault| fault.without(out.secrets()));
+        match &opened {
+            Ok(session) => tracing::debug!(
+                server = %self.prefix,
+                revision = session.revision.as_str(),
+                session = session.id.is_some(),
+                "upstream session opened"
+            ),
+            Err(fault) => tracing::debug!(server = %self.prefix, %fault, "upstream session not opened"),
+        }
+        opened
+    }
+
+    async fn initialize_within(
+        self: &Arc<Self>,
+        out: &Arc<Outgoing>,
+        deadline: Deadline,
+    ) -> Result<Session, Fault> {
+        let session = self.send_initialize(out, deadline).await?;
+        let message = rpc::notification("notifications/initialized", None);
+        let sent = self.post(out, Some(&session), message, Step::Initialized);
+        let response = timeout_at(deadline.at(), sent)
+            .await
+            .map_err(|_| deadline.missed(Step::Initialized))??;
+        if !response.status().is_success() {
+            return Err(status_fault(&self.server.load(), Step::Initialized, response).await);
+        }
+        Ok(session)
+    }
+
+    /// `initialize` alone, for the probe as well.
+    pub(crate) async fn send_initialize(
+        self: &Arc<Self>,
+        out: &Arc<Outgoing>,
+        deadline: Deadline,
+    ) -> Result<Session, Fault> {
+        let server = self.server.load_full();
+        let offered = server
+            .definition
+            .protocol_version
+            .as_deref()
+            .and_then(Revision::parse)
+            .unwrap_or(Revision::LATEST);
+        let params = format!(
+            r#"{{"protocolVersion":"{}","capabilities":{{}},"clientInfo":{{"name":"trunkline","version":"{}"}}}}"#,
+            offered.as_str(),
+            env!("CARGO_PKG_VERSION")
+        );
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let message = rpc::request(&id.to_string(), "initialize", Some(&params));
+        let sent = self.post(out, None, message, Step::Initialize);
+        let response = timeout_at(deadline.at(), sent)
+            .await
+            .map_err(|_| deadline.missed(Step::Initialize))??;
+        if response.status() != StatusCode::OK {
+            return Err(status_fault(&server, Step::Initialize, response).await);
+        }
+        let session_id = response.headers().get(&SESSION_ID).cloned();
+        // The hand-shake itself runs on no session; errors on it cancel nothing.
+        let line = Line {
+            entry: self.clone(),
+            out: out.clone(),
+            session: Arc::new(Session::new(session_id.clone(), offered, None, None)),
+        };
+        let mut exchange = Exchange::begin(line, id, Step::Initialize, deadline, response, None).await?;
+        let result = loop {
+            match exchange.next().await? {
+                Frame::Notification { .. } => {}
+                Frame::Result(result) => break result,
+                Frame::Error(error) => return Err(rpc_fault(Step::Initialize, &error)),
+            }
+        };
+        read_initialize(&result, session_id)
+    }
+
+    /// The session that a request of `client` runs on, opened if need be.
+    async fn session(
+        self: &Arc<Self>,
+        out: &Arc<Outgoing>,
+        client: Option<SessionKey>,
+    ) -> Result<(Arc<Slot>, Arc<Session>), Fault> {
+        let owner = Owner {
+            fingerprint: out.fingerprint,
+            client,
+        };
+        let (slot, evicted) = self.sessions.slot(owner);
+        if let Some(session) = evicted {
+            self.end_aside(out.clone(), session);
+        }
+        let session = slot.get_or_open(Box::pin(self.initialize(out))).await?;
+        if client.is_some() && session.id.is_none() {
+            self.sessions.share(owner, &slot);
+        }
+        self.sessions.touch(&session);
+        Ok((slot, session))
+    }
+
+    /// Sends a request and begins to read its answer. An expired session is opened anew once: the upstream refused the
+    /// request because it does not know the session, so it did not run.
+    pub(crate) async fn request(
+        self: &Arc<Self>,
+        out: &Arc<Outgoing>,
+        client: Option<SessionKey>,
+        method: &str,
+        params: Option<&str>,
+        deadline: Deadline,
+    ) -> Result<Exchange, Fault> {
+        let step = if method == "tools/call" {
+            Step::Call
+        } else {
+            Step::List
+        };
+        let permit = if step == Step::Call {
+            self.permit(deadline).await?
+        } else {
+            None
+        };
+        let asked = self.request_within(out, client, (method, params), deadline, permit);
+        // The deadline covers the hand-shake and the sending; reading has it inside the exchange.
+        let answer = timeout_at(deadline.at(), asked).await;
+        answer
+            .unwrap_or_else(|_| Err(deadline.missed(step)))
+            .map_err(|fault| fault.without(out.secrets()))
+    }
+
+    async fn request_within(
+        self: &Arc<Self>,
+        out: &Arc<Outgoing>,
+        client: Option<SessionKey>,
+        (method, params): (&str, Option<&str>),
+        deadline: Deadline,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Result<Exchange, Fault> {
+        let step = if method == "tools/call" {
+            Step::Call
+        } else {
+            Step::List
+        };
+        let mut reopened = false;
+        loop {
+            let (slot, session) = self.session(out, client).await?;
+            if step == Step::Call {
+                session.mark_called();
+            }
+            let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+            let message = rpc::request(&id.to_string(), method, params);
+            let line = Line {
+                entry: self.clone(),
+                out: out.clone(),
+                session: session.clone(),
+            };
+            let guard = SendGuard {
+                line: &line,
+                id,
+                armed: true,
+            };
+            let sent = self.post(out, Some(&session), message, step).await;
+            guard.disarm();
+            let response = sent?;
+            if response.status() == StatusCode::OK {
+                return Exchange::begin(line, id, step, deadline, response, permit).await;
+            }
+            if session.id.is_none() || reopened || !matches!(response.status().as_u16(), 400 | 404) {
+                return Err(status_fault(&self.server.load(), step, response).await);
+            }
+            let status = response.status();
+            let words = words_of(&beginning(response).await);
+            if !means_unknown_session(status, &words) {
+                return Err(Fault::http(&self.server.load(), step, status, &words));
+            }
+            tracing::info!(server = %self.prefix, "upstream session expired, opening a new one");
+            slot.forget(&session);
+            reopened = true;
+        }
+    }
+
+    /// Waits for a free place, if the server has a limit.
+    async fn permit(&self, deadline: Deadline) -> Result<Option<OwnedSemaphorePermit>, Fault> {
+        let Some(limit) = &self.limit else { return Ok(None) };
+        if let Ok(permit) = limit.permits.clone().try_acquire_owned() {
+            return Ok(Some(permit));
+        }
+        let ahead = limit.waiting.fetch_add(1, Ordering::Relaxed);
+        let _leave = Leave(&limit.waiting);
+        if ahead >= limit.max_waiting {
+            return Err(Fault::new(
+                OutcomeStatus::RateLimited,
+                Step::Call,
+                format!("too many calls: {ahead} already wait for this server's max_concurrent_requests"),
+            )
+            .hint("call again later, or raise the server's max_concurrent_requests"));
+        }
+        match timeout_at(deadline.at(), limit.permits.clone().acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(Some(permit)),
+            _ => Err(deadline.missed(Step::Call)),
+        }
+    }
+
+    /// Ends a session upstream, without making anybody wait.
+    pub(crate) fn end_aside(self: &Arc<Self>, out: Arc<Outgoing>, session: Arc<Session>) {
+        let entry = self.clone();
+        self.tasks.spawn(async move { entry.end(&out, &session).await });
+    }
+
+    /// `DELETE`: a courtesy, bounded.
+    pub(crate) async fn end(&self, out: &Outgoing, session: &Session) {
+        if session.id.is_none() {
+            return;
+        }
+        let sent = self.send(&Method::DELETE, out, Some(session), Bytes::new(), Step::Call);
+        if tokio::time::timeout(Duration::from_secs(2), sent).await.is_err() {
+            tracing::debug!(server = %self.prefix, "the end of a session was not acknowledged in time");
+        }
+    }
+
+    /// Ends sessions that were taken out of the pool. Those of clients' credentials cannot be authenticated any more and
+    /// are left to the upstream's own expiry.
+    pub(crate) fn end_all(self: &Arc<Self>, taken: Vec<(Owner, Arc<Session>)>) {
+        let Ok(own) = &self.own else { return };
+        for (owner, session) in taken {
+            if owner.fingerprint == own.fingerprint {
+                self.end_aside(own.clone(), session);
+            }
+        }
+    }
+}
+
+/// Tells the upstream that a request is off when its sending is given up half-way (a deadline, a client gone).
+struct SendGuard<'a> {
+    line: &'a Line,
+    id: u64,
+    armed: bool,
+}
+
+impl SendGuard<'_> {
+    fn disarm(mut self) {
+        self.armed = false;
+    }
+}
+
+impl Drop for SendGuard<'_> {
+    fn drop(&mut self) {
+        if self.armed {
+            self.line.cancel(self.id);
+        }
+    }
+}
+
+struct Leave<'a>(&'a AtomicUsize);
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn read_initialize(result: &str, session_id: Option<HeaderValue>) -> Result<Session, Fault> {
+    let read: InitializeResult<'_> = serde_json::from_str(result).map_err(|error| {
+        Fault::protocol(
+            Step::Initialize,
+            format!(
+                "the initialize result cannot be read: {}",
+                printable(&error.to_string())
+            ),
+        )
+    })?;
+    let revision = Revision::parse(&read.protocol_version).ok_or_else(|| {
+        Fault::protocol(
+            Step::Initialize,
+            format!(
+                "the server wants protocol version {}, which is not spoken here",
+                printable(&read.protocol_version)
+            ),
+        )
+    })?;
+    let valid_id =
+        |id: &HeaderValue| !id.is_empty() && id.as_bytes().iter().all(|b| (0x21..=0x7e).contains(b));
+    if session_id.as_ref().is_some_and(|id| !valid_id(id)) {
+        return Err(Fault::protocol(
+            Step::Initialize,
+            "the server's session id is not visible ASCII",
+        ));
+    }
+    Ok(Session::new(
+        session_id,
+        revision,
+        read.server_info.map(|info| info.get().to_owned()),
+        read.instructions,
+    ))
+}
+
+/// A JSON-RPC error where only a result is of use.
+pub(crate) fn rpc_fault(step: Step, error: &str) -> Fault {
+    #[derive(Deserialize)]
+    struct RpcError {
+        #[serde(default)]
+        code: i64,
+        #[serde(default)]
+        message: String,
+    }
+    let read: RpcError = serde_json::from_str(error).unwrap_or(RpcError {
+        code: 0,
+        message: String::new(),
+    });
+    Fault::new(
+        OutcomeStatus::UpstreamError,
+        step,
+        format!(
+            "the server answered with JSON-RPC error {}: {}",
+            read.code,
+            printable(&read.message)
+        ),
+    )
+}

@@ -1,0 +1,339 @@
+//! One JSON-RPC request to an upstream: what comes before the response, and the response.
+//!
+//! An answer may be JSON or an event stream; whoever drives the exchange does not see the difference. Dropping an
+//! unfinished exchange tells the upstream that nobody waits any more (`notifications/cancelled`).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{Response, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, timeout_at};
+use trunkline_mcp::sse::{Decoder, Event};
+use trunkline_mcp::{Message, envelope, rpc};
+use trunkline_model::{OutcomeStatus, Step};
+
+use crate::credential::Outgoing;
+use crate::entry::Entry;
+use crate::fault::{Fault, printable};
+use crate::http::read_body;
+use crate::session::Session;
+
+/// Largest JSON answer and largest event, bytes (LiteLLM's `LITELLM_MCP_MAX_SSE_EVENT_SIZE_BYTES`).
+pub const MAX_MESSAGE: usize = 64 * 1024 * 1024;
+/// Messages before the response; more is an endless stream of notifications (S38).
+const MAX_FRAMES: usize = 100_000;
+/// How long a finished stream may take to end before its connection is closed.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// A message of the upstream about this request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Frame {
+    /// A notification, the whole message as it came.
+    Notification {
+        /// Its method.
+        method: String,
+        /// The message.
+        message: String,
+    },
+    /// The result: raw JSON. The last frame.
+    Result(String),
+    /// The error object: raw JSON. The last frame.
+    Error(String),
+}
+
+/// A request under way.
+pub struct Exchange {
+    line: Line,
+    /// The request's id on the upstream session.
+    id: u64,
+    step: Step,
+    deadline: Instant,
+    allowed: Duration,
+    pending: VecDeque<Bytes>,
+    stream: Option<(Incoming, Decoder)>,
+    frames: usize,
+    finished: bool,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// Whom the exchange is with.
+#[derive(Clone)]
+pub(crate) struct Line {
+    pub(crate) entry: Arc<Entry>,
+    pub(crate) out: Arc<Outgoing>,
+    pub(crate) session: Arc<Session>,
+}
+
+/// The time that an exchange may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline {
+    at: Instant,
+    allowed: Duration,
+}
+
+impl Deadline {
+    /// From now.
+    pub fn after(allowed: Duration) -> Self {
+        Self {
+            at: Instant::now() + allowed,
+            allowed,
+        }
+    }
+
+    /// The moment.
+    pub fn at(self) -> Instant {
+        self.at
+    }
+
+    /// The fault of missing it.
+    pub fn missed(self, step: Step) -> Fault {
+        Fault::timeout(step, self.allowed)
+            .hint("the server is slow or hangs; a server's deadline is its `timeout`, in seconds")
+    }
+}
+
+impl Exchange {
+    /// Begins reading the answer to request `id`. The status was checked.
+    pub(crate) async fn begin(
+        line: Line,
+        id: u64,
+        step: Step,
+        deadline: Deadline,
+        response: Response<Incoming>,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Result<Self, Fault> {
+        let mut exchange = Self {
+            line,
+            id,
+            step,
+            deadline: deadline.at,
+            allowed: deadline.allowed,
+            pending: VecDeque::new(),
+            stream: None,
+            frames: 0,
+            finished: false,
+            _permit: permit,
+        };
+        let kind = media_type(&response);
+        if kind == "text/event-stream" {
+            exchange.stream = Some((response.into_body(), Decoder::new(MAX_MESSAGE)));
+        } else if kind == "application/json" {
+            let read = timeout_at(exchange.deadline, read_body(response, MAX_MESSAGE, step)).await;
+            let body = read.map_err(|_| deadline.missed(step))??;
+            exchange.push(body)?;
+        } else {
+            exchange.finished = true;
+            return Err(not_mcp(step, response.status(), &kind));
+        }
+        Ok(exchange)
+    }
+
+    /// Queues a body or an event's data: one message, or a batch.
+    fn push(&mut self, body: Bytes) -> Result<(), Fault> {
+        if !envelope::is_batch(&body) {
+            self.pending.push_back(body);
+            return Ok(());
+        }
+        let messages =
+            envelope::split_batch(&body, 1000).map_err(|error| self.not_json(&error.to_string()))?;
+        self.pending.extend(
+            messages
+                .iter()
+                .map(|message| Bytes::copy_from_slice(message.get().as_bytes())),
+        );
+        Ok(())
+    }
+
+    fn not_json(&self, why: &str) -> Fault {
+        Fault::protocol(
+            self.step,
+            format!("the answer is no JSON-RPC message: {}", printable(why)),
+        )
+    }
+
+    /// The next frame. After [`Frame::Result`] or [`Frame::Error`], or an error, there is none. Not cancel-safe in that
+    /// a frame may be lost; dropping the future is meant to be followed by dropping the exchange.
+    pub async fn next(&mut self) -> Result<Frame, Fault> {
+        loop {
+            while let Some(message) = self.pending.pop_front() {
+                self.frames += 1;
+                if self.frames > MAX_FRAMES {
+                    return Err(Fault::protocol(
+                        self.step,
+                        format!("more than {MAX_FRAMES} messages before the answer"),
+                    ));
+                }
+                if let Some(frame) = self.read(&message)? {
+                    return Ok(frame);
+                }
+            }
+            let Some((body, decoder)) = &mut self.stream else {
+                return Err(Fault::protocol(
+                    self.step,
+                    "the answer does not answer the request",
+                ));
+            };
+            let missed = Deadline {
+                at: self.deadline,
+                allowed: self.allowed,
+            };
+            let chunk = match timeout_at(self.deadline, body.frame()).await {
+                Err(_) => return Err(missed.missed(self.step)),
+                Ok(None) => return Err(broken(self.step, "the event stream ended before the answer")),
+                Ok(Some(Err(_))) => return Err(broken(self.step, "the connection broke before the answer")),
+                Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
+            };
+            let mut events: Vec<Event> = Vec::new();
+            if let Err(error) = decoder.feed(&chunk, &mut events) {
+                return Err(Fault::protocol(self.step, error.to_string()));
+            }
+            for event in events {
+                if let Some(data) = event.data.filter(|data| !data.is_empty())
+                    && (event.event.is_empty() || event.event == "message")
+                {
+                    self.push(data.into())?;
+                }
+            }
+        }
+    }
+
+    /// One message: a frame, or something that is dealt with here.
+    fn read(&mut self, body: &[u8]) -> Result<Option<Frame>, Fault> {
+        let message = Message::parse(body).map_err(|error| self.not_json(&error.to_string()))?;
+        match message {
+            Message::Response { id, outcome } if id.get().parse() == Ok(self.id) => {
+                self.finish();
+                Ok(Some(match outcome {
+                    Ok(result) => Frame::Result(result.get().to_owned()),
+                    Err(error) => Frame::Error(error.get().to_owned()),
+                }))
+            }
+            // `id: null` is the answer to a request that could not be read: ours, on this response.
+            Message::Response {
+                id,
+                outcome: Err(error),
+            } if id.get() == "null" => {
+                self.finish();
+                Ok(Some(Frame::Error(error.get().to_owned())))
+            }
+            Message::Response { .. } => Ok(None),
+            Message::Notification { method, .. } => {
+                let message = String::from_utf8_lossy(body).into_owned();
+                Ok(Some(Frame::Notification {
+                    method: method.into_owned(),
+                    message,
+                }))
+            }
+            Message::Request { id, method, .. } => {
+                self.line.refuse(id.get(), &method);
+                Ok(None)
+            }
+        }
+    }
+
+    /// The response is there: nothing to cancel. The stream gets a moment to end, so that its connection can be reused.
+    fn finish(&mut self) {
+        self.finished = true;
+        self.pending.clear();
+        if let Some((mut body, _)) = self.stream.take() {
+            if hyper::body::Body::is_end_stream(&body) {
+                return;
+            }
+            self.line.entry.tasks.spawn(async move {
+                let rest = async { while let Some(Ok(_)) = body.frame().await {} };
+                // Longer than that: the connection is closed with the body.
+                let _ = tokio::time::timeout(LINGER, rest).await;
+            });
+        }
+    }
+
+    /// The session it runs on.
+    pub fn session(&self) -> &Arc<Session> {
+        &self.line.session
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.line.cancel(self.id);
+        }
+    }
+}
+
+impl Line {
+    /// Answers a request of the upstream: no capability was declared, so nothing but `ping` can be expected (B59).
+    fn refuse(&self, id: &str, method: &str) {
+        let answer = if method == "ping" {
+            rpc::response(id, "{}")
+        } else {
+            let text = format!("{} is not supported by this client", printable(method));
+            rpc::error_response(id, &rpc::error_object(rpc::METHOD_NOT_FOUND, &text, None))
+        };
+        self.post_aside(answer);
+    }
+
+    pub(crate) fn cancel(&self, id: u64) {
+        let params = format!(r#"{{"requestId":{id},"reason":"the client does not wait for it any more"}}"#);
+        self.post_aside(rpc::notification("notifications/cancelled", Some(&params)));
+    }
+
+    /// Sends a message that has no answer, without making anybody wait.
+    fn post_aside(&self, message: String) {
+        let line = self.clone();
+        if tokio::runtime::Handle::try_current().is_err() {
+            return;
+        }
+        self.entry.tasks.spawn(async move {
+            let sent = line
+                .entry
+                .post(&line.out, Some(&line.session), message, Step::Call);
+            match tokio::time::timeout(Duration::from_secs(5), sent).await {
+                Ok(Ok(response)) if response.status().is_success() => {}
+                // Best effort by nature: the upstream may be what broke.
+                _ => tracing::debug!(server = %line.entry.prefix, "a message aside did not arrive"),
+            }
+        });
+    }
+}
+
+fn broken(step: Step, message: &str) -> Fault {
+    Fault::new(OutcomeStatus::Unreachable, step, message).hint("look at the server's own log")
+}
+
+fn not_mcp(step: Step, status: StatusCode, kind: &str) -> Fault {
+    let kind = if kind.is_empty() {
+        "no content type".to_owned()
+    } else {
+        printable(kind)
+    };
+    let mut fault = Fault::protocol(
+        step,
+        format!(
+            "the server answered HTTP {} with {kind} where MCP has JSON or an event stream",
+            status.as_u16()
+        ),
+    );
+    fault.http_status = Some(status.as_u16());
+    fault
+}
+
+/// The content type without parameters, in lower case.
+pub(crate) fn media_type(response: &Response<Incoming>) -> String {
+    let text = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    text.split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase()
+}

@@ -1,0 +1,208 @@
+//! What went wrong with an upstream: where, whose fault, what next. Made where it happens, turned into an
+//! [`Outcome`] where it is shown.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use jiff::Timestamp;
+use trunkline_model::{AuthType, Outcome, OutcomeStatus, Server, Step};
+
+/// A failed attempt to use a server.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{} at {}: {message}", status.as_str(), step.as_str())]
+pub struct Fault {
+    /// The kind.
+    pub status: OutcomeStatus,
+    /// Where.
+    pub step: Step,
+    /// HTTP status of the upstream's answer.
+    pub http_status: Option<u16>,
+    /// What happened, with the upstream's words: bounded, printable, without what we sent as a credential.
+    pub message: String,
+    /// What to do.
+    pub hint: Option<String>,
+    /// The upstream's `Retry-After`.
+    pub retry_after: Option<Duration>,
+    /// The upstream's `WWW-Authenticate`, for the log and `doctor`.
+    pub www_authenticate: Option<String>,
+}
+
+/// Longest piece of an upstream's text that is repeated.
+const MAX_WORDS: usize = 300;
+
+impl Fault {
+    /// A fault without an HTTP answer.
+    pub fn new(status: OutcomeStatus, step: Step, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            step,
+            http_status: None,
+            message: message.into(),
+            hint: None,
+            retry_after: None,
+            www_authenticate: None,
+        }
+    }
+
+    /// Adds what to do.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The registration cannot work; nothing was sent.
+    pub fn misconfigured(message: impl Into<String>) -> Self {
+        Self::new(OutcomeStatus::Misconfigured, Step::Configuration, message)
+    }
+
+    /// A deadline passed.
+    pub fn timeout(step: Step, after: Duration) -> Self {
+        Self::new(
+            OutcomeStatus::Timeout,
+            step,
+            format!("no answer within {:.1} s", after.as_secs_f64()),
+        )
+    }
+
+    /// An answer that is not MCP.
+    pub fn protocol(step: Step, message: impl Into<String>) -> Self {
+        Self::new(OutcomeStatus::ProtocolError, step, message)
+            .hint("check that the URL is the server's MCP endpoint (often it ends in /mcp)")
+    }
+
+    /// An HTTP status that is no success. `body` is the beginning of the answer's text.
+    pub fn http(server: &Server, step: Step, status: StatusCode, body: &str) -> Self {
+        let (kind, hint) = match status.as_u16() {
+            401 => (OutcomeStatus::AuthRequired, Some(credential_hint(server))),
+            403 => (
+                OutcomeStatus::Forbidden,
+                Some("the server refuses this credential: check its rights, and whether the server expects another Host or Origin".to_owned()),
+            ),
+            404 => (
+                OutcomeStatus::Misconfigured,
+                Some("there is no MCP endpoint at this URL: check the path (often /mcp)".to_owned()),
+            ),
+            405 | 406 | 415 => (
+                OutcomeStatus::Misconfigured,
+                Some("the URL does not accept MCP's POST requests: check the path, or whether it is a legacy HTTP+SSE server".to_owned()),
+            ),
+            429 => (OutcomeStatus::RateLimited, Some("the server limits how often it may be called".to_owned())),
+            500..=599 => (OutcomeStatus::UpstreamError, Some("look at the server's own log".to_owned())),
+            _ => (OutcomeStatus::ProtocolError, None),
+        };
+        let words = printable(body);
+        let message = if words.is_empty() {
+            format!("the server answered HTTP {}", status.as_u16())
+        } else {
+            format!("the server answered HTTP {}: {words}", status.as_u16())
+        };
+        Self {
+            http_status: Some(status.as_u16()),
+            hint,
+            ..Self::new(kind, step, message)
+        }
+    }
+
+    /// The same as a value to show.
+    pub fn outcome(&self, at: Timestamp, took: Duration) -> Outcome {
+        Outcome {
+            status: self.status,
+            step: self.step,
+            http_status: self.http_status,
+            message: self.message.clone(),
+            hint: self.hint.clone(),
+            at,
+            duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            retry_after_s: self.retry_after.map(|after| after.as_secs()),
+        }
+    }
+
+    /// Takes out of the texts what we sent as a credential: an upstream may repeat it (B48, S13).
+    #[must_use]
+    pub fn without<'a>(mut self, secrets: impl Iterator<Item = &'a str>) -> Self {
+        for secret in secrets.filter(|secret| secret.len() >= 4) {
+            self.message = self.message.replace(secret, "[redacted]");
+            if let Some(text) = &mut self.www_authenticate {
+                *text = text.replace(secret, "[redacted]");
+            }
+        }
+        self
+    }
+}
+
+/// What to set when the upstream answers 401, from what is set now.
+fn credential_hint(server: &Server) -> String {
+    let definition = &server.definition;
+    let has_value = definition
+        .credentials
+        .auth_value
+        .as_ref()
+        .is_some_and(|value| !value.is_empty());
+    let header = definition
+        .static_headers
+        .keys()
+        .find(|name| name.eq_ignore_ascii_case("authorization"));
+    match (definition.auth_type, has_value, header) {
+        (_, _, Some(_)) => {
+            "the server does not accept the Authorization header that static_headers sends: check the key in it".to_owned()
+        }
+        (Some(kind), true, None) if kind != AuthType::None => format!(
+            "the server does not accept the credential: check credentials.auth_value (in the file: authentication_token), and whether auth_type {} is the form it expects",
+            kind.as_str()
+        ),
+        (Some(kind), false, None) if kind != AuthType::None => format!(
+            "auth_type is {} but no value is set: set credentials.auth_value (in the file: authentication_token)",
+            kind.as_str()
+        ),
+        _ => "the server wants a credential and none is configured: set auth_type (for example bearer_token) and credentials.auth_value (in the file: authentication_token), or let clients send x-mcp-{alias}-authorization".to_owned(),
+    }
+}
+
+/// An upstream's text made fit for a log line: bounded, one line, no control or invisible characters (S37).
+pub fn printable(text: &str) -> String {
+    let mut out = String::new();
+    let mut blank = false;
+    for c in text.chars() {
+        if c.is_whitespace() || c.is_control() || is_invisible(c) {
+            blank = !out.is_empty();
+            continue;
+        }
+        if std::mem::take(&mut blank) {
+            out.push(' ');
+        }
+        out.push(c);
+        if out.len() >= MAX_WORDS {
+            out.push('…');
+            break;
+        }
+    }
+    out
+}
+
+/// Characters that do not show but change what is read: bidi controls, zero-width, tags, line separators.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s37_texts_are_one_printable_line() {
+        assert_eq!(printable("a\r\nb\u{1b}[31m\u{202e}c\t\u{0}"), "a b [31m c");
+        assert!(printable(&"é".repeat(10_000)).len() <= MAX_WORDS + 4);
+    }
+
+    #[test]
+    fn s13_credentials_are_taken_out() {
+        let fault = Fault::new(
+            OutcomeStatus::AuthRequired,
+            Step::Initialize,
+            "bad key canary-key-1",
+        )
+        .without(["canary-key-1", ""].into_iter());
+        assert_eq!(fault.message, "bad key [redacted]");
+    }
+}

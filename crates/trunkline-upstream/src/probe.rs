@@ -1,0 +1,301 @@
+//! The hand-shake step by step, for people: which hop is broken, and what to change.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+use trunkline_mcp::rpc;
+use trunkline_model::{Outcome, OutcomeStatus, Server, Step};
+use url::Url;
+
+use crate::credential::{ClientHeaders, Outgoing};
+use crate::egress;
+use crate::entry::{Entry, INITIALIZE_TIMEOUT};
+use crate::exchange::Deadline;
+use crate::fault::Fault;
+use crate::http::{CONNECT_TIMEOUT, status_fault};
+use crate::listing::list_tools;
+use crate::session::{Owner, Session};
+use crate::upstreams::Shared;
+
+/// What a walk through the hand-shake found.
+#[derive(Debug)]
+pub struct Probe {
+    /// The verdict.
+    pub outcome: Outcome,
+    /// Every step that was made, in order.
+    pub steps: Vec<ProbeStep>,
+    /// The tools, as the server sent them.
+    pub tools: Vec<Box<RawValue>>,
+    /// The negotiated revision.
+    pub protocol_version: Option<String>,
+    /// `serverInfo`, raw JSON.
+    pub server_info: Option<String>,
+}
+
+/// One step.
+#[derive(Debug, Clone)]
+pub struct ProbeStep {
+    /// Which.
+    pub step: Step,
+    /// Whether it went well.
+    pub ok: bool,
+    /// HTTP status, for steps that are requests.
+    pub http_status: Option<u16>,
+    /// Whether the server gave a session id.
+    pub session_id: bool,
+    /// How long it took.
+    pub duration_ms: f64,
+    /// What was found, a sentence.
+    pub detail: String,
+}
+
+struct Walk {
+    steps: Vec<ProbeStep>,
+    began: Instant,
+}
+
+impl Walk {
+    /// Notes a step that ends now.
+    fn note(&mut self, step: Step, result: Result<(Option<u16>, bool, String), &Fault>) {
+        let duration_ms = self.began.elapsed().as_secs_f64() * 1000.0;
+        self.began = Instant::now();
+        self.steps.push(match result {
+            Ok((http_status, session_id, detail)) => ProbeStep {
+                step,
+                ok: true,
+                http_status,
+                session_id,
+                duration_ms,
+                detail,
+            },
+            Err(fault) => ProbeStep {
+                step,
+                ok: false,
+                http_status: fault.http_status,
+                session_id: false,
+                duration_ms,
+                detail: fault.message.clone(),
+            },
+        });
+    }
+
+    /// Passes a result on after noting it.
+    fn step<T>(
+        &mut self,
+        step: Step,
+        result: Result<T, Fault>,
+        say: impl FnOnce(&T) -> (Option<u16>, bool, String),
+    ) -> Result<T, Fault> {
+        match result {
+            Ok(value) => {
+                self.note(step, Ok(say(&value)));
+                Ok(value)
+            }
+            Err(fault) => {
+                self.note(step, Err(&fault));
+                Err(fault)
+            }
+        }
+    }
+}
+
+pub(crate) async fn run(shared: &Arc<Shared>, server: &Server, client: &ClientHeaders<'_>) -> Probe {
+    let began = Instant::now();
+    let mut walk = Walk {
+        steps: Vec::new(),
+        began,
+    };
+    let mut probe = Probe {
+        outcome: Outcome::ok(shared.clock.now(), 0),
+        steps: Vec::new(),
+        tools: Vec::new(),
+        protocol_version: None,
+        server_info: None,
+    };
+    // An entry of its own: the probe shares the code with real traffic, not its sessions.
+    let entry = Arc::new(Entry::new(Arc::new(server.clone()), shared.clone()));
+    let walked = handshake(shared, &entry, client, &mut walk, &mut probe).await;
+    let now = shared.clock.now();
+    probe.outcome = match walked {
+        Ok(()) => Outcome::ok(
+            now,
+            u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        ),
+        Err(fault) => fault.outcome(now, began.elapsed()),
+    };
+    probe.steps = walk.steps;
+    probe
+}
+
+async fn handshake(
+    shared: &Arc<Shared>,
+    entry: &Arc<Entry>,
+    client: &ClientHeaders<'_>,
+    walk: &mut Walk,
+    probe: &mut Probe,
+) -> Result<(), Fault> {
+    let out = walk.step(Step::Configuration, entry.outgoing(client), |out| {
+        (None, false, describe(out))
+    })?;
+    connect(shared, &out.url, walk).await?;
+    let deadline = Deadline::after(INITIALIZE_TIMEOUT);
+    let opened = entry
+        .send_initialize(&out, deadline)
+        .await
+        .map_err(|fault| fault.without(out.secrets()));
+    let session = walk.step(Step::Initialize, opened, |session| {
+        (Some(200), session.id.is_some(), greeting(session))
+    })?;
+    probe.protocol_version = Some(session.revision.as_str().to_owned());
+    probe.server_info.clone_from(&session.server_info);
+    let ready = initialized(entry, &out, &session, deadline)
+        .await
+        .map_err(|fault| fault.without(out.secrets()));
+    walk.step(Step::Initialized, ready, |status| {
+        (Some(*status), session.id.is_some(), "acknowledged".to_owned())
+    })?;
+    // The listing below goes through the entry's pool; hand it the session that was just opened.
+    let (slot, _) = entry.sessions.slot(Owner {
+        fingerprint: out.fingerprint,
+        client: None,
+    });
+    slot.get_or_open(async { Ok(session) }).await?;
+    let listed = list_tools(
+        entry,
+        &out,
+        shared.settings.list_timeout.min(Duration::from_secs(10)),
+    )
+    .await;
+    let listed = walk.step(Step::List, listed, |catalogue| {
+        (Some(200), false, format!("{} tools", catalogue.tools.len()))
+    });
+    for (_, session) in entry.sessions.drain() {
+        entry.end(&out, &session).await;
+    }
+    probe.tools = listed?.tools.into_iter().map(|tool| tool.raw).collect();
+    Ok(())
+}
+
+/// What will be sent, by name only.
+fn describe(out: &Outgoing) -> String {
+    let mut names: Vec<&str> = out
+        .headers
+        .keys()
+        .map(http::HeaderName::as_str)
+        .filter(|name| !matches!(*name, "accept" | "content-type" | "user-agent"))
+        .collect();
+    names.sort_unstable();
+    let to = out.url.origin().ascii_serialization();
+    if names.is_empty() {
+        format!("{to}{}, no credential is sent", out.url.path())
+    } else {
+        format!("{to}{}, sending {}", out.url.path(), names.join(", "))
+    }
+}
+
+fn greeting(session: &Session) -> String {
+    let name = session
+        .server_info
+        .as_deref()
+        .and_then(|info| serde_json::from_str::<serde_json::Value>(info).ok())
+        .and_then(|info| info.get("name")?.as_str().map(crate::fault::printable));
+    let sessions = if session.id.is_some() {
+        "with sessions"
+    } else {
+        "without sessions"
+    };
+    format!(
+        "{}, protocol {}, {sessions}",
+        name.as_deref().unwrap_or("(no name)"),
+        session.revision.as_str()
+    )
+}
+
+async fn initialized(
+    entry: &Arc<Entry>,
+    out: &Outgoing,
+    session: &Session,
+    deadline: Deadline,
+) -> Result<u16, Fault> {
+    let message = rpc::notification("notifications/initialized", None);
+    let sent = entry.post(out, Some(session), message, Step::Initialized);
+    let response = tokio::time::timeout_at(deadline.at(), sent)
+        .await
+        .map_err(|_| deadline.missed(Step::Initialized))??;
+    let status = response.status();
+    if status.is_success() {
+        Ok(status.as_u16())
+    } else {
+        Err(status_fault(&entry.server.load(), Step::Initialized, response).await)
+    }
+}
+
+/// DNS, TCP and TLS on a connection of their own, so that each has its time and its error.
+async fn connect(shared: &Arc<Shared>, url: &Url, walk: &mut Walk) -> Result<(), Fault> {
+    let host = url.host_str().unwrap_or_default().to_owned();
+    let port = url.port_or_known_default().unwrap_or(80);
+    let resolved = match timeout(
+        CONNECT_TIMEOUT,
+        egress::resolve(shared.http.egress(), &host, port),
+    )
+    .await
+    {
+        Ok(Ok(addresses)) => Ok(addresses),
+        Ok(Err(error)) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            Err(Fault::misconfigured(error.to_string()))
+        }
+        Ok(Err(error)) => Err(Fault::new(
+            OutcomeStatus::Unreachable,
+            Step::Dns,
+            format!("{host} does not resolve: {error}"),
+        )
+        .hint("check the host name and the gateway's DNS")),
+        Err(_) => Err(Fault::timeout(Step::Dns, CONNECT_TIMEOUT).hint("check the gateway's DNS")),
+    };
+    let addresses = walk.step(Step::Dns, resolved, |addresses| {
+        let list: Vec<String> = addresses
+            .iter()
+            .take(4)
+            .map(|address| address.ip().to_string())
+            .collect();
+        (None, false, list.join(", "))
+    })?;
+    let connected = match timeout(CONNECT_TIMEOUT, TcpStream::connect(&addresses[..])).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => Err(Fault::new(
+            OutcomeStatus::Unreachable,
+            Step::Tcp,
+            format!("no connection to port {port}: {error}"),
+        )
+        .hint("nothing accepts connections there: check that the server runs, and its host and port")),
+        Err(_) => Err(Fault::timeout(Step::Tcp, CONNECT_TIMEOUT).hint("check host, port and firewalls")),
+    };
+    let stream = walk.step(Step::Tcp, connected, |_| {
+        (None, false, format!("connected to port {port}"))
+    })?;
+    if url.scheme() == "https" {
+        let secured = secure(shared, &host, stream).await;
+        walk.step(Step::Tls, secured, |version| (None, false, version.clone()))?;
+    }
+    Ok(())
+}
+
+async fn secure(shared: &Arc<Shared>, host: &str, stream: TcpStream) -> Result<String, Fault> {
+    let hint =
+        "the TLS handshake failed: check the certificate, or whether the url should begin with http://";
+    let fail = |text: String| Fault::new(OutcomeStatus::Unreachable, Step::Tls, text).hint(hint);
+    let name =
+        rustls::pki_types::ServerName::try_from(host.to_owned()).map_err(|error| fail(error.to_string()))?;
+    let connector = tokio_rustls::TlsConnector::from(shared.http.tls().clone());
+    match timeout(CONNECT_TIMEOUT, connector.connect(name, stream)).await {
+        Ok(Ok(secured)) => {
+            let version = secured.get_ref().1.protocol_version();
+            Ok(version.map_or_else(|| "TLS".to_owned(), |version| format!("{version:?}")))
+        }
+        Ok(Err(error)) => Err(fail(error.to_string())),
+        Err(_) => Err(Fault::timeout(Step::Tls, CONNECT_TIMEOUT).hint(hint)),
+    }
+}

@@ -1,0 +1,347 @@
+//! Upstream sessions: opened once, shared by rule, ended when they are of no more use (design §4).
+//!
+//! - The upstream gave no session id: everything is shared.
+//! - It gave one and the client has a gateway session: that client gets its own upstream session, lazily, so that state
+//!   set in one call is there in the next (B22).
+//! - The client has none: the shared one for its credential.
+//!
+//! A shared session that has only ever been used for listing has no state to leak, so the first client that needs one
+//! takes it over instead of paying for another hand-shake.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use http::HeaderValue;
+use tokio::time::Instant;
+use trunkline_mcp::Revision;
+use trunkline_model::{SessionKey, SessionMode};
+
+use crate::fault::Fault;
+
+/// An initialized upstream session.
+#[derive(Debug)]
+pub struct Session {
+    /// `Mcp-Session-Id`, if the upstream uses sessions.
+    pub id: Option<HeaderValue>,
+    /// What was negotiated.
+    pub revision: Revision,
+    /// `serverInfo`, raw JSON.
+    pub server_info: Option<String>,
+    /// `instructions`.
+    pub instructions: Option<String>,
+    /// Whether a `tools/call` went over it: its upstream may keep state for it.
+    called: AtomicBool,
+    /// Milliseconds since the pool's start.
+    last_used_ms: AtomicU64,
+}
+
+impl Session {
+    /// A session that was just initialized.
+    pub fn new(
+        id: Option<HeaderValue>,
+        revision: Revision,
+        server_info: Option<String>,
+        instructions: Option<String>,
+    ) -> Self {
+        Self {
+            id,
+            revision,
+            server_info,
+            instructions,
+            called: AtomicBool::new(false),
+            last_used_ms: AtomicU64::new(0),
+        }
+    }
+
+    /// A call is about to go over it.
+    pub fn mark_called(&self) {
+        if !self.called.load(Ordering::Relaxed) {
+            self.called.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Who uses a session: a credential, and a client if it has its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Owner {
+    /// The credential.
+    pub fingerprint: [u8; 16],
+    /// The client's gateway session; `None` for the shared one.
+    pub client: Option<SessionKey>,
+}
+
+/// The place of one session: empty, being opened, or open.
+#[derive(Default)]
+pub struct Slot {
+    open: ArcSwapOption<Session>,
+    /// Held while opening, so that it happens once however many wait (B02).
+    opening: tokio::sync::Mutex<Option<(Instant, Fault)>>,
+}
+
+impl Slot {
+    /// The session, opened with `open` if need be. Those who wait for a failing attempt share its failure.
+    pub async fn get_or_open<F>(&self, open: F) -> Result<Arc<Session>, Fault>
+    where
+        F: Future<Output = Result<Session, Fault>>,
+    {
+        if let Some(session) = self.open.load_full() {
+            return Ok(session);
+        }
+        let came = Instant::now();
+        let mut last_failure = self.opening.lock().await;
+        if let Some(session) = self.open.load_full() {
+            return Ok(session);
+        }
+        if let Some((at, fault)) = &*last_failure
+            && *at >= came
+        {
+            return Err(fault.clone());
+        }
+        match open.await {
+            Ok(session) => {
+                *last_failure = None;
+                let session = Arc::new(session);
+                self.open.store(Some(session.clone()));
+                Ok(session)
+            }
+            Err(fault) => {
+                *last_failure = Some((Instant::now(), fault.clone()));
+                Err(fault)
+            }
+        }
+    }
+
+    /// Forgets `gone`, unless somebody replaced it already.
+    pub fn forget(&self, gone: &Arc<Session>) {
+        if self
+            .open
+            .load()
+            .as_ref()
+            .is_some_and(|open| Arc::ptr_eq(open, gone))
+        {
+            self.open.store(None);
+        }
+    }
+}
+
+/// The sessions with one server.
+pub struct Sessions {
+    mode: SessionMode,
+    slots: Mutex<HashMap<Owner, Arc<Slot>>>,
+    start: Instant,
+}
+
+/// Sessions with one server at the same time; beyond it the least recently used is ended.
+const MAX_SESSIONS: usize = 10_000;
+
+impl Sessions {
+    /// No sessions yet.
+    pub fn new(mode: SessionMode) -> Self {
+        Self {
+            mode,
+            slots: Mutex::new(HashMap::new()),
+            start: Instant::now(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Owner, Arc<Slot>>> {
+        // A panic while holding the lock leaves a valid map: every change is one insert or remove.
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The slot that `wanted` uses, and what had to be ended to make room.
+    pub fn slot(&self, wanted: Owner) -> (Arc<Slot>, Option<Arc<Session>>) {
+        let shared = Owner {
+            client: None,
+            ..wanted
+        };
+        let mut slots = self.lock();
+        if wanted.client.is_none() || self.mode == SessionMode::Shared {
+            return (slots.entry(shared).or_default().clone(), None);
+        }
+        if let Some(slot) = slots.get(&wanted) {
+            return (slot.clone(), None);
+        }
+        if let Some(slot) = slots.get(&shared)
+            && let Some(session) = slot.open.load_full()
+        {
+            if session.id.is_none() {
+                return (slot.clone(), None);
+            }
+            if !session.called.load(Ordering::Relaxed) {
+                let slot = slot.clone();
+                slots.remove(&shared);
+                slots.insert(wanted, slot.clone());
+                return (slot, None);
+            }
+        }
+        let evicted = if slots.len() >= MAX_SESSIONS {
+            evict_oldest(&mut slots)
+        } else {
+            None
+        };
+        (slots.entry(wanted).or_default().clone(), evicted)
+    }
+
+    /// A client's own slot turned out to belong to an upstream without sessions: let it be the shared one.
+    pub fn share(&self, owner: Owner, slot: &Arc<Slot>) {
+        let mut slots = self.lock();
+        slots.remove(&owner);
+        slots.insert(
+            Owner {
+                client: None,
+                ..owner
+            },
+            slot.clone(),
+        );
+    }
+
+    /// Notes the use of a session, for idle reaping.
+    pub fn touch(&self, session: &Session) {
+        let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        session.last_used_ms.store(now, Ordering::Relaxed);
+    }
+
+    /// Takes out the sessions of a client that ended its gateway session, with the credential each was opened under.
+    pub fn end_client(&self, client: SessionKey) -> Vec<(Owner, Arc<Session>)> {
+        self.take(|owner, _| owner.client == Some(client))
+    }
+
+    /// Takes out the sessions that were not used for `idle`.
+    pub fn reap(&self, idle: Duration) -> Vec<(Owner, Arc<Session>)> {
+        let Some(since) = self.start.elapsed().checked_sub(idle) else {
+            return Vec::new();
+        };
+        let since = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        self.take(|_, session| session.last_used_ms.load(Ordering::Relaxed) < since)
+    }
+
+    /// Takes out all.
+    pub fn drain(&self) -> Vec<(Owner, Arc<Session>)> {
+        self.take(|_, _| true)
+    }
+
+    fn take(&self, which: impl Fn(&Owner, &Session) -> bool) -> Vec<(Owner, Arc<Session>)> {
+        let mut taken = Vec::new();
+        self.lock().retain(|owner, slot| match slot.open.load_full() {
+            Some(session) if which(owner, &session) => {
+                slot.open.store(None);
+                taken.push((*owner, session));
+                false
+            }
+            // Nobody but the map holds it and nothing is open: a failed attempt, of no more use.
+            None => Arc::strong_count(slot) > 1,
+            Some(_) => true,
+        });
+        taken
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+}
+
+fn evict_oldest(slots: &mut HashMap<Owner, Arc<Slot>>) -> Option<Arc<Session>> {
+    let oldest = slots
+        .iter()
+        .filter(|(owner, _)| owner.client.is_some())
+        .filter_map(|(owner, slot)| Some((*owner, slot.open.load_full()?)))
+        .min_by_key(|(_, session)| session.last_used_ms.load(Ordering::Relaxed))?;
+    slots.remove(&oldest.0);
+    Some(oldest.1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session(id: Option<&'static str>) -> Session {
+        Session::new(id.map(HeaderValue::from_static), Revision::LATEST, None, None)
+    }
+
+    fn owner(client: Option<u8>) -> Owner {
+        Owner {
+            fingerprint: [0; 16],
+            client: client.map(|byte| SessionKey([byte; 16])),
+        }
+    }
+
+    #[tokio::test]
+    async fn b22_who_shares_what() {
+        let sessions = Sessions::new(SessionMode::Auto);
+        let (shared, _) = sessions.slot(owner(None));
+        let listed = shared
+            .get_or_open(async { Ok(session(Some("s1"))) })
+            .await
+            .unwrap();
+        // The first client takes over what was only used for listing; the second opens its own.
+        let (first, _) = sessions.slot(owner(Some(1)));
+        assert!(Arc::ptr_eq(&first, &shared));
+        listed.mark_called();
+        let (second, _) = sessions.slot(owner(Some(2)));
+        assert!(!Arc::ptr_eq(&second, &first));
+        assert!(Arc::ptr_eq(&sessions.slot(owner(Some(1))).0, &first));
+        // A shared session that somebody called over is not taken over.
+        let (shared, _) = sessions.slot(owner(None));
+        shared
+            .get_or_open(async { Ok(session(Some("s3"))) })
+            .await
+            .unwrap()
+            .mark_called();
+        assert!(!Arc::ptr_eq(&sessions.slot(owner(Some(3))).0, &shared));
+        assert_eq!(sessions.end_client(SessionKey([1; 16])).len(), 1);
+    }
+
+    #[tokio::test]
+    async fn no_session_id_means_all_share() {
+        let sessions = Sessions::new(SessionMode::Auto);
+        let (shared, _) = sessions.slot(owner(None));
+        shared
+            .get_or_open(async { Ok(session(None)) })
+            .await
+            .unwrap()
+            .mark_called();
+        assert!(Arc::ptr_eq(&sessions.slot(owner(Some(1))).0, &shared));
+    }
+
+    #[tokio::test]
+    async fn b02_opened_once_and_failures_are_shared() {
+        let slot = Arc::new(Slot::default());
+        let opened = Arc::new(AtomicU64::new(0));
+        let attempt = |fail: bool| {
+            let (slot, opened) = (slot.clone(), opened.clone());
+            tokio::spawn(async move {
+                slot.get_or_open(async {
+                    opened.fetch_add(1, Ordering::SeqCst);
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    if fail {
+                        Err(Fault::misconfigured("no"))
+                    } else {
+                        Ok(session(None))
+                    }
+                })
+                .await
+                .is_ok()
+            })
+        };
+        let waiting: Vec<_> = (0..200).map(|_| attempt(true)).collect();
+        for one in waiting {
+            assert!(!one.await.unwrap());
+        }
+        assert_eq!(opened.swap(0, Ordering::SeqCst), 1);
+        let waiting: Vec<_> = (0..200).map(|_| attempt(false)).collect();
+        for one in waiting {
+            assert!(one.await.unwrap());
+        }
+        assert_eq!(opened.load(Ordering::SeqCst), 1);
+    }
+}

@@ -1,0 +1,352 @@
+//! All upstreams: entries by server, made and replaced as the registry changes.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+use trunkline_auth::Vault;
+use trunkline_model::{Clock, Outcome, Server, ServerId, SessionKey, Snapshot};
+use trunkline_store::Store;
+
+use crate::catalogue::{Catalogue, Known, digest_text};
+use crate::credential::{ClientHeaders, Outgoing};
+use crate::egress::Egress;
+use crate::entry::Entry;
+use crate::exchange::{Deadline, Exchange};
+use crate::fault::Fault;
+use crate::http::HttpClient;
+use crate::probe::{self, Probe};
+
+/// Times and rules for all upstreams.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// One listing of one server, over all pages.
+    pub list_timeout: Duration,
+    /// One call, unless the server has a `timeout`.
+    pub call_timeout: Duration,
+    /// How long a list waits for servers that were never listed.
+    pub fanout_deadline: Duration,
+    /// How old a catalogue may be before it is refreshed behind an answer.
+    pub catalogue_ttl: Duration,
+    /// How long an unused upstream session is kept.
+    pub session_idle: Duration,
+    /// Where connections may go.
+    pub egress: Egress,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            list_timeout: Duration::from_secs(30),
+            call_timeout: Duration::from_secs(60),
+            fanout_deadline: Duration::from_secs(2),
+            catalogue_ttl: Duration::from_secs(300),
+            session_idle: Duration::from_secs(30 * 60),
+            egress: Egress::default(),
+        }
+    }
+}
+
+/// What all entries have in common.
+pub(crate) struct Shared {
+    pub(crate) http: HttpClient,
+    pub(crate) vault: Arc<Vault>,
+    pub(crate) store: Option<Store>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) settings: Settings,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) changed: watch::Sender<u64>,
+}
+
+/// The upstreams.
+pub struct Upstreams {
+    shared: Arc<Shared>,
+    entries: RwLock<HashMap<ServerId, Arc<Entry>>>,
+}
+
+/// One `tools/call`.
+pub struct CallRequest<'a> {
+    /// The server.
+    pub server: &'a Arc<Server>,
+    /// What is sent for this client.
+    pub out: &'a Arc<Outgoing>,
+    /// The client's gateway session.
+    pub client: Option<SessionKey>,
+    /// The parameters, with the tool's own name: raw JSON.
+    pub params: &'a str,
+}
+
+impl Upstreams {
+    /// No entries yet. `store` keeps the catalogues.
+    pub fn new(settings: Settings, vault: Arc<Vault>, store: Option<Store>, clock: Arc<dyn Clock>) -> Self {
+        let shared = Shared {
+            http: HttpClient::new(settings.egress.clone()),
+            vault,
+            store,
+            clock,
+            settings,
+            tasks: TaskTracker::new(),
+            changed: watch::channel(0).0,
+        };
+        Self {
+            shared: Arc::new(shared),
+            entries: RwLock::default(),
+        }
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &Settings {
+        &self.shared.settings
+    }
+
+    /// Counts changes of what tools there are.
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        self.shared.changed.subscribe()
+    }
+
+    /// The entry of a server as it is registered now.
+    pub fn entry(&self, server: &Arc<Server>) -> Arc<Entry> {
+        let found = self
+            .entries
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&server.id)
+            .cloned();
+        if let Some(entry) = found {
+            let own = entry.server.load();
+            if Arc::ptr_eq(&own, server) {
+                return entry;
+            }
+            if own.definition == server.definition && own.defect == server.defect {
+                entry.server.store(server.clone());
+                return entry;
+            }
+        }
+        let entry = Arc::new(Entry::new(server.clone(), self.shared.clone()));
+        let replaced = {
+            let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+            entries.insert(server.id.clone(), entry.clone())
+        };
+        if let Some(old) = replaced {
+            old.end_all(old.sessions.drain());
+        }
+        entry
+    }
+
+    /// Brings the entries in line with the registry: those of deleted servers end.
+    pub fn reconcile(&self, snapshot: &Snapshot) {
+        let gone: Vec<Arc<Entry>> = {
+            let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+            entries
+                .extract_if(|id, _| snapshot.get(id).is_none())
+                .map(|(_, entry)| entry)
+                .collect()
+        };
+        for entry in gone {
+            entry.end_all(entry.sessions.drain());
+        }
+        for server in snapshot.servers().iter().filter(|server| server.is_active()) {
+            self.entry(server);
+        }
+        self.shared.changed.send_modify(|count| *count += 1);
+    }
+
+    /// Puts the stored catalogues in, so that the first list needs no upstream. Rows of another definition are ignored.
+    pub async fn seed(&self, snapshot: &Snapshot) -> Result<usize, trunkline_store::StoreError> {
+        let Some(store) = &self.shared.store else {
+            return Ok(0);
+        };
+        let mut seeded = 0;
+        for row in store.catalogue_list().await? {
+            let Some(server) = snapshot.get(&row.server_id).filter(|server| server.is_active()) else {
+                continue;
+            };
+            let entry = self.entry(server);
+            let Some(fingerprint) = entry.own_fingerprint() else {
+                continue;
+            };
+            if digest_text(&fingerprint) != row.definition_digest {
+                continue;
+            }
+            let stored = Catalogue::stored(
+                &row.tools,
+                row.server_info,
+                row.instructions,
+                row.protocol_version,
+                row.fetched_at,
+            );
+            if let Some(catalogue) = stored {
+                entry.catalogue(fingerprint).seed(catalogue);
+                seeded += 1;
+            }
+        }
+        Ok(seeded)
+    }
+
+    /// Starts listing every active server in the background. Servers with a stored catalogue can wait a little, so that
+    /// a restart is no burst.
+    pub fn warm_up(&self, snapshot: &Snapshot) {
+        for (index, server) in snapshot
+            .servers()
+            .iter()
+            .filter(|server| server.is_active())
+            .enumerate()
+        {
+            let entry = self.entry(server);
+            let Ok(out) = entry.outgoing(&ClientHeaders::none()) else {
+                continue;
+            };
+            let slot = entry.catalogue(out.fingerprint);
+            let delay = if slot.known().catalogue.is_some() {
+                Duration::from_millis(500 + (index as u64 % 50) * 20)
+            } else {
+                Duration::ZERO
+            };
+            self.shared.tasks.spawn(async move {
+                tokio::time::sleep(delay).await;
+                slot.current(&entry, &out, Duration::ZERO).await;
+            });
+        }
+    }
+
+    /// What is known about a server's tools for a client; waits up to `wait` where nothing is known yet.
+    pub async fn catalogue(
+        &self,
+        server: &Arc<Server>,
+        client: &ClientHeaders<'_>,
+        wait: Duration,
+    ) -> Result<Arc<Known>, Fault> {
+        let entry = self.entry(server);
+        let out = entry.outgoing(client)?;
+        let slot = entry.catalogue(out.fingerprint);
+        Ok(slot.current(&entry, &out, wait).await)
+    }
+
+    /// The same without waiting and without an attempt.
+    pub fn known(&self, server: &Arc<Server>, client: &ClientHeaders<'_>) -> Result<Arc<Known>, Fault> {
+        let entry = self.entry(server);
+        let out = entry.outgoing(client)?;
+        Ok(entry.catalogue(out.fingerprint).known())
+    }
+
+    /// A tool is asked for that the catalogue does not have: lists again, not too often, and waits for it.
+    pub async fn catalogue_again(
+        &self,
+        server: &Arc<Server>,
+        client: &ClientHeaders<'_>,
+        wait: Duration,
+    ) -> Result<Arc<Known>, Fault> {
+        let entry = self.entry(server);
+        let out = entry.outgoing(client)?;
+        let slot = entry.catalogue(out.fingerprint);
+        if slot.demand(&entry, &out) {
+            Ok(slot.attempt(&entry, &out, wait).await)
+        } else {
+            Ok(slot.known())
+        }
+    }
+
+    /// The upstream said that its tools changed.
+    pub fn tools_changed(&self, server: &Arc<Server>, out: &Arc<Outgoing>) {
+        let entry = self.entry(server);
+        entry.catalogue(out.fingerprint).demand(&entry, out);
+    }
+
+    /// Lists a server now, through the normal path, and says what came of it.
+    pub async fn refresh(&self, server: &Arc<Server>) -> Outcome {
+        let entry = self.entry(server);
+        match entry.outgoing(&ClientHeaders::none()) {
+            Ok(out) => {
+                let slot = entry.catalogue(out.fingerprint);
+                slot.attempt(&entry, &out, self.shared.settings.list_timeout)
+                    .await
+                    .outcome
+                    .clone()
+            }
+            Err(fault) => fault.outcome(self.shared.clock.now(), Duration::ZERO),
+        }
+    }
+
+    /// What came of the last attempt with the server's own credential.
+    pub fn outcome(&self, server: &Arc<Server>) -> Outcome {
+        match self.known(server, &ClientHeaders::none()) {
+            Ok(known) => known.outcome.clone(),
+            Err(fault) => fault.outcome(self.shared.clock.now(), Duration::ZERO),
+        }
+    }
+
+    /// How many tools the server's own catalogue has.
+    pub fn tool_count(&self, server: &Arc<Server>) -> Option<usize> {
+        let known = self.known(server, &ClientHeaders::none()).ok()?;
+        known.catalogue.as_ref().map(|catalogue| catalogue.tools.len())
+    }
+
+    /// The credential phase for a client's request to a server.
+    pub fn outgoing(&self, server: &Arc<Server>, client: &ClientHeaders<'_>) -> Result<Arc<Outgoing>, Fault> {
+        self.entry(server).outgoing(client)
+    }
+
+    /// Begins a call. The deadline is the server's `timeout`, else the general one.
+    pub async fn call(&self, request: CallRequest<'_>) -> Result<Exchange, Fault> {
+        let entry = self.entry(request.server);
+        let own = request
+            .server
+            .definition
+            .timeout
+            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        let deadline = Deadline::after(own.unwrap_or(self.shared.settings.call_timeout));
+        entry
+            .request(
+                request.out,
+                request.client,
+                "tools/call",
+                Some(request.params),
+                deadline,
+            )
+            .await
+    }
+
+    /// Walks the hand-shake with a fresh session and reports every step. Touches no pool and no catalogue.
+    pub async fn probe(&self, server: &Server, client: &ClientHeaders<'_>) -> Probe {
+        probe::run(&self.shared, server, client).await
+    }
+
+    /// A client ended its gateway session.
+    pub fn end_client(&self, client: SessionKey) {
+        for entry in self.all() {
+            entry.end_all(entry.sessions.end_client(client));
+        }
+    }
+
+    /// Ends sessions that nobody used for a while; called every minute.
+    pub fn reap(&self) {
+        for entry in self.all() {
+            entry.end_all(entry.sessions.reap(self.shared.settings.session_idle));
+        }
+    }
+
+    /// Ends all sessions and waits for what is under way, bounded.
+    pub async fn shutdown(&self) {
+        for entry in self.all() {
+            entry.end_all(entry.sessions.drain());
+        }
+        self.shared.tasks.close();
+        if tokio::time::timeout(Duration::from_secs(3), self.shared.tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::debug!(left = self.shared.tasks.len(), "background tasks were cut off");
+        }
+    }
+
+    fn all(&self) -> Vec<Arc<Entry>> {
+        self.entries
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .cloned()
+            .collect()
+    }
+}
