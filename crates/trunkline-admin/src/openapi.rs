@@ -143,7 +143,8 @@ impl PartialSchema for ServerRow {
             .property(request::SERVER_ID, id)
             .required(request::SERVER_ID);
         for field in FIELDS {
-            row = row.property(field.name, schema_of(field)).required(field.name);
+            let schema = schema_of(field, Side::Answer);
+            row = row.property(field.name, schema).required(field.name);
         }
         for (name, doc) in row::MANAGED {
             row = row.property(name, managed(name, doc)).required(name);
@@ -168,29 +169,36 @@ fn declaration() -> ObjectBuilder {
         .iter()
         .filter(|field| field.is_settable())
         .fold(ObjectBuilder::new(), |object, field| {
-            object.property(field.name, schema_of(field))
+            object.property(field.name, schema_of(field, Side::Request))
         })
         .additional_properties(Some(AdditionalProperties::FreeForm(false)))
 }
 
-fn schema_of(field: &Field) -> Schema {
+/// Where a schema stands.
+#[derive(Clone, Copy, PartialEq)]
+enum Side {
+    /// Null is allowed everywhere: it sets the default.
+    Request,
+    Answer,
+}
+
+fn schema_of(field: &Field, side: Side) -> Schema {
     let doc = Some(field.doc);
+    let asked = side == Side::Request;
     match &field.kind {
         Kind::Text(_) => text(true).description(doc).into(),
         Kind::Choice(choice) => {
             let words = (choice.words)();
             let default = field.show(&new_definition());
-            let object = text(choice.nullable).description(doc);
-            let values = words.into_iter().map(serde_json::Value::from);
-            if choice.nullable {
-                let values = values.chain([serde_json::Value::Null]);
-                object.enum_values(Some(values)).into()
-            } else {
-                object.enum_values(Some(values)).default(Some(default)).into()
-            }
+            let nullable = choice.nullable || asked;
+            let null = nullable.then_some(serde_json::Value::Null);
+            text(nullable)
+                .enum_values(Some(words.into_iter().map(serde_json::Value::from).chain(null)))
+                .default((!choice.nullable).then_some(default))
+                .description(doc)
+                .into()
         }
-        Kind::Flag(_, default) => ObjectBuilder::new()
-            .schema_type(Type::Boolean)
+        Kind::Flag(_, default) => typed(Type::Boolean, asked)
             .default(Some((*default).into()))
             .description(doc)
             .into(),
@@ -203,9 +211,9 @@ fn schema_of(field: &Field) -> Schema {
             .minimum(Some(*least))
             .description(doc)
             .into(),
-        Kind::Texts(_) => texts(false).description(doc).into(),
+        Kind::Texts(_) => texts(asked).description(doc).into(),
         Kind::OptionalTexts(_) => texts(true).description(doc).into(),
-        Kind::TextMap(_) | Kind::SecretMap(_) => typed(Type::Object, false)
+        Kind::TextMap(_) | Kind::SecretMap(_) => typed(Type::Object, asked)
             .additional_properties(Some(text(false)))
             .description(doc)
             .into(),
@@ -221,7 +229,7 @@ fn schema_of(field: &Field) -> Schema {
             .additional_properties(Some(AdditionalProperties::FreeForm(false)))
             .description(doc)
             .into(),
-        Kind::Variables => ArrayBuilder::new()
+        Kind::Variables => array(asked)
             .items(
                 ObjectBuilder::new()
                     .property("name", text(false))
@@ -264,11 +272,14 @@ fn text(nullable: bool) -> ObjectBuilder {
 }
 
 fn texts(nullable: bool) -> ArrayBuilder {
-    let array = ArrayBuilder::new().items(text(false));
+    array(nullable).items(text(false))
+}
+
+fn array(nullable: bool) -> ArrayBuilder {
     if nullable {
-        array.schema_type(SchemaType::from_iter([Type::Array, Type::Null]))
+        ArrayBuilder::new().schema_type(SchemaType::from_iter([Type::Array, Type::Null]))
     } else {
-        array
+        ArrayBuilder::new()
     }
 }
 

@@ -97,7 +97,7 @@ fn refuse_programs(body: &Map<String, Value>) -> Result<(), ApiError> {
 }
 
 /// What people write, and what it is called.
-const SYNONYMS: [(&str, &str); 8] = [
+const SYNONYMS: [(&str, &str); 7] = [
     ("name", "server_name"),
     ("id", SERVER_ID),
     ("access_groups", "mcp_access_groups"),
@@ -105,7 +105,14 @@ const SYNONYMS: [(&str, &str); 8] = [
     ("auth_value", "credentials.auth_value"),
     ("client_secret", "credentials.client_secret"),
     ("headers", "static_headers"),
-    ("allowed_cidrs", "available_on_public_internet"),
+];
+
+/// LiteLLM's fields of the configuration file that are no columns.
+const FILE_ONLY: [&str; 4] = [
+    "allow_sampling",
+    "allow_elicitation",
+    "token_validation",
+    "oauth_identity_binding",
 ];
 
 fn name_unknown_fields(body: &Map<String, Value>, problems: &mut Problems) {
@@ -117,6 +124,7 @@ fn name_unknown_fields(body: &Map<String, Value>, problems: &mut Problems) {
         let message = match field.map(|field| &field.kind) {
             Some(Kind::FileOnly(_)) => "settable in the configuration file only".to_owned(),
             Some(_) => continue,
+            None if FILE_ONLY.contains(&key.as_str()) => "settable in the configuration file only".to_owned(),
             None if row::MANAGED.iter().any(|(name, _)| name == key) => "managed by the server".to_owned(),
             None => match suggestion(key) {
                 Some(near) => format!("did you mean {near}?"),
