@@ -14,7 +14,7 @@ use crate::db::Db;
 
 /// How long SQLite waits for a lock that another process holds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a caller waits for a connection.
+/// How long a caller waits for a connection, and the start for a server that does not listen yet.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Parameters that LiteLLM's database library knows and this one does not need.
 const PRISMA_PARAMETERS: [&str; 6] = [

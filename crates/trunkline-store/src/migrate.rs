@@ -24,8 +24,9 @@ stmts! {
     CREATE_MIGRATION_TABLE = "CREATE TABLE IF NOT EXISTS trunkline_migration (version BIGINT PRIMARY KEY NOT NULL, name TEXT NOT NULL, applied_at BIGINT NOT NULL)";
     MIGRATION_TABLE_EXISTS = "SELECT name FROM sqlite_master WHERE type = 'table' AND name = 'trunkline_migration'",
         postgres: "SELECT 'trunkline_migration' AS name WHERE to_regclass('trunkline_migration') IS NOT NULL";
-    /// The number is arbitrary, and the same in every version.
-    MIGRATION_LOCK = "SELECT 1 AS locked",
+    /// `PostgreSQL`: the number is arbitrary, and the same in every version. SQLite has its lock already, but has to look at
+    /// its tables once: what it remembers of them may be older than the lock, and `ALTER TABLE` would trust it.
+    MIGRATION_LOCK = "SELECT CAST(count(*) > 0 AS INTEGER) AS locked FROM sqlite_master",
         postgres: "SELECT 1 AS locked FROM pg_advisory_xact_lock(7236837461720001)";
     MIGRATION_LOCK_TIMEOUT = "SELECT '' AS timeout", postgres: "SELECT set_config('lock_timeout', '60s', true) AS timeout";
 }
@@ -274,8 +275,7 @@ pub(crate) async fn begin_locked(db: &Db) -> Result<Tx, StoreError> {
 async fn lock_once(db: &Db) -> Result<Tx, StoreError> {
     let mut tx = db.begin().await?;
     tx.fetch_all(&MIGRATION_LOCK_TIMEOUT, vec![]).await?;
-    tx.lock(&MIGRATION_LOCK, LOCK_TIMEOUT + Duration::from_secs(5))
-        .await?;
+    tx.lock().await?;
     Ok(tx)
 }
 
@@ -289,16 +289,18 @@ fn is_busy(error: &sqlx::Error) -> bool {
 
 impl Tx {
     /// Waits for the migration lock longer than an ordinary statement may take.
-    async fn lock(&mut self, stmt: &'static crate::db::Stmt, patience: Duration) -> Result<(), StoreError> {
-        match self {
-            // `BEGIN IMMEDIATE` has it already.
-            Self::Sqlite(_) => Ok(()),
-            Self::Postgres(tx) => tokio::time::timeout(patience, tx.execute(stmt.postgres))
-                .await
-                .map_err(|_| StoreError::Timeout { statement: stmt.name })?
-                .map(drop)
-                .map_err(StoreError::database(stmt.name)),
-        }
+    async fn lock(&mut self) -> Result<(), StoreError> {
+        let Self::Postgres(tx) = self else {
+            return self.fetch_all(&MIGRATION_LOCK, vec![]).await.map(drop);
+        };
+        let patience = LOCK_TIMEOUT + Duration::from_secs(5);
+        tokio::time::timeout(patience, tx.execute(MIGRATION_LOCK.postgres))
+            .await
+            .map_err(|_| StoreError::Timeout {
+                statement: MIGRATION_LOCK.name,
+            })?
+            .map(drop)
+            .map_err(StoreError::database(MIGRATION_LOCK.name))
     }
 
     /// Runs a statement that this crate wrote, but not as a `&'static str`: a piece of a migration file, or a repair made

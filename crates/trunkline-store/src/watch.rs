@@ -111,7 +111,6 @@ impl Watched {
                 tracing::info!("the registry follows the database again");
                 self.blind = false;
             }
-            Ok(()) => {}
             Err(error) if !self.blind => {
                 tracing::warn!(
                     error = chain(&error),
@@ -119,7 +118,7 @@ impl Watched {
                 );
                 self.blind = true;
             }
-            Err(_) => {}
+            Ok(()) | Err(_) => {}
         }
     }
 }

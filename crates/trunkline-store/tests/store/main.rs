@@ -1,0 +1,17 @@
+//! What the store promises, against both databases. Every test is a module with a `sqlite` and a `postgres` in it
+//! (see `fixture::both!`); each gets a database of its own.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a failing test is a panic")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a child tells its test, a skipped test tells everybody"
+)]
+
+mod fixture;
+mod kill;
+mod migrations;
+mod records;
+mod registry;
+mod repair;
+mod servers;
