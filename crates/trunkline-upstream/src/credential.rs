@@ -50,10 +50,20 @@ pub struct ClientHeaders<'a> {
 #[derive(Clone, Copy)]
 struct Request<'a> {
     headers: &'a HeaderMap,
-    admission: &'a Admission,
+    /// `None`: the headers were stripped before.
+    admission: Option<&'a Admission>,
     snapshot: &'a Snapshot,
     /// The scope is more than one server: an `Authorization` meant for one of them is not sprayed over all (B39).
     several: bool,
+}
+
+impl Request<'_> {
+    fn may_forward(&self, name: &HeaderName, value: &HeaderValue) -> bool {
+        self.admission.map_or_else(
+            || !admission::is_reserved(name),
+            |admission| admission.may_forward(name, value),
+        )
+    }
 }
 
 const X_MCP: &str = "x-mcp-";
@@ -76,9 +86,21 @@ impl<'a> ClientHeaders<'a> {
         Self {
             request: Some(Request {
                 headers,
-                admission,
+                admission: Some(admission),
                 snapshot,
                 several,
+            }),
+        }
+    }
+
+    /// Of a request about one server whose headers were stripped of the gateway's credential before.
+    pub fn stripped(headers: &'a HeaderMap, snapshot: &'a Snapshot) -> Self {
+        Self {
+            request: Some(Request {
+                headers,
+                admission: None,
+                snapshot,
+                several: false,
             }),
         }
     }
@@ -100,7 +122,7 @@ impl<'a> ClientHeaders<'a> {
         };
         let mut out = Vec::new();
         for (name, value) in request.headers {
-            if !request.admission.may_forward(name, value) {
+            if !request.may_forward(name, value) {
                 continue;
             }
             let withheld = request.several && *name == AUTHORIZATION;
@@ -118,7 +140,7 @@ impl<'a> ClientHeaders<'a> {
             let Some(rest) = name.as_str().strip_prefix(X_MCP) else {
                 continue;
             };
-            if NOT_FOR_A_SERVER.contains(&name.as_str()) || !request.admission.may_forward(name, value) {
+            if NOT_FOR_A_SERVER.contains(&name.as_str()) || !request.may_forward(name, value) {
                 continue;
             }
             let Some((addressee, header)) = addressee(request.snapshot, rest) else {
@@ -139,7 +161,7 @@ impl<'a> ClientHeaders<'a> {
         let request = self.request.filter(|request| !request.several)?;
         let value = request.headers.get(X_MCP_AUTH)?;
         let name = HeaderName::from_static(X_MCP_AUTH);
-        request.admission.may_forward(&name, value).then_some(())?;
+        request.may_forward(&name, value).then_some(())?;
         value.to_str().ok().map(Secret::new)
     }
 }

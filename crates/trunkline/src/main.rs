@@ -1,1 +1,44 @@
-fn main() {}
+//! `trunkline`: the MCP gateway.
+//!
+//! Three layers: [`cli`] (arguments), [`settings`] (what they, the file and the environment resolve to), and one file a
+//! command. [`serve`] is the composition root, the only place that knows all crates.
+
+mod cli;
+mod config_check;
+mod contracts;
+mod db;
+mod doctor;
+mod logging;
+mod output;
+mod probe;
+mod serve;
+mod settings;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let arguments = cli::Arguments::parse();
+    // The one TLS provider of the process; a second installation would be the error.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            output::error(&format!("the runtime cannot be started: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = runtime.block_on(cli::run(arguments));
+    // Whatever is still blocked (a name resolution, say) must not hold the exit up.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    code
+}

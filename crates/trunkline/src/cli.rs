@@ -1,0 +1,148 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::{config_check, contracts, db, doctor, output, serve};
+
+/// The MCP gateway: one URL for all your MCP servers.
+#[derive(Debug, Parser)]
+#[command(name = "trunkline", version, about, max_term_width = 100)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve MCP clients.
+    Serve(ServeArguments),
+    /// Look at a configuration file.
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Walk the handshake with MCP servers step by step, and say what is broken and what to change.
+    ///
+    /// Exit code: 0 all usable, 1 some not, 2 the question could not be asked.
+    Doctor(DoctorArguments),
+    /// Look after the database.
+    Db {
+        #[command(subcommand)]
+        command: DbCommand,
+    },
+    /// Print the OpenAPI document of the HTTP API.
+    #[command(hide = true)]
+    PrintOpenapi,
+    /// Print the JSON schema of the configuration file.
+    #[command(hide = true)]
+    PrintConfigSchema,
+}
+
+/// Where the configuration and the data are.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Sources {
+    /// LiteLLM's config.yaml. Without it: the environment and the database.
+    #[arg(long, short, value_name = "FILE", env = "CONFIG_FILE_PATH")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where the embedded database and a generated master key are kept.
+    #[arg(long, value_name = "DIR", env = "TRUNKLINE_DATA_DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+/// `trunkline serve`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ServeArguments {
+    #[command(flatten)]
+    pub(crate) sources: Sources,
+    /// Address to listen on. Other than loopback needs a strong master key.
+    #[arg(long, default_value = "127.0.0.1", env = "TRUNKLINE_HOST")]
+    pub(crate) host: String,
+    /// Port to listen on; 0 takes a free one.
+    #[arg(long, default_value_t = 4000, env = "TRUNKLINE_PORT")]
+    pub(crate) port: u16,
+    /// Write the port to this file when listening.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) port_file: Option<PathBuf>,
+    /// Serve /metrics without a key on a listener of its own, for example 127.0.0.1:9090.
+    #[arg(long, value_name = "ADDRESS", env = "TRUNKLINE_METRICS_ADDR")]
+    pub(crate) metrics_addr: Option<std::net::SocketAddr>,
+    /// Seconds that requests under way get at shutdown.
+    #[arg(long, default_value_t = 30, value_name = "SECONDS")]
+    pub(crate) drain_timeout: u64,
+    /// Form of the log.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, env = "TRUNKLINE_LOG_FORMAT")]
+    pub(crate) log_format: LogFormat,
+}
+
+/// Form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Say what is wrong with a file, what is not served, and what it declares, without starting.
+    ///
+    /// Exit code: 0 it can be served, 1 it cannot.
+    Check {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+/// `trunkline doctor`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DoctorArguments {
+    /// Name, alias or id of one server; all without it.
+    pub(crate) server: Option<String>,
+    #[command(flatten)]
+    pub(crate) sources: Sources,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum DbCommand {
+    /// Show the database, its migrations, and how it differs from what this version needs.
+    ///
+    /// Exit code: 0 as needed, 1 migrations or repairs are due, 2 it cannot be read.
+    Status(Sources),
+    /// Apply the migrations that are missing.
+    Migrate(Sources),
+    /// Add tables, columns and indexes that are missing. Drops nothing.
+    Repair(Sources),
+}
+
+/// Runs a command; the exit code is its answer.
+pub(crate) async fn run(arguments: Arguments) -> ExitCode {
+    let done = match arguments.command {
+        Command::Serve(arguments) => Box::pin(serve::run(arguments)).await.map(|()| ExitCode::SUCCESS),
+        Command::Config {
+            command: ConfigCommand::Check { file },
+        } => Ok(config_check::run(&file)),
+        Command::Doctor(arguments) => doctor::run(&arguments).await,
+        Command::Db {
+            command: DbCommand::Status(sources),
+        } => db::status(&sources).await,
+        Command::Db {
+            command: DbCommand::Migrate(sources),
+        } => db::migrate(&sources).await,
+        Command::Db {
+            command: DbCommand::Repair(sources),
+        } => db::repair(&sources).await,
+        Command::PrintOpenapi => contracts::openapi(),
+        Command::PrintConfigSchema => contracts::config_schema(),
+    };
+    done.unwrap_or_else(|error| {
+        output::error(&format!("{error:#}"));
+        ExitCode::from(2)
+    })
+}

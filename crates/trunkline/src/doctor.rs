@@ -1,0 +1,145 @@
+//! `trunkline doctor [SERVER]`: the handshake step by step, through the code that serves.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use trunkline_model::{Server, Snapshot, SystemClock};
+use trunkline_store::Store;
+use trunkline_upstream::{ClientHeaders, Probe, Upstreams};
+
+use crate::cli::DoctorArguments;
+use crate::output;
+use crate::serve::upstream_settings;
+use crate::settings::Settings;
+
+/// Walks.
+pub(crate) async fn run(arguments: &DoctorArguments) -> anyhow::Result<ExitCode> {
+    let settings = Settings::resolve(&arguments.sources, true)?;
+    for notice in &settings.config.notices {
+        output::warning(&notice.to_string());
+    }
+    let (store, vault) = settings.store().await?;
+    let servers = registered(&store, &settings).await?;
+    store.close().await;
+    let snapshot = Snapshot::new(0, servers);
+    let chosen: Vec<Arc<Server>> = match &arguments.server {
+        Some(name) => snapshot.find(name).cloned().into_iter().collect(),
+        None => snapshot.servers().to_vec(),
+    };
+    if chosen.is_empty() {
+        let known: Vec<String> = snapshot.servers().iter().map(|server| server.prefix()).collect();
+        match &arguments.server {
+            Some(name) => anyhow::bail!("no server is called {name:?}; registered: {}", known.join(", ")),
+            None => output::line("no server is registered"),
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let upstreams = Upstreams::new(
+        upstream_settings(&settings.config.general)?,
+        vault,
+        None,
+        Arc::new(SystemClock),
+    );
+    let client = ClientHeaders::none();
+    let probes = join_all(chosen.iter().map(|server| upstreams.probe(server, &client))).await;
+    upstreams.shutdown().await;
+    let usable = probes.iter().all(|probe| probe.outcome.is_ok());
+    if arguments.json {
+        let list: Vec<Value> = chosen
+            .iter()
+            .zip(&probes)
+            .map(|(server, probe)| to_json(server, probe))
+            .collect();
+        output::line(&serde_json::to_string_pretty(&list)?);
+    } else {
+        for (server, probe) in chosen.iter().zip(&probes) {
+            print(server, probe);
+        }
+    }
+    Ok(if usable {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// The servers of the file and, as far as there is a database, of the database.
+async fn registered(store: &Store, settings: &Settings) -> anyhow::Result<Vec<Arc<Server>>> {
+    let mut servers: Vec<Arc<Server>> = settings.config.servers.iter().cloned().map(Arc::new).collect();
+    let status = store.status().await?;
+    if status.applied.is_empty() {
+        return Ok(servers);
+    }
+    servers.extend(store.server_list().await?.into_iter().map(Arc::new));
+    Ok(servers)
+}
+
+fn print(server: &Server, probe: &Probe) {
+    let place = server.definition.url.as_deref().unwrap_or("(no url)");
+    output::line(&format!("{}  {place}", server.prefix()));
+    if !server.is_active() {
+        output::line(&format!(
+            "  (serves nobody: its approval status is {})",
+            server.approval.status.as_str()
+        ));
+    }
+    for step in &probe.steps {
+        let sign = if step.ok { "ok  " } else { "FAIL" };
+        let status = step
+            .http_status
+            .map_or_else(String::new, |status| format!("HTTP {status}"));
+        let session = if step.session_id { "session" } else { "" };
+        let line = format!(
+            "  {sign}  {:<13} {:>8.1} ms  {status:<8} {session:<7}  {}",
+            step.step.as_str(),
+            step.duration_ms,
+            step.detail
+        );
+        output::line(line.trim_end());
+    }
+    let outcome = &probe.outcome;
+    if outcome.is_ok() {
+        output::line(&format!(
+            "  => ok, {} tools in {} ms",
+            probe.tools.len(),
+            outcome.duration_ms
+        ));
+    } else {
+        output::line(&format!(
+            "  => {} at {}: {}",
+            outcome.status.as_str(),
+            outcome.step.as_str(),
+            outcome.message
+        ));
+        if let Some(hint) = &outcome.hint {
+            output::line(&format!("     to do: {hint}"));
+        }
+    }
+    output::line("");
+}
+
+fn to_json(server: &Server, probe: &Probe) -> Value {
+    let steps: Vec<Value> = probe
+        .steps
+        .iter()
+        .map(|step| {
+            json!({
+                "step": step.step.as_str(),
+                "ok": step.ok,
+                "http_status": step.http_status,
+                "session_id": step.session_id,
+                "duration_ms": step.duration_ms,
+                "detail": step.detail,
+            })
+        })
+        .collect();
+    json!({
+        "server": server.prefix(),
+        "server_id": server.id.as_str(),
+        "outcome": trunkline_gateway::outcomes::to_json(&probe.outcome, Some(probe.tools.len()), false),
+        "protocol_version": probe.protocol_version,
+        "steps": steps,
+    })
+}

@@ -1,0 +1,77 @@
+//! The management API's view of the upstreams: the same upstreams that serve.
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+use trunkline_admin::{BoxFuture, Probe, ProbeStep, ServerProbe};
+use trunkline_model::Clock as _;
+use trunkline_model::{Outcome, OutcomeStatus, Server, ServerId, Snapshot, SystemClock};
+use trunkline_store::Registry;
+use trunkline_upstream::{ClientHeaders, Upstreams};
+
+/// Wires the upstreams in.
+pub(crate) struct UpstreamProbe {
+    pub(crate) upstreams: Arc<Upstreams>,
+    pub(crate) registry: Arc<Registry>,
+}
+
+impl ServerProbe for UpstreamProbe {
+    fn probe<'a>(&'a self, server: &'a Server, client_headers: &'a HeaderMap) -> BoxFuture<'a, Probe> {
+        Box::pin(async move {
+            let snapshot = Snapshot::new(0, vec![Arc::new(server.clone())]);
+            let client = ClientHeaders::stripped(client_headers, &snapshot);
+            let found = self.upstreams.probe(server, &client).await;
+            Probe {
+                outcome: found.outcome,
+                steps: found
+                    .steps
+                    .into_iter()
+                    .map(|step| ProbeStep {
+                        step: step.step,
+                        ok: step.ok,
+                        http_status: step.http_status,
+                        session_id: step.session_id,
+                        duration_ms: step.duration_ms,
+                        detail: step.detail,
+                    })
+                    .collect(),
+                tools: found.tools,
+                protocol_version: found.protocol_version,
+            }
+        })
+    }
+
+    fn outcome(&self, server: &Server) -> Outcome {
+        if let Some(server) = self
+            .registry
+            .snapshot()
+            .get(&server.id)
+            .filter(|server| server.is_active())
+        {
+            return self.upstreams.outcome(server);
+        }
+        Outcome {
+            status: OutcomeStatus::PendingReview,
+            message: format!(
+                "approval status is {}: it serves nobody",
+                server.approval.status.as_str()
+            ),
+            ..Outcome::ok(SystemClock.now(), 0)
+        }
+    }
+
+    fn tool_count(&self, id: &ServerId) -> Option<usize> {
+        let snapshot = self.registry.snapshot();
+        self.upstreams.tool_count(snapshot.get(id)?)
+    }
+
+    fn refresh<'a>(&'a self, server: &'a Arc<Server>) -> BoxFuture<'a, Outcome> {
+        Box::pin(async move {
+            if server.is_active() {
+                self.upstreams.refresh(server).await
+            } else {
+                self.outcome(server)
+            }
+        })
+    }
+}

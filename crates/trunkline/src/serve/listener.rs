@@ -1,0 +1,135 @@
+//! The accept loop: bounded connections, a limit on slow headers, and an orderly end: stop accepting, let requests under
+//! way finish, then cut.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+use trunkline_gateway::accept::strip_root;
+
+/// Connections at the same time.
+const MAX_CONNECTIONS: usize = 16 * 1024;
+/// Time for a request's headers, against clients that send them byte by byte (S38).
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Headers in one request.
+const MAX_HEADERS: usize = 128;
+
+/// Serves until SIGINT or SIGTERM; a second one ends it at once.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    root: Option<String>,
+    draining: CancellationToken,
+    drain_timeout: Duration,
+) -> io::Result<()> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let stop = draining.clone();
+    let serving = serve_until(listener, router, root, draining, drain_timeout);
+    tokio::pin!(serving);
+    let mut stopping = false;
+    loop {
+        let name = tokio::select! {
+            () = &mut serving => return Ok(()),
+            _ = interrupt.recv() => "SIGINT",
+            _ = terminate.recv() => "SIGTERM",
+        };
+        if std::mem::replace(&mut stopping, true) {
+            tracing::warn!(signal = name, "stopping at once");
+            return Ok(());
+        }
+        tracing::info!(signal = name, "stopping: requests under way finish first");
+        stop.cancel();
+    }
+}
+
+/// Serves until `stop`, then drains.
+pub(crate) async fn serve_until(
+    listener: TcpListener,
+    router: Router,
+    root: Option<String>,
+    stop: CancellationToken,
+    drain_timeout: Duration,
+) {
+    let graceful = GracefulShutdown::new();
+    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let root: Option<Arc<str>> = root.filter(|root| !root.is_empty()).map(Arc::from);
+    loop {
+        // The permit first: when all are taken, new connections wait in the kernel's queue.
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = accept(&listener, &permits) => accepted,
+        };
+        if let Some((stream, permit)) = accepted {
+            connection(stream, permit, &router, root.clone(), &graceful);
+        }
+    }
+    drop(listener);
+    if tokio::time::timeout(drain_timeout, graceful.shutdown())
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            seconds = drain_timeout.as_secs(),
+            "requests under way were cut off"
+        );
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    permits: &Arc<Semaphore>,
+) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    let permit = permits.clone().acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, _)) => Some((stream, permit)),
+        Err(error) => {
+            // Out of file descriptors, mostly: back off instead of spinning.
+            tracing::warn!(%error, "a connection could not be accepted");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            None
+        }
+    }
+}
+
+fn connection(
+    stream: TcpStream,
+    permit: OwnedSemaphorePermit,
+    router: &Router,
+    root: Option<Arc<str>>,
+    graceful: &GracefulShutdown,
+) {
+    // Small answers must not wait for the client's acknowledgement; failing to say so costs time only.
+    let _ = stream.set_nodelay(true);
+    let router = router.clone();
+    let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+        let mut request = request.map(Body::new);
+        if let Some(uri) = root.as_deref().and_then(|root| strip_root(request.uri(), root)) {
+            *request.uri_mut() = uri;
+        }
+        router.clone().oneshot(request)
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_headers(MAX_HEADERS)
+        .pipeline_flush(true)
+        .serve_connection(TokioIo::new(stream), service);
+    let watched = graceful.watch(served);
+    tokio::spawn(async move {
+        // A client that goes away in the middle is its own business.
+        if let Err(error) = watched.await {
+            tracing::debug!(%error, "connection ended");
+        }
+        drop(permit);
+    });
+}

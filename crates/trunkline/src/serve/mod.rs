@@ -1,0 +1,269 @@
+//! `trunkline serve`: the composition root. Everything is built here, once, in order, and handed on; nothing is looked up
+//! from a global.
+
+mod listener;
+mod tasks;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use trunkline_admin::AdminState;
+use trunkline_auth::{Authenticator, SessionSealer};
+use trunkline_config::General;
+use trunkline_gateway::Gateway;
+use trunkline_gateway::accept::Edge;
+use trunkline_gateway::record::Recorder;
+use trunkline_gateway::sessions::EndedSessions;
+use trunkline_model::SystemClock;
+use trunkline_store::{Registry, Store};
+use trunkline_upstream::{Egress, Upstreams};
+
+use crate::cli::ServeArguments;
+use crate::logging;
+use crate::output;
+use crate::probe::UpstreamProbe;
+use crate::settings::{KeyOrigin, Settings, key_problem};
+
+/// Serves until a signal.
+pub(crate) async fn run(arguments: ServeArguments) -> anyhow::Result<()> {
+    logging::begin(arguments.log_format);
+    let settings = Settings::resolve(&arguments.sources, true)?;
+    for notice in &settings.config.notices {
+        tracing::warn!("{notice}");
+    }
+    let addresses = addresses(&arguments).await?;
+    check_exposure(&settings, &addresses)?;
+    announce_key(&settings);
+    let listener = TcpListener::bind(&addresses[..])
+        .await
+        .with_context(|| format!("{}:{} cannot be listened on", arguments.host, arguments.port))?;
+    let metrics_listener = match arguments.metrics_addr {
+        Some(address) => Some(
+            TcpListener::bind(address)
+                .await
+                .with_context(|| format!("{address} cannot be listened on"))?,
+        ),
+        None => None,
+    };
+    let built = build(&settings, listener.local_addr()?.ip().is_loopback()).await?;
+    announce(&arguments, &listener)?;
+    let mut tasks = tasks::begin(&built.gateway);
+    let served = listener::serve(
+        listener,
+        built.router,
+        settings.config.general.server_root_path.clone(),
+        built.gateway.draining.clone(),
+        Duration::from_secs(arguments.drain_timeout),
+    );
+    let metrics = metrics_listener.map(|listener| {
+        let gateway = built.gateway.clone();
+        let page = axum::routing::get(move || std::future::ready(trunkline_gateway::metrics::page(&gateway)));
+        let router = Router::new().route("/metrics", page);
+        let stop = built.gateway.draining.clone();
+        tokio::spawn(listener::serve_until(
+            listener,
+            router,
+            None,
+            stop,
+            Duration::from_secs(1),
+        ))
+    });
+    served.await?;
+    tasks.abort_all();
+    if let Some(metrics) = metrics {
+        // It ends with the same token; what it was still sending is not waited for.
+        metrics.abort();
+    }
+    end(built.gateway, built.writer).await;
+    Ok(())
+}
+
+/// Lets go of everything in order: upstream sessions, records, database.
+async fn end(gateway: Arc<Gateway>, writer: tokio::task::JoinHandle<()>) {
+    gateway.upstreams.shutdown().await;
+    let store = gateway.registry.store().clone();
+    // The recorder's last clones go with the gateway, which ends the writer after its last batch.
+    drop(gateway);
+    if tokio::time::timeout(Duration::from_secs(5), writer)
+        .await
+        .is_err()
+    {
+        tracing::warn!("the last call records could not be written in time");
+    }
+    store.close().await;
+    tracing::info!("stopped");
+}
+
+struct Built {
+    gateway: Arc<Gateway>,
+    router: Router,
+    writer: tokio::task::JoinHandle<()>,
+}
+
+/// Builds all parts.
+async fn build(settings: &Settings, loopback: bool) -> anyhow::Result<Built> {
+    let general = &settings.config.general;
+    let (store, vault) = settings.store().await?;
+    prepare(&store).await?;
+    let registry = Registry::load(store.clone(), settings.config.servers.clone()).await?;
+    let clock = Arc::new(SystemClock);
+    let upstreams = Arc::new(Upstreams::new(
+        upstream_settings(general)?,
+        vault,
+        Some(store.clone()),
+        clock.clone(),
+    ));
+    let snapshot = registry.snapshot();
+    upstreams.reconcile(&snapshot);
+    let seeded = upstreams.seed(&snapshot).await?;
+    tracing::info!(
+        servers = snapshot.servers().len(),
+        catalogues = seeded,
+        "registry loaded"
+    );
+    let ended = EndedSessions::new(store.session_ended_list().await?);
+    let (recorder, writer) = Recorder::new(store);
+    let authenticator = Arc::new(Authenticator::new(&settings.master_key.key));
+    let new_id: Arc<dyn Fn() -> String + Send + Sync> = Arc::new(|| uuid::Uuid::now_v7().to_string());
+    let gateway = Arc::new(Gateway {
+        registry: registry.clone(),
+        upstreams: upstreams.clone(),
+        authenticator: authenticator.clone(),
+        sealer: SessionSealer::derive(&settings.root_secret()),
+        ended,
+        in_flight: trunkline_gateway::sessions::InFlight::default(),
+        recorder,
+        metrics: trunkline_gateway::metrics::Metrics::default(),
+        views: trunkline_gateway::view::Views::default(),
+        clock: clock.clone(),
+        new_id: new_id.clone(),
+        edge: edge(general, loopback),
+        draining: CancellationToken::new(),
+    });
+    let admin = trunkline_admin::router(AdminState {
+        registry: registry.clone(),
+        probe: Arc::new(UpstreamProbe { upstreams, registry }),
+        authenticator,
+        clock,
+        new_id,
+    });
+    let router = trunkline_gateway::router(gateway.clone())
+        .merge(admin)
+        .fallback(|| std::future::ready(trunkline_gateway::answer::not_found("Not Found")))
+        .layer(axum::middleware::from_fn_with_state(
+            gateway.clone(),
+            trunkline_gateway::accept::guard,
+        ));
+    Ok(Built {
+        gateway,
+        router,
+        writer: tokio::spawn(writer),
+    })
+}
+
+/// Migrates and verifies: the gateway does not start on a schema that it cannot read and write.
+async fn prepare(store: &Store) -> anyhow::Result<()> {
+    let report = store.migrate().await?;
+    for step in &report.applied {
+        tracing::info!(migration = %step, "database migrated");
+    }
+    for notice in &report.notices {
+        tracing::warn!("{notice}");
+    }
+    store.verify().await?;
+    Ok(())
+}
+
+fn edge(general: &General, loopback: bool) -> Edge {
+    Edge {
+        allowed_hosts: general.allowed_hosts.clone(),
+        allowed_origins: general.allowed_origins.clone(),
+        loopback,
+        max_body_bytes: usize::try_from(general.max_body_bytes).unwrap_or(usize::MAX),
+    }
+}
+
+/// The upstreams' settings from the configuration.
+pub(crate) fn upstream_settings(general: &General) -> anyhow::Result<trunkline_upstream::Settings> {
+    Ok(trunkline_upstream::Settings {
+        list_timeout: Duration::from_millis(general.list_timeout_ms),
+        call_timeout: Duration::from_millis(general.call_timeout_ms),
+        fanout_deadline: Duration::from_millis(general.fanout_deadline_ms),
+        catalogue_ttl: Duration::from_millis(general.catalogue_ttl_ms),
+        egress: Egress::parse(&general.egress_allow).context("general_settings.mcp_egress_allow")?,
+        ..trunkline_upstream::Settings::default()
+    })
+}
+
+async fn addresses(arguments: &ServeArguments) -> anyhow::Result<Vec<SocketAddr>> {
+    let host = arguments.host.trim_start_matches('[').trim_end_matches(']');
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(address, arguments.port)]);
+    }
+    let found: Vec<SocketAddr> = tokio::net::lookup_host((host, arguments.port))
+        .await
+        .with_context(|| format!("--host {host} does not resolve"))?
+        .collect();
+    if found.is_empty() {
+        bail!("--host {host} has no address");
+    }
+    Ok(found)
+}
+
+/// Other addresses than loopback need a strong key that somebody chose (S26).
+fn check_exposure(settings: &Settings, addresses: &[SocketAddr]) -> anyhow::Result<()> {
+    let local = addresses.iter().all(|address| address.ip().is_loopback());
+    let problem = key_problem(&settings.master_key.key);
+    if let Some(problem) = problem
+        && (local || settings.config.general.permit_weak_master_key)
+    {
+        tracing::warn!("the master key is weak: {problem}. Anybody who guesses it administers this gateway");
+        return Ok(());
+    }
+    match (local, problem, settings.master_key.origin) {
+        (true, ..) | (false, None, KeyOrigin::Configured) => Ok(()),
+        (false, Some(problem), _) => bail!(
+            "refusing to listen on an address that is not loopback with a weak master key: {problem}. Set LITELLM_MASTER_KEY to a long random value such as sk-$(openssl rand -hex 32)"
+        ),
+        (false, None, _) => bail!(
+            "refusing to listen on an address that is not loopback without a configured master key. Set LITELLM_MASTER_KEY to a long random value such as sk-$(openssl rand -hex 32)"
+        ),
+    }
+}
+
+/// A generated key is shown once, on the terminal and not in the log.
+fn announce_key(settings: &Settings) {
+    match settings.master_key.origin {
+        KeyOrigin::Configured => {}
+        KeyOrigin::Stored => {
+            tracing::info!(data_dir = %settings.data_dir.display(), "using the master key generated at an earlier start");
+        }
+        KeyOrigin::Generated => {
+            output::line(&format!(
+                "master key (shown once, kept in {}): {}",
+                settings.data_dir.join("master_key").display(),
+                settings.master_key.key.expose()
+            ));
+        }
+    }
+}
+
+/// Says where it listens: a line on standard output, and the port in a file for those who start it.
+fn announce(arguments: &ServeArguments, listener: &TcpListener) -> anyhow::Result<()> {
+    let address = listener.local_addr()?;
+    if let Some(path) = &arguments.port_file {
+        // Written beside and renamed, so that a reader never sees half a port.
+        let beside = path.with_extension("tmp");
+        std::fs::write(&beside, address.port().to_string())
+            .and_then(|()| std::fs::rename(&beside, path))
+            .with_context(|| format!("{} cannot be written", path.display()))?;
+    }
+    output::line(&format!("listening on http://{address}"));
+    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
+    Ok(())
+}

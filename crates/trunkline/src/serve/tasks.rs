@@ -1,0 +1,62 @@
+//! What goes on beside requests.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use trunkline_gateway::Gateway;
+use trunkline_gateway::record::retention_limit;
+
+/// How long call records are kept.
+const RETENTION_DAYS: u32 = 30;
+
+/// Begins all; they end with the set.
+pub(crate) fn begin(gateway: &Arc<Gateway>) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    gateway.upstreams.warm_up(&gateway.registry.snapshot());
+    tasks.spawn(watch(gateway.clone()));
+    tasks.spawn(reconcile(gateway.clone()));
+    tasks.spawn(every_minute(gateway.clone()));
+    tasks.spawn(prune_records(gateway.clone()));
+    tasks
+}
+
+/// Notices what other processes write to the registry.
+async fn watch(gateway: Arc<Gateway>) {
+    let draining = gateway.draining.clone();
+    gateway.registry.clone().watch(draining.cancelled_owned()).await;
+}
+
+/// New and changed servers are listed at once, those of deleted ones end.
+async fn reconcile(gateway: Arc<Gateway>) {
+    let mut changes = gateway.registry.subscribe();
+    while changes.changed().await.is_ok() {
+        let snapshot = gateway.registry.snapshot();
+        gateway.upstreams.reconcile(&snapshot);
+        gateway.upstreams.warm_up(&snapshot);
+    }
+}
+
+async fn every_minute(gateway: Arc<Gateway>) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(60));
+    loop {
+        ticks.tick().await;
+        gateway.upstreams.reap();
+        gateway.ended.prune(gateway.clock.now());
+    }
+}
+
+async fn prune_records(gateway: Arc<Gateway>) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(3600));
+    loop {
+        ticks.tick().await;
+        let Some(before) = retention_limit(gateway.clock.now(), RETENTION_DAYS) else {
+            continue;
+        };
+        match gateway.registry.store().call_record_prune(before).await {
+            Ok(0) => {}
+            Ok(rows) => tracing::info!(rows, "old call records deleted"),
+            Err(error) => tracing::warn!(%error, "old call records could not be deleted"),
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! What the command line, the file and the environment resolve to.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use trunkline_auth::Vault;
+use trunkline_config::{Config, MasterKeyStrength, ProcessEnv, check_master_key};
+use trunkline_model::{Secret, SystemClock};
+use trunkline_store::Store;
+
+use crate::cli::Sources;
+
+/// Resolved settings.
+pub(crate) struct Settings {
+    /// The file and the environment.
+    pub(crate) config: Config,
+    /// Where data is kept.
+    pub(crate) data_dir: PathBuf,
+    /// The master key.
+    pub(crate) master_key: MasterKey,
+    /// Where the database is.
+    pub(crate) database_url: Secret,
+}
+
+/// The master key and where it came from.
+pub(crate) struct MasterKey {
+    /// The key.
+    pub(crate) key: Secret,
+    /// Where from.
+    pub(crate) origin: KeyOrigin,
+}
+
+/// Where the master key came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KeyOrigin {
+    /// File or environment.
+    Configured,
+    /// Generated at an earlier start.
+    Stored,
+    /// Generated now: shown once.
+    Generated,
+}
+
+/// The file in the data directory that holds a generated key.
+const KEY_FILE: &str = "master_key";
+
+impl Settings {
+    /// Resolves. `generate`: make a master key if there is none.
+    pub(crate) fn resolve(sources: &Sources, generate: bool) -> anyhow::Result<Self> {
+        let config = match &sources.config {
+            Some(path) => trunkline_config::load(path, &ProcessEnv)?,
+            None => trunkline_config::from_env(&ProcessEnv)?,
+        };
+        let data_dir = data_dir(sources)?;
+        let master_key = match &config.general.master_key {
+            Some(key) => MasterKey {
+                key: key.clone(),
+                origin: KeyOrigin::Configured,
+            },
+            None => stored_key(&data_dir, generate)?,
+        };
+        let database_url =
+            config.general.database_url.clone().unwrap_or_else(|| {
+                Secret::new(format!("sqlite://{}", data_dir.join("trunkline.db").display()))
+            });
+        Ok(Self {
+            config,
+            data_dir,
+            master_key,
+            database_url,
+        })
+    }
+
+    /// What everything that is sealed is sealed under: `LITELLM_SALT_KEY`, else the master key.
+    pub(crate) fn root_secret(&self) -> Secret {
+        self.config
+            .general
+            .salt_key
+            .clone()
+            .unwrap_or_else(|| self.master_key.key.clone())
+    }
+
+    /// Opens the database, without changing it.
+    pub(crate) async fn store(&self) -> anyhow::Result<(Store, Arc<Vault>)> {
+        let vault = Arc::new(Vault::derive(&self.root_secret()));
+        let store = Store::connect(&self.database_url, vault.clone(), Arc::new(SystemClock)).await?;
+        Ok((store, vault))
+    }
+}
+
+/// `--data-dir`, else the user's data directory.
+fn data_dir(sources: &Sources) -> anyhow::Result<PathBuf> {
+    if let Some(dir) = &sources.data_dir {
+        return Ok(dir.clone());
+    }
+    let from = |name: &str| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    from("XDG_DATA_HOME")
+        .or_else(|| from("HOME").map(|home| home.join(".local/share")))
+        .map(|base| base.join("trunkline"))
+        .context("there is no HOME to keep data in: give --data-dir DIR")
+}
+
+/// The key that an earlier start generated, or a new one.
+fn stored_key(data_dir: &Path, generate: bool) -> anyhow::Result<MasterKey> {
+    let path = data_dir.join(KEY_FILE);
+    match std::fs::read_to_string(&path) {
+        Ok(text) if !text.trim().is_empty() => {
+            return Ok(MasterKey {
+                key: Secret::new(text.trim()),
+                origin: KeyOrigin::Stored,
+            });
+        }
+        Ok(_) => bail!(
+            "{} is empty: delete it, or put the master key back in",
+            path.display()
+        ),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error).with_context(|| format!("{} cannot be read", path.display())),
+    }
+    if !generate {
+        bail!(
+            "no master key: set LITELLM_MASTER_KEY or general_settings.master_key, or give the --data-dir of the gateway"
+        );
+    }
+    let key = format!(
+        "sk-{}{}",
+        uuid::Uuid::new_v4().simple(),
+        uuid::Uuid::new_v4().simple()
+    );
+    write_private(&path, &key).with_context(|| format!("{} cannot be written", path.display()))?;
+    Ok(MasterKey {
+        key: Secret::new(key),
+        origin: KeyOrigin::Generated,
+    })
+}
+
+/// A file that only its owner reads, in a folder that only its owner reads.
+fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut folder = std::fs::DirBuilder::new();
+    folder.recursive(true);
+    let mut file = std::fs::OpenOptions::new();
+    file.write(true).create_new(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+        folder.mode(0o700);
+        file.mode(0o600);
+    }
+    if let Some(parent) = path.parent() {
+        folder.create(parent)?;
+    }
+    let mut file = file.open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+/// Why a master key is weak.
+pub(crate) fn key_problem(key: &Secret) -> Option<&'static str> {
+    match check_master_key(key) {
+        MasterKeyStrength::Strong => None,
+        MasterKeyStrength::Weak(why) => Some(why),
+    }
+}
