@@ -1,13 +1,15 @@
 //! Call: decide, route, credential, call. The only way to call a tool, for MCP and REST alike.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use tokio::sync::mpsc;
 use trunkline_mcp::edit::RawObject;
 use trunkline_mcp::rpc;
 use trunkline_model::{OutcomeStatus, Server, Step};
 use trunkline_policy::Decision;
-use trunkline_upstream::{CallRequest, Exchange, Fault, Frame, Outgoing};
+use trunkline_upstream::{CallRequest, Exchange, Fault, Frame, Outgoing, Progress};
 
 use crate::Gateway;
 use crate::context::Context;
@@ -20,9 +22,22 @@ pub struct Call {
     pub server: Arc<Server>,
     /// The upstream's name of the tool.
     pub tool: String,
-    exchange: Exchange,
+    phase: Phase,
     out: Arc<Outgoing>,
-    progress: Option<ProgressToken>,
+    progress: Option<Tracked>,
+}
+
+/// How far a call is. A call that tracks progress hears of it before its own answer begins, so its opening is driven
+/// together with the messages; other calls are open when they are begun.
+enum Phase {
+    Opening(Pin<Box<dyn Future<Output = Result<Exchange, Fault>> + Send>>),
+    Open(Exchange),
+}
+
+/// A call's progress: the tokens, and what comes of it outside of the call's own stream.
+struct Tracked {
+    token: ProgressToken,
+    aside: mpsc::Receiver<String>,
 }
 
 /// The client's progress token, and the one used instead on the upstream session, where clients may share.
@@ -120,6 +135,10 @@ impl CallError {
     }
 }
 
+const PROGRESS_METHOD: &str = "notifications/progress";
+/// Progress messages that may wait for a slow client.
+const ASIDE: usize = 64;
+
 static PROGRESS: AtomicU64 = AtomicU64::new(1);
 
 /// Begins a call. `params` is the raw `params` of `tools/call`; `only` a server that the request names besides (REST).
@@ -152,7 +171,7 @@ pub async fn begin(
     if target.tool != name {
         params.set_string("name", &target.tool);
     }
-    let progress = own_progress_token(&mut params)?;
+    let token = own_progress_token(&mut params)?;
     let server = target.server;
     let failed = |fault: Fault| CallError::Upstream {
         server: server.prefix(),
@@ -162,17 +181,47 @@ pub async fn begin(
         .upstreams
         .outgoing(&server, &context.client_headers())
         .map_err(failed)?;
-    let request = CallRequest {
-        server: &server,
-        out: &out,
-        client: context.session,
-        params: &params.to_json(),
+    let params = params.to_json();
+    let client = context.session;
+    let (phase, progress) = match token {
+        None => {
+            let request = CallRequest {
+                server: &server,
+                out: &out,
+                client,
+                params: &params,
+                progress: None,
+            };
+            (
+                Phase::Open(gateway.upstreams.call(request).await.map_err(failed)?),
+                None,
+            )
+        }
+        Some(token) => {
+            let (messages, aside) = mpsc::channel(ASIDE);
+            let progress = Some(Progress {
+                token: token.upstream.clone(),
+                messages,
+            });
+            let (upstreams, server, out) = (gateway.upstreams.clone(), server.clone(), out.clone());
+            let opening = async move {
+                upstreams
+                    .call(CallRequest {
+                        server: &server,
+                        out: &out,
+                        client,
+                        params: &params,
+                        progress,
+                    })
+                    .await
+            };
+            (Phase::Opening(Box::pin(opening)), Some(Tracked { token, aside }))
+        }
     };
-    let exchange = gateway.upstreams.call(request).await.map_err(failed)?;
     Ok(Call {
         server,
         tool: target.tool,
-        exchange,
+        phase,
         out,
         progress,
     })
@@ -198,13 +247,14 @@ impl Call {
     /// The next message for the client: notifications with the client's own progress token, then the response.
     pub async fn next(&mut self, gateway: &Gateway) -> Result<Frame, CallError> {
         loop {
-            let frame = self.exchange.next().await.map_err(|fault| CallError::Upstream {
+            let frame = self.step().await.map_err(|fault| CallError::Upstream {
                 server: self.server.prefix(),
                 fault: Box::new(fault.without(self.out.secrets())),
             })?;
             match frame {
-                Frame::Notification { method, message } => match method.as_str() {
-                    "notifications/progress" => {
+                None => {}
+                Some(Frame::Notification { method, message }) => match method.as_str() {
+                    PROGRESS_METHOD => {
                         if let Some(message) = self.with_clients_token(&message) {
                             return Ok(Frame::Notification { method, message });
                         }
@@ -216,14 +266,49 @@ impl Call {
                     "notifications/cancelled" => {}
                     _ => return Ok(Frame::Notification { method, message }),
                 },
-                last => return Ok(last),
+                Some(last) => return Ok(last),
+            }
+        }
+    }
+
+    /// One step: the opening done (`None`), or a frame of the call's own stream or from aside.
+    async fn step(&mut self) -> Result<Option<Frame>, Fault> {
+        let Some(tracked) = &mut self.progress else {
+            return match &mut self.phase {
+                Phase::Open(exchange) => exchange.next().await.map(Some),
+                Phase::Opening(opening) => {
+                    let exchange = opening.await?;
+                    self.phase = Phase::Open(exchange);
+                    Ok(None)
+                }
+            };
+        };
+        let aside = |message| Frame::Notification {
+            method: PROGRESS_METHOD.to_owned(),
+            message,
+        };
+        // Progress first: it was sent before the answer that may lie beside it.
+        match &mut self.phase {
+            Phase::Open(exchange) => tokio::select! {
+                biased;
+                Some(message) = tracked.aside.recv() => Ok(Some(aside(message))),
+                frame = exchange.next() => frame.map(Some),
+            },
+            Phase::Opening(opening) => {
+                let exchange = tokio::select! {
+                    biased;
+                    Some(message) = tracked.aside.recv() => return Ok(Some(aside(message))),
+                    opened = opening => opened?,
+                };
+                self.phase = Phase::Open(exchange);
+                Ok(None)
             }
         }
     }
 
     /// Progress for a token that nobody gave is dropped: it would be attributed to the wrong call.
     fn with_clients_token(&self, message: &str) -> Option<String> {
-        let token = self.progress.as_ref()?;
+        let token = &self.progress.as_ref()?.token;
         let mut object = RawObject::parse(message).ok()?;
         let params = object.get("params")?.to_owned();
         let mut params = RawObject::parse(&params).ok()?;

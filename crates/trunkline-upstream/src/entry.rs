@@ -23,6 +23,7 @@ use crate::credential::{self, ClientHeaders, Outgoing};
 use crate::exchange::{Deadline, Exchange, Frame, Line};
 use crate::fault::{Fault, printable};
 use crate::http::{beginning, means_unknown_session, status_fault, words_of};
+use crate::listen::{self, Progress};
 use crate::session::{Owner, Session, Sessions, Slot};
 use crate::upstreams::Shared;
 
@@ -53,6 +54,28 @@ pub struct Entry {
     limit: Option<Limit>,
     catalogues: Mutex<HashMap<[u8; 16], Arc<CatalogueSlot>>>,
     pub(crate) tasks: TaskTracker,
+}
+
+/// A request to send.
+pub(crate) struct Ask<'a> {
+    /// The client's gateway session.
+    pub(crate) client: Option<SessionKey>,
+    /// JSON-RPC method.
+    pub(crate) method: &'a str,
+    /// Raw JSON.
+    pub(crate) params: Option<&'a str>,
+    /// Where progress goes that does not come on the request's own stream.
+    pub(crate) progress: Option<Progress>,
+}
+
+impl Ask<'_> {
+    fn step(&self) -> Step {
+        if self.method == "tools/call" {
+            Step::Call
+        } else {
+            Step::List
+        }
+    }
 }
 
 /// `max_concurrent_requests`: first come, first served, and a bounded queue (B06).
@@ -143,7 +166,7 @@ impl Entry {
         self.send(&Method::POST, out, session, message.into(), step).await
     }
 
-    async fn send(
+    pub(crate) async fn send(
         &self,
         method: &Method,
         out: &Outgoing,
@@ -241,7 +264,8 @@ impl Entry {
             out: out.clone(),
             session: Arc::new(Session::new(session_id.clone(), offered, None, None)),
         };
-        let mut exchange = Exchange::begin(line, id, Step::Initialize, deadline, response, None).await?;
+        let mut exchange =
+            Exchange::begin(line, id, Step::Initialize, deadline, response, (None, None)).await?;
         let result = loop {
             match exchange.next().await? {
                 Frame::Notification { .. } => {}
@@ -256,18 +280,23 @@ impl Entry {
     async fn session(
         self: &Arc<Self>,
         out: &Arc<Outgoing>,
-        client: Option<SessionKey>,
+        ask: &Ask<'_>,
     ) -> Result<(Arc<Slot>, Arc<Session>), Fault> {
         let owner = Owner {
             fingerprint: out.fingerprint,
-            client,
+            client: ask.client,
         };
-        let (slot, evicted) = self.sessions.slot(owner);
-        if let Some(session) = evicted {
-            self.end_aside(out.clone(), session);
-        }
+        let slot = if ask.step() == Step::List {
+            self.sessions.listing_slot(out.fingerprint)
+        } else {
+            let (slot, evicted) = self.sessions.slot(owner);
+            if let Some(session) = evicted {
+                self.end_aside(out.clone(), session);
+            }
+            slot
+        };
         let session = slot.get_or_open(Box::pin(self.initialize(out))).await?;
-        if client.is_some() && session.id.is_none() {
+        if ask.client.is_some() && session.id.is_none() {
             self.sessions.share(owner, &slot);
         }
         self.sessions.touch(&session);
@@ -279,54 +308,48 @@ impl Entry {
     pub(crate) async fn request(
         self: &Arc<Self>,
         out: &Arc<Outgoing>,
-        client: Option<SessionKey>,
-        method: &str,
-        params: Option<&str>,
+        ask: Ask<'_>,
         deadline: Deadline,
     ) -> Result<Exchange, Fault> {
-        let step = if method == "tools/call" {
-            Step::Call
-        } else {
-            Step::List
-        };
+        let step = ask.step();
+        let secrets = out.clone();
         let permit = if step == Step::Call {
             self.permit(deadline).await?
         } else {
             None
         };
-        let asked = self.request_within(out, client, (method, params), deadline, permit);
+        let asked = self.request_within(out, ask, deadline, permit);
         // The deadline covers the hand-shake and the sending; reading has it inside the exchange.
         let answer = timeout_at(deadline.at(), asked).await;
         answer
             .unwrap_or_else(|_| Err(deadline.missed(step)))
-            .map_err(|fault| fault.without(out.secrets()))
+            .map_err(|fault| fault.without(secrets.secrets()))
     }
 
     async fn request_within(
         self: &Arc<Self>,
         out: &Arc<Outgoing>,
-        client: Option<SessionKey>,
-        (method, params): (&str, Option<&str>),
+        ask: Ask<'_>,
         deadline: Deadline,
         permit: Option<OwnedSemaphorePermit>,
     ) -> Result<Exchange, Fault> {
-        let step = if method == "tools/call" {
-            Step::Call
-        } else {
-            Step::List
-        };
+        let step = ask.step();
         let mut reopened = false;
         loop {
-            let (slot, session) = self.session(out, client).await?;
+            let (slot, session) = self.session(out, &ask).await?;
             if step == Step::Call {
                 session.mark_called();
             }
             let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-            let message = rpc::request(&id.to_string(), method, params);
+            let message = rpc::request(&id.to_string(), ask.method, ask.params);
             let line = Line {
                 entry: self.clone(),
                 out: out.clone(),
                 session: session.clone(),
+            };
+            let registered = match &ask.progress {
+                Some(progress) => Some(listen::register(&line, progress.clone()).await),
+                None => None,
             };
             let guard = SendGuard {
                 line: &line,
@@ -337,7 +360,7 @@ impl Entry {
             guard.disarm();
             let response = sent?;
             if response.status() == StatusCode::OK {
-                return Exchange::begin(line, id, step, deadline, response, permit).await;
+                return Exchange::begin(line, id, step, deadline, response, (permit, registered)).await;
             }
             if session.id.is_none() || reopened || !matches!(response.status().as_u16(), 400 | 404) {
                 return Err(status_fault(&self.server.load(), step, response).await);

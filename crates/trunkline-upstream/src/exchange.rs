@@ -22,6 +22,7 @@ use crate::credential::Outgoing;
 use crate::entry::Entry;
 use crate::fault::{Fault, printable};
 use crate::http::read_body;
+use crate::listen::Registered;
 use crate::session::Session;
 
 /// Largest JSON answer and largest event, bytes (LiteLLM's `LITELLM_MCP_MAX_SSE_EVENT_SIZE_BYTES`).
@@ -60,6 +61,7 @@ pub struct Exchange {
     frames: usize,
     finished: bool,
     _permit: Option<OwnedSemaphorePermit>,
+    _progress: Option<Registered>,
 }
 
 /// Whom the exchange is with.
@@ -106,7 +108,7 @@ impl Exchange {
         step: Step,
         deadline: Deadline,
         response: Response<Incoming>,
-        permit: Option<OwnedSemaphorePermit>,
+        (permit, progress): (Option<OwnedSemaphorePermit>, Option<Registered>),
     ) -> Result<Self, Fault> {
         let mut exchange = Self {
             line,
@@ -119,6 +121,7 @@ impl Exchange {
             frames: 0,
             finished: false,
             _permit: permit,
+            _progress: progress,
         };
         let kind = media_type(&response);
         if kind == "text/event-stream" {
@@ -157,8 +160,8 @@ impl Exchange {
         )
     }
 
-    /// The next frame. After [`Frame::Result`] or [`Frame::Error`], or an error, there is none. Not cancel-safe in that
-    /// a frame may be lost; dropping the future is meant to be followed by dropping the exchange.
+    /// The next frame. After [`Frame::Result`] or [`Frame::Error`], or an error, there is none. Cancel-safe: what was
+    /// read is in the exchange before anything is waited for again.
     pub async fn next(&mut self) -> Result<Frame, Fault> {
         loop {
             while let Some(message) = self.pending.pop_front() {
@@ -269,7 +272,7 @@ impl Drop for Exchange {
 
 impl Line {
     /// Answers a request of the upstream: no capability was declared, so nothing but `ping` can be expected (B59).
-    fn refuse(&self, id: &str, method: &str) {
+    pub(crate) fn refuse(&self, id: &str, method: &str) {
         let answer = if method == "ping" {
             rpc::response(id, "{}")
         } else {

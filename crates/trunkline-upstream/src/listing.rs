@@ -11,7 +11,7 @@ use trunkline_model::Step;
 
 use crate::catalogue::Catalogue;
 use crate::credential::Outgoing;
-use crate::entry::{Entry, rpc_fault};
+use crate::entry::{Ask, Entry, rpc_fault};
 use crate::exchange::{Deadline, Frame};
 use crate::fault::{Fault, printable};
 
@@ -35,9 +35,13 @@ pub(crate) async fn list_tools(
         let params = cursor
             .as_deref()
             .map(|cursor| format!(r#"{{"cursor":{}}}"#, edit::string(cursor)));
-        let mut exchange = entry
-            .request(out, None, "tools/list", params.as_deref(), deadline)
-            .await?;
+        let ask = Ask {
+            client: None,
+            method: "tools/list",
+            params: params.as_deref(),
+            progress: None,
+        };
+        let mut exchange = entry.request(out, ask, deadline).await?;
         let result = loop {
             match exchange
                 .next()

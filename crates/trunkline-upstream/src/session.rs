@@ -20,6 +20,7 @@ use trunkline_mcp::Revision;
 use trunkline_model::{SessionKey, SessionMode};
 
 use crate::fault::Fault;
+use crate::listen::Listening;
 
 /// An initialized upstream session.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub struct Session {
     pub server_info: Option<String>,
     /// `instructions`.
     pub instructions: Option<String>,
+    /// Its standing stream.
+    pub listening: Listening,
     /// Whether a `tools/call` went over it: its upstream may keep state for it.
     called: AtomicBool,
     /// Milliseconds since the pool's start.
@@ -51,6 +54,7 @@ impl Session {
             revision,
             server_info,
             instructions,
+            listening: Listening::default(),
             called: AtomicBool::new(false),
             last_used_ms: AtomicU64::new(0),
         }
@@ -123,6 +127,7 @@ impl Slot {
             .is_some_and(|open| Arc::ptr_eq(open, gone))
         {
             self.open.store(None);
+            gone.listening.stop.cancel();
         }
     }
 }
@@ -205,6 +210,26 @@ impl Sessions {
         session.last_used_ms.store(now, Ordering::Relaxed);
     }
 
+    /// The slot for a listing: the shared session, else any open one with the credential. Listing leaves no state, so it
+    /// need not pay for a hand-shake of its own beside a client's session.
+    pub fn listing_slot(&self, fingerprint: [u8; 16]) -> Arc<Slot> {
+        let shared = Owner {
+            fingerprint,
+            client: None,
+        };
+        let mut slots = self.lock();
+        let is_open = |slot: &Arc<Slot>| slot.open.load().is_some();
+        if slots.get(&shared).is_none_or(|slot| !is_open(slot)) {
+            let open = slots
+                .iter()
+                .find(|(owner, slot)| owner.fingerprint == fingerprint && is_open(slot));
+            if let Some((_, slot)) = open {
+                return slot.clone();
+            }
+        }
+        slots.entry(shared).or_default().clone()
+    }
+
     /// Takes out the sessions of a client that ended its gateway session, with the credential each was opened under.
     pub fn end_client(&self, client: SessionKey) -> Vec<(Owner, Arc<Session>)> {
         self.take(|owner, _| owner.client == Some(client))
@@ -229,6 +254,7 @@ impl Sessions {
         self.lock().retain(|owner, slot| match slot.open.load_full() {
             Some(session) if which(owner, &session) => {
                 slot.open.store(None);
+                session.listening.stop.cancel();
                 taken.push((*owner, session));
                 false
             }
@@ -299,6 +325,27 @@ mod tests {
             .mark_called();
         assert!(!Arc::ptr_eq(&sessions.slot(owner(Some(3))).0, &shared));
         assert_eq!(sessions.end_client(SessionKey([1; 16])).len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_listing_uses_what_is_open() {
+        let sessions = Sessions::new(SessionMode::Auto);
+        let (own, _) = sessions.slot(owner(Some(1)));
+        own.get_or_open(async { Ok(session(Some("s1"))) })
+            .await
+            .unwrap()
+            .mark_called();
+        assert!(Arc::ptr_eq(&sessions.listing_slot([0; 16]), &own));
+        assert!(
+            !Arc::ptr_eq(&sessions.listing_slot([1; 16]), &own),
+            "another credential is another session"
+        );
+        let (shared, _) = sessions.slot(owner(None));
+        shared
+            .get_or_open(async { Ok(session(Some("s2"))) })
+            .await
+            .unwrap();
+        assert!(Arc::ptr_eq(&sessions.listing_slot([0; 16]), &shared));
     }
 
     #[tokio::test]

@@ -13,10 +13,11 @@ use trunkline_store::Store;
 use crate::catalogue::{Catalogue, Known, digest_text};
 use crate::credential::{ClientHeaders, Outgoing};
 use crate::egress::Egress;
-use crate::entry::Entry;
+use crate::entry::{Ask, Entry};
 use crate::exchange::{Deadline, Exchange};
 use crate::fault::Fault;
 use crate::http::HttpClient;
+use crate::listen::Progress;
 use crate::probe::{self, Probe};
 
 /// Times and rules for all upstreams.
@@ -76,6 +77,8 @@ pub struct CallRequest<'a> {
     pub client: Option<SessionKey>,
     /// The parameters, with the tool's own name: raw JSON.
     pub params: &'a str,
+    /// Where progress goes that does not come on the call's own stream.
+    pub progress: Option<Progress>,
 }
 
 impl Upstreams {
@@ -297,15 +300,13 @@ impl Upstreams {
             .timeout
             .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         let deadline = Deadline::after(own.unwrap_or(self.shared.settings.call_timeout));
-        entry
-            .request(
-                request.out,
-                request.client,
-                "tools/call",
-                Some(request.params),
-                deadline,
-            )
-            .await
+        let ask = Ask {
+            client: request.client,
+            method: "tools/call",
+            params: Some(request.params),
+            progress: request.progress,
+        };
+        entry.request(request.out, ask, deadline).await
     }
 
     /// Walks the hand-shake with a fresh session and reports every step. Touches no pool and no catalogue.

@@ -16,7 +16,12 @@ use crate::scope::PathSelection;
 /// Answers a DELETE.
 pub async fn handle(gateway: Arc<Gateway>, path: &PathSelection, request: Request) -> Response {
     let (parts, _) = request.into_parts();
-    let context = match enter(&gateway, path, parts.extensions.get::<RequestId>(), &parts.headers) {
+    let context = match enter(
+        &gateway,
+        path,
+        parts.extensions.get::<RequestId>(),
+        &parts.headers,
+    ) {
         Ok(context) => context,
         Err(answer) => return answer,
     };

@@ -1,0 +1,151 @@
+//! The standing `GET` stream of an upstream session.
+//!
+//! Some servers (Python SDK up to 1.16 among them) send a call's progress there rather than on the call's own stream. It
+//! is opened when a call first asks for progress, once per session, and its messages find their call by the progress
+//! token, which is unique across the gateway.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use trunkline_mcp::Message;
+use trunkline_mcp::edit::RawObject;
+use trunkline_mcp::sse::Decoder;
+use trunkline_model::Step;
+
+use crate::exchange::{Line, MAX_MESSAGE, media_type};
+
+/// How long a call waits for the stream to open before it goes without.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A call's progress token, and where messages about it go.
+#[derive(Clone)]
+pub struct Progress {
+    /// Raw JSON of the token as it is sent upstream.
+    pub token: String,
+    /// Takes whole messages; bounded, and what does not fit is dropped: progress is a courtesy.
+    pub messages: mpsc::Sender<String>,
+}
+
+/// What a session knows about its standing stream.
+#[derive(Debug, Default)]
+pub struct Listening {
+    /// Ends the stream with the session.
+    pub stop: CancellationToken,
+    state: tokio::sync::Mutex<State>,
+    waiting: Mutex<HashMap<String, mpsc::Sender<String>>>,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum State {
+    #[default]
+    Closed,
+    Open,
+    /// The server has none (405): not asked again on this session.
+    None,
+}
+
+/// A registered token; leaves when dropped.
+pub(crate) struct Registered {
+    line: Line,
+    token: String,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.line.session.listening.lock().remove(&self.token);
+    }
+}
+
+impl Listening {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, mpsc::Sender<String>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Registers a call's token and sees to it that the stream is open, as far as the server has one.
+pub(crate) async fn register(line: &Line, progress: Progress) -> Registered {
+    let listening = &line.session.listening;
+    listening.lock().insert(progress.token.clone(), progress.messages);
+    let registered = Registered {
+        line: line.clone(),
+        token: progress.token,
+    };
+    if line.session.id.is_some() {
+        // Without the stream the call still works, and progress on its own stream is still seen.
+        let _ = tokio::time::timeout(OPEN_TIMEOUT, open(line)).await;
+    }
+    registered
+}
+
+async fn open(line: &Line) {
+    let mut state = line.session.listening.state.lock().await;
+    if *state != State::Closed {
+        return;
+    }
+    let asked = line.entry.send(
+        &Method::GET,
+        &line.out,
+        Some(&line.session),
+        Bytes::new(),
+        Step::Call,
+    );
+    match asked.await {
+        Ok(response)
+            if response.status() == StatusCode::OK && media_type(&response) == "text/event-stream" =>
+        {
+            *state = State::Open;
+            line.entry.tasks.spawn(read(line.clone(), response.into_body()));
+        }
+        Ok(_) => *state = State::None,
+        Err(fault) => tracing::debug!(server = %line.entry.prefix, %fault, "no standing stream"),
+    }
+}
+
+async fn read(line: Line, mut body: Incoming) {
+    let mut decoder = Decoder::new(MAX_MESSAGE);
+    let stop = line.session.listening.stop.clone();
+    loop {
+        let frame = tokio::select! {
+            () = stop.cancelled() => return,
+            frame = body.frame() => frame,
+        };
+        let Some(Ok(frame)) = frame else { break };
+        let mut events = Vec::new();
+        let fed = decoder.feed(&frame.into_data().unwrap_or_default(), &mut events);
+        for data in events.into_iter().filter_map(|event| event.data) {
+            deliver(&line, &data);
+        }
+        if fed.is_err() {
+            break;
+        }
+    }
+    *line.session.listening.state.lock().await = State::Closed;
+}
+
+fn deliver(line: &Line, data: &[u8]) {
+    match Message::parse(data) {
+        Ok(Message::Notification { method, params }) if method == "notifications/progress" => {
+            let token = params
+                .and_then(|params| RawObject::parse(params.get()).ok())
+                .and_then(|params| params.get("progressToken").map(ToOwned::to_owned));
+            let Some(token) = token else { return };
+            if let Some(call) = line.session.listening.lock().get(&token) {
+                // A full queue means that the client reads slower than progress comes.
+                let _ = call.try_send(String::from_utf8_lossy(data).into_owned());
+            }
+        }
+        Ok(Message::Notification { method, .. }) if method == "notifications/tools/list_changed" => {
+            let catalogue: Arc<_> = line.entry.catalogue(line.out.fingerprint);
+            catalogue.demand(&line.entry, &line.out);
+        }
+        Ok(Message::Request { id, method, .. }) => line.refuse(id.get(), &method),
+        _ => {}
+    }
+}
