@@ -69,7 +69,7 @@ impl SealingKey {
 /// A short public name of the key that `root` gives, so that sealed values say which key they need.
 pub(crate) fn key_id(root: &Secret) -> String {
     let bytes: [u8; 4] = derive(root, b"key id");
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    trunkline_model::ids::hex(&bytes)
 }
 
 /// A key for message authentication codes.

@@ -31,7 +31,7 @@ pub struct Call {
 /// together with the messages; other calls are open when they are begun.
 enum Phase {
     Opening(Pin<Box<dyn Future<Output = Result<Exchange, Fault>> + Send>>),
-    Open(Exchange),
+    Open(Box<Exchange>),
 }
 
 /// A call's progress: the tokens, and what comes of it outside of the call's own stream.
@@ -83,8 +83,9 @@ impl CallError {
     /// JSON-RPC code.
     pub fn code(&self) -> i64 {
         match self {
-            Self::Params(_) | Self::Denied { .. } => rpc::INVALID_PARAMS,
-            Self::Route(RouteError::Unknown { .. } | RouteError::Ambiguous { .. }) => rpc::INVALID_PARAMS,
+            Self::Params(_)
+            | Self::Denied { .. }
+            | Self::Route(RouteError::Unknown { .. } | RouteError::Ambiguous { .. }) => rpc::INVALID_PARAMS,
             Self::Route(RouteError::Unavailable { .. }) | Self::Upstream { .. } => rpc::INTERNAL_ERROR,
         }
     }
@@ -193,7 +194,7 @@ pub async fn begin(
                 progress: None,
             };
             (
-                Phase::Open(gateway.upstreams.call(request).await.map_err(failed)?),
+                Phase::Open(Box::new(gateway.upstreams.call(request).await.map_err(failed)?)),
                 None,
             )
         }
@@ -278,7 +279,7 @@ impl Call {
                 Phase::Open(exchange) => exchange.next().await.map(Some),
                 Phase::Opening(opening) => {
                     let exchange = opening.await?;
-                    self.phase = Phase::Open(exchange);
+                    self.phase = Phase::Open(Box::new(exchange));
                     Ok(None)
                 }
             };
@@ -300,7 +301,7 @@ impl Call {
                     Some(message) = tracked.aside.recv() => return Ok(Some(aside(message))),
                     opened = opening => opened?,
                 };
-                self.phase = Phase::Open(exchange);
+                self.phase = Phase::Open(Box::new(exchange));
                 Ok(None)
             }
         }

@@ -81,7 +81,7 @@ pub struct Gateway {
 
 /// How long a sealed session id is good for. Clients do not start over by themselves, so it is long; what is kept for a
 /// session is reaped much earlier.
-pub const SESSION_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
+pub const SESSION_LIFETIME: Duration = Duration::from_hours(30 * 24);
 
 /// The routes of the data plane.
 pub fn router(gateway: Arc<Gateway>) -> Router {

@@ -128,7 +128,7 @@ impl Decoder {
             },
             b"event" => self.current.event = String::from_utf8_lossy(value).into_owned(),
             b"id" if !value.contains(&0) => {
-                self.current.id = Some(String::from_utf8_lossy(value).into_owned())
+                self.current.id = Some(String::from_utf8_lossy(value).into_owned());
             }
             b"retry" => self.current.retry_ms = std::str::from_utf8(value).ok().and_then(|v| v.parse().ok()),
             _ => return,

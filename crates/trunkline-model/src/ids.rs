@@ -41,12 +41,7 @@ pub struct SessionKey(pub [u8; 16]);
 impl SessionKey {
     /// Lower-case hexadecimal, as stored in the database.
     pub fn to_hex(self) -> String {
-        use fmt::Write as _;
-        self.0.iter().fold(String::with_capacity(32), |mut text, byte| {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+        hex(&self.0)
     }
 
     /// The inverse of [`SessionKey::to_hex`]; `None` if the text is not 32 hexadecimal digits.
@@ -60,6 +55,18 @@ impl SessionKey {
         }
         Some(Self(bytes))
     }
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    use fmt::Write as _;
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 impl fmt::Debug for SessionKey {

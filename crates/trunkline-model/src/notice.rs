@@ -65,109 +65,99 @@ impl ServerDefinition {
     /// hold are [`Severity::Refused`]; features whose absence only makes a server unusable are warnings, and the
     /// server's outcome says so.
     pub fn not_served(&self) -> Vec<Notice> {
-        let mut notices = Vec::new();
-        let mut add = |field: &str, severity, message: &str| {
-            notices.push(Notice {
+        self.restrictions()
+            .into_iter()
+            .map(|row| (row, Severity::Refused))
+            .chain(self.features().into_iter().map(|row| (row, Severity::Warning)))
+            .filter(|((declared, ..), _)| *declared)
+            .map(|((_, field, message), severity)| Notice {
                 field: field.to_owned(),
                 message: message.to_owned(),
                 severity,
-            });
-        };
-        use Severity::{Refused, Warning};
-        if self.transport == Transport::Stdio {
-            add(
-                "transport",
-                Warning,
-                "stdio servers are not served yet: the server is listed as misconfigured and no process is started.",
-            );
-        }
-        if self.transport == Transport::Sse {
-            add(
-                "transport",
-                Warning,
-                "the legacy HTTP+SSE transport is not served yet: Streamable HTTP is tried at the same URL.",
-            );
-        }
-        if self.spec_path.is_some() {
-            add(
-                "spec_path",
-                Warning,
-                "OpenAPI documents are not served yet: the server is listed as misconfigured.",
-            );
-        }
-        if let Some(auth) = self.auth_type.filter(|auth| !auth.is_served()) {
-            let severity = if matches!(auth, AuthType::TruePassthrough) {
-                Refused
-            } else {
-                Warning
-            };
-            add(
+            })
+            .collect()
+    }
+
+    /// Declared or not, field, effect of leaving it out: what would let somebody in or something through.
+    fn restrictions(&self) -> [(bool, &'static str, &'static str); 5] {
+        let pinned = self.pinned_tools.as_ref();
+        [
+            (
+                self.auth_type == Some(AuthType::TruePassthrough),
                 "auth_type",
-                severity,
-                "this kind of upstream authentication is not served yet: the server is listed as misconfigured and nothing is sent to it.",
-            );
-        }
-        if !self.available_on_public_internet {
-            add(
+                "true_passthrough admits callers without a gateway key, which is not served; every request needs a key.",
+            ),
+            (
+                !self.available_on_public_internet,
                 "available_on_public_internet",
-                Refused,
                 "hiding a server from clients outside the internal networks is not served yet; leaving it out would expose the server.",
-            );
-        }
-        if !self.allowed_params.is_empty() {
-            add(
+            ),
+            (
+                !self.allowed_params.is_empty(),
                 "allowed_params",
-                Refused,
                 "restricting arguments per tool is not served yet; leaving it out would allow all arguments.",
-            );
-        }
-        if self
-            .pinned_tools
-            .as_ref()
-            .is_some_and(|pins| !pins.is_null() && pins.as_object().is_none_or(|o| !o.is_empty()))
-        {
-            add(
+            ),
+            (
+                pinned.is_some_and(|pins| !pins.is_null() && pins.as_object().is_none_or(|o| !o.is_empty())),
                 "pinned_tools",
-                Refused,
                 "pinning tool definitions is not served yet; leaving it out would expose changed tools.",
-            );
-        }
-        if self.is_byok {
-            add(
-                "is_byok",
-                Warning,
-                "per-user keys are not served yet: the server is listed as misconfigured.",
-            );
-        }
-        if self.delegate_auth_to_upstream || self.oauth_passthrough {
-            add(
+            ),
+            (
+                self.delegate_auth_to_upstream || self.oauth_passthrough,
                 "oauth_passthrough",
-                Refused,
                 "delegating admission to the upstream is not served; every request needs a gateway key.",
-            );
-        }
-        if self.rpm.is_some() {
-            add(
+            ),
+        ]
+    }
+
+    /// The same for what only makes a server, or a part of it, unusable.
+    fn features(&self) -> [(bool, &'static str, &'static str); 8] {
+        let renamed = !self.tool_name_to_display_name.is_empty() || !self.tool_name_to_description.is_empty();
+        let unserved_auth = self
+            .auth_type
+            .is_some_and(|auth| !auth.is_served() && auth != AuthType::TruePassthrough);
+        [
+            (
+                self.transport == Transport::Stdio,
+                "transport",
+                "stdio servers are not served yet: the server is listed as misconfigured and no process is started.",
+            ),
+            (
+                self.transport == Transport::Sse,
+                "transport",
+                "the legacy HTTP+SSE transport is not served yet: Streamable HTTP is tried at the same URL.",
+            ),
+            (
+                self.spec_path.is_some(),
+                "spec_path",
+                "OpenAPI documents are not served yet: the server is listed as misconfigured.",
+            ),
+            (
+                unserved_auth,
+                "auth_type",
+                "this kind of upstream authentication is not served yet: the server is listed as misconfigured and nothing is sent to it.",
+            ),
+            (
+                self.is_byok,
+                "is_byok",
+                "per-user keys are not served yet: the server is listed as misconfigured.",
+            ),
+            (
+                self.rpm.is_some(),
                 "rpm",
-                Warning,
                 "rate limits per server are not served yet: calls are not limited.",
-            );
-        }
-        if !self.tool_name_to_display_name.is_empty() || !self.tool_name_to_description.is_empty() {
-            add(
+            ),
+            (
+                renamed,
                 "tool_name_to_display_name",
-                Warning,
                 "renaming and re-describing tools is not served yet: tools keep their own names and descriptions.",
-            );
-        }
-        if self.env_vars.iter().any(|var| var.scope == EnvVarScope::User) {
-            add(
+            ),
+            (
+                self.env_vars.iter().any(|var| var.scope == EnvVarScope::User),
                 "env_vars",
-                Warning,
                 "per-user variables are not served yet: a header that uses one makes the server misconfigured.",
-            );
-        }
-        notices
+            ),
+        ]
     }
 }
 

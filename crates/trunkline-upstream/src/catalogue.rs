@@ -355,5 +355,5 @@ fn persist(entry: &Arc<Entry>, out: &Outgoing, catalogue: &Arc<Catalogue>) {
 
 /// A fingerprint as it stands in the database.
 pub(crate) fn digest_text(fingerprint: &[u8; 16]) -> String {
-    fingerprint.iter().map(|byte| format!("{byte:02x}")).collect()
+    trunkline_model::ids::hex(fingerprint)
 }

@@ -124,12 +124,11 @@ impl Egress {
 
 impl Network {
     fn parse(text: &str) -> Option<Self> {
-        let (address, bits) = match text.split_once('/') {
-            Some((address, bits)) => (address.parse().ok()?, bits.parse().ok()?),
-            None => {
-                let address: IpAddr = text.parse().ok()?;
-                (address, if address.is_ipv4() { 32 } else { 128 })
-            }
+        let (address, bits) = if let Some((address, bits)) = text.split_once('/') {
+            (address.parse().ok()?, bits.parse().ok()?)
+        } else {
+            let address: IpAddr = text.parse().ok()?;
+            (address, if address.is_ipv4() { 32 } else { 128 })
         };
         let most = if address.is_ipv4() { 32 } else { 128 };
         (bits <= most).then_some(Self { address, bits })

@@ -72,14 +72,14 @@ struct Pages {
     by_name: HashMap<String, usize>,
     rejected: Vec<RejectedTool>,
     cursors: HashSet<String>,
-    pages: usize,
+    count: usize,
     bytes: usize,
 }
 
 impl Pages {
     /// Takes a page in; the cursor of the next one, unless it was seen before.
     fn add(&mut self, prefix: &str, result: String) -> Result<Option<String>, Fault> {
-        self.pages += 1;
+        self.count += 1;
         self.bytes += result.len();
         let raw: Box<RawValue> = RawValue::from_string(result)
             .map_err(|error| Fault::protocol(Step::List, printable(&error.to_string())))?;
@@ -105,13 +105,13 @@ impl Pages {
                 self.tools.push(tool);
             }
         }
-        if self.pages >= MAX_PAGES || self.tools.len() > MAX_TOOLS || self.bytes > MAX_BYTES {
+        if self.count >= MAX_PAGES || self.tools.len() > MAX_TOOLS || self.bytes > MAX_BYTES {
             return Err(Fault::protocol(
                 Step::List,
                 format!(
                     "the tool list does not end: {} tools on {} pages so far",
                     self.tools.len(),
-                    self.pages
+                    self.count
                 ),
             ));
         }
@@ -121,7 +121,7 @@ impl Pages {
         if self.cursors.insert(next.clone()) {
             return Ok(Some(next));
         }
-        tracing::warn!(server = %prefix, pages = self.pages, "the server repeats a cursor; the list is taken as complete");
+        tracing::warn!(server = %prefix, pages = self.count, "the server repeats a cursor; the list is taken as complete");
         Ok(None)
     }
 

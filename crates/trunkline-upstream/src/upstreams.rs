@@ -41,10 +41,10 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             list_timeout: Duration::from_secs(30),
-            call_timeout: Duration::from_secs(60),
+            call_timeout: Duration::from_mins(1),
             fanout_deadline: Duration::from_secs(2),
-            catalogue_ttl: Duration::from_secs(300),
-            session_idle: Duration::from_secs(30 * 60),
+            catalogue_ttl: Duration::from_mins(5),
+            session_idle: Duration::from_mins(30),
             egress: Egress::default(),
         }
     }

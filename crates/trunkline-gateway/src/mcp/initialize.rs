@@ -27,7 +27,7 @@ struct Params {
 const MAX_INSTRUCTIONS: usize = 32 * 1024;
 
 /// Answers `initialize` with a sealed session id.
-pub async fn answer(
+pub fn answer(
     gateway: &Gateway,
     path: &PathSelection,
     context: &Context,

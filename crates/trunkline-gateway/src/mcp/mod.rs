@@ -3,7 +3,7 @@
 //! - [`post`]: messages, and which of the files below answers them.
 //! - [`initialize`], [`tools`]: JSON-RPC methods. One more: one file, one arm in [`post`].
 //! - [`stream`]: `GET`, what the gateway has to say outside of requests.
-//! - [`end`]: `DELETE`.
+//! - `end`: the HTTP method that ends a session.
 
 pub mod end;
 pub mod initialize;

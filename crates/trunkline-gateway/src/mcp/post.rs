@@ -60,7 +60,7 @@ pub async fn handle(gateway: Arc<Gateway>, path: PathSelection, request: Request
     if let Message::Request { id, method, params } = &message
         && method == "initialize"
     {
-        return initialize::answer(&gateway, &path, &context, id, *params).await;
+        return initialize::answer(&gateway, &path, &context, id, *params);
     }
     match session(&gateway, &path, &context) {
         Ok(claims) => context.session = key(claims),

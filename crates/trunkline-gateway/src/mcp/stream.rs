@@ -9,7 +9,7 @@ use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::http::header::{ACCEPT, ALLOW, HeaderValue};
 use axum::response::Response;
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use trunkline_mcp::{rpc, sse};
@@ -72,11 +72,11 @@ pub fn handle(gateway: Arc<Gateway>, path: &PathSelection, request: &Request) ->
         let text = standing.next().await?;
         Some((event(&text), (standing, false)))
     });
-    answer::event_stream(Body::from_stream(body))
+    answer::event_stream(Body::from_stream(body.map(Ok::<_, std::convert::Infallible>)))
 }
 
-fn event(text: &str) -> Result<Bytes, std::convert::Infallible> {
-    Ok(Bytes::copy_from_slice(text.as_bytes()))
+fn event(text: &str) -> Bytes {
+    Bytes::copy_from_slice(text.as_bytes())
 }
 
 struct Standing {

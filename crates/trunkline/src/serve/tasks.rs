@@ -38,7 +38,7 @@ async fn reconcile(gateway: Arc<Gateway>) {
 }
 
 async fn every_minute(gateway: Arc<Gateway>) {
-    let mut ticks = tokio::time::interval(Duration::from_secs(60));
+    let mut ticks = tokio::time::interval(Duration::from_mins(1));
     loop {
         ticks.tick().await;
         gateway.upstreams.reap();
@@ -47,7 +47,7 @@ async fn every_minute(gateway: Arc<Gateway>) {
 }
 
 async fn prune_records(gateway: Arc<Gateway>) {
-    let mut ticks = tokio::time::interval(Duration::from_secs(3600));
+    let mut ticks = tokio::time::interval(Duration::from_hours(1));
     loop {
         ticks.tick().await;
         let Some(before) = retention_limit(gateway.clock.now(), RETENTION_DAYS) else {
