@@ -176,25 +176,42 @@ const FREE_TEXT: [&str; 5] = [
     "tool_name_to_description",
 ];
 
-/// `os.environ/NAME` is resolved in the configuration file only. A caller of the API must not be able to have the
-/// gateway's environment sent to a server of its choice, and the literal must not be sent either (B30).
+/// Fields whose values are secrets: a value there may be a reference, and is resolved when it is used.
+const SECRETS: [&str; 4] = ["credentials", "static_headers", "env_vars", "extra_headers"];
+
+/// `os.environ/NAME` stands for a secret, as a whole value, and nowhere else: a literal must never be sent, and not be
+/// connected to (B30).
 fn refuse_references(body: &Map<String, Value>) -> Result<(), ApiError> {
-    let found = body
-        .iter()
-        .find(|(key, value)| !FREE_TEXT.contains(&key.as_str()) && has_reference(value));
+    let found = body.iter().find(|(key, value)| {
+        let secret = SECRETS.contains(&key.as_str());
+        !FREE_TEXT.contains(&key.as_str()) && has_reference(value, secret)
+    });
     match found {
         None => Ok(()),
         Some((key, _)) => Err(ApiError::BadRequest(format!(
-            "{key}: references (os.environ/NAME) belong in the configuration file; give the value itself here, it is stored encrypted"
+            "{key}: a reference (os.environ/NAME) can only be the whole value of a credential, a static header or a variable; to use one inside a value, put it in env_vars and write ${{NAME}}"
         ))),
     }
 }
 
-fn has_reference(value: &Value) -> bool {
+/// Whether a reference stands where none is resolved. `secret`: whole values may be references.
+fn has_reference(value: &Value, secret: bool) -> bool {
     match value {
-        Value::String(text) => text.contains("os.environ/"),
-        Value::Array(items) => items.iter().any(has_reference),
-        Value::Object(object) => object.values().any(has_reference),
+        Value::String(text) => {
+            let whole = text
+                .split_once(": ")
+                .map_or(text.as_str(), |(_, value)| value)
+                .trim();
+            text.contains("os.environ/") && !(secret && is_reference(whole))
+        }
+        Value::Array(items) => items.iter().any(|item| has_reference(item, secret)),
+        Value::Object(object) => object.values().any(|item| has_reference(item, secret)),
         _ => false,
     }
+}
+
+/// `os.environ/NAME` and nothing else.
+fn is_reference(text: &str) -> bool {
+    text.strip_prefix("os.environ/")
+        .is_some_and(|name| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'))
 }

@@ -242,8 +242,17 @@ pub fn endpoint(server: &Server) -> Result<Url, Fault> {
     Ok(url)
 }
 
+/// Looks up an environment variable for `os.environ/NAME` in a secret that came through the API; those of the file were
+/// resolved when it was read. The gateway's own secrets are not to be found (the binary sees to it).
+pub type Variables = dyn Fn(&str) -> Option<Secret> + Send + Sync;
+
 /// What to send to `server` for a client with these headers.
-pub fn outgoing(server: &Server, client: &ClientHeaders<'_>, vault: &Vault) -> Result<Outgoing, Fault> {
+pub fn outgoing(
+    server: &Server,
+    client: &ClientHeaders<'_>,
+    vault: &Vault,
+    variables: &Variables,
+) -> Result<Outgoing, Fault> {
     let url = endpoint(server)?;
     let mut headers = HeaderMap::with_capacity(12);
     headers.insert(
@@ -256,7 +265,7 @@ pub fn outgoing(server: &Server, client: &ClientHeaders<'_>, vault: &Vault) -> R
         HeaderValue::from_static(concat!("trunkline/", env!("CARGO_PKG_VERSION"))),
     );
     let mut secrets = Vec::new();
-    if let Some((name, value)) = auth_header(server, client.global_auth())? {
+    if let Some((name, value)) = auth_header(server, client.global_auth(), variables)? {
         remember(&mut secrets, &value);
         headers.insert(name, value);
     }
@@ -265,7 +274,7 @@ pub fn outgoing(server: &Server, client: &ClientHeaders<'_>, vault: &Vault) -> R
         value.set_sensitive(true);
         headers.insert(name, value);
     }
-    for (name, value) in static_headers(server)? {
+    for (name, value) in static_headers(server, variables)? {
         remember(&mut secrets, &value);
         headers.insert(name, value);
     }
@@ -303,6 +312,7 @@ fn fingerprint(url: &Url, headers: &HeaderMap, vault: &Vault) -> [u8; 16] {
 fn auth_header(
     server: &Server,
     from_client: Option<Secret>,
+    variables: &Variables,
 ) -> Result<Option<(HeaderName, HeaderValue)>, Fault> {
     let definition = &server.definition;
     let kind = definition.auth_type.unwrap_or(AuthType::None);
@@ -321,13 +331,8 @@ fn auth_header(
     let Some(value) = from_client.or(stored).filter(|value| !value.is_empty()) else {
         return Ok(None);
     };
+    let value = resolve(&value, "credentials.auth_value", variables)?;
     let value = value.expose().trim();
-    if value.starts_with("os.environ/") {
-        return Err(
-            Fault::misconfigured("the credential is a reference that was not resolved")
-                .hint("set the variable in the gateway's environment and restart it"),
-        );
-    }
     let (name, text) = match kind {
         AuthType::ApiKey => (HeaderName::from_static("x-api-key"), value.to_owned()),
         AuthType::BearerToken => (
@@ -364,7 +369,7 @@ fn basic(value: &str) -> String {
     }
 }
 
-fn static_headers(server: &Server) -> Result<Vec<(HeaderName, HeaderValue)>, Fault> {
+fn static_headers(server: &Server, variables: &Variables) -> Result<Vec<(HeaderName, HeaderValue)>, Fault> {
     let mut out = Vec::with_capacity(server.definition.static_headers.len());
     for (name, value) in &server.definition.static_headers {
         let header = HeaderName::try_from(name.as_str())
@@ -374,21 +379,28 @@ fn static_headers(server: &Server) -> Result<Vec<(HeaderName, HeaderValue)>, Fau
                 "static_headers: {name} is set by the gateway itself"
             )));
         }
-        let text = interpolate(server, name, value.expose())?;
+        let value = resolve(value, &format!("static_headers.{name}"), variables)?;
+        let text = interpolate(server, name, value.expose(), variables)?;
         out.push((header, sensitive(&text, name)?));
     }
     Ok(out)
 }
 
-/// `${NAME}` from the server's global `env_vars`. What is not set makes the server misconfigured: a literal `${NAME}`
-/// or `os.environ/NAME` is never sent (B30).
-fn interpolate(server: &Server, header: &str, text: &str) -> Result<String, Fault> {
-    if text.starts_with("os.environ/") {
-        return Err(Fault::misconfigured(format!(
-            "static_headers.{header} is a reference that was not resolved"
-        ))
-        .hint("set the variable in the gateway's environment and restart it"));
-    }
+/// A value, or what `os.environ/NAME` stands for. What is not set makes the server misconfigured: the literal is never
+/// sent (B30).
+fn resolve(value: &Secret, field: &str, variables: &Variables) -> Result<Secret, Fault> {
+    let Some(name) = value.expose().trim().strip_prefix("os.environ/") else {
+        return Ok(value.clone());
+    };
+    variables(name).filter(|value| !value.is_empty()).ok_or_else(|| {
+        let name = crate::fault::printable(name);
+        Fault::misconfigured(format!("{field} references {name}, which is not set"))
+            .hint("set the variable in the gateway's environment and restart it, or store the value itself")
+    })
+}
+
+/// `${NAME}` from the server's global `env_vars`. A literal `${NAME}` is never sent.
+fn interpolate(server: &Server, header: &str, text: &str, variables: &Variables) -> Result<String, Fault> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("${") {
@@ -407,7 +419,7 @@ fn interpolate(server: &Server, header: &str, text: &str) -> Result<String, Faul
             .hint("add it to the server's env_vars with scope global"));
         };
         out.push_str(before);
-        out.push_str(variable.value.expose());
+        out.push_str(resolve(&variable.value, &format!("env_vars.{name}"), variables)?.expose());
         rest = tail;
     }
     out.push_str(rest);
@@ -459,6 +471,10 @@ mod tests {
         })
     }
 
+    fn none(_: &str) -> Option<Secret> {
+        None
+    }
+
     fn vault() -> Vault {
         Vault::derive(&Secret::new("root"))
     }
@@ -479,7 +495,7 @@ mod tests {
             .unwrap();
         let snapshot = Snapshot::new(1, all.to_vec());
         let client = ClientHeaders::of(&headers, &authenticated.admission, &snapshot, several);
-        outgoing(server, &client, &vault()).unwrap().headers
+        outgoing(server, &client, &vault(), &none).unwrap().headers
     }
 
     #[test]
@@ -495,13 +511,13 @@ mod tests {
             (AuthType::Authorization, "Custom v", "authorization", "Custom v"),
         ] {
             let server = with_auth(kind, value);
-            let out = outgoing(&server, &ClientHeaders::none(), &vault()).unwrap();
+            let out = outgoing(&server, &ClientHeaders::none(), &vault(), &none).unwrap();
             assert_eq!(out.headers[name], expected, "{kind:?}");
             assert!(out.headers[name].is_sensitive());
         }
         let none = with_auth(AuthType::None, "v");
         assert!(
-            !outgoing(&none, &ClientHeaders::none(), &vault())
+            !outgoing(&none, &ClientHeaders::none(), &vault(), &none)
                 .unwrap()
                 .headers
                 .contains_key("authorization")
@@ -510,7 +526,8 @@ mod tests {
             outgoing(
                 &with_auth(AuthType::Oauth2, "v"),
                 &ClientHeaders::none(),
-                &vault()
+                &vault(),
+                &none
             )
             .is_err()
         );
@@ -614,9 +631,30 @@ mod tests {
             with_auth(AuthType::BearerToken, "1"),
             with_auth(AuthType::BearerToken, "2"),
         );
-        let print = |s: &Server| outgoing(s, &ClientHeaders::none(), &vault()).unwrap().fingerprint;
+        let print = |s: &Server| {
+            outgoing(s, &ClientHeaders::none(), &vault(), &none)
+                .unwrap()
+                .fingerprint
+        };
         assert_ne!(print(&one), print(&two));
         assert_eq!(print(&one), print(&one));
+    }
+
+    #[test]
+    fn b30_references_are_resolved() {
+        let set = |name: &str| (name == "KEY").then(|| Secret::new("from-env"));
+        let server = server("s", |d| {
+            d.static_headers.insert("X-Key".into(), "os.environ/KEY".into());
+        });
+        assert_eq!(
+            outgoing(&server, &ClientHeaders::none(), &vault(), &set)
+                .unwrap()
+                .headers["x-key"],
+            "from-env"
+        );
+        let bearer = with_auth(AuthType::BearerToken, "os.environ/KEY");
+        let out = outgoing(&bearer, &ClientHeaders::none(), &vault(), &set).unwrap();
+        assert_eq!(out.headers["authorization"], "Bearer from-env");
     }
 
     #[test]
@@ -626,14 +664,15 @@ mod tests {
             outgoing(
                 &with_auth(AuthType::BearerToken, value),
                 &ClientHeaders::none(),
-                &vault()
+                &vault(),
+                &none
             )
             .is_err()
         );
         let server = server("s", |d| {
             d.static_headers.insert("X-Key".into(), "${MISSING}".into());
         });
-        let fault = outgoing(&server, &ClientHeaders::none(), &vault()).unwrap_err();
+        let fault = outgoing(&server, &ClientHeaders::none(), &vault(), &none).unwrap_err();
         assert!(fault.message.contains("MISSING"));
     }
 }

@@ -97,7 +97,8 @@ struct InitializeResult<'a> {
 
 impl Entry {
     pub(crate) fn new(server: Arc<Server>, shared: Arc<Shared>) -> Self {
-        let own = credential::outgoing(&server, &ClientHeaders::none(), &shared.vault).map(Arc::new);
+        let own = credential::outgoing(&server, &ClientHeaders::none(), &shared.vault, &*shared.variables)
+            .map(Arc::new);
         let limit = server.definition.max_concurrent_requests.map(|count| {
             let count = usize::try_from(count.max(1)).unwrap_or(1);
             Limit {
@@ -124,7 +125,7 @@ impl Entry {
     pub fn outgoing(&self, client: &ClientHeaders<'_>) -> Result<Arc<Outgoing>, Fault> {
         let server = self.server.load();
         if client.concerns(&server) {
-            credential::outgoing(&server, client, &self.shared.vault).map(Arc::new)
+            credential::outgoing(&server, client, &self.shared.vault, &*self.shared.variables).map(Arc::new)
         } else {
             self.own.clone()
         }

@@ -75,7 +75,8 @@ impl Fault {
     pub fn http(server: &Server, step: Step, status: StatusCode, body: &str) -> Self {
         let (kind, hint) = match status.as_u16() {
             401 => (OutcomeStatus::AuthRequired, Some(credential_hint(server))),
-            403 => (
+            // 421: the Python SDK's answer to a Host that it does not expect.
+            403 | 421 => (
                 OutcomeStatus::Forbidden,
                 Some("the server refuses this credential: check its rights, and whether the server expects another Host or Origin".to_owned()),
             ),
@@ -204,5 +205,23 @@ mod tests {
         )
         .without(["canary-key-1", ""].into_iter());
         assert_eq!(fault.message, "bad key [redacted]");
+    }
+
+    #[test]
+    fn a_host_that_the_server_does_not_expect_is_said_so() {
+        let server = Server {
+            id: trunkline_model::ServerId::new("s"),
+            origin: trunkline_model::Origin::File,
+            definition: trunkline_model::ServerDefinition::default(),
+            approval: trunkline_model::Approval::default(),
+            stamps: trunkline_model::Stamps::default(),
+            defect: None,
+        };
+        let answered = |status| Fault::http(&server, Step::Initialize, status, "Invalid Host header");
+        for status in [StatusCode::FORBIDDEN, StatusCode::MISDIRECTED_REQUEST] {
+            let fault = answered(status);
+            assert_eq!(fault.status, OutcomeStatus::Forbidden);
+            assert!(fault.hint.unwrap().contains("Host"));
+        }
     }
 }

@@ -25,7 +25,7 @@ pub mod session;
 mod upstreams;
 
 pub use catalogue::Catalogue;
-pub use credential::{ClientHeaders, Outgoing};
+pub use credential::{ClientHeaders, Outgoing, Variables};
 pub use egress::Egress;
 pub use exchange::{Exchange, Frame};
 pub use fault::Fault;

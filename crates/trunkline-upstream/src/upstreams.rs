@@ -11,7 +11,7 @@ use trunkline_model::{Clock, Outcome, Server, ServerId, SessionKey, Snapshot};
 use trunkline_store::Store;
 
 use crate::catalogue::{Catalogue, Known, digest_text};
-use crate::credential::{ClientHeaders, Outgoing};
+use crate::credential::{ClientHeaders, Outgoing, Variables};
 use crate::egress::Egress;
 use crate::entry::{Ask, Entry};
 use crate::exchange::{Deadline, Exchange};
@@ -54,6 +54,7 @@ impl Default for Settings {
 pub(crate) struct Shared {
     pub(crate) http: HttpClient,
     pub(crate) vault: Arc<Vault>,
+    pub(crate) variables: Arc<Variables>,
     pub(crate) store: Option<Store>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) settings: Settings,
@@ -82,11 +83,18 @@ pub struct CallRequest<'a> {
 }
 
 impl Upstreams {
-    /// No entries yet. `store` keeps the catalogues.
-    pub fn new(settings: Settings, vault: Arc<Vault>, store: Option<Store>, clock: Arc<dyn Clock>) -> Self {
+    /// No entries yet. `store` keeps the catalogues, `variables` answers `os.environ/NAME`.
+    pub fn new(
+        settings: Settings,
+        vault: Arc<Vault>,
+        variables: Arc<Variables>,
+        store: Option<Store>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let shared = Shared {
             http: HttpClient::new(settings.egress.clone()),
             vault,
+            variables,
             store,
             clock,
             settings,

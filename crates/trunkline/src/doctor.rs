@@ -11,7 +11,7 @@ use trunkline_upstream::{ClientHeaders, Probe, Upstreams};
 
 use crate::cli::DoctorArguments;
 use crate::output;
-use crate::serve::upstream_settings;
+use crate::serve::{upstream_settings, variables};
 use crate::settings::Settings;
 
 /// Walks.
@@ -39,6 +39,7 @@ pub(crate) async fn run(arguments: &DoctorArguments) -> anyhow::Result<ExitCode>
     let upstreams = Upstreams::new(
         upstream_settings(&settings.config.general)?,
         vault,
+        variables(),
         None,
         Arc::new(SystemClock),
     );

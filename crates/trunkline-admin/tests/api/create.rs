@@ -363,16 +363,14 @@ async fn headers_that_cannot_be_sent_are_refused() {
 }
 
 #[tokio::test]
-async fn b30_references_belong_in_the_file() {
+async fn b30_references_stand_for_whole_secrets() {
     let gateway = Harness::new().await;
     for (field, value) in [
-        ("credentials", json!({"auth_value": "os.environ/KEY"})),
         (
             "static_headers",
             json!({"authorization": "Bearer os.environ/KEY"}),
         ),
-        ("extra_headers", json!(["Authorization: os.environ/KEY"])),
-        ("env_vars", json!([{"name": "A", "value": "os.environ/KEY"}])),
+        ("credentials", json!({"auth_value": "os.environ/"})),
         ("url", json!("os.environ/URL")),
     ] {
         let mut body = json!({"server_id": "a", "url": "https://u.example"});
@@ -380,7 +378,17 @@ async fn b30_references_belong_in_the_file() {
         let answer = gateway.post(body).await;
         assert_eq!(answer.status, 400, "{field}: {}", answer.text);
         assert!(answer.error().starts_with(field), "{}", answer.text);
-        assert!(answer.error().contains("configuration file"));
+        assert!(answer.error().contains("whole value"));
+    }
+    for (field, value) in [
+        ("credentials", json!({"auth_value": "os.environ/KEY"})),
+        ("static_headers", json!({"x-key": "os.environ/KEY"})),
+        ("extra_headers", json!(["Authorization: os.environ/KEY"])),
+        ("env_vars", json!([{"name": "A", "value": "os.environ/KEY"}])),
+    ] {
+        let mut body = json!({"url": "https://u.example", "auth_type": "bearer_token"});
+        body[field] = value;
+        gateway.registered(body).await;
     }
     let prose = json!({"url": "https://u.example", "description": "set os.environ/KEY in the file"});
     gateway.registered(prose).await;

@@ -19,9 +19,9 @@ use trunkline_gateway::Gateway;
 use trunkline_gateway::accept::Edge;
 use trunkline_gateway::record::Recorder;
 use trunkline_gateway::sessions::EndedSessions;
-use trunkline_model::SystemClock;
+use trunkline_model::{Secret, SystemClock};
 use trunkline_store::{Registry, Store};
-use trunkline_upstream::{Egress, Upstreams};
+use trunkline_upstream::{Egress, Upstreams, Variables};
 
 use crate::cli::ServeArguments;
 use crate::logging;
@@ -115,6 +115,7 @@ async fn build(settings: &Settings, loopback: bool) -> anyhow::Result<Built> {
     let upstreams = Arc::new(Upstreams::new(
         upstream_settings(general)?,
         vault,
+        variables(),
         Some(store.clone()),
         clock.clone(),
     ));
@@ -197,6 +198,18 @@ pub(crate) fn upstream_settings(general: &General) -> anyhow::Result<trunkline_u
         catalogue_ttl: Duration::from_millis(general.catalogue_ttl_ms),
         egress: Egress::parse(&general.egress_allow).context("general_settings.mcp_egress_allow")?,
         ..trunkline_upstream::Settings::default()
+    })
+}
+
+/// The environment, for `os.environ/NAME` in secrets that came through the API. What the gateway itself is protected by
+/// is not part of it: nobody may have that sent to a server of their choice.
+pub(crate) fn variables() -> Arc<Variables> {
+    const OWN: [&str; 3] = ["LITELLM_MASTER_KEY", "LITELLM_SALT_KEY", "DATABASE_URL"];
+    Arc::new(|name: &str| {
+        if OWN.iter().any(|own| own.eq_ignore_ascii_case(name)) {
+            return None;
+        }
+        std::env::var(name).ok().map(Secret::new)
     })
 }
 
