@@ -471,7 +471,7 @@ mod tests {
         })
     }
 
-    fn none(_: &str) -> Option<Secret> {
+    fn unset(_: &str) -> Option<Secret> {
         None
     }
 
@@ -495,7 +495,7 @@ mod tests {
             .unwrap();
         let snapshot = Snapshot::new(1, all.to_vec());
         let client = ClientHeaders::of(&headers, &authenticated.admission, &snapshot, several);
-        outgoing(server, &client, &vault(), &none).unwrap().headers
+        outgoing(server, &client, &vault(), &unset).unwrap().headers
     }
 
     #[test]
@@ -511,13 +511,13 @@ mod tests {
             (AuthType::Authorization, "Custom v", "authorization", "Custom v"),
         ] {
             let server = with_auth(kind, value);
-            let out = outgoing(&server, &ClientHeaders::none(), &vault(), &none).unwrap();
+            let out = outgoing(&server, &ClientHeaders::none(), &vault(), &unset).unwrap();
             assert_eq!(out.headers[name], expected, "{kind:?}");
             assert!(out.headers[name].is_sensitive());
         }
         let none = with_auth(AuthType::None, "v");
         assert!(
-            !outgoing(&none, &ClientHeaders::none(), &vault(), &none)
+            !outgoing(&none, &ClientHeaders::none(), &vault(), &unset)
                 .unwrap()
                 .headers
                 .contains_key("authorization")
@@ -527,7 +527,7 @@ mod tests {
                 &with_auth(AuthType::Oauth2, "v"),
                 &ClientHeaders::none(),
                 &vault(),
-                &none
+                &unset
             )
             .is_err()
         );
@@ -632,7 +632,7 @@ mod tests {
             with_auth(AuthType::BearerToken, "2"),
         );
         let print = |s: &Server| {
-            outgoing(s, &ClientHeaders::none(), &vault(), &none)
+            outgoing(s, &ClientHeaders::none(), &vault(), &unset)
                 .unwrap()
                 .fingerprint
         };
@@ -665,14 +665,14 @@ mod tests {
                 &with_auth(AuthType::BearerToken, value),
                 &ClientHeaders::none(),
                 &vault(),
-                &none
+                &unset
             )
             .is_err()
         );
         let server = server("s", |d| {
             d.static_headers.insert("X-Key".into(), "${MISSING}".into());
         });
-        let fault = outgoing(&server, &ClientHeaders::none(), &vault(), &none).unwrap_err();
+        let fault = outgoing(&server, &ClientHeaders::none(), &vault(), &unset).unwrap_err();
         assert!(fault.message.contains("MISSING"));
     }
 }
