@@ -36,7 +36,13 @@ pub struct Listing {
 /// Lists. Waits at most the fan-out deadline, and only for servers of which nothing is known.
 pub async fn list(gateway: &Gateway, context: &Context) -> Listing {
     let wait = gateway.upstreams.settings().fanout_deadline;
-    list_within(gateway, context, wait).await
+    let listing = list_within(gateway, context, wait).await;
+    for own in listing.servers.iter().filter(|own| !own.outcome.is_ok()) {
+        gateway
+            .metrics
+            .count_list_failure(&own.server.prefix(), own.outcome.status.as_str());
+    }
+    listing
 }
 
 /// The same with another deadline.

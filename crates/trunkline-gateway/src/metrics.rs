@@ -46,6 +46,7 @@ pub struct Metrics {
     tool_calls: Family<ByServer, Counter>,
     list_seconds: Histogram,
     call_seconds: Histogram,
+    list_failures: Family<ServerState, Counter>,
     server_up: Family<ServerState, Gauge>,
     tools: Gauge,
     in_flight: Gauge,
@@ -61,6 +62,7 @@ impl Default for Metrics {
             tool_calls: Family::default(),
             list_seconds: seconds(),
             call_seconds: seconds(),
+            list_failures: Family::default(),
             server_up: Family::default(),
             tools: Gauge::default(),
             in_flight: Gauge::default(),
@@ -88,6 +90,11 @@ impl Default for Metrics {
             "Time of a tools/call",
             Unit::Seconds,
             metrics.call_seconds.clone(),
+        );
+        registry.register(
+            "trunkline_mcp_list_failures",
+            "Servers that a list had to do without, or answered from an old copy",
+            metrics.list_failures.clone(),
         );
         registry.register(
             "trunkline_mcp_server_up",
@@ -135,6 +142,15 @@ impl Metrics {
                 }
             }
         }
+    }
+
+    /// Counts a server that a list had to do without (B10).
+    pub fn count_list_failure(&self, server: &str, outcome: &'static str) {
+        let labels = ServerState {
+            mcp_server_name: server.to_owned(),
+            outcome: outcome.to_owned(),
+        };
+        self.list_failures.get_or_create(&labels).inc();
     }
 
     /// The text for a scrape, with the servers' states as they are now.

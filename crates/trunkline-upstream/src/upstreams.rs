@@ -171,9 +171,14 @@ impl Upstreams {
         };
         let mut seeded = 0;
         for row in store.catalogue_list().await? {
-            let Some(server) = snapshot.get(&row.server_id).filter(|server| server.is_active()) else {
+            let Some(server) = snapshot.get(&row.server_id) else {
+                // Its server was deleted while the list was on its way into the database.
+                store.catalogue_delete(&row.server_id).await?;
                 continue;
             };
+            if !server.is_active() {
+                continue;
+            }
             let entry = self.entry(server);
             let Some(fingerprint) = entry.own_fingerprint() else {
                 continue;
