@@ -328,10 +328,20 @@ fn auth_header(
         .auth_value
         .clone()
         .filter(|_| kind != AuthType::None);
-    let Some(value) = from_client.or(stored).filter(|value| !value.is_empty()) else {
-        return Ok(None);
+    let from_client = from_client.filter(|value| !value.is_empty());
+    let stored = stored.filter(|value| !value.is_empty());
+    // Only what an administrator stored is looked up: a client must not have the gateway's environment sent anywhere.
+    let value = match (from_client, stored) {
+        (Some(value), _) if is_reference(&value) => {
+            return Err(Fault::misconfigured(
+                "x-mcp-auth holds a reference (os.environ/NAME), which is not looked up for clients",
+            )
+            .hint("let the client send the value itself"));
+        }
+        (Some(value), _) => value,
+        (None, Some(value)) => resolve(&value, "credentials.auth_value", variables)?,
+        (None, None) => return Ok(None),
     };
-    let value = resolve(&value, "credentials.auth_value", variables)?;
     let value = value.expose().trim();
     let (name, text) = match kind {
         AuthType::ApiKey => (HeaderName::from_static("x-api-key"), value.to_owned()),
@@ -386,10 +396,16 @@ fn static_headers(server: &Server, variables: &Variables) -> Result<Vec<(HeaderN
     Ok(out)
 }
 
+const REFERENCE: &str = "os.environ/";
+
+fn is_reference(value: &Secret) -> bool {
+    value.expose().trim().starts_with(REFERENCE)
+}
+
 /// A value, or what `os.environ/NAME` stands for. What is not set makes the server misconfigured: the literal is never
 /// sent (B30).
 fn resolve(value: &Secret, field: &str, variables: &Variables) -> Result<Secret, Fault> {
-    let Some(name) = value.expose().trim().strip_prefix("os.environ/") else {
+    let Some(name) = value.expose().trim().strip_prefix(REFERENCE) else {
         return Ok(value.clone());
     };
     variables(name).filter(|value| !value.is_empty()).ok_or_else(|| {
@@ -655,6 +671,25 @@ mod tests {
         let bearer = with_auth(AuthType::BearerToken, "os.environ/KEY");
         let out = outgoing(&bearer, &ClientHeaders::none(), &vault(), &set).unwrap();
         assert_eq!(out.headers["authorization"], "Bearer from-env");
+    }
+
+    #[test]
+    fn s15_a_client_cannot_have_the_environment_sent() {
+        let set = |_: &str| Some(Secret::new("from-env"));
+        let server = with_auth(AuthType::BearerToken, "stored");
+        let mut headers = HeaderMap::new();
+        headers.insert("x-mcp-auth", HeaderValue::from_static("os.environ/KEY"));
+        headers.insert(
+            "x-mcp-s-authorization",
+            HeaderValue::from_static("os.environ/KEY"),
+        );
+        let snapshot = Snapshot::new(1, vec![server.clone()]);
+        let client = ClientHeaders::stripped(&headers, &snapshot);
+        assert!(outgoing(&server, &client, &vault(), &set).is_err());
+        headers.remove("x-mcp-auth");
+        let client = ClientHeaders::stripped(&headers, &snapshot);
+        let out = outgoing(&server, &client, &vault(), &set).unwrap();
+        assert_eq!(out.headers["authorization"], "os.environ/KEY");
     }
 
     #[test]
