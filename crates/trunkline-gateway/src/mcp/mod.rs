@@ -13,6 +13,7 @@ pub mod tools;
 
 use std::sync::Arc;
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::header::{ALLOW, HeaderMap, HeaderValue};
 use axum::http::{Method, StatusCode};
@@ -34,9 +35,10 @@ pub async fn aggregate(State(gateway): State<Arc<Gateway>>, request: Request) ->
 /// `/mcp/{servers}`.
 pub async fn selected(
     State(gateway): State<Arc<Gateway>>,
-    Path(servers): Path<String>,
+    servers: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Response {
+    let servers = named_in(servers);
     // `/mcp/mcp` is the aggregate endpoint too, for clients that append `/mcp` to whatever they are given.
     let path = if servers == "mcp" {
         PathSelection::None
@@ -49,10 +51,15 @@ pub async fn selected(
 /// `/{name}/mcp`.
 pub async fn named(
     State(gateway): State<Arc<Gateway>>,
-    Path(name): Path<String>,
+    name: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Response {
-    handle(gateway, PathSelection::Named(name), request).await
+    handle(gateway, PathSelection::Named(named_in(name)), request).await
+}
+
+/// The name in a path. One that is not UTF-8 is nobody's, and whoever asks for it needs a key to hear so.
+fn named_in(path: Result<Path<String>, PathRejection>) -> String {
+    path.map_or_else(|_| char::REPLACEMENT_CHARACTER.to_string(), |Path(name)| name)
 }
 
 /// `GET /mcp/enabled`.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::Extension;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
@@ -30,12 +31,16 @@ pub struct Params {
 pub async fn handle(
     State(gateway): State<Arc<Gateway>>,
     request_id: Option<Extension<RequestId>>,
-    Query(params): Query<Params>,
+    params: Result<Query<Params>, QueryRejection>,
     headers: HeaderMap,
 ) -> Response {
     let mut context = match enter(&gateway, request_id.map(|Extension(id)| id), &headers) {
         Ok(context) => context,
         Err(answer) => return answer,
+    };
+    let Ok(Query(params)) = params else {
+        let text = "the query cannot be read: server_id and mcp_server_name may be there once each";
+        return answer::rest_error(StatusCode::BAD_REQUEST, "invalid_request", text);
     };
     if let Some(name) = params.server_id.or(params.mcp_server_name) {
         let found = context

@@ -21,6 +21,8 @@ use trunkline_gateway::accept::strip_root;
 const MAX_CONNECTIONS: usize = 16 * 1024;
 /// Time for a request's headers, against clients that send them byte by byte (S38).
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes of a request's line and headers, and of what is read ahead: what a client without a key can make us hold (S38).
+const MAX_HEAD: usize = 64 * 1024;
 /// Headers in one request.
 const MAX_HEADERS: usize = 128;
 
@@ -122,7 +124,7 @@ fn connection(
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_headers(MAX_HEADERS)
-        .pipeline_flush(true)
+        .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(stream), service);
     let watched = graceful.watch(served);
     tokio::spawn(async move {
