@@ -1,0 +1,35 @@
+"""The Python SDK, 1.x. MODE has no meaning here. See report.py."""
+
+from mcp import ClientSession
+from mcp.client.streamable_http import streamablehttp_client
+
+from report import HEADERS, main, run, text_of
+
+
+async def one(prefix: str, url: str) -> dict:
+    logged: list = []
+
+    async def on_log(params) -> None:
+        logged.append(params.data)
+
+    async with streamablehttp_client(url, headers=HEADERS) as (read, write, _):
+        async with ClientSession(read, write, logging_callback=on_log) as session:
+            begun = await session.initialize()
+
+            async def list_names():
+                names, cursor = [], None
+                while True:
+                    page = await session.list_tools(cursor)
+                    names += [tool.name for tool in page.tools]
+                    cursor = page.nextCursor
+                    if cursor is None:
+                        return names
+
+            async def call(name, arguments, on_progress):
+                result = await session.call_tool(name, arguments, progress_callback=on_progress)
+                return result.isError, text_of(result.content)
+
+            return await run(prefix, begun.protocolVersion, logged, list_names, call)
+
+
+main(one)

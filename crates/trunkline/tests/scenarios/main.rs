@@ -1,0 +1,26 @@
+//! What must never happen again, against the real binary and scripted upstreams: each test is named after its scenario.
+//!
+//! - [`lifecycle`]: starts, failing servers, many clients at once
+//! - [`listing`], [`names`]: which tools there are, on every path, and what they are called
+//! - [`sessions`], [`streams`]: what belongs to one client, and what comes without being asked for
+//! - [`routing`]: which server a call reaches
+//! - [`fidelity`]: what is relayed, byte for byte
+//! - [`registry`]: where servers are declared
+//! - [`headers`]: what reaches servers of a request's headers, and back
+//! - [`scale`]: fifty servers, good and bad
+//!
+//! To add one: a test named `b<number>_<what must hold>` in the file of its domain. One that measures time has `_within_`
+//! in its name, so that it runs beside nothing else.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod fidelity;
+mod headers;
+mod lifecycle;
+mod listing;
+mod names;
+mod registry;
+mod routing;
+mod scale;
+mod sessions;
+mod streams;
+mod support;
