@@ -39,7 +39,7 @@ pub(crate) async fn run(arguments: &DoctorArguments) -> anyhow::Result<ExitCode>
     let upstreams = Upstreams::new(
         upstream_settings(&settings.config.general)?,
         vault,
-        variables(),
+        variables(&settings),
         None,
         Arc::new(SystemClock),
     );

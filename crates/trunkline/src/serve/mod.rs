@@ -115,7 +115,7 @@ async fn build(settings: &Settings, loopback: bool) -> anyhow::Result<Built> {
     let upstreams = Arc::new(Upstreams::new(
         upstream_settings(general)?,
         vault,
-        variables(),
+        variables(settings),
         Some(store.clone()),
         clock.clone(),
     ));
@@ -202,14 +202,21 @@ pub(crate) fn upstream_settings(general: &General) -> anyhow::Result<trunkline_u
 }
 
 /// The environment, for `os.environ/NAME` in secrets that came through the API. What the gateway itself is protected by
-/// is not part of it: nobody may have that sent to a server of their choice.
-pub(crate) fn variables() -> Arc<Variables> {
+/// is not part of it, whatever the variable is called: nobody may have that sent to a server of their choice.
+pub(crate) fn variables(settings: &Settings) -> Arc<Variables> {
     const OWN: [&str; 3] = ["LITELLM_MASTER_KEY", "LITELLM_SALT_KEY", "DATABASE_URL"];
-    Arc::new(|name: &str| {
+    let own = [
+        settings.master_key.key.clone(),
+        settings.root_secret(),
+        settings.database_url.clone(),
+    ];
+    Arc::new(move |name: &str| {
         if OWN.iter().any(|own| own.eq_ignore_ascii_case(name)) {
             return None;
         }
-        std::env::var(name).ok().map(Secret::new)
+        let value = std::env::var(name).ok()?;
+        let protects_us = own.iter().any(|own| own.expose() == value);
+        (!protects_us).then(|| Secret::new(value))
     })
 }
 
