@@ -107,6 +107,8 @@ pub struct CatalogueSlot {
 
 const FIRST_BACK_OFF: Duration = Duration::from_millis(500);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(30);
+/// An upstream's `Retry-After` is heeded up to this.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(10);
 /// At least this long between refreshes that upstream notifications or unknown names ask for.
 const DEMAND_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -207,6 +209,23 @@ impl CatalogueSlot {
         true
     }
 
+    /// Another attempt after a failure that can pass by itself, when its back-off is over. Not after a refusal: asking
+    /// with the same credential again and again can lock an account.
+    pub(crate) fn retry(self: &Arc<Self>, entry: &Arc<Entry>, out: &Arc<Outgoing>) {
+        let known = self.known.load();
+        let may_pass = matches!(
+            known.outcome.status,
+            OutcomeStatus::Timeout
+                | OutcomeStatus::Unreachable
+                | OutcomeStatus::UpstreamError
+                | OutcomeStatus::ProtocolError
+                | OutcomeStatus::RateLimited
+        );
+        if may_pass && is_due(&known) {
+            self.start(entry, out);
+        }
+    }
+
     /// The attempt takes longer than the caller waits: say so to whoever comes next, instead of making them wait too.
     fn late(&self, entry: &Entry, waited: Duration) {
         let known = self.known.load_full();
@@ -299,7 +318,8 @@ fn is_due(known: &Known) -> bool {
         .min(LONGEST_BACK_OFF);
     // The attempt's own fraction of a second is chance enough.
     let jitter = back_off / 4 * (known.outcome.at.subsec_nanosecond().unsigned_abs() % 100) / 100;
-    at.elapsed() >= back_off + jitter
+    let asked = Duration::from_secs(known.outcome.retry_after_s.unwrap_or(0)).min(LONGEST_RETRY_AFTER);
+    at.elapsed() >= (back_off + jitter).max(asked)
 }
 
 /// One line when a server's state changes, none while it stays.

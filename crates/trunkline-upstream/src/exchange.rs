@@ -25,8 +25,6 @@ use crate::http::read_body;
 use crate::listen::Registered;
 use crate::session::Session;
 
-/// Largest JSON answer and largest event, bytes (LiteLLM's `LITELLM_MCP_MAX_SSE_EVENT_SIZE_BYTES`).
-pub const MAX_MESSAGE: usize = 64 * 1024 * 1024;
 /// Messages before the response; more is an endless stream of notifications (S38).
 const MAX_FRAMES: usize = 100_000;
 /// How long a finished stream may take to end before its connection is closed.
@@ -123,11 +121,12 @@ impl Exchange {
             _permit: permit,
             _progress: progress,
         };
+        let max = exchange.line.entry.shared.settings.max_message_bytes;
         let kind = media_type(&response);
         if kind == "text/event-stream" {
-            exchange.stream = Some((response.into_body(), Decoder::new(MAX_MESSAGE)));
+            exchange.stream = Some((response.into_body(), Decoder::new(max)));
         } else if kind == "application/json" {
-            let read = timeout_at(exchange.deadline, read_body(response, MAX_MESSAGE, step)).await;
+            let read = timeout_at(exchange.deadline, read_body(response, max, step)).await;
             let body = read.map_err(|_| deadline.missed(step))??;
             exchange.push(body)?;
         } else {

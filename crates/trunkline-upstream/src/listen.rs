@@ -19,7 +19,7 @@ use trunkline_mcp::edit::RawObject;
 use trunkline_mcp::sse::Decoder;
 use trunkline_model::Step;
 
-use crate::exchange::{Line, MAX_MESSAGE, media_type};
+use crate::exchange::{Line, media_type};
 
 /// How long a call waits for the stream to open before it goes without.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -109,7 +109,7 @@ async fn open(line: &Line) {
 }
 
 async fn read(line: Line, mut body: Incoming) {
-    let mut decoder = Decoder::new(MAX_MESSAGE);
+    let mut decoder = Decoder::new(line.entry.shared.settings.max_message_bytes);
     let stop = line.session.listening.stop.clone();
     loop {
         let frame = tokio::select! {

@@ -1,6 +1,6 @@
 //! `tools/list` over all pages, bounded against servers that never end (B14, S38).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,8 +15,9 @@ use crate::entry::{Ask, Entry, rpc_fault};
 use crate::exchange::{Deadline, Frame};
 use crate::fault::{Fault, printable};
 
-/// Pages of one listing (LiteLLM's `MCP_TOOL_LISTING_MAX_PAGES`).
-const MAX_PAGES: usize = 1000;
+/// How often one cursor is followed: a server that repeats one by mistake may have more behind it, one that repeats it
+/// for ever has not.
+const MAX_VISITS: u8 = 2;
 /// Tools of one server.
 const MAX_TOOLS: usize = 10_000;
 /// Bytes of one server's definitions.
@@ -29,7 +30,7 @@ pub(crate) async fn list_tools(
     allowed: Duration,
 ) -> Result<Catalogue, Fault> {
     let deadline = Deadline::after(allowed);
-    let mut pages = Pages::default();
+    let mut pages = Pages::new(entry.shared.settings.list_max_pages);
     let mut cursor: Option<String> = None;
     loop {
         let params = cursor
@@ -66,18 +67,32 @@ pub(crate) async fn list_tools(
     }
 }
 
-#[derive(Default)]
 struct Pages {
     tools: Vec<Tool>,
     by_name: HashMap<String, usize>,
     rejected: Vec<RejectedTool>,
-    cursors: HashSet<String>,
+    /// How often each was followed.
+    cursors: HashMap<String, u8>,
     count: usize,
     bytes: usize,
+    /// Pages of one listing.
+    max: usize,
 }
 
 impl Pages {
-    /// Takes a page in; the cursor of the next one, unless it was seen before.
+    fn new(max: usize) -> Self {
+        Self {
+            tools: Vec::new(),
+            by_name: HashMap::new(),
+            rejected: Vec::new(),
+            cursors: HashMap::new(),
+            count: 0,
+            bytes: 0,
+            max,
+        }
+    }
+
+    /// Takes a page in; the cursor of the next one, unless it was followed too often.
     fn add(&mut self, prefix: &str, result: String) -> Result<Option<String>, Fault> {
         self.count += 1;
         self.bytes += result.len();
@@ -105,7 +120,22 @@ impl Pages {
                 self.tools.push(tool);
             }
         }
-        if self.count >= MAX_PAGES || self.tools.len() > MAX_TOOLS || self.bytes > MAX_BYTES {
+        let Some(next) = page.next_cursor else {
+            return self.bounded(false).map(|()| None);
+        };
+        self.bounded(true)?;
+        let visits = self.cursors.entry(next.clone()).or_default();
+        *visits += 1;
+        if *visits <= MAX_VISITS {
+            return Ok(Some(next));
+        }
+        tracing::warn!(server = %prefix, pages = self.count, "the server repeats a cursor; the list is taken as complete");
+        Ok(None)
+    }
+
+    /// Whether the list stays within its bounds; `more`: another page is due.
+    fn bounded(&self, more: bool) -> Result<(), Fault> {
+        if (more && self.count >= self.max) || self.tools.len() > MAX_TOOLS || self.bytes > MAX_BYTES {
             return Err(Fault::protocol(
                 Step::List,
                 format!(
@@ -115,14 +145,7 @@ impl Pages {
                 ),
             ));
         }
-        let Some(next) = page.next_cursor else {
-            return Ok(None);
-        };
-        if self.cursors.insert(next.clone()) {
-            return Ok(Some(next));
-        }
-        tracing::warn!(server = %prefix, pages = self.count, "the server repeats a cursor; the list is taken as complete");
-        Ok(None)
+        Ok(())
     }
 
     fn finish(
@@ -153,7 +176,7 @@ impl Catalogue {
         revision: Option<String>,
         fetched_at: jiff::Timestamp,
     ) -> Option<Self> {
-        let mut pages = Pages::default();
+        let mut pages = Pages::new(1);
         pages.add("", format!(r#"{{"tools":{tools}}}"#)).ok()?;
         Some(pages.finish(server_info, instructions, revision, fetched_at))
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use trunkline_auth::Vault;
-use trunkline_model::{Clock, Outcome, Server, ServerId, SessionKey, Snapshot};
+use trunkline_model::{Clock, Outcome, Server, ServerId, SessionKey, Snapshot, Step};
 use trunkline_store::Store;
 
 use crate::catalogue::{Catalogue, Known, digest_text};
@@ -27,12 +27,18 @@ pub struct Settings {
     pub list_timeout: Duration,
     /// One call, unless the server has a `timeout`.
     pub call_timeout: Duration,
+    /// How long a health check waits for one server.
+    pub health_timeout: Duration,
     /// How long a list waits for servers that were never listed.
     pub fanout_deadline: Duration,
     /// How old a catalogue may be before it is refreshed behind an answer.
     pub catalogue_ttl: Duration,
     /// How long an unused upstream session is kept.
     pub session_idle: Duration,
+    /// Pages of one server's list; more is an endless one (S38).
+    pub list_max_pages: usize,
+    /// Largest JSON answer and largest event, bytes.
+    pub max_message_bytes: usize,
     /// Where connections may go.
     pub egress: Egress,
 }
@@ -42,9 +48,12 @@ impl Default for Settings {
         Self {
             list_timeout: Duration::from_secs(30),
             call_timeout: Duration::from_mins(1),
+            health_timeout: Duration::from_secs(10),
             fanout_deadline: Duration::from_secs(2),
             catalogue_ttl: Duration::from_mins(5),
             session_idle: Duration::from_mins(30),
+            list_max_pages: 1000,
+            max_message_bytes: 64 * 1024 * 1024,
             egress: Egress::default(),
         }
     }
@@ -227,6 +236,17 @@ impl Upstreams {
         }
     }
 
+    /// Tries the servers again that failed and may be back, each when its back-off is over (B01). Called every second:
+    /// clients list once and wait to be told of changes, so without this nobody would find out.
+    pub fn retry(&self, snapshot: &Snapshot) {
+        for server in snapshot.servers().iter().filter(|server| server.is_active()) {
+            let entry = self.entry(server);
+            if let Ok(out) = entry.outgoing(&ClientHeaders::none()) {
+                entry.catalogue(out.fingerprint).retry(&entry, &out);
+            }
+        }
+    }
+
     /// What is known about a server's tools for a client; waits up to `wait` where nothing is known yet.
     pub async fn catalogue(
         &self,
@@ -270,19 +290,24 @@ impl Upstreams {
         entry.catalogue(out.fingerprint).demand(&entry, out);
     }
 
-    /// Lists a server now, through the normal path, and says what came of it.
+    /// Lists a server now, through the normal path, and says what came of it, at the latest after the health check's
+    /// deadline.
     pub async fn refresh(&self, server: &Arc<Server>) -> Outcome {
         let entry = self.entry(server);
-        match entry.outgoing(&ClientHeaders::none()) {
+        let settings = &self.shared.settings;
+        let fault = match entry.outgoing(&ClientHeaders::none()) {
             Ok(out) => {
                 let slot = entry.catalogue(out.fingerprint);
-                slot.attempt(&entry, &out, self.shared.settings.list_timeout)
-                    .await
-                    .outcome
-                    .clone()
+                let attempt = slot.attempt(&entry, &out, settings.list_timeout);
+                match tokio::time::timeout(settings.health_timeout, attempt).await {
+                    Ok(known) => return known.outcome.clone(),
+                    Err(_) => Fault::timeout(Step::List, settings.health_timeout)
+                        .hint("the server is slow or hangs; the listing goes on in the background"),
+                }
             }
-            Err(fault) => fault.outcome(self.shared.clock.now(), Duration::ZERO),
-        }
+            Err(fault) => fault,
+        };
+        fault.outcome(self.shared.clock.now(), Duration::ZERO)
     }
 
     /// What came of the last attempt with the server's own credential.

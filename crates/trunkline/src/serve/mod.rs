@@ -194,8 +194,11 @@ pub(crate) fn upstream_settings(general: &General) -> anyhow::Result<trunkline_u
     Ok(trunkline_upstream::Settings {
         list_timeout: Duration::from_millis(general.list_timeout_ms),
         call_timeout: Duration::from_millis(general.call_timeout_ms),
+        health_timeout: Duration::from_millis(general.health_timeout_ms),
         fanout_deadline: Duration::from_millis(general.fanout_deadline_ms),
         catalogue_ttl: Duration::from_millis(general.catalogue_ttl_ms),
+        list_max_pages: usize::try_from(general.list_max_pages).unwrap_or(usize::MAX),
+        max_message_bytes: usize::try_from(general.max_upstream_bytes).unwrap_or(usize::MAX),
         egress: Egress::parse(&general.egress_allow).context("general_settings.mcp_egress_allow")?,
         ..trunkline_upstream::Settings::default()
     })

@@ -16,6 +16,7 @@ pub(crate) fn begin(gateway: &Arc<Gateway>) -> JoinSet<()> {
     gateway.upstreams.warm_up(&gateway.registry.snapshot());
     tasks.spawn(watch(gateway.clone()));
     tasks.spawn(reconcile(gateway.clone()));
+    tasks.spawn(every_second(gateway.clone()));
     tasks.spawn(every_minute(gateway.clone()));
     tasks.spawn(prune_records(gateway.clone()));
     tasks
@@ -34,6 +35,15 @@ async fn reconcile(gateway: Arc<Gateway>) {
         let snapshot = gateway.registry.snapshot();
         gateway.upstreams.reconcile(&snapshot);
         gateway.upstreams.warm_up(&snapshot);
+    }
+}
+
+/// Servers that are down come back by themselves.
+async fn every_second(gateway: Arc<Gateway>) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        ticks.tick().await;
+        gateway.upstreams.retry(&gateway.registry.snapshot());
     }
 }
 
