@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use trunkline_testkit::{
-    Act, Canary, Cursors, Recorded, ScriptedUpstream, Socket, TestGateway, eventually,
-};
+use trunkline_testkit::{Act, Canary, Cursors, Recorded, ScriptedUpstream, Socket, TestGateway, eventually};
 
 use crate::support::{
     Config, PATIENCE, array, assert_calm, becomes, gateway_of, health, listed, message, names, outcome,
@@ -65,7 +63,10 @@ async fn b08_every_path_has_the_same_tools_with_the_same_schemas() {
         .tool(definition("second"))
         .start()
         .await;
-    let two = ScriptedUpstream::builder().tool(definition("third")).start().await;
+    let two = ScriptedUpstream::builder()
+        .tool(definition("third"))
+        .start()
+        .await;
     let gateway = gateway_of(&[("one", &one), ("two", &two)]).await;
     let of_one: BTreeMap<_, _> = ["first", "second"]
         .map(|name| (name.to_owned(), definition(name)))
@@ -111,7 +112,11 @@ async fn b08_every_path_has_the_same_tools_with_the_same_schemas() {
     }
     // What a person sees who tries the server before it is registered.
     let preview = json!({"url": one.url(), "transport": "http"});
-    let preview = gateway.client().post("/mcp-rest/test/tools/list", &preview).await.json();
+    let preview = gateway
+        .client()
+        .post("/mcp-rest/test/tools/list", &preview)
+        .await
+        .json();
     assert_eq!(by_own_name(&preview["tools"]), of_one);
 }
 
@@ -126,10 +131,25 @@ fn credentials(secret: &Canary) -> Vec<(&'static str, String, &'static str, Stri
             format!("Bearer {secret}"),
         ),
         ("api_key", secret.to_owned(), "x-api-key", secret.to_owned()),
-        ("token", secret.to_owned(), "authorization", format!("token {secret}")),
-        ("authorization", format!("Custom {secret}"), "authorization", format!("Custom {secret}")),
+        (
+            "token",
+            secret.to_owned(),
+            "authorization",
+            format!("token {secret}"),
+        ),
+        (
+            "authorization",
+            format!("Custom {secret}"),
+            "authorization",
+            format!("Custom {secret}"),
+        ),
         // "user:" and the pair in base64
-        ("basic", "user:pass".to_owned(), "authorization", "Basic dXNlcjpwYXNz".to_owned()),
+        (
+            "basic",
+            "user:pass".to_owned(),
+            "authorization",
+            "Basic dXNlcjpwYXNz".to_owned(),
+        ),
     ]
 }
 
@@ -138,7 +158,10 @@ async fn b09_list_call_health_and_test_carry_the_same_credential() {
     let secret = Canary::new("stored");
     let gateway = TestGateway::start("{}").await;
     for (auth_type, value, header, sent) in credentials(&secret) {
-        let upstream = ScriptedUpstream::builder().require_header(header, &sent).start().await;
+        let upstream = ScriptedUpstream::builder()
+            .require_header(header, &sent)
+            .start()
+            .await;
         let server = json!({
             "server_name": format!("s_{auth_type}"),
             "url": upstream.url(),
@@ -155,24 +178,48 @@ async fn b09_list_call_health_and_test_carry_the_same_credential() {
         let name = format!("s_{auth_type}-echo");
         assert_eq!(said(&client.call(&name, &message("hi"), None).await), "hi");
         let call = json!({"server_id": id, "name": "echo", "arguments": message("rest")});
-        let rest = gateway.client().post("/mcp-rest/tools/call", &call).await.expect_status(200);
+        let rest = gateway
+            .client()
+            .post("/mcp-rest/tools/call", &call)
+            .await
+            .expect_status(200);
         assert_eq!(rest.json()["content"][0]["text"], "rest");
         assert_eq!(health(&gateway.client(), &id).await["status"], "healthy");
         for route in ["connection", "tools/list"] {
             let path = format!("/mcp-rest/test/{route}");
-            let tested = gateway.client().post(&path, &json!({"server_id": id})).await.json();
+            let tested = gateway
+                .client()
+                .post(&path, &json!({"server_id": id}))
+                .await
+                .json();
             assert_eq!(tested["outcome"]["status"], "ok", "{route}: {tested}");
         }
         client.delete().await;
-        eventually("the session is ended upstream", PATIENCE, async || upstream.count("DELETE") >= 2).await;
+        eventually("the session is ended upstream", PATIENCE, async || {
+            upstream.count("DELETE") >= 2
+        })
+        .await;
 
         let requests = upstream.requests();
-        for kind in ["initialize", "notifications/initialized", "tools/list", "tools/call", "DELETE"] {
+        for kind in [
+            "initialize",
+            "notifications/initialized",
+            "tools/list",
+            "tools/call",
+            "DELETE",
+        ] {
             assert!(requests.iter().any(|request| request.is(kind)), "no {kind}");
         }
         let without = |request: &&Recorded| request.header(header) != Some(&*sent);
-        let without: Vec<_> = requests.iter().filter(without).map(Recorded::everything).collect();
-        assert!(without.is_empty(), "{auth_type}: requests without it: {without:#?}");
+        let without: Vec<_> = requests
+            .iter()
+            .filter(without)
+            .map(Recorded::everything)
+            .collect();
+        assert!(
+            without.is_empty(),
+            "{auth_type}: requests without it: {without:#?}"
+        );
     }
     secret.assert_absent(&[("the log", gateway.log())]);
 }
@@ -181,7 +228,10 @@ async fn b09_list_call_health_and_test_carry_the_same_credential() {
 async fn b10_a_server_that_fails_is_named_with_the_cause() {
     let (fine, bad) = (ScriptedUpstream::start().await, ScriptedUpstream::start().await);
     let words = "the database of the tools is on fire";
-    let error = Act::Error { code: -32000, message: words.to_owned() };
+    let error = Act::Error {
+        code: -32000,
+        message: words.to_owned(),
+    };
     bad.on("tools/list", error);
     let gateway = Config::of(&[("bad", &bad), ("fine", &fine)]).start().await;
     becomes(&gateway, "bad", "upstream_error").await;
@@ -189,7 +239,12 @@ async fn b10_a_server_that_fails_is_named_with_the_cause() {
 
     let list = gateway.mcp().request("tools/list", &Value::Null).await.result();
     assert_eq!(names(&list), ["fine-echo"]);
-    let rest = gateway.client().get("/v1/mcp/tools").await.expect_status(200).json();
+    let rest = gateway
+        .client()
+        .get("/v1/mcp/tools")
+        .await
+        .expect_status(200)
+        .json();
     assert_eq!(names(&rest), ["fine-echo"]);
     let own = row(&gateway.client(), "bad").await;
     let checked = health(&gateway.client(), text(&own["server_id"])).await;
@@ -205,7 +260,10 @@ async fn b10_a_server_that_fails_is_named_with_the_cause() {
     }
     assert!(text(&rest["message"]).contains("bad"), "{rest}");
     let log = gateway.log();
-    let line = log.lines().find(|line| line.contains(words)).unwrap_or_else(|| panic!("{log}"));
+    let line = log
+        .lines()
+        .find(|line| line.contains(words))
+        .unwrap_or_else(|| panic!("{log}"));
     for part in ["WARN", "server=bad", "upstream_error", "list"] {
         assert!(line.contains(part), "no {part} in {line}");
     }
@@ -219,15 +277,28 @@ async fn b10_a_server_that_fails_is_named_with_the_cause() {
 
 #[tokio::test]
 async fn b10_all_fail_is_an_error_and_not_an_empty_list() {
-    let bad = ScriptedUpstream::builder().on("initialize", Act::status(500, "boom")).start().await;
+    let bad = ScriptedUpstream::builder()
+        .on("initialize", Act::status(500, "boom"))
+        .start()
+        .await;
     let gateway = Config::of(&[("bad", &bad)]).start().await;
     becomes(&gateway, "bad", "upstream_error").await;
     let error = gateway.mcp().request("tools/list", &Value::Null).await.error();
-    assert!(error.message.contains("bad") && error.message.contains("500"), "{error:?}");
-    assert_eq!(error.data["litellm.ai/server_outcomes"]["bad"]["http_status"], 500, "{error:?}");
+    assert!(
+        error.message.contains("bad") && error.message.contains("500"),
+        "{error:?}"
+    );
+    assert_eq!(
+        error.data["litellm.ai/server_outcomes"]["bad"]["http_status"], 500,
+        "{error:?}"
+    );
     let rest = gateway.client().get("/mcp-rest/tools/list").await.json();
     assert_eq!(rest["error"], "partial_failure", "{rest}");
-    gateway.client().get("/mcp-rest/tools/list?server_id=bad").await.expect_status(502);
+    gateway
+        .client()
+        .get("/mcp-rest/tools/list?server_id=bad")
+        .await
+        .expect_status(502);
 }
 
 #[tokio::test]
@@ -245,15 +316,24 @@ async fn b11_a_slow_listing_is_left_behind_within_the_deadline_and_called_off() 
     assert_eq!(outcome(&list, "slow")["status"], "timeout", "{list}");
 
     // The server is told that nobody waits any more, by the id that it was asked under.
-    eventually("the listing is called off", PATIENCE, async || slow.count("notifications/cancelled") > 0).await;
+    eventually("the listing is called off", PATIENCE, async || {
+        slow.count("notifications/cancelled") > 0
+    })
+    .await;
     let requests = slow.requests();
     let of = |name: &str| requests.iter().find(|request| request.is(name)).unwrap().json();
-    assert_eq!(of("notifications/cancelled")["params"]["requestId"], of("tools/list")["id"]);
+    assert_eq!(
+        of("notifications/cancelled")["params"]["requestId"],
+        of("tools/list")["id"]
+    );
 
     // Once it was listed, its slowness costs the client nothing, not even after a restart.
     slow.behave();
     listed(&gateway, "slow").await;
-    eventually("its tools are stored", PATIENCE, async || stored(&gateway).await == 2).await;
+    eventually("its tools are stored", PATIENCE, async || {
+        stored(&gateway).await == 2
+    })
+    .await;
     for method in ["initialize", "tools/list"] {
         slow.on(method, Act::Delay(Duration::from_secs(30)));
     }
@@ -268,13 +348,19 @@ async fn b11_a_slow_listing_is_left_behind_within_the_deadline_and_called_off() 
 
 #[tokio::test]
 async fn b12_a_preview_of_an_unreachable_server_fails_within_ten_seconds() {
-    let (refusing, hanging) = (ScriptedUpstream::refusing().await, ScriptedUpstream::hanging().await);
+    let (refusing, hanging) = (
+        ScriptedUpstream::refusing().await,
+        ScriptedUpstream::hanging().await,
+    );
     let closing = ScriptedUpstream::builder().socket(Socket::Close).start().await;
     let gateway = TestGateway::start("{}").await;
     let client = gateway.client();
     let preview = async |upstream: &ScriptedUpstream| {
         let body = json!({"server_name": "preview", "url": upstream.url(), "transport": "http"});
-        let reply = client.post("/mcp-rest/test/tools/list", &body).await.expect_status(200);
+        let reply = client
+            .post("/mcp-rest/test/tools/list", &body)
+            .await
+            .expect_status(200);
         assert!(reply.elapsed < Duration::from_secs(12), "{:?}", reply.elapsed);
         reply.json()
     };
@@ -298,12 +384,19 @@ async fn b13_thirty_servers_are_listed_side_by_side_within_a_fraction_of_their_s
     let latency = Duration::from_millis(300);
     let mut upstreams = Vec::new();
     for _ in 0..30 {
-        upstreams.push(ScriptedUpstream::builder().on("*", Act::Delay(latency)).start().await);
+        upstreams.push(
+            ScriptedUpstream::builder()
+                .on("*", Act::Delay(latency))
+                .start()
+                .await,
+        );
     }
     let config = upstreams
         .iter()
         .enumerate()
-        .fold(Config::default(), |config, (number, upstream)| config.server(&format!("s{number}"), upstream, ""))
+        .fold(Config::default(), |config, (number, upstream)| {
+            config.server(&format!("s{number}"), upstream, "")
+        })
         .general("mcp_fanout_deadline_ms: 20000");
     let gateway = config.start().await;
     let reply = gateway.mcp().request("tools/list", &Value::Null).await;
@@ -332,7 +425,11 @@ async fn pages(cursors: Cursors) {
     assert_eq!(outcome(&list, "big")["tool_count"], 437, "{cursors:?}");
     let last = client.call("big-t_436", &message("the last"), None).await;
     assert_eq!(said(&last), "the last");
-    assert!(upstream.count("tools/list") <= 7, "{cursors:?}: {}", upstream.count("tools/list"));
+    assert!(
+        upstream.count("tools/list") <= 7,
+        "{cursors:?}: {}",
+        upstream.count("tools/list")
+    );
     assert_calm(&gateway);
 }
 
@@ -347,7 +444,10 @@ async fn b14_437_tools_in_pages_with_a_repeated_cursor() {
 
 #[tokio::test]
 async fn b14_pages_without_end_are_an_error_with_a_reason() {
-    let upstream = ScriptedUpstream::builder().cursors(Cursors::Endless).start().await;
+    let upstream = ScriptedUpstream::builder()
+        .cursors(Cursors::Endless)
+        .start()
+        .await;
     let gateway = Config::of(&[("endless", &upstream)])
         .general("mcp_list_max_pages: 20")
         .start()
@@ -362,14 +462,29 @@ async fn b14_pages_without_end_are_an_error_with_a_reason() {
 async fn b19_a_post_is_answered_where_it_was_sent() {
     let upstream = ScriptedUpstream::builder().tool(tool("once")).start().await;
     let gateway = gateway_of(&[("files", &upstream)]).await;
-    for path in ["/mcp", "/mcp/", "/files/mcp", "/files/mcp/", "/mcp/files", "/mcp/files/"] {
+    for path in [
+        "/mcp",
+        "/mcp/",
+        "/files/mcp",
+        "/files/mcp/",
+        "/mcp/files",
+        "/mcp/files/",
+    ] {
         upstream.clear();
         let mut client = gateway.mcp_at(path);
         // A redirect would be an answer without JSON-RPC, and nothing follows one here.
         assert_eq!(client.initialize().await.status, 200, "{path}");
-        assert_eq!(client.request("tools/list", &Value::Null).await.status, 200, "{path}");
+        assert_eq!(
+            client.request("tools/list", &Value::Null).await.status,
+            200,
+            "{path}"
+        );
         let reply = client.call("files-once", &message("the body"), None).await;
-        assert_eq!((reply.status.as_u16(), said(&reply)), (200, "the body".to_owned()), "{path}");
+        assert_eq!(
+            (reply.status.as_u16(), said(&reply)),
+            (200, "the body".to_owned()),
+            "{path}"
+        );
         assert_eq!(upstream.count("tools/call"), 1, "{path}");
     }
 }

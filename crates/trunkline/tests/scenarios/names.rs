@@ -37,7 +37,11 @@ async fn b15_a_long_name_is_short_the_same_after_a_restart_and_reaches_its_tool(
             .filter(|request| request.is("tools/call"))
             .map(|request| request.json()["params"]["name"].clone())
             .collect();
-        assert_eq!(called, [json!(long), json!(longer), json!("with.dots/and spaces")], "{run}");
+        assert_eq!(
+            called,
+            [json!(long), json!(longer), json!("with.dots/and spaces")],
+            "{run}"
+        );
         gateway.restart().await;
         listed(&gateway, "library").await;
     }
@@ -51,7 +55,10 @@ async fn b16_a_name_that_could_be_split_in_two_ways_reaches_its_own_server() {
         .tool_fn(&tool("plain"), answer("short"))
         .start()
         .await;
-    let long = ScriptedUpstream::builder().tool_fn(&tool("b-c"), answer("long")).start().await;
+    let long = ScriptedUpstream::builder()
+        .tool_fn(&tool("b-c"), answer("long"))
+        .start()
+        .await;
     let mut gateway = gateway_of(&[("x-y", &short), ("x-y-a", &long)]).await;
     for _ in 0..2 {
         let exposed = gateway.mcp().tool_names().await;
@@ -61,10 +68,17 @@ async fn b16_a_name_that_could_be_split_in_two_ways_reaches_its_own_server() {
         assert!(exposed.contains(&"x-y-plain".to_owned()), "{exposed:?}");
         for name in &exposed {
             let expected = if name == "x-y-a-b-c" { "long" } else { "short" };
-            assert_eq!(said(&gateway.mcp().call(name, &json!({}), None).await), expected, "{name}");
+            assert_eq!(
+                said(&gateway.mcp().call(name, &json!({}), None).await),
+                expected,
+                "{name}"
+            );
         }
         // The same on each server's own path, and before anything was listed.
-        for (path, name, expected) in [("/x-y-a/mcp", "x-y-a-b-c", "long"), ("/x-y/mcp", "a-b-c", "short")] {
+        for (path, name, expected) in [
+            ("/x-y-a/mcp", "x-y-a-b-c", "long"),
+            ("/x-y/mcp", "a-b-c", "short"),
+        ] {
             let reply = gateway.mcp_at(path).call(name, &json!({}), None).await;
             assert_eq!(said(&reply), expected, "{path}");
         }
@@ -92,24 +106,50 @@ async fn b17_alias_before_group_and_nothing_is_never_everything() {
         assert_eq!(gateway.mcp_at(path).tool_names().await, ["team1-one"], "{path}");
     }
     for path in ["/both/mcp", "/mcp/both", "/mcp/second,third"] {
-        assert_eq!(gateway.mcp_at(path).tool_names().await, ["second-two", "third-three"], "{path}");
+        assert_eq!(
+            gateway.mcp_at(path).tool_names().await,
+            ["second-two", "third-three"],
+            "{path}"
+        );
     }
     let selecting = |servers: &str| gateway.mcp().with_header("x-mcp-servers", servers);
     assert_eq!(selecting("team1").tool_names().await, ["team1-one"]);
-    assert_eq!(selecting("both").tool_names().await, ["second-two", "third-three"]);
+    assert_eq!(
+        selecting("both").tool_names().await,
+        ["second-two", "third-three"]
+    );
     // The path wins over the header, and no header widens it.
-    let mut both = gateway.mcp_at("/team1/mcp").with_header("x-mcp-servers", "second");
+    let mut both = gateway
+        .mcp_at("/team1/mcp")
+        .with_header("x-mcp-servers", "second");
     assert_eq!(both.tool_names().await, ["team1-one"]);
 
     let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
-    gateway.client().post("/nobody/mcp", &list).await.expect_status(404);
-    gateway.client().post("/mcp/nobody", &list).await.expect_status(403);
+    gateway
+        .client()
+        .post("/nobody/mcp", &list)
+        .await
+        .expect_status(404);
+    gateway
+        .client()
+        .post("/mcp/nobody", &list)
+        .await
+        .expect_status(403);
     let unknown = gateway.client().with_header("x-mcp-servers", "second,nobody");
     let refused = unknown.post("/mcp", &list).await.expect_status(403);
     assert!(refused.text().contains("nobody"), "{}", refused.text());
-    let none = selecting(" , ").request("tools/list", &Value::Null).await.result();
+    let none = selecting(" , ")
+        .request("tools/list", &Value::Null)
+        .await
+        .result();
     assert_eq!(names(&none), [""; 0], "an empty selection is nothing");
-    assert!(none["_meta"]["trunkline/reason"].as_str().unwrap().starts_with("no_grant"), "{none}");
+    assert!(
+        none["_meta"]["trunkline/reason"]
+            .as_str()
+            .unwrap()
+            .starts_with("no_grant"),
+        "{none}"
+    );
 }
 
 #[tokio::test]
@@ -118,16 +158,27 @@ async fn b17_a_name_that_is_taken_is_refused() {
     let taken = Config::default()
         .server("first", &upstream, "alias: team1")
         .server("team1", &upstream, "");
-    let failure = TestGateway::builder().config(&taken.text()).try_start().await.unwrap_err();
+    let failure = TestGateway::builder()
+        .config(&taken.text())
+        .try_start()
+        .await
+        .unwrap_err();
     assert_ne!(failure.exit.code, Some(0));
     assert!(failure.stderr.contains("team1"), "{failure}");
 
-    let gateway = Config::default().server("first", &upstream, "alias: team1").start().await;
+    let gateway = Config::default()
+        .server("first", &upstream, "alias: team1")
+        .start()
+        .await;
     for body in [
         json!({"server_name": "team1", "url": upstream.url(), "transport": "http"}),
         json!({"server_name": "other", "alias": "First", "url": upstream.url(), "transport": "http"}),
     ] {
-        let refused = gateway.client().post("/v1/mcp/server", &body).await.expect_status(400);
+        let refused = gateway
+            .client()
+            .post("/v1/mcp/server", &body)
+            .await
+            .expect_status(400);
         assert!(refused.text().contains("already belongs"), "{}", refused.text());
     }
     let free = json!({"server_name": "other", "url": upstream.url(), "transport": "http"});
@@ -139,7 +190,11 @@ async fn b18_the_same_tools_below_a_root_path() {
     let upstream = ScriptedUpstream::start().await;
     let config = Config::of(&[("github", &upstream)]).text();
     // The kit's own questions are asked at the root, where the gateway answers too.
-    let gateway = TestGateway::builder().config(&config).env("SERVER_ROOT_PATH", "/llm").start().await;
+    let gateway = TestGateway::builder()
+        .config(&config)
+        .env("SERVER_ROOT_PATH", "/llm")
+        .start()
+        .await;
     listed(&gateway, "github").await;
     let expected = gateway.mcp().list_tools().await;
     assert_eq!(expected.len(), 1);
@@ -153,12 +208,24 @@ async fn b18_the_same_tools_below_a_root_path() {
         let mut client = gateway.mcp_at(path);
         client.initialize().await;
         assert_eq!(client.list_tools().await, expected, "{path}");
-        assert_eq!(said(&client.call("github-echo", &message(path), None).await), path);
+        assert_eq!(
+            said(&client.call("github-echo", &message(path), None).await),
+            path
+        );
     }
-    let rest = gateway.client().get("/llm/v1/mcp/tools").await.expect_status(200).json();
+    let rest = gateway
+        .client()
+        .get("/llm/v1/mcp/tools")
+        .await
+        .expect_status(200)
+        .json();
     assert_eq!(names(&rest), ["github-echo"]);
     // The root is no server's name.
     let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
-    gateway.client().post("/llm/llm/mcp", &list).await.expect_status(404);
+    gateway
+        .client()
+        .post("/llm/llm/mcp", &list)
+        .await
+        .expect_status(404);
     gateway.client().post("/llmx/mcp", &list).await.expect_status(404);
 }

@@ -10,14 +10,22 @@ async fn b35_two_servers_never_share_a_name() {
     let upstream = ScriptedUpstream::start().await;
     for (first, second) in [("github", "GitHub"), ("github", "github")] {
         let twice = Config::of(&[(first, &upstream), (second, &upstream)]).text();
-        let failure = TestGateway::builder().config(&twice).try_start().await.unwrap_err();
+        let failure = TestGateway::builder()
+            .config(&twice)
+            .try_start()
+            .await
+            .unwrap_err();
         assert_ne!(failure.exit.code, Some(0));
         assert!(failure.stderr.to_lowercase().contains("github"), "{failure}");
     }
     let gateway = gateway_of(&[("github", &upstream)]).await;
     for name in ["github", "GitHub"] {
         let body = json!({"server_name": name, "url": upstream.url(), "transport": "http"});
-        let refused = gateway.client().post("/v1/mcp/server", &body).await.expect_status(400);
+        let refused = gateway
+            .client()
+            .post("/v1/mcp/server", &body)
+            .await
+            .expect_status(400);
         assert!(refused.text().contains("already belongs"), "{}", refused.text());
     }
     assert_eq!(gateway.mcp().tool_names().await, ["github-echo"]);
@@ -27,7 +35,10 @@ async fn b35_two_servers_never_share_a_name() {
 #[tokio::test]
 async fn b35_the_file_has_the_name_and_deleting_the_other_takes_nothing_from_it() {
     let of_file = ScriptedUpstream::builder().tool(tool("from_file")).start().await;
-    let of_database = ScriptedUpstream::builder().tool(tool("from_database")).start().await;
+    let of_database = ScriptedUpstream::builder()
+        .tool(tool("from_database"))
+        .start()
+        .await;
     let mut gateway = TestGateway::start("{}").await;
     let body = json!({"server_name": "GitHub", "url": of_database.url(), "transport": "http"});
     let id = register(&gateway.client(), &body).await;
@@ -39,7 +50,11 @@ async fn b35_the_file_has_the_name_and_deleting_the_other_takes_nothing_from_it(
     // Whatever becomes of the other: the name means the file's, today and after the next restart.
     for _ in 0..2 {
         for path in ["/github/mcp", "/GITHUB/mcp"] {
-            assert_eq!(gateway.mcp_at(path).tool_names().await, ["github-from_file"], "{path}");
+            assert_eq!(
+                gateway.mcp_at(path).tool_names().await,
+                ["github-from_file"],
+                "{path}"
+            );
         }
         let all = gateway.mcp().tool_names().await;
         let distinct: std::collections::HashSet<_> = all.iter().collect();
@@ -47,11 +62,22 @@ async fn b35_the_file_has_the_name_and_deleting_the_other_takes_nothing_from_it(
         assert!(all.contains(&"github-from_file".to_owned()), "{all:?}");
         gateway.restart().await;
     }
-    gateway.client().delete(&format!("/v1/mcp/server/{id}")).await.expect_status(202);
+    gateway
+        .client()
+        .delete(&format!("/v1/mcp/server/{id}"))
+        .await
+        .expect_status(202);
     assert_eq!(gateway.mcp().tool_names().await, ["github-from_file"]);
     let mut client = gateway.mcp_at("/github/mcp");
     client.initialize().await;
-    assert_eq!(said(&client.call("github-from_file", &message("still here"), None).await), "still here");
+    assert_eq!(
+        said(
+            &client
+                .call("github-from_file", &message("still here"), None)
+                .await
+        ),
+        "still here"
+    );
     let file = row(&gateway.client(), "github").await;
     let managed = format!("/v1/mcp/server/{}", text(&file["server_id"]));
     gateway.client().delete(&managed).await.expect_status(409);
@@ -60,7 +86,11 @@ async fn b35_the_file_has_the_name_and_deleting_the_other_takes_nothing_from_it(
 #[tokio::test]
 async fn b36_a_bare_name_of_two_servers_is_an_error_and_nothing_is_sent() {
     let (a, b) = (
-        ScriptedUpstream::builder().tool(tool("search")).tool(tool("only_a")).start().await,
+        ScriptedUpstream::builder()
+            .tool(tool("search"))
+            .tool(tool("only_a"))
+            .start()
+            .await,
         ScriptedUpstream::builder().tool(tool("search")).start().await,
     );
     let gateway = gateway_of(&[("a", &a), ("b", &b)]).await;
@@ -74,10 +104,17 @@ async fn b36_a_bare_name_of_two_servers_is_an_error_and_nothing_is_sent() {
     }
     let rest = gateway
         .client()
-        .post("/mcp-rest/tools/call", &json!({"name": "search", "arguments": {}}))
+        .post(
+            "/mcp-rest/tools/call",
+            &json!({"name": "search", "arguments": {}}),
+        )
         .await
         .expect_status(409);
-    assert!(rest.text().contains("a-search") && rest.text().contains("b-search"), "{}", rest.text());
+    assert!(
+        rest.text().contains("a-search") && rest.text().contains("b-search"),
+        "{}",
+        rest.text()
+    );
     assert_eq!((a.requests().len(), b.requests().len()), (0, 0));
 
     // Each of these says which one is meant.
@@ -87,8 +124,15 @@ async fn b36_a_bare_name_of_two_servers_is_an_error_and_nothing_is_sent() {
     for (server, upstream) in [("a", &a), ("b", &b)] {
         upstream.clear();
         let body = json!({"server_id": server, "name": "search", "arguments": message("rest")});
-        gateway.client().post("/mcp-rest/tools/call", &body).await.expect_status(200);
-        let reply = gateway.mcp_at(&format!("/{server}/mcp")).call("search", &message("path"), None).await;
+        gateway
+            .client()
+            .post("/mcp-rest/tools/call", &body)
+            .await
+            .expect_status(200);
+        let reply = gateway
+            .mcp_at(&format!("/{server}/mcp"))
+            .call("search", &message("path"), None)
+            .await;
         assert_eq!(said(&reply), "path");
         assert_eq!(upstream.count("tools/call"), 2, "{server}");
     }
@@ -107,7 +151,11 @@ async fn b37_a_server_that_was_not_selected_is_not_reached() {
         gateway.mcp_at("/mcp/a"),
         gateway.mcp().with_header("x-mcp-servers", "a"),
     ];
-    let unknown = gateway.mcp_at("/a/mcp").call("nowhere-none", &json!({}), None).await.error();
+    let unknown = gateway
+        .mcp_at("/a/mcp")
+        .call("nowhere-none", &json!({}), None)
+        .await
+        .error();
     for mut client in selections {
         client.initialize().await;
         for name in ["b-secret", "secret"] {
@@ -120,7 +168,11 @@ async fn b37_a_server_that_was_not_selected_is_not_reached() {
     }
     for (server, name) in [("a", "secret"), ("a", "b-secret")] {
         let body = json!({"server_id": server, "name": name, "arguments": {}});
-        let reply = gateway.client().post("/mcp-rest/tools/call", &body).await.expect_status(403);
+        let reply = gateway
+            .client()
+            .post("/mcp-rest/tools/call", &body)
+            .await
+            .expect_status(403);
         assert!(reply.text().contains("Unknown tool"), "{}", reply.text());
     }
     assert_eq!(b.requests().len(), 0, "{}", b.everything());
@@ -131,7 +183,10 @@ async fn b38_two_aliases_of_one_url_keep_their_credentials_apart() {
     let (first, second) = (Canary::new("first"), Canary::new("second"));
     let upstream = ScriptedUpstream::start().await;
     let entry = |alias: &str, key: &Canary| {
-        format!("alias: {alias}\nauth_type: bearer_token\nauthentication_token: {}", key.value())
+        format!(
+            "alias: {alias}\nauth_type: bearer_token\nauthentication_token: {}",
+            key.value()
+        )
     };
     let gateway = Config::default()
         .server("server_one", &upstream, &entry("one", &first))
@@ -161,16 +216,28 @@ async fn b38_two_aliases_of_one_url_keep_their_credentials_apart() {
         client.call(name, &message(name), None).await.result();
     }
     let mut credential_of = std::collections::HashMap::new();
-    for request in upstream.requests().iter().filter(|request| request.session.is_some()) {
+    for request in upstream
+        .requests()
+        .iter()
+        .filter(|request| request.session.is_some())
+    {
         let authorization = request.header("authorization").unwrap_or_default().to_owned();
         let before = credential_of.insert(request.session.clone(), authorization.clone());
-        assert!(before.is_none_or(|before| before == authorization), "a session under two credentials");
+        assert!(
+            before.is_none_or(|before| before == authorization),
+            "a session under two credentials"
+        );
     }
     let sent: Vec<Value> = upstream
         .requests()
         .iter()
         .filter(|request| request.is("tools/call"))
-        .map(|request| json!([request.json()["params"]["arguments"]["message"], request.header("authorization")]))
+        .map(|request| {
+            json!([
+                request.json()["params"]["arguments"]["message"],
+                request.header("authorization")
+            ])
+        })
         .collect();
     let bearer = |key: &Canary| format!("Bearer {}", key.value());
     let expected = [

@@ -40,7 +40,10 @@ impl Config {
 
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
-        for (section, lines) in [("mcp_servers", &self.servers), ("general_settings", &self.general)] {
+        for (section, lines) in [
+            ("mcp_servers", &self.servers),
+            ("general_settings", &self.general),
+        ] {
             if !lines.is_empty() {
                 text += &format!("{section}:\n{lines}");
             }
