@@ -1,6 +1,8 @@
 //! What of a request was the gateway's own credential: it never goes upstream (S15, B51).
 
 use aws_lc_rs::digest::{SHA256, digest as hash};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 /// The proof of a request, remembered as a digest.
@@ -21,9 +23,24 @@ impl Admission {
         if *name == self.header || is_reserved(name) {
             return false;
         }
-        let bytes = value.as_bytes();
-        let bare = strip_bearer(bytes).unwrap_or(bytes);
-        digest(bare) != self.credential && digest(bytes) != self.credential
+        !self.is_in(value.as_bytes())
+    }
+
+    /// Whether the credential is the value, or a word of it under whatever scheme or quoting, or in a Basic pair.
+    fn is_in(&self, value: &[u8]) -> bool {
+        let is_ours = |bytes: &[u8]| digest(bytes) == self.credential;
+        let words = |bytes: &[u8]| {
+            bytes
+                .split(|b| b.is_ascii_whitespace() || b",;:=\"'".contains(b))
+                .any(is_ours)
+        };
+        let in_basic = || {
+            let encoded = value.split(u8::is_ascii_whitespace).next_back().unwrap_or(value);
+            STANDARD
+                .decode(encoded)
+                .is_ok_and(|pair| is_ours(&pair) || words(&pair))
+        };
+        is_ours(value) || strip_bearer(value).is_some_and(is_ours) || words(value) || in_basic()
     }
 
     /// The client's headers that may be copied to an upstream if a rule names them.
@@ -103,6 +120,20 @@ mod tests {
         );
         assert!(!ok("x-other", "sk-master"));
         assert!(!ok("x-other", "Bearer sk-master"));
+        for disguise in [
+            "token sk-master",
+            "bearer   sk-master",
+            "key=sk-master",
+            "key=\"sk-master\", a=b",
+            "a=b;sk-master",
+            // `user:sk-master`, `sk-master:` and `sk-master`
+            "Basic dXNlcjpzay1tYXN0ZXI=",
+            "Basic c2stbWFzdGVyOg==",
+            "c2stbWFzdGVy",
+        ] {
+            assert!(!ok("x-other", disguise), "{disguise}");
+        }
+        assert!(ok("x-other", "Basic dXNlcjpwYXNzd29yZA=="));
         assert!(!ok("cookie", "a=b"));
         assert!(!ok("x-forwarded-for", "1.2.3.4"));
         assert!(!ok("connection", "close"));

@@ -12,6 +12,7 @@ use trunkline_auth::{Admission, Vault, admission};
 use trunkline_model::{AuthType, EnvVarScope, Secret, Server, Snapshot, Transport};
 use url::Url;
 
+use crate::addressing::addressees;
 use crate::fault::Fault;
 
 /// The headers of requests to one server with one credential.
@@ -122,7 +123,8 @@ impl<'a> ClientHeaders<'a> {
         };
         let mut out = Vec::new();
         for (name, value) in request.headers {
-            if !request.may_forward(name, value) {
+            // A header that is addressed to one server goes there alone, however wide another server's rules are.
+            if name.as_str().starts_with(X_MCP) || !request.may_forward(name, value) {
                 continue;
             }
             let withheld = request.several && *name == AUTHORIZATION;
@@ -143,10 +145,10 @@ impl<'a> ClientHeaders<'a> {
             if NOT_FOR_A_SERVER.contains(&name.as_str()) || !request.may_forward(name, value) {
                 continue;
             }
-            let Some((addressee, header)) = addressee(request.snapshot, rest) else {
+            let Some((addressees, header)) = addressees(request.snapshot, rest) else {
                 continue;
             };
-            if names_of(server).contains(&addressee)
+            if addressees.contains(&server.id)
                 && let Ok(header) = HeaderName::try_from(header)
                 && !admission::is_reserved(&header)
             {
@@ -176,39 +178,6 @@ fn matches_rule(rule: &str, name: &HeaderName) -> bool {
             .is_some_and(|own| own.eq_ignore_ascii_case(prefix)),
         None => name.as_str().eq_ignore_ascii_case(rule),
     }
-}
-
-/// The names under which a client can address headers to a server, as they can stand in a header name.
-fn names_of(server: &Server) -> Vec<String> {
-    let plain = |text: &str| {
-        text.to_lowercase()
-            .replace(|c: char| !c.is_ascii_alphanumeric() && c != '-', "_")
-    };
-    let mut names = vec![plain(&server.prefix())];
-    names.extend(server.definition.server_name.as_deref().map(plain));
-    names.extend(
-        server
-            .definition
-            .mcp_access_groups
-            .iter()
-            .map(|group| plain(group)),
-    );
-    let underscored: Vec<String> = names.iter().map(|name| name.replace('-', "_")).collect();
-    names.extend(underscored);
-    names
-}
-
-/// Whom `x-mcp-{rest}` is for, and which header: the longest known name wins, so that an alias with `-` is reachable.
-fn addressee<'h>(snapshot: &Snapshot, rest: &'h str) -> Option<(String, &'h str)> {
-    snapshot
-        .servers()
-        .iter()
-        .flat_map(|server| names_of(server))
-        .filter_map(|name| {
-            let header = rest.strip_prefix(name.as_str())?.strip_prefix('-')?;
-            (!header.is_empty()).then_some((name, header))
-        })
-        .max_by_key(|(name, _)| name.len())
 }
 
 /// Checks a server's URL: http or https, no user info, no fragment.
@@ -292,6 +261,16 @@ fn remember(secrets: &mut Vec<Secret>, value: &HeaderValue) {
     secrets.push(Secret::new(text));
     if let Some((_, bare)) = text.split_once(' ') {
         secrets.push(Secret::new(bare.trim()));
+        // Of a Basic credential servers repeat what they decoded.
+        if let Some(pair) = STANDARD
+            .decode(bare.trim())
+            .ok()
+            .and_then(|bytes| String::from_utf8(bytes).ok())
+            && let Some((_, password)) = pair.split_once(':')
+        {
+            secrets.push(Secret::new(password));
+            secrets.push(Secret::new(pair));
+        }
     }
 }
 

@@ -122,15 +122,39 @@ impl Fault {
     /// Takes out of the texts what we sent as a credential: an upstream may repeat it (B48, S13).
     #[must_use]
     pub fn without<'a>(mut self, secrets: impl Iterator<Item = &'a str>) -> Self {
-        for secret in secrets.filter(|secret| secret.len() >= 4) {
-            self.message = self.message.replace(secret, "[redacted]");
-            if let Some(text) = &mut self.www_authenticate {
-                *text = text.replace(secret, "[redacted]");
-            }
-        }
+        let secrets: Vec<&str> = secrets.collect();
+        self.message = redacted(&self.message, &secrets);
+        self.www_authenticate = self.www_authenticate.map(|text| redacted(&text, &secrets));
         self
     }
 }
+
+/// Shorter values are no secrets, and taking them out would make texts unreadable.
+const SHORTEST_SECRET: usize = 4;
+
+/// `text` without the secrets, and without the beginning of one where the text was cut in the middle of it.
+pub fn redacted(text: &str, secrets: &[&str]) -> String {
+    let mut text = text.to_owned();
+    for secret in secrets.iter().filter(|secret| secret.len() >= SHORTEST_SECRET) {
+        if text.contains(secret) {
+            text = text.replace(secret, REDACTED);
+        }
+    }
+    if let Some(whole) = text.strip_suffix('…') {
+        let longest = secrets
+            .iter()
+            .flat_map(|secret| secret.char_indices().map(|(at, c)| &secret[..at + c.len_utf8()]))
+            .filter(|start| start.len() >= SHORTEST_SECRET && whole.ends_with(start))
+            .map(str::len)
+            .max();
+        if let Some(length) = longest {
+            text = format!("{}{REDACTED}…", &whole[..whole.len() - length]);
+        }
+    }
+    text
+}
+
+const REDACTED: &str = "[redacted]";
 
 /// What to set when the upstream answers 401, from what is set now.
 fn credential_hint(server: &Server) -> String {
@@ -205,6 +229,10 @@ mod tests {
         )
         .without(["canary-key-1", ""].into_iter());
         assert_eq!(fault.message, "bad key [redacted]");
+        let cut = printable(&format!("{} Bearer canary-key-1", "x".repeat(MAX_WORDS - 15)));
+        assert!(cut.ends_with("canary-…"), "{cut}");
+        let cut = redacted(&cut, &["Bearer canary-key-1", "canary-key-1"]);
+        assert!(cut.ends_with("x [redacted]…"), "{cut}");
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //!
 //! A new transport is a new way to make an [`exchange`]; everything above it stays.
 
+mod addressing;
 pub mod catalogue;
 pub mod credential;
 pub mod egress;
