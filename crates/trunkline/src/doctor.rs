@@ -17,8 +17,8 @@ use crate::settings::Settings;
 /// Walks.
 pub(crate) async fn run(arguments: &DoctorArguments) -> anyhow::Result<ExitCode> {
     let settings = Settings::resolve(&arguments.sources, true)?;
-    for notice in &settings.config.notices {
-        output::warning(&notice.to_string());
+    for notice in settings.notices(&arguments.sources) {
+        output::warning(&notice);
     }
     let (store, vault) = settings.store().await?;
     let servers = registered(&store, &settings).await?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use trunkline_auth::Vault;
-use trunkline_config::{Config, MasterKeyStrength, ProcessEnv, check_master_key};
+use trunkline_config::{Config, LocatedNotice, MasterKeyStrength, ProcessEnv, check_master_key};
 use trunkline_model::{Secret, SystemClock};
 use trunkline_store::Store;
 
@@ -80,6 +80,15 @@ impl Settings {
             .salt_key
             .clone()
             .unwrap_or_else(|| self.master_key.key.clone())
+    }
+
+    /// What to know about the file, each with its place in it.
+    pub(crate) fn notices(&self, sources: &Sources) -> Vec<String> {
+        let say = |notice: &LocatedNotice| match &sources.config {
+            Some(file) => format!("{}:{notice}", file.display()),
+            None => notice.to_string(),
+        };
+        self.config.notices.iter().map(say).collect()
     }
 
     /// Opens the database, without changing it.

@@ -33,7 +33,7 @@ use crate::settings::{KeyOrigin, Settings, key_problem};
 pub(crate) async fn run(arguments: ServeArguments) -> anyhow::Result<()> {
     logging::begin(arguments.log_format);
     let settings = Settings::resolve(&arguments.sources, true)?;
-    for notice in &settings.config.notices {
+    for notice in settings.notices(&arguments.sources) {
         tracing::warn!("{notice}");
     }
     let addresses = addresses(&arguments).await?;
