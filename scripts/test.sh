@@ -14,5 +14,8 @@ scripts/node-env.sh || {
 }
 profile=default
 [ "${CI:-}" != true ] || profile=ci
-scripts/with-postgres.sh cargo nextest run --workspace --profile "$profile" "$@"
+# All crates, unless some are named: cargo takes --workspace for the last word.
+scope=--workspace
+case " $* " in *" -p "* | *" --package "* | *" --package="*) scope= ;; esac
+scripts/with-postgres.sh cargo nextest run ${scope:+"$scope"} --profile "$profile" "$@"
 [ $# -gt 0 ] || cargo test -q --workspace --doc
