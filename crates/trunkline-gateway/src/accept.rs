@@ -3,16 +3,18 @@
 //! Host and Origin are checked on every route and transport (S25, S06): a browser page that re-binds its name to this
 //! address must not reach the gateway, with or without a key.
 
+use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::header::{HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 use axum::http::{StatusCode, Uri, uri::Authority};
-use axum::middleware::Next;
 use axum::response::Response;
 use http_body_util::BodyExt as _;
 use std::sync::Arc;
+use tower::ServiceExt as _;
 
-use crate::answer;
+use crate::scope::PathSelection;
+use crate::{answer, mcp};
 
 /// Rules of the edge.
 #[derive(Debug, Clone, Default)]
@@ -120,15 +122,22 @@ fn host(uri: &Uri, headers: &HeaderMap) -> Result<Authority, EdgeError> {
     text.parse().map_err(|_| EdgeError::BadHost)
 }
 
-/// Middleware for every route: the edge's rules in, the security headers and the request's id out.
-pub async fn guard(State(gateway): State<Arc<crate::Gateway>>, mut request: Request, next: Next) -> Response {
-    let id = request_id(request.headers(), &gateway);
+/// The front door: every request to every route. The edge's rules in, the security headers and the request's id out.
+///
+/// MCP endpoints are answered here, `others` (REST, management, health) by the router: an MCP request is what the
+/// gateway is for, and the router's layers cost more than finding one of four path shapes.
+pub async fn serve(gateway: &Arc<crate::Gateway>, others: &Router, mut request: Request) -> Response {
+    let id = request_id(request.headers(), gateway);
     let mut response = match gateway.edge.check(request.uri(), request.headers()) {
         Ok(()) => {
-            request
-                .extensions_mut()
-                .insert(trunkline_model::RequestId::new(id.as_str()));
-            next.run(request).await
+            let request_id = trunkline_model::RequestId::new(id.as_str());
+            if let Some(path) = PathSelection::of_path(request.uri().path()) {
+                mcp::handle(gateway.clone(), path, request_id, request).await
+            } else {
+                request.extensions_mut().insert(request_id);
+                let Ok(response) = others.clone().oneshot(request).await;
+                response
+            }
         }
         Err(error) => {
             tracing::warn!(request_id = %id, %error, "request refused at the edge");

@@ -267,9 +267,17 @@ impl Call {
                     "notifications/cancelled" => {}
                     _ => return Ok(Frame::Notification { method, message }),
                 },
+                Some(Frame::Error(error)) => return Ok(Frame::Error(self.without_secrets(&error))),
                 Some(last) => return Ok(last),
             }
         }
+    }
+
+    /// An error's text, or a failed tool's for the log, without what was sent as a credential: servers repeat it in
+    /// both (S13). Results are content and go to the client as they are.
+    pub fn without_secrets(&self, text: &str) -> String {
+        let secrets: Vec<&str> = self.out.secrets().filter(|secret| secret.len() >= 8).collect();
+        trunkline_upstream::fault::redacted(text, &secrets)
     }
 
     /// One step: the opening done (`None`), or a frame of the call's own stream or from aside.

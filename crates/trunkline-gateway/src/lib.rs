@@ -42,7 +42,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::routing::{any, get, post};
+use axum::routing::{get, post};
 use tokio_util::sync::CancellationToken;
 use trunkline_auth::{Authenticator, SessionSealer};
 use trunkline_model::Clock;
@@ -83,18 +83,10 @@ pub struct Gateway {
 /// session is reaped much earlier.
 pub const SESSION_LIFETIME: Duration = Duration::from_hours(30 * 24);
 
-/// The routes of the data plane.
+/// The routes of the data plane besides the MCP endpoints, which [`accept::serve`] knows by [`scope::PathSelection`].
 pub fn router(gateway: Arc<Gateway>) -> Router {
-    let mcp = any(mcp::aggregate);
     Router::new()
-        .route("/mcp", mcp.clone())
-        .route("/mcp/", mcp)
         .route("/mcp/enabled", get(mcp::enabled))
-        .route("/mcp/{servers}", any(mcp::selected))
-        .route("/mcp/{servers}/", any(mcp::selected))
-        .route("/mcp/{servers}/mcp", any(mcp::selected))
-        .route("/{server}/mcp", any(mcp::named))
-        .route("/{server}/mcp/", any(mcp::named))
         .route("/mcp-rest/tools/list", get(rest::list::handle))
         .route("/mcp-rest/tools/call", post(rest::call::handle))
         .route("/v1/mcp/tools", get(rest::tools::handle))

@@ -89,6 +89,7 @@ async fn next(
 /// The last message for the client, with the record's word and error.
 fn last(
     gateway: &Gateway,
+    call: &Call,
     id: &str,
     frame: Option<Result<Frame, CallError>>,
 ) -> (String, &'static str, Option<String>) {
@@ -98,7 +99,7 @@ fn last(
             let error = if word == "ok" {
                 None
             } else {
-                calling::tool_error_text(&result)
+                calling::tool_error_text(&result).map(|text| call.without_secrets(&text))
             };
             (rpc::response(id, &result), word, error)
         }
@@ -140,7 +141,7 @@ impl Relay {
             Ok(Some(Ok(Frame::Notification { message, .. }))) => self.stream(Some(message)),
             Err(_) => self.stream(None),
             Ok(frame) => {
-                let (message, word, error) = last(&self.gateway, &self.id, frame);
+                let (message, word, error) = last(&self.gateway, &self.call, &self.id, frame);
                 self.pending.sent(message.len());
                 self.pending.finish(word, error);
                 answer::json(StatusCode::OK, message)
@@ -174,7 +175,7 @@ impl Relay {
                     Some((Ok(event.into()), (Some(relay), None)))
                 }
                 Ok(frame) => {
-                    let (message, word, error) = last(&relay.gateway, &relay.id, frame);
+                    let (message, word, error) = last(&relay.gateway, &relay.call, &relay.id, frame);
                     let event = sse::encode_message(&message);
                     relay.pending.sent(event.len());
                     relay.pending.finish(word, error);
@@ -192,7 +193,8 @@ impl Relay {
             match self.call.next(&self.gateway).await {
                 Ok(Frame::Notification { .. }) => {}
                 Ok(frame) => {
-                    let (text, word, error) = last(&self.gateway, &self.id, Some(Ok(frame.clone())));
+                    let (text, word, error) =
+                        last(&self.gateway, &self.call, &self.id, Some(Ok(frame.clone())));
                     self.pending.sent(text.len());
                     self.pending.finish(word, error);
                     tracing::trace!(took_us = began.elapsed().as_micros(), "call over REST");

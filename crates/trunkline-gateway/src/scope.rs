@@ -18,6 +18,15 @@ pub enum PathSelection {
     Named(String),
 }
 
+/// The name in a path. One that is not UTF-8 is nobody's, and whoever asks for it needs a key to hear so.
+fn decoded(segment: &str) -> String {
+    let bytes = percent_encoding::percent_decode_str(segment);
+    bytes.decode_utf8().map_or_else(
+        |_| char::REPLACEMENT_CHARACTER.to_string(),
+        std::borrow::Cow::into_owned,
+    )
+}
+
 /// What was selected.
 #[derive(Debug, Clone)]
 pub struct Selection {
@@ -31,6 +40,24 @@ pub struct Selection {
 const MAX_NAMES: usize = 16;
 
 impl PathSelection {
+    /// The selection of an MCP endpoint's path; `None` for every other path. A final slash changes nothing.
+    pub fn of_path(path: &str) -> Option<Self> {
+        let path = path.strip_prefix('/')?;
+        let mut segments = path.strip_suffix('/').unwrap_or(path).split('/');
+        let segments = (segments.next(), segments.next(), segments.next(), segments.next());
+        match segments {
+            (Some("mcp"), None, ..) => Some(Self::None),
+            (Some("mcp"), Some("enabled"), None, _) => None,
+            // Clients that append `/mcp` to whatever they are given mean the endpoint itself.
+            (Some("mcp"), Some("mcp"), None, _) => Some(Self::None),
+            (Some("mcp"), Some(names), None | Some("mcp"), None) if !names.is_empty() => {
+                Some(Self::Servers(decoded(names)))
+            }
+            (Some(names), Some("mcp"), None, _) if !names.is_empty() => Some(Self::Named(decoded(names))),
+            _ => None,
+        }
+    }
+
     /// What a session is bound to: the same for every spelling of the same selection.
     pub fn route_key(&self) -> String {
         match self {
@@ -182,6 +209,36 @@ mod tests {
             Scope::All => vec!["*".into()],
             Scope::Servers { ids, .. } => ids.iter().map(|id| id.as_str().to_owned()).collect(),
         })
+    }
+
+    #[test]
+    fn paths_of_mcp_endpoints() {
+        let named = |name: &str| Some(PathSelection::Named(name.to_owned()));
+        let servers = |names: &str| Some(PathSelection::Servers(names.to_owned()));
+        for path in ["/mcp", "/mcp/", "/mcp/mcp", "/mcp/mcp/"] {
+            assert_eq!(PathSelection::of_path(path), Some(PathSelection::None), "{path}");
+        }
+        assert_eq!(PathSelection::of_path("/github/mcp"), named("github"));
+        assert_eq!(PathSelection::of_path("/a,b/mcp/"), named("a,b"));
+        assert_eq!(PathSelection::of_path("/my%20server/mcp"), named("my server"));
+        assert_eq!(PathSelection::of_path("/a%2Fb/mcp"), named("a/b"));
+        assert_eq!(PathSelection::of_path("/%ff/mcp"), named("\u{fffd}"));
+        assert_eq!(PathSelection::of_path("/mcp/a,b"), servers("a,b"));
+        assert_eq!(PathSelection::of_path("/mcp/a/mcp"), servers("a"));
+        for path in [
+            "",
+            "/",
+            "mcp",
+            "//mcp",
+            "/mcp//",
+            "/mcp/enabled",
+            "/a/b/mcp",
+            "/mcp/a/b",
+            "/mcp/a/mcp/b",
+            "/MCP",
+        ] {
+            assert_eq!(PathSelection::of_path(path), None, "{path}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use url::Url;
 
 use crate::addressing::addressees;
 use crate::fault::Fault;
+use crate::http::Target;
 
 /// The headers of requests to one server with one credential.
 pub struct Outgoing {
@@ -22,7 +23,7 @@ pub struct Outgoing {
     /// Names the credential: equal headers, equal fingerprint. Pools, sessions and catalogues are keyed by it.
     pub fingerprint: [u8; 16],
     /// Where to.
-    pub url: Url,
+    pub target: Target,
     /// The secret values in `headers`, to take them out of what upstreams say.
     secrets: Vec<Secret>,
 }
@@ -251,7 +252,7 @@ pub fn outgoing(
     Ok(Outgoing {
         headers,
         fingerprint,
-        url,
+        target: Target::new(url)?,
         secrets,
     })
 }

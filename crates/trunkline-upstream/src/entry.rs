@@ -16,13 +16,12 @@ use tokio::time::timeout_at;
 use tokio_util::task::TaskTracker;
 use trunkline_mcp::{Revision, rpc};
 use trunkline_model::{OutcomeStatus, Server, SessionKey, Step};
-use url::Url;
 
 use crate::catalogue::CatalogueSlot;
 use crate::credential::{self, ClientHeaders, Outgoing};
 use crate::exchange::{Deadline, Exchange, Frame, Line};
 use crate::fault::{Fault, printable};
-use crate::http::{beginning, means_unknown_session, status_fault, words_of};
+use crate::http::{Target, beginning, means_unknown_session, status_fault, words_of};
 use crate::listen::{self, Progress};
 use crate::session::{Owner, Session, Sessions, Slot};
 use crate::upstreams::Shared;
@@ -47,7 +46,7 @@ pub struct Entry {
     /// What is sent without a client's headers, or why nothing can be.
     own: Result<Arc<Outgoing>, Fault>,
     /// Where the server redirected to, within its origin.
-    moved: ArcSwapOption<Url>,
+    moved: ArcSwapOption<Target>,
     /// The sessions with it.
     pub sessions: Sessions,
     next_id: AtomicU64,
@@ -187,10 +186,14 @@ impl Entry {
             self.sessions.touch(session);
         }
         let moved = self.moved.load();
-        let url = moved.as_deref().unwrap_or(&out.url);
-        let (response, redirected) = self.shared.http.send(method, url, &headers, body, step).await?;
-        if let Some(url) = redirected {
-            self.moved.store(Some(Arc::new(url)));
+        let target = moved.as_deref().unwrap_or(&out.target);
+        let (response, redirected) = self
+            .shared
+            .http
+            .send(method, target, &headers, body, step)
+            .await?;
+        if let Some(target) = redirected {
+            self.moved.store(Some(Arc::new(target)));
         }
         Ok(response)
     }
@@ -278,30 +281,41 @@ impl Entry {
     }
 
     /// The session that a request of `client` runs on, opened if need be.
+    ///
+    /// `again`: the session of the first attempt had expired. Others that are open may have gone with it, when the
+    /// upstream was restarted, so a listing does not borrow one of them again.
     async fn session(
         self: &Arc<Self>,
         out: &Arc<Outgoing>,
         ask: &Ask<'_>,
+        again: bool,
     ) -> Result<(Arc<Slot>, Arc<Session>), Fault> {
         let owner = Owner {
             fingerprint: out.fingerprint,
             client: ask.client,
         };
-        let slot = if ask.step() == Step::List {
-            self.sessions.listing_slot(out.fingerprint)
-        } else {
-            let (slot, evicted) = self.sessions.slot(owner);
-            if let Some(session) = evicted {
-                self.end_aside(out.clone(), session);
+        loop {
+            let slot = if ask.step() == Step::List && !again {
+                self.sessions.listing_slot(out.fingerprint)
+            } else {
+                let (slot, evicted) = self.sessions.slot(owner);
+                self.end_all(evicted.into_iter().collect());
+                slot
+            };
+            let session = slot.get_or_open(Box::pin(self.initialize(out))).await?;
+            if ask.client.is_some() && session.id.is_none() {
+                self.sessions.share(owner, &slot);
             }
-            slot
-        };
-        let session = slot.get_or_open(Box::pin(self.initialize(out))).await?;
-        if ask.client.is_some() && session.id.is_none() {
-            self.sessions.share(owner, &slot);
+            self.sessions.touch(&session);
+            if ask.step() == Step::Call {
+                session.mark_called();
+                // A client may have taken the shared session over before it was marked: then it is that client's.
+                if ask.client.is_none() && !self.sessions.is_shared(owner.fingerprint, &slot) {
+                    continue;
+                }
+            }
+            return Ok((slot, session));
         }
-        self.sessions.touch(&session);
-        Ok((slot, session))
     }
 
     /// Sends a request and begins to read its answer. An expired session is opened anew once: the upstream refused the
@@ -337,10 +351,7 @@ impl Entry {
         let step = ask.step();
         let mut reopened = false;
         loop {
-            let (slot, session) = self.session(out, &ask).await?;
-            if step == Step::Call {
-                session.mark_called();
-            }
+            let (slot, session) = self.session(out, &ask, reopened).await?;
             let id = self.next_id.fetch_add(1, Ordering::Relaxed);
             let message = rpc::request(&id.to_string(), ask.method, ask.params);
             let line = Line {

@@ -30,6 +30,25 @@ pub struct HttpClient {
     tls: std::sync::Arc<rustls::ClientConfig>,
 }
 
+/// Where requests go: a URL, and the same as the client takes it.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// For people and rules.
+    pub url: Url,
+    uri: http::Uri,
+}
+
+impl Target {
+    /// Errors if the URL cannot stand in a request.
+    pub fn new(url: Url) -> Result<Self, Fault> {
+        let uri = url
+            .as_str()
+            .parse()
+            .map_err(|_| Fault::misconfigured("the url cannot be used in an HTTP request"))?;
+        Ok(Self { url, uri })
+    }
+}
+
 /// Time for name resolution, TCP and TLS together.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
@@ -82,25 +101,25 @@ impl HttpClient {
         &self.tls
     }
 
-    /// Sends one request. On a redirect within the origin the new address is returned with the answer.
+    /// Sends one request. On a redirect within the origin the new target is returned with the answer.
     pub async fn send(
         &self,
         method: &Method,
-        url: &Url,
+        target: &Target,
         headers: &HeaderMap,
         body: Bytes,
         step: Step,
-    ) -> Result<(Response<Incoming>, Option<Url>), Fault> {
-        let mut moved: Option<Url> = None;
+    ) -> Result<(Response<Incoming>, Option<Target>), Fault> {
+        let mut moved: Option<Target> = None;
         for _ in 0..=MAX_REDIRECTS {
-            let target = moved.as_ref().unwrap_or(url);
+            let target = moved.as_ref().unwrap_or(target);
             let response = self
                 .send_once(method, target, headers, body.clone(), step)
                 .await?;
             if !matches!(response.status().as_u16(), 301 | 302 | 307 | 308) {
                 return Ok((response, moved));
             }
-            moved = Some(redirect_target(target, &response, step)?);
+            moved = Some(Target::new(redirect_target(&target.url, &response, step)?)?);
         }
         Err(Fault::protocol(
             step,
@@ -111,18 +130,15 @@ impl HttpClient {
     async fn send_once(
         &self,
         method: &Method,
-        url: &Url,
+        target: &Target,
         headers: &HeaderMap,
         body: Bytes,
         step: Step,
     ) -> Result<Response<Incoming>, Fault> {
-        self.check_literal(url)?;
+        self.check_literal(&target.url)?;
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method.clone();
-        *request.uri_mut() = url
-            .as_str()
-            .parse()
-            .map_err(|_| Fault::misconfigured("the url cannot be used in an HTTP request"))?;
+        *request.uri_mut() = target.uri.clone();
         *request.headers_mut() = headers.clone();
         self.inner
             .request(request)

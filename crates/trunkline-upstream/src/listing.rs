@@ -23,12 +23,18 @@ const MAX_TOOLS: usize = 10_000;
 /// Bytes of one server's definitions.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
 
-/// Lists all tools of a server.
+/// Lists all tools of a server. What the server says in a failure is without what it was sent.
 pub(crate) async fn list_tools(
     entry: &Arc<Entry>,
     out: &Arc<Outgoing>,
     allowed: Duration,
 ) -> Result<Catalogue, Fault> {
+    list_pages(entry, out, allowed)
+        .await
+        .map_err(|fault| fault.without(out.secrets()))
+}
+
+async fn list_pages(entry: &Arc<Entry>, out: &Arc<Outgoing>, allowed: Duration) -> Result<Catalogue, Fault> {
     let deadline = Deadline::after(allowed);
     let mut pages = Pages::new(entry.shared.settings.list_max_pages);
     let mut cursor: Option<String> = None;
@@ -44,14 +50,10 @@ pub(crate) async fn list_tools(
         };
         let mut exchange = entry.request(out, ask, deadline).await?;
         let result = loop {
-            match exchange
-                .next()
-                .await
-                .map_err(|fault| fault.without(out.secrets()))?
-            {
+            match exchange.next().await? {
                 Frame::Notification { .. } => {}
                 Frame::Result(result) => break result,
-                Frame::Error(error) => return Err(rpc_fault(Step::List, &error).without(out.secrets())),
+                Frame::Error(error) => return Err(rpc_fault(Step::List, &error)),
             }
         };
         let session = exchange.session().clone();

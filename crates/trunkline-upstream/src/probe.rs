@@ -14,7 +14,7 @@ use crate::credential::{ClientHeaders, Outgoing};
 use crate::egress;
 use crate::entry::{Entry, INITIALIZE_TIMEOUT};
 use crate::exchange::Deadline;
-use crate::fault::Fault;
+use crate::fault::{Fault, redacted};
 use crate::http::{CONNECT_TIMEOUT, status_fault};
 use crate::listing::list_tools;
 use crate::session::{Owner, Session};
@@ -127,6 +127,13 @@ pub(crate) async fn run(shared: &Arc<Shared>, server: &Server, client: &ClientHe
         Err(fault) => fault.outcome(now, began.elapsed()),
     };
     probe.steps = walk.steps;
+    // The names that servers give themselves are shown too, and a server may call itself by what it was sent.
+    if let Ok(out) = entry.outgoing(client) {
+        let secrets: Vec<&str> = out.secrets().collect();
+        for step in &mut probe.steps {
+            step.detail = redacted(&step.detail, &secrets);
+        }
+    }
     probe
 }
 
@@ -140,7 +147,7 @@ async fn handshake(
     let out = walk.step(Step::Configuration, entry.outgoing(client), |out| {
         (None, false, describe(out))
     })?;
-    connect(shared, &out.url, walk).await?;
+    connect(shared, &out.target.url, walk).await?;
     let deadline = Deadline::after(INITIALIZE_TIMEOUT);
     let opened = entry
         .send_initialize(&out, deadline)
@@ -188,11 +195,11 @@ fn describe(out: &Outgoing) -> String {
         .filter(|name| !matches!(*name, "accept" | "content-type" | "user-agent"))
         .collect();
     names.sort_unstable();
-    let to = out.url.origin().ascii_serialization();
+    let to = out.target.url.origin().ascii_serialization();
     if names.is_empty() {
-        format!("{to}{}, no credential is sent", out.url.path())
+        format!("{to}{}, no credential is sent", out.target.url.path())
     } else {
-        format!("{to}{}, sending {}", out.url.path(), names.join(", "))
+        format!("{to}{}, sending {}", out.target.url.path(), names.join(", "))
     }
 }
 

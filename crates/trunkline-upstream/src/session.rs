@@ -158,14 +158,15 @@ impl Sessions {
     }
 
     /// The slot that `wanted` uses, and what had to be ended to make room.
-    pub fn slot(&self, wanted: Owner) -> (Arc<Slot>, Option<Arc<Session>>) {
+    pub fn slot(&self, wanted: Owner) -> (Arc<Slot>, Option<(Owner, Arc<Session>)>) {
         let shared = Owner {
             client: None,
             ..wanted
         };
         let mut slots = self.lock();
         if wanted.client.is_none() || self.mode == SessionMode::Shared {
-            return (slots.entry(shared).or_default().clone(), None);
+            let evicted = make_room(&mut slots, &shared);
+            return (slots.entry(shared).or_default().clone(), evicted);
         }
         if let Some(slot) = slots.get(&wanted) {
             return (slot.clone(), None);
@@ -183,12 +184,17 @@ impl Sessions {
                 return (slot, None);
             }
         }
-        let evicted = if slots.len() >= MAX_SESSIONS {
-            evict_oldest(&mut slots)
-        } else {
-            None
-        };
+        let evicted = make_room(&mut slots, &wanted);
         (slots.entry(wanted).or_default().clone(), evicted)
+    }
+
+    /// Whether the slot is the shared one of its credential now.
+    pub fn is_shared(&self, fingerprint: [u8; 16], slot: &Arc<Slot>) -> bool {
+        let shared = Owner {
+            fingerprint,
+            client: None,
+        };
+        self.lock().get(&shared).is_some_and(|own| Arc::ptr_eq(own, slot))
     }
 
     /// A client's own slot turned out to belong to an upstream without sessions: let it be the shared one.
@@ -276,14 +282,19 @@ impl Sessions {
     }
 }
 
-fn evict_oldest(slots: &mut HashMap<Owner, Arc<Slot>>) -> Option<Arc<Session>> {
-    let oldest = slots
+/// Ends the least recently used session when there is no room for one more. Slots of credentials that clients brought
+/// count like those of clients: both come and go as clients please.
+fn make_room(slots: &mut HashMap<Owner, Arc<Slot>>, wanted: &Owner) -> Option<(Owner, Arc<Session>)> {
+    if slots.len() < MAX_SESSIONS || slots.contains_key(wanted) {
+        return None;
+    }
+    let (owner, session) = slots
         .iter()
-        .filter(|(owner, _)| owner.client.is_some())
         .filter_map(|(owner, slot)| Some((*owner, slot.open.load_full()?)))
         .min_by_key(|(_, session)| session.last_used_ms.load(Ordering::Relaxed))?;
-    slots.remove(&oldest.0);
-    Some(oldest.1)
+    slots.remove(&owner);
+    session.listening.stop.cancel();
+    Some((owner, session))
 }
 
 #[cfg(test)]
@@ -346,6 +357,41 @@ mod tests {
             .await
             .unwrap();
         assert!(Arc::ptr_eq(&sessions.listing_slot([0; 16]), &shared));
+    }
+
+    #[tokio::test]
+    async fn s38_sessions_are_bounded_and_the_oldest_goes() {
+        let sessions = Sessions::new(SessionMode::Auto);
+        let numbered = |number: u128, client: bool| Owner {
+            fingerprint: if client { [1; 16] } else { number.to_be_bytes() },
+            client: client.then(|| SessionKey(number.to_be_bytes())),
+        };
+        let mut ended = Vec::new();
+        for number in 0..(MAX_SESSIONS + 50) as u128 {
+            // Every other one is a client with its own credential and no session of the gateway.
+            let (slot, evicted) = sessions.slot(numbered(number, number % 2 == 0));
+            ended.extend(evicted.map(|(owner, _)| owner));
+            let opened = slot.get_or_open(async { Ok(session(Some("s"))) }).await.unwrap();
+            opened
+                .last_used_ms
+                .store(u64::try_from(number).unwrap(), Ordering::Relaxed);
+        }
+        assert_eq!(sessions.len(), MAX_SESSIONS);
+        let oldest: Vec<Owner> = (0..50).map(|number| numbered(number, number % 2 == 0)).collect();
+        assert_eq!(ended, oldest);
+    }
+
+    #[tokio::test]
+    async fn s16_a_session_that_was_taken_over_is_not_the_shared_one() {
+        let sessions = Sessions::new(SessionMode::Auto);
+        let (shared, _) = sessions.slot(owner(None));
+        shared
+            .get_or_open(async { Ok(session(Some("s"))) })
+            .await
+            .unwrap();
+        assert!(sessions.is_shared([0; 16], &shared));
+        sessions.slot(owner(Some(1)));
+        assert!(!sessions.is_shared([0; 16], &shared));
     }
 
     #[tokio::test]

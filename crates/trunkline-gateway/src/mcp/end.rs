@@ -14,14 +14,14 @@ use crate::mcp::{enter, session};
 use crate::scope::PathSelection;
 
 /// Answers a DELETE.
-pub async fn handle(gateway: Arc<Gateway>, path: &PathSelection, request: Request) -> Response {
+pub async fn handle(
+    gateway: Arc<Gateway>,
+    path: &PathSelection,
+    request_id: RequestId,
+    request: Request,
+) -> Response {
     let (parts, _) = request.into_parts();
-    let context = match enter(
-        &gateway,
-        path,
-        parts.extensions.get::<RequestId>(),
-        &parts.headers,
-    ) {
+    let context = match enter(&gateway, path, request_id, parts.headers) {
         Ok(context) => context,
         Err(answer) => return answer,
     };

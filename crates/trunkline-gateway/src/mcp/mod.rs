@@ -13,8 +13,7 @@ pub mod tools;
 
 use std::sync::Arc;
 
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Request, State};
+use axum::extract::Request;
 use axum::http::header::{ALLOW, HeaderMap, HeaderValue};
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
@@ -27,51 +26,22 @@ use crate::answer;
 use crate::context::{Context, identify};
 use crate::scope::{self, PathSelection};
 
-/// `/mcp`.
-pub async fn aggregate(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
-    handle(gateway, PathSelection::None, request).await
-}
-
-/// `/mcp/{servers}`.
-pub async fn selected(
-    State(gateway): State<Arc<Gateway>>,
-    servers: Result<Path<String>, PathRejection>,
-    request: Request,
-) -> Response {
-    let servers = named_in(servers);
-    // `/mcp/mcp` is the aggregate endpoint too, for clients that append `/mcp` to whatever they are given.
-    let path = if servers == "mcp" {
-        PathSelection::None
-    } else {
-        PathSelection::Servers(servers)
-    };
-    handle(gateway, path, request).await
-}
-
-/// `/{name}/mcp`.
-pub async fn named(
-    State(gateway): State<Arc<Gateway>>,
-    name: Result<Path<String>, PathRejection>,
-    request: Request,
-) -> Response {
-    handle(gateway, PathSelection::Named(named_in(name)), request).await
-}
-
-/// The name in a path. One that is not UTF-8 is nobody's, and whoever asks for it needs a key to hear so.
-fn named_in(path: Result<Path<String>, PathRejection>) -> String {
-    path.map_or_else(|_| char::REPLACEMENT_CHARACTER.to_string(), |Path(name)| name)
-}
-
 /// `GET /mcp/enabled`.
 pub async fn enabled() -> Response {
     answer::json(StatusCode::OK, r#"{"enabled": true}"#)
 }
 
-async fn handle(gateway: Arc<Gateway>, path: PathSelection, request: Request) -> Response {
+/// Answers a request to an MCP endpoint.
+pub async fn handle(
+    gateway: Arc<Gateway>,
+    path: PathSelection,
+    request_id: RequestId,
+    request: Request,
+) -> Response {
     match *request.method() {
-        Method::POST => post::handle(gateway, path, request).await,
-        Method::GET => stream::handle(gateway, &path, &request),
-        Method::DELETE => end::handle(gateway, &path, request).await,
+        Method::POST => post::handle(gateway, path, request_id, request).await,
+        Method::GET => stream::handle(gateway, &path, request_id, request),
+        Method::DELETE => end::handle(gateway, &path, request_id, request).await,
         _ => {
             let mut response = answer::rpc_error(
                 StatusCode::METHOD_NOT_ALLOWED,
@@ -92,21 +62,21 @@ async fn handle(gateway: Arc<Gateway>, path: PathSelection, request: Request) ->
 fn enter(
     gateway: &Gateway,
     path: &PathSelection,
-    request_id: Option<&RequestId>,
-    headers: &HeaderMap,
+    request_id: RequestId,
+    headers: HeaderMap,
 ) -> Result<Context, Response> {
     let (principal, admission) =
-        identify(gateway, headers, Surface::Mcp).map_err(|error| answer::unauthorized(error, true))?;
+        identify(gateway, &headers, Surface::Mcp).map_err(|error| answer::unauthorized(error, true))?;
     let snapshot = gateway.registry.snapshot();
-    let selection = scope::resolve(&snapshot, path, headers)?;
+    let selection = scope::resolve(&snapshot, path, &headers)?;
     Ok(Context {
-        request_id: request_id.cloned().unwrap_or_else(|| RequestId::new("")),
+        request_id,
         principal,
         admission,
         snapshot,
         selection,
         session: None,
-        headers: headers.clone(),
+        headers,
     })
 }
 

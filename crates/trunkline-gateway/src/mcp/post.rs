@@ -29,18 +29,18 @@ const MAX_BATCH_ANSWER: usize = 64 * 1024 * 1024;
 static PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 
 /// Answers a POST.
-pub async fn handle(gateway: Arc<Gateway>, path: PathSelection, request: Request) -> Response {
+pub async fn handle(
+    gateway: Arc<Gateway>,
+    path: PathSelection,
+    request_id: RequestId,
+    request: Request,
+) -> Response {
     let (parts, body) = request.into_parts();
-    let mut context = match enter(
-        &gateway,
-        &path,
-        parts.extensions.get::<RequestId>(),
-        &parts.headers,
-    ) {
+    let mut context = match enter(&gateway, &path, request_id, parts.headers) {
         Ok(context) => context,
         Err(answer) => return answer,
     };
-    if let Err(answer) = check_headers(&parts.headers) {
+    if let Err(answer) = check_headers(&context.headers) {
         return answer;
     }
     let Some(body) = read_body(body, gateway.edge.max_body_bytes).await else {

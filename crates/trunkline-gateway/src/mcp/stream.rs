@@ -27,13 +27,18 @@ use crate::scope::{self, PathSelection};
 const SETTLE: Duration = Duration::from_millis(300);
 
 /// Answers a GET.
-pub fn handle(gateway: Arc<Gateway>, path: &PathSelection, request: &Request) -> Response {
-    let headers = request.headers();
-    let mut context = match enter(&gateway, path, request.extensions().get::<RequestId>(), headers) {
+pub fn handle(
+    gateway: Arc<Gateway>,
+    path: &PathSelection,
+    request_id: RequestId,
+    request: Request,
+) -> Response {
+    let (parts, _) = request.into_parts();
+    let mut context = match enter(&gateway, path, request_id, parts.headers) {
         Ok(context) => context,
         Err(answer) => return answer,
     };
-    let wants_stream = headers.get_all(ACCEPT).iter().any(|value| {
+    let wants_stream = context.headers.get_all(ACCEPT).iter().any(|value| {
         value
             .to_str()
             .is_ok_and(|text| text.contains("text/event-stream") || text.contains("*/*"))

@@ -2,11 +2,13 @@
 //! way finish, then cut.
 
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
@@ -14,8 +16,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt as _;
 use trunkline_gateway::accept::strip_root;
+
+/// What answers requests.
+pub(crate) type Answering =
+    Arc<dyn Fn(Request) -> Pin<Box<dyn Future<Output = Response> + Send>> + Send + Sync>;
 
 /// Connections at the same time.
 const MAX_CONNECTIONS: usize = 16 * 1024;
@@ -29,14 +34,14 @@ const MAX_HEADERS: usize = 128;
 /// Serves until SIGINT or SIGTERM; a second one ends it at once.
 pub(crate) async fn serve(
     listener: TcpListener,
-    router: Router,
+    answering: Answering,
     root: Option<String>,
     draining: CancellationToken,
     drain_timeout: Duration,
 ) -> io::Result<()> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let stop = draining.clone();
-    let serving = serve_until(listener, router, root, draining, drain_timeout);
+    let serving = serve_until(listener, answering, root, draining, drain_timeout);
     tokio::pin!(serving);
     let mut stopping = false;
     loop {
@@ -57,7 +62,7 @@ pub(crate) async fn serve(
 /// Serves until `stop`, then drains.
 pub(crate) async fn serve_until(
     listener: TcpListener,
-    router: Router,
+    answering: Answering,
     root: Option<String>,
     stop: CancellationToken,
     drain_timeout: Duration,
@@ -72,7 +77,7 @@ pub(crate) async fn serve_until(
             accepted = accept(&listener, &permits) => accepted,
         };
         if let Some((stream, permit)) = accepted {
-            connection(stream, permit, &router, root.clone(), &graceful);
+            connection(stream, permit, answering.clone(), root.clone(), &graceful);
         }
     }
     drop(listener);
@@ -106,19 +111,19 @@ async fn accept(
 fn connection(
     stream: TcpStream,
     permit: OwnedSemaphorePermit,
-    router: &Router,
+    answering: Answering,
     root: Option<Arc<str>>,
     graceful: &GracefulShutdown,
 ) {
     // Small answers must not wait for the client's acknowledgement; failing to say so costs time only.
     let _ = stream.set_nodelay(true);
-    let router = router.clone();
     let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let mut request = request.map(Body::new);
         if let Some(uri) = root.as_deref().and_then(|root| strip_root(request.uri(), root)) {
             *request.uri_mut() = uri;
         }
-        router.clone().oneshot(request)
+        let answer = answering(request);
+        async move { Ok::<_, std::convert::Infallible>(answer.await) }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())

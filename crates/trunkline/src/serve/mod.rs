@@ -23,6 +23,7 @@ use trunkline_model::{Secret, SystemClock};
 use trunkline_store::{Registry, Store};
 use trunkline_upstream::{Egress, Upstreams, Variables};
 
+use self::listener::Answering;
 use crate::cli::ServeArguments;
 use crate::logging;
 use crate::output;
@@ -55,19 +56,24 @@ pub(crate) async fn run(arguments: ServeArguments) -> anyhow::Result<()> {
     let mut tasks = tasks::begin(&built.gateway);
     let served = listener::serve(
         listener,
-        built.router,
+        built.answering,
         settings.config.general.server_root_path.clone(),
         built.gateway.draining.clone(),
         Duration::from_secs(arguments.drain_timeout),
     );
     let metrics = metrics_listener.map(|listener| {
         let gateway = built.gateway.clone();
-        let page = axum::routing::get(move || std::future::ready(trunkline_gateway::metrics::page(&gateway)));
-        let router = Router::new().route("/metrics", page);
+        let page: Answering = Arc::new(move |request| {
+            let answer = match request.uri().path() {
+                "/metrics" => trunkline_gateway::metrics::page(&gateway),
+                _ => trunkline_gateway::answer::not_found("Not Found"),
+            };
+            Box::pin(std::future::ready(answer))
+        });
         let stop = built.gateway.draining.clone();
         tokio::spawn(listener::serve_until(
             listener,
-            router,
+            page,
             None,
             stop,
             Duration::from_secs(1),
@@ -101,7 +107,7 @@ async fn end(gateway: Arc<Gateway>, writer: tokio::task::JoinHandle<()>) {
 
 struct Built {
     gateway: Arc<Gateway>,
-    router: Router,
+    answering: Answering,
     writer: tokio::task::JoinHandle<()>,
 }
 
@@ -155,15 +161,19 @@ async fn build(settings: &Settings, loopback: bool) -> anyhow::Result<Built> {
     });
     let router = trunkline_gateway::router(gateway.clone())
         .merge(admin)
-        .fallback(|| std::future::ready(trunkline_gateway::answer::not_found("Not Found")))
-        .layer(axum::middleware::from_fn_with_state(
-            gateway.clone(),
-            trunkline_gateway::accept::guard,
-        ));
+        .fallback(|| std::future::ready(trunkline_gateway::answer::not_found("Not Found")));
     Ok(Built {
+        answering: answering(gateway.clone(), router),
         gateway,
-        router,
         writer: tokio::spawn(writer),
+    })
+}
+
+/// The front door over a router.
+fn answering(gateway: Arc<Gateway>, router: Router) -> Answering {
+    Arc::new(move |request| {
+        let (gateway, router) = (gateway.clone(), router.clone());
+        Box::pin(async move { trunkline_gateway::accept::serve(&gateway, &router, request).await })
     })
 }
 
