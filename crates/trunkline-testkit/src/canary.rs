@@ -43,19 +43,21 @@ impl Canary {
 
     /// Where in `haystack` the secret is, in which form; `None` when it is not there.
     pub fn find(&self, haystack: impl AsRef<[u8]>) -> Option<String> {
-        let haystack = haystack.as_ref();
+        let haystack = String::from_utf8_lossy(haystack.as_ref()).to_ascii_lowercase();
         // The random digits alone: part of a secret is a secret too.
         let core = &self.value[self.value.len() - 32..];
         let forms = std::iter::once(("plain", core.to_owned()))
             .chain([("hexadecimal", hexadecimal(core))])
             .chain((0..3).map(|shift| ("base64", base64_at(core, shift))));
         for (form, needle) in forms {
-            let found = haystack
-                .windows(needle.len())
-                .position(|window| window.eq_ignore_ascii_case(needle.as_bytes()));
-            if let Some(at) = found {
-                let around = &haystack[at.saturating_sub(80)..haystack.len().min(at + needle.len() + 20)];
-                return Some(format!("{form}: …{}…", String::from_utf8_lossy(around)));
+            // So much of it is unique; longer texts are searched far more slowly.
+            let needle = needle[..32].to_ascii_lowercase();
+            if haystack.contains(&needle) {
+                let (before, after) = haystack.split_once(&needle).unwrap_or_default();
+                let before: String = before.chars().rev().take(80).collect();
+                let before: String = before.chars().rev().collect();
+                let after: String = after.chars().take(60).collect();
+                return Some(format!("{form}: …{before}{needle}{after}…"));
             }
         }
         None

@@ -234,7 +234,13 @@ pub fn outgoing(
         USER_AGENT,
         HeaderValue::from_static(concat!("trunkline/", env!("CARGO_PKG_VERSION"))),
     );
-    let mut secrets = Vec::new();
+    // A variable may be in the middle of a header, and is repeated by servers without what is around it.
+    let mut secrets: Vec<Secret> = server
+        .definition
+        .env_vars
+        .iter()
+        .filter_map(|variable| resolve(&variable.value, "env_vars", variables).ok())
+        .collect();
     if let Some((name, value)) = auth_header(server, client.global_auth(), variables)? {
         remember(&mut secrets, &value);
         headers.insert(name, value);
