@@ -41,7 +41,8 @@ pub async fn handle(
     match *request.method() {
         Method::POST => post::handle(gateway, path, request_id, request).await,
         Method::GET => stream::handle(gateway, &path, request_id, request),
-        Method::DELETE => end::handle(gateway, &path, request_id, request).await,
+        // Boxed: it holds a database write, and every call would carry room for it.
+        Method::DELETE => Box::pin(end::handle(gateway, &path, request_id, request)).await,
         _ => {
             let mut response = answer::rpc_error(
                 StatusCode::METHOD_NOT_ALLOWED,

@@ -48,7 +48,7 @@ pub async fn handle(
         return answer::rpc_error(StatusCode::PAYLOAD_TOO_LARGE, "null", rpc::INVALID_REQUEST, &text);
     };
     if envelope::is_batch(&body) {
-        return batch(&gateway, &path, context, &body).await;
+        return Box::pin(batch(&gateway, &path, context, &body)).await;
     }
     let message = match Message::parse(&body) {
         Ok(message) => message,
