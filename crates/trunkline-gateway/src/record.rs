@@ -162,7 +162,7 @@ fn log(record: &CallRecord) {
     let (kind, server, tool) = (
         record.kind.as_str(),
         record.server_id.as_deref(),
-        record.tool.as_deref(),
+        record.tool.as_deref().map(trunkline_upstream::fault::printable),
     );
     if *outcome == "ok" {
         tracing::debug!(%request_id, kind, server, tool, outcome, duration_us, "done");

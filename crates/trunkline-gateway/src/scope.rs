@@ -46,10 +46,9 @@ impl PathSelection {
         let mut segments = path.strip_suffix('/').unwrap_or(path).split('/');
         let segments = (segments.next(), segments.next(), segments.next(), segments.next());
         match segments {
-            (Some("mcp"), None, ..) => Some(Self::None),
             (Some("mcp"), Some("enabled"), None, _) => None,
             // Clients that append `/mcp` to whatever they are given mean the endpoint itself.
-            (Some("mcp"), Some("mcp"), None, _) => Some(Self::None),
+            (Some("mcp"), None, ..) | (Some("mcp"), Some("mcp"), None, _) => Some(Self::None),
             (Some("mcp"), Some(names), None | Some("mcp"), None) if !names.is_empty() => {
                 Some(Self::Servers(decoded(names)))
             }
