@@ -8,7 +8,7 @@ use crate::settings::Settings;
 
 /// `db status`.
 pub(crate) async fn status(sources: &Sources) -> anyhow::Result<ExitCode> {
-    let (store, _) = Settings::resolve(sources, true)?.store().await?;
+    let (store, _) = Settings::resolve(sources)?.store().await?;
     let status = store.status().await?;
     store.close().await;
     output::line(&format!("{} at {}", status.backend, status.location));
@@ -39,7 +39,7 @@ pub(crate) async fn status(sources: &Sources) -> anyhow::Result<ExitCode> {
 
 /// `db migrate`.
 pub(crate) async fn migrate(sources: &Sources) -> anyhow::Result<ExitCode> {
-    let (store, _) = Settings::resolve(sources, true)?.store().await?;
+    let (store, _) = Settings::resolve(sources)?.store().await?;
     let report = store.migrate().await?;
     for step in &report.applied {
         output::line(&format!("applied {step}"));
@@ -66,7 +66,7 @@ pub(crate) async fn migrate(sources: &Sources) -> anyhow::Result<ExitCode> {
 
 /// `db repair`.
 pub(crate) async fn repair(sources: &Sources) -> anyhow::Result<ExitCode> {
-    let (store, _) = Settings::resolve(sources, true)?.store().await?;
+    let (store, _) = Settings::resolve(sources)?.store().await?;
     let report = store.repair().await?;
     store.close().await;
     for done in &report.done {

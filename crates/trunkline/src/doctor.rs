@@ -16,7 +16,7 @@ use crate::settings::Settings;
 
 /// Walks.
 pub(crate) async fn run(arguments: &DoctorArguments) -> anyhow::Result<ExitCode> {
-    let settings = Settings::resolve(&arguments.sources, true)?;
+    let settings = Settings::resolve(&arguments.sources)?;
     for notice in settings.notices(&arguments.sources) {
         output::warning(&notice);
     }

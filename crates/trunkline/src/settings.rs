@@ -47,8 +47,9 @@ pub(crate) enum KeyOrigin {
 const KEY_FILE: &str = "master_key";
 
 impl Settings {
-    /// Resolves. `generate`: make a master key if there is none.
-    pub(crate) fn resolve(sources: &Sources, generate: bool) -> anyhow::Result<Self> {
+    /// Resolves. Where there is no master key a new one is made, which is nowhere but in here until
+    /// [`Settings::keep_key`].
+    pub(crate) fn resolve(sources: &Sources) -> anyhow::Result<Self> {
         let config = match &sources.config {
             Some(path) => trunkline_config::load(path, &ProcessEnv)?,
             None => trunkline_config::from_env(&ProcessEnv)?,
@@ -59,7 +60,7 @@ impl Settings {
                 key: key.clone(),
                 origin: KeyOrigin::Configured,
             },
-            None => stored_key(&data_dir, generate)?,
+            None => stored_key(&data_dir)?,
         };
         let database_url =
             config.general.database_url.clone().unwrap_or_else(|| {
@@ -71,6 +72,19 @@ impl Settings {
             master_key,
             database_url,
         })
+    }
+
+    /// Where a generated master key is kept.
+    pub(crate) fn key_file(&self) -> PathBuf {
+        self.data_dir.join(KEY_FILE)
+    }
+
+    /// Keeps a key that was generated now. Only whoever shows it calls this: a key that was kept and never shown would
+    /// be one that nobody has.
+    pub(crate) fn keep_key(&self) -> anyhow::Result<()> {
+        let path = self.key_file();
+        write_private(&path, self.master_key.key.expose())
+            .with_context(|| format!("{} cannot be written", path.display()))
     }
 
     /// What everything that is sealed is sealed under: `LITELLM_SALT_KEY`, else the master key.
@@ -116,7 +130,7 @@ fn data_dir(sources: &Sources) -> anyhow::Result<PathBuf> {
 }
 
 /// The key that an earlier start generated, or a new one.
-fn stored_key(data_dir: &Path, generate: bool) -> anyhow::Result<MasterKey> {
+fn stored_key(data_dir: &Path) -> anyhow::Result<MasterKey> {
     let path = data_dir.join(KEY_FILE);
     match std::fs::read_to_string(&path) {
         Ok(text) if !text.trim().is_empty() => {
@@ -132,24 +146,19 @@ fn stored_key(data_dir: &Path, generate: bool) -> anyhow::Result<MasterKey> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(error).with_context(|| format!("{} cannot be read", path.display())),
     }
-    if !generate {
-        bail!(
-            "no master key: set LITELLM_MASTER_KEY or general_settings.master_key, or give the --data-dir of the gateway"
-        );
-    }
     let key = format!(
         "sk-{}{}",
         uuid::Uuid::new_v4().simple(),
         uuid::Uuid::new_v4().simple()
     );
-    write_private(&path, &key).with_context(|| format!("{} cannot be written", path.display()))?;
     Ok(MasterKey {
         key: Secret::new(key),
         origin: KeyOrigin::Generated,
     })
 }
 
-/// A file that only its owner reads, in a folder that only its owner reads.
+/// A new file that only its owner reads, in a folder that only its owner reads. It appears whole or not at all: half a
+/// key would be one that nobody has.
 fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
     let mut folder = std::fs::DirBuilder::new();
     folder.recursive(true);
@@ -164,9 +173,15 @@ fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
     if let Some(parent) = path.parent() {
         folder.create(parent)?;
     }
-    let mut file = file.open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
+    let beside = path.with_extension(uuid::Uuid::new_v4().simple().to_string());
+    let mut file = file.open(&beside)?;
+    let written = file
+        .write_all(text.as_bytes())
+        .and_then(|()| file.sync_all())
+        // A link, not a renaming: it fails where there is a file, such as that of a start at the same time.
+        .and_then(|()| std::fs::hard_link(&beside, path));
+    let removed = std::fs::remove_file(&beside);
+    written.and(removed)
 }
 
 /// Why a master key is weak.

@@ -33,13 +33,13 @@ use crate::settings::{KeyOrigin, Settings, key_problem};
 /// Serves until a signal.
 pub(crate) async fn run(arguments: ServeArguments) -> anyhow::Result<()> {
     logging::begin(arguments.log_format);
-    let settings = Settings::resolve(&arguments.sources, true)?;
+    let settings = Settings::resolve(&arguments.sources)?;
     for notice in settings.notices(&arguments.sources) {
         tracing::warn!("{notice}");
     }
     let addresses = addresses(&arguments).await?;
     check_exposure(&settings, &addresses)?;
-    announce_key(&settings);
+    announce_key(&settings)?;
     let listener = TcpListener::bind(&addresses[..])
         .await
         .with_context(|| format!("{}:{} cannot be listened on", arguments.host, arguments.port))?;
@@ -269,21 +269,23 @@ fn check_exposure(settings: &Settings, addresses: &[SocketAddr]) -> anyhow::Resu
     }
 }
 
-/// A generated key is shown once, on the terminal and not in the log.
-fn announce_key(settings: &Settings) {
+/// A generated key is kept, and shown once, on the terminal and not in the log.
+fn announce_key(settings: &Settings) -> anyhow::Result<()> {
     match settings.master_key.origin {
         KeyOrigin::Configured => {}
         KeyOrigin::Stored => {
             tracing::info!(data_dir = %settings.data_dir.display(), "using the master key generated at an earlier start");
         }
         KeyOrigin::Generated => {
+            settings.keep_key()?;
             output::line(&format!(
                 "master key (shown once, kept in {}): {}",
-                settings.data_dir.join("master_key").display(),
+                settings.key_file().display(),
                 settings.master_key.key.expose()
             ));
         }
     }
+    Ok(())
 }
 
 /// Says where it listens: a line on standard output, and the port in a file for those who start it.
