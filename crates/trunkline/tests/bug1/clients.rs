@@ -41,7 +41,8 @@ struct Slow {
 #[derive(Debug, Deserialize)]
 struct Progress {
     at_ms: u64,
-    progress: f64,
+    #[serde(rename = "progress")]
+    value: f64,
     total: Option<f64>,
     message: Option<String>,
 }
@@ -159,7 +160,7 @@ fn assert_same(what: &str, direct: &Report, through: &Report) {
     for (index, step) in progress.iter().enumerate() {
         let number = u32::try_from(index + 1).unwrap();
         assert!(
-            (step.progress - f64::from(number)).abs() < f64::EPSILON,
+            (step.value - f64::from(number)).abs() < f64::EPSILON,
             "{what}: {progress:?}"
         );
         assert_eq!(step.total, Some(3.0), "{what}");
