@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures direct, nginx as a plain reverse proxy, and the gateway, in one run on one machine; prints the ratios.
 
-    make bench                    # or: bench/run.py [--seconds 3] [--rounds 2] [--no-build] [--check]
+    make bench                    # BENCH_PROFILE=dist for what is published; or: bench/run.py [--seconds 3] [--rounds 2] [--no-build] [--check]
 
 What is on in the gateway: the master key, policy, the record of every call. The upstream is bench's mockmcp behind a
 bearer token, the load is mcpload, one text of 64 bytes echoed. On shared machines only figures of one run compare, so
@@ -31,6 +31,8 @@ from processes import wait_for_port  # noqa: E402
 KEY = "sk-" + secrets.token_hex(24)
 TOKEN = secrets.token_hex(16)
 SERVERS, TOOLS = 50, 10
+# Cargo's profile: `release`, or `dist` for what is published (it takes longer to build).
+PROFILE = os.environ.get("BENCH_PROFILE", "release")
 
 
 class Gateway:
@@ -49,7 +51,7 @@ class Gateway:
         self.child = Child(
             "trunkline",
             [
-                target_folder() / "release/trunkline",
+                target_folder() / PROFILE / "trunkline",
                 "serve",
                 *("--config", self.folder / "config.yaml"),
                 *("--data-dir", self.folder / "data"),
@@ -115,7 +117,7 @@ http {{
 
 def load(url, token, **options):
     """One run of mcpload; its JSON."""
-    command = [target_folder() / "release/mcpload", "--url", url, "-H", f"Authorization: Bearer {token}"]
+    command = [target_folder() / PROFILE / "mcpload", "--url", url, "-H", f"Authorization: Bearer {token}"]
     for name, value in options.items():
         command += [f"--{name.replace('_', '-')}" if len(name) > 1 else f"-{name}", str(value)]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
@@ -199,15 +201,15 @@ def first_list(gateway):
 def measure(options):
     folder = temporary_folder("bench")
     if not options.no_build:
-        print("bench: building with --release", file=sys.stderr)
-        run("cargo", "build", "--release", "-q", "-p", "trunkline", "-p", "trunkline-bench", what="build", stream=True)
+        print(f"bench: building with --profile {PROFILE}", file=sys.stderr)
+        run("cargo", "build", "--profile", PROFILE, "-q", "-p", "trunkline", "-p", "trunkline-bench", what="build", stream=True)
     mock = Child(
         "mockmcp",
-        [target_folder() / "release/mockmcp", "--servers", SERVERS, "--tools", TOOLS, "--token", TOKEN],
+        [target_folder() / PROFILE / "mockmcp", "--servers", SERVERS, "--tools", TOOLS, "--token", TOKEN],
     )
     mock.port = int(mock.wait_for(r"listening on http://127\.0\.0\.1:(\d+)")[1])
     upstream = f"http://127.0.0.1:{mock.port}"
-    results = {"seconds": options.seconds, "rounds": options.rounds, "cores": os.cpu_count()}
+    results = {"profile": PROFILE, "seconds": options.seconds, "rounds": options.rounds, "cores": os.cpu_count()}
 
     one = Gateway(folder, "one", [("mock", f"{upstream}/mcp")]).start().ready()
     time.sleep(2)
