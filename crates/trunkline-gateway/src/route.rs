@@ -75,7 +75,7 @@ pub async fn find(
     let in_scope = |server: &&Arc<Server>| only.is_none_or(|only| only.id == server.id);
     let servers: Vec<&Arc<Server>> = context.servers().filter(in_scope).collect();
     let known = at_hand(gateway, context, &servers);
-    if let Some(found) = lookup(&known, name, only.is_some())? {
+    if let Some(found) = lookup(context, &known, name, only.is_some())? {
         return Ok(found);
     }
     // Not known yet: list those that could have it, then look again.
@@ -93,7 +93,7 @@ pub async fn find(
     }
     list_again(gateway, context, &candidates, &known, wait).await;
     let known = at_hand(gateway, context, &servers);
-    if let Some(found) = lookup(&known, name, only.is_some())? {
+    if let Some(found) = lookup(context, &known, name, only.is_some())? {
         return Ok(found);
     }
     match known
@@ -132,7 +132,12 @@ fn at_hand(gateway: &Gateway, context: &Context, servers: &[&Arc<Server>]) -> Ve
         .collect()
 }
 
-fn lookup(known: &[ServerTools], name: &str, bare_first: bool) -> Result<Option<Target>, RouteError> {
+fn lookup(
+    context: &Context,
+    known: &[ServerTools],
+    name: &str,
+    bare_first: bool,
+) -> Result<Option<Target>, RouteError> {
     let target = |own: &ServerTools, tool: &str| Target {
         server: own.server.clone(),
         tool: tool.to_owned(),
@@ -148,6 +153,16 @@ fn lookup(known: &[ServerTools], name: &str, bare_first: bool) -> Result<Option<
         .iter()
         .filter_map(|own| Some((own, own.view.as_ref()?.find_own(name)?)))
         .collect();
+    // A tool that this request may not use is no candidate: it is not listed either. Where there is no other, the call
+    // is denied with its reason.
+    let usable = |(own, tool): &(&ServerTools, &crate::view::ViewTool)| {
+        context.may_use(&own.server, &tool.own).is_allow()
+    };
+    let bare = if bare.iter().any(usable) {
+        bare.into_iter().filter(usable).collect()
+    } else {
+        bare.into_iter().take(1).collect::<Vec<_>>()
+    };
     match &bare[..] {
         [] => {}
         [(own, tool)] => return Ok(Some(target(own, &tool.own))),

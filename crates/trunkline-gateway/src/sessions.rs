@@ -12,6 +12,8 @@ use trunkline_model::SessionKey;
 #[derive(Default)]
 pub struct EndedSessions {
     keys: Mutex<HashMap<SessionKey, Timestamp>>,
+    /// Cancelled at the end of their session: its standing streams, and how many there are.
+    streams: Mutex<HashMap<SessionKey, (CancellationToken, usize)>>,
 }
 
 /// Ended sessions that are remembered in memory; beyond it those that expire first are forgotten.
@@ -22,6 +24,31 @@ impl EndedSessions {
     pub fn new(keys: impl IntoIterator<Item = (SessionKey, Timestamp)>) -> Self {
         Self {
             keys: Mutex::new(keys.into_iter().collect()),
+            streams: Mutex::default(),
+        }
+    }
+
+    fn streams(&self) -> MutexGuard<'_, HashMap<SessionKey, (CancellationToken, usize)>> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A stream of the session begins; the token is cancelled when the session ends. Followed by one
+    /// [`EndedSessions::leave`].
+    pub fn watch(&self, key: SessionKey) -> CancellationToken {
+        let mut streams = self.streams();
+        let (token, count) = streams.entry(key).or_default();
+        *count += 1;
+        token.clone()
+    }
+
+    /// A stream of the session is over.
+    pub fn leave(&self, key: SessionKey) {
+        let mut streams = self.streams();
+        if let Some((_, count)) = streams.get_mut(&key) {
+            *count -= 1;
+            if *count == 0 {
+                streams.remove(&key);
+            }
         }
     }
 
@@ -46,6 +73,10 @@ impl EndedSessions {
             keys.remove(&first);
         }
         keys.insert(key, expires_at);
+        drop(keys);
+        if let Some((token, _)) = self.streams().get(&key) {
+            token.cancel();
+        }
     }
 
     /// Forgets those whose ids have expired by themselves.

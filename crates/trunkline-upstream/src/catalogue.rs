@@ -228,17 +228,19 @@ impl CatalogueSlot {
 
     /// The attempt takes longer than the caller waits: say so to whoever comes next, instead of making them wait too.
     fn late(&self, entry: &Entry, waited: Duration) {
-        let known = self.known.load_full();
-        if known.attempted.is_none() && known.outcome.status == OutcomeStatus::Pending {
+        // Never over what an attempt that ends in this moment has found.
+        self.known.rcu(|known| {
+            if known.attempted.is_some() || known.outcome.status != OutcomeStatus::Pending {
+                return known.clone();
+            }
             let fault = Fault::timeout(Step::List, waited)
                 .hint("the server is slow or hangs; the listing goes on in the background");
-            let outcome = fault.outcome(entry.shared.clock.now(), waited);
-            self.known.store(Arc::new(Known {
-                outcome,
+            Arc::new(Known {
+                outcome: fault.outcome(entry.shared.clock.now(), waited),
                 attempted: Some(Instant::now()),
-                ..(*known).clone()
-            }));
-        }
+                ..(**known).clone()
+            })
+        });
     }
 
     fn start(self: &Arc<Self>, entry: &Arc<Entry>, out: &Arc<Outgoing>) {
@@ -352,7 +354,8 @@ fn log_change(entry: &Entry, before: &Known, after: &Known) {
         .flat_map(|catalogue| &catalogue.rejected)
         .take(20)
     {
-        tracing::warn!(%server, tool = rejected.name.as_deref(), "tool left out: {}", rejected.reason);
+        let tool = rejected.name.as_deref().map(crate::fault::printable);
+        tracing::warn!(%server, tool, "tool left out: {}", rejected.reason);
     }
 }
 

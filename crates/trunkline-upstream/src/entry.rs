@@ -28,6 +28,8 @@ use crate::upstreams::Shared;
 
 /// Time for `initialize` and `notifications/initialized` together.
 pub const INITIALIZE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Requests of a server that are being answered at the same time.
+const MAX_ASIDES: usize = 16;
 /// Calls that may wait for a server with `max_concurrent_requests`, per permit.
 const WAITING_PER_PERMIT: usize = 16;
 /// Credentials of clients that are remembered per server.
@@ -51,6 +53,8 @@ pub struct Entry {
     pub sessions: Sessions,
     next_id: AtomicU64,
     limit: Option<Limit>,
+    /// Answers to the server's own requests that are under way.
+    pub(crate) asides: Arc<Semaphore>,
     catalogues: Mutex<HashMap<[u8; 16], Arc<CatalogueSlot>>>,
     pub(crate) tasks: TaskTracker,
 }
@@ -112,12 +116,26 @@ impl Entry {
             own,
             moved: ArcSwapOption::empty(),
             next_id: AtomicU64::new(1),
+            asides: Arc::new(Semaphore::new(MAX_ASIDES)),
             limit,
             catalogues: Mutex::new(HashMap::new()),
             tasks: shared.tasks.clone(),
             server: ArcSwap::from(server),
             shared,
         }
+    }
+
+    /// Whether this is the entry of that registration; a new pointer to the same one is taken over.
+    pub(crate) fn is_for(&self, server: &Arc<Server>) -> bool {
+        let own = self.server.load();
+        if Arc::ptr_eq(&own, server) {
+            return true;
+        }
+        let same = own.definition == server.definition && own.defect == server.defect;
+        if same {
+            self.server.store(server.clone());
+        }
+        same
     }
 
     /// What is sent for a client with these headers. The credential phase: the only one.

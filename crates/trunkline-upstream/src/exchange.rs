@@ -27,6 +27,8 @@ use crate::session::Session;
 
 /// Messages before the response; more is an endless stream of notifications (S38).
 const MAX_FRAMES: usize = 100_000;
+/// No request takes longer, whatever is configured.
+const LONGEST: Duration = Duration::from_hours(24 * 365);
 /// How long a finished stream may take to end before its connection is closed.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -80,6 +82,8 @@ pub struct Deadline {
 impl Deadline {
     /// From now.
     pub fn after(allowed: Duration) -> Self {
+        // A server's `timeout` may be any number of seconds; a clock ends somewhere.
+        let allowed = allowed.min(LONGEST);
         Self {
             at: Instant::now() + allowed,
             allowed,
@@ -278,21 +282,28 @@ impl Line {
             let text = format!("{} is not supported by this client", printable(method));
             rpc::error_response(id, &rpc::error_object(rpc::METHOD_NOT_FOUND, &text, None))
         };
-        self.post_aside(answer);
+        // A server that asks without end does not get a connection for each of its questions (S38).
+        match self.entry.asides.clone().try_acquire_owned() {
+            Ok(permit) => self.post_aside(answer, Some(permit)),
+            Err(_) => {
+                tracing::debug!(server = %self.entry.prefix, "too many requests of the server: one is not answered");
+            }
+        }
     }
 
     pub(crate) fn cancel(&self, id: u64) {
         let params = format!(r#"{{"requestId":{id},"reason":"the client does not wait for it any more"}}"#);
-        self.post_aside(rpc::notification("notifications/cancelled", Some(&params)));
+        self.post_aside(rpc::notification("notifications/cancelled", Some(&params)), None);
     }
 
     /// Sends a message that has no answer, without making anybody wait.
-    fn post_aside(&self, message: String) {
+    fn post_aside(&self, message: String, permit: Option<OwnedSemaphorePermit>) {
         let line = self.clone();
         if tokio::runtime::Handle::try_current().is_err() {
             return;
         }
         self.entry.tasks.spawn(async move {
+            let _permit = permit;
             let sent = line
                 .entry
                 .post(&line.out, Some(&line.session), message, Step::Call);

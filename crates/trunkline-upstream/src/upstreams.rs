@@ -134,20 +134,22 @@ impl Upstreams {
             .unwrap_or_else(PoisonError::into_inner)
             .get(&server.id)
             .cloned();
-        if let Some(entry) = found {
-            let own = entry.server.load();
-            if Arc::ptr_eq(&own, server) {
-                return entry;
-            }
-            if own.definition == server.definition && own.defect == server.defect {
-                entry.server.store(server.clone());
-                return entry;
-            }
+        if let Some(entry) = found.filter(|entry| entry.is_for(server)) {
+            return entry;
         }
-        let entry = Arc::new(Entry::new(server.clone(), self.shared.clone()));
-        let replaced = {
+        let (replaced, entry) = {
             let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
-            entries.insert(server.id.clone(), entry.clone())
+            // Of those who come right after a change the first makes the entry, and the others find it.
+            if let Some(entry) = entries.get(&server.id).filter(|entry| entry.is_for(server)) {
+                return entry.clone();
+            }
+            let entry = Arc::new(Entry::new(server.clone(), self.shared.clone()));
+            let own = entries.get(&server.id).map(|entry| entry.server.load_full());
+            if own.is_some_and(|own| own.stamps.updated_at > server.stamps.updated_at) {
+                // A request that began before the change ends as it began, and does not take it back for others.
+                return entry;
+            }
+            (entries.insert(server.id.clone(), entry.clone()), entry)
         };
         if let Some(old) = replaced {
             old.end_all(old.sessions.drain());

@@ -23,7 +23,7 @@ use crate::scope::PathSelection;
 
 /// Messages in one batch.
 const MAX_BATCH: usize = 50;
-/// Requests of a batch are answered inside one body; a stream among them is read to its end, up to this size.
+/// Requests of a batch are answered inside one body, of this size at most; streams among them are read to their end.
 const MAX_BATCH_ANSWER: usize = 64 * 1024 * 1024;
 
 static PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
@@ -188,10 +188,11 @@ async fn batch(gateway: &Arc<Gateway>, path: &PathSelection, mut context: Contex
         }
     };
     let context = Arc::new(context);
+    let room = MAX_BATCH_ANSWER / messages.len().max(1);
     let answers = join_all(
         messages
             .into_iter()
-            .map(|raw| one_of_batch(gateway, &context, raw)),
+            .map(|raw| one_of_batch(gateway, &context, raw, room)),
     )
     .await;
     let answers: Vec<String> = answers.into_iter().flatten().collect();
@@ -202,8 +203,13 @@ async fn batch(gateway: &Arc<Gateway>, path: &PathSelection, mut context: Contex
     }
 }
 
-/// The messages that answer one message of a batch.
-async fn one_of_batch(gateway: &Arc<Gateway>, context: &Arc<Context>, raw: &RawValue) -> Vec<String> {
+/// The messages that answer one message of a batch, at most `room` bytes of them.
+async fn one_of_batch(
+    gateway: &Arc<Gateway>,
+    context: &Arc<Context>,
+    raw: &RawValue,
+    room: usize,
+) -> Vec<String> {
     let text = raw.get();
     let message = match Message::parse(text.as_bytes()) {
         Ok(Message::Request { id, method, .. }) if method == "initialize" => {
@@ -216,12 +222,23 @@ async fn one_of_batch(gateway: &Arc<Gateway>, context: &Arc<Context>, raw: &RawV
             return vec![rpc::error_response("null", &object)];
         }
     };
+    let id = match &message {
+        Message::Request { id, .. } => id.get().to_owned(),
+        _ => "null".to_owned(),
+    };
     let response = dispatch(gateway, context, message, text.len()).await;
     let stream = response
         .headers()
         .get(CONTENT_TYPE)
         .is_some_and(|kind| kind == "text/event-stream");
-    let body = collect(response.into_body()).await;
+    let Some(body) = collect(response.into_body(), room).await else {
+        let text =
+            format!("the answer is larger than {room} bytes, its share of the batch's; ask for it alone");
+        return vec![rpc::error_response(
+            &id,
+            &rpc::error_object(rpc::INTERNAL_ERROR, &text, None),
+        )];
+    };
     if !stream {
         return if body.is_empty() {
             Vec::new()
@@ -240,14 +257,9 @@ async fn one_of_batch(gateway: &Arc<Gateway>, context: &Arc<Context>, raw: &RawV
         .collect()
 }
 
-async fn collect(body: Body) -> Bytes {
-    match http_body_util::Limited::new(body, MAX_BATCH_ANSWER)
-        .collect()
-        .await
-    {
-        Ok(body) => body.to_bytes(),
-        Err(_) => Bytes::new(),
-    }
+async fn collect(body: Body, room: usize) -> Option<Bytes> {
+    let body = http_body_util::Limited::new(body, room).collect().await;
+    body.ok().map(http_body_util::Collected::to_bytes)
 }
 
 #[cfg(test)]

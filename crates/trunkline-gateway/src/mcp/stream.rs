@@ -12,14 +12,15 @@ use axum::response::Response;
 use futures_util::{StreamExt as _, stream};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 use trunkline_mcp::{rpc, sse};
-use trunkline_model::RequestId;
+use trunkline_model::{RequestId, SessionKey};
 
 use crate::Gateway;
 use crate::answer;
 use crate::context::Context;
 use crate::listing;
-use crate::mcp::{enter, key, session};
+use crate::mcp::{enter, session};
 use crate::relay::KEEP_ALIVE_EVERY;
 use crate::scope::{self, PathSelection};
 
@@ -43,8 +44,8 @@ pub fn handle(
             .to_str()
             .is_ok_and(|text| text.contains("text/event-stream") || text.contains("*/*"))
     });
-    match session(&gateway, path, &context) {
-        Ok(Some(claims)) if wants_stream => context.session = key(Some(claims)),
+    let watched = match session(&gateway, path, &context) {
+        Ok(Some(claims)) if wants_stream => Watched::begin(&gateway, claims.key),
         Ok(Some(_)) => {
             let text = "Not Acceptable: Client must accept text/event-stream";
             return answer::rpc_error(StatusCode::NOT_ACCEPTABLE, "null", rpc::INVALID_REQUEST, text);
@@ -60,9 +61,11 @@ pub fn handle(
             return response;
         }
         Err(answer) => return answer,
-    }
+    };
+    context.session = Some(watched.session);
     let changed = gateway.upstreams.changed();
     let standing = Standing {
+        watched,
         gateway,
         context,
         path: path.clone(),
@@ -84,7 +87,36 @@ fn event(text: &str) -> Bytes {
     Bytes::copy_from_slice(text.as_bytes())
 }
 
+/// A session that is watched for its end as long as the stream lives.
+struct Watched {
+    gateway: Arc<Gateway>,
+    session: SessionKey,
+    token: CancellationToken,
+}
+
+impl Watched {
+    fn begin(gateway: &Arc<Gateway>, session: SessionKey) -> Self {
+        let token = gateway.ended.watch(session);
+        if gateway.ended.contains(&session) {
+            // It ended just before it was watched.
+            token.cancel();
+        }
+        Self {
+            gateway: gateway.clone(),
+            session,
+            token,
+        }
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.gateway.ended.leave(self.session);
+    }
+}
+
 struct Standing {
+    watched: Watched,
     gateway: Arc<Gateway>,
     context: Context,
     path: PathSelection,
@@ -99,6 +131,7 @@ impl Standing {
             let draining = self.gateway.draining.clone();
             let changed = tokio::select! {
                 () = draining.cancelled() => return None,
+                () = self.watched.token.cancelled() => return None,
                 changed = timeout(KEEP_ALIVE_EVERY, self.changed.changed()) => changed,
             };
             match changed {
@@ -108,13 +141,6 @@ impl Standing {
             }
             sleep(SETTLE).await;
             self.changed.mark_unchanged();
-            if self
-                .context
-                .session
-                .is_some_and(|key| self.gateway.ended.contains(&key))
-            {
-                return None;
-            }
             let now = Some(self.digest().await);
             if now != self.seen {
                 self.seen = now;
