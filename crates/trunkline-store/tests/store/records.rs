@@ -56,6 +56,25 @@ both! {
         assert_eq!(store.catalogue_list().await.unwrap().len(), 1);
     }
 
+    async fn a_large_batch_is_stored_the_same_way(db) {
+        let store = db.store().await;
+        let mut rows: Vec<CallRecord> = (0..60).map(|second| record(&format!("r{second}"), second)).collect();
+        rows[3].tool = Some("a\0b".to_owned());
+        rows[3].session = None;
+        rows[58].tool = Some("a\0b".to_owned());
+        rows[58].session = None;
+        store.call_record_insert(&rows).await.unwrap();
+        let list = store.call_record_list(100).await.unwrap();
+        let ids: Vec<_> = list.iter().rev().map(|row| row.request_id.clone()).collect();
+        assert_eq!(ids, rows.iter().map(|row| row.request_id.clone()).collect::<Vec<_>>());
+        // One was stored in a full batch, the other in what was left over.
+        for row in [&list[60 - 1 - 3], &list[60 - 1 - 58]] {
+            assert_eq!((row.tool.as_deref(), &row.session), (Some("a\u{fffd}b"), &None));
+            assert_eq!((row.duration_us, row.request_bytes, row.kind.as_str()), (1_234, 10, "call_mcp_tool"));
+            assert_eq!((row.principal.as_str(), row.outcome.as_str(), &row.error), ("master_key", "ok", &None));
+        }
+    }
+
     async fn records_come_back_newest_first(db) {
         let store = db.store().await;
         store.call_record_insert(&[]).await.unwrap();
