@@ -203,13 +203,20 @@ struct Postgres {
     url: String,
 }
 
-const SERVER: &str = "postgres://root@127.0.0.1:5432";
+/// The server that the tests may make databases on, with its administration database; `make test` names it.
+fn server() -> url::Url {
+    let named = std::env::var("TRUNKLINE_TEST_POSTGRES");
+    let text = named
+        .as_deref()
+        .unwrap_or("postgres://root@127.0.0.1:5432/postgres");
+    text.parse().unwrap()
+}
 
 impl Postgres {
     /// `None`, said loudly, when there is no server; a failure in CI, where there must be one.
     #[expect(clippy::print_stdout, reason = "a test that did not run has to be seen")]
     async fn create() -> Option<Self> {
-        let mut admin = match sqlx::PgConnection::connect(&format!("{SERVER}/postgres")).await {
+        let mut admin = match sqlx::PgConnection::connect(server().as_str()).await {
             Ok(admin) => admin,
             Err(error) => {
                 assert!(
@@ -227,14 +234,16 @@ impl Postgres {
             .execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}")))
             .await
             .unwrap();
-        let url = format!("{SERVER}/{name}");
-        Some(Self { name, url })
+        let mut url = server();
+        url.set_path(&name);
+        Some(Self {
+            name,
+            url: url.into(),
+        })
     }
 
     async fn drop(self) {
-        let mut admin = sqlx::PgConnection::connect(&format!("{SERVER}/postgres"))
-            .await
-            .unwrap();
+        let mut admin = sqlx::PgConnection::connect(server().as_str()).await.unwrap();
         let statement = format!("DROP DATABASE {} WITH (FORCE)", self.name);
         admin.execute(sqlx::AssertSqlSafe(statement)).await.unwrap();
     }
