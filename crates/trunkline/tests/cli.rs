@@ -1,5 +1,5 @@
 //! The command line: what it refuses, what it prints, and its exit codes.
-#![expect(clippy::panic, clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::path::Path;
 use std::process::Output;
@@ -202,9 +202,9 @@ async fn a_mistake_in_the_file_is_said_with_its_place_and_the_nearest_name() {
             &["urll", "url"][..],
         ),
         (
-            "general_setings:\n  master_key: sk-x\n",
+            "general_setting:\n  master_key: sk-x\n",
             "config.yaml:1:1",
-            &["general_setings", "general_settings"],
+            &["general_setting", "general_settings"],
         ),
         (
             "mcp_servers:\n  git:\n    url: http://127.0.0.1:9/mcp\n    auth_type: barer_token\n",
@@ -241,13 +241,13 @@ async fn a_mistake_in_the_file_is_said_with_its_place_and_the_nearest_name() {
 #[tokio::test]
 async fn all_mistakes_of_a_file_are_said_at_once() {
     let config =
-        "mcp_servers:\n  a:\n    urll: x\n  b:\n    transprt: http\n    url: http://127.0.0.1:9/mcp\n";
+        "mcp_servers:\n  a:\n    urll: x\n  b:\n    transports: http\n    url: http://127.0.0.1:9/mcp\n";
     let failure = TestGateway::builder()
         .config(config)
         .try_start()
         .await
         .expect_err("it must not start");
-    assert_refused(&failure, &["urll", "transprt", ":3:5", ":5:5"]);
+    assert_refused(&failure, &["urll", "transports", ":3:5", ":5:5"]);
 }
 
 #[tokio::test]
