@@ -4,7 +4,7 @@ use http::{Method, Request};
 use serde_json::Value;
 use trunkline_testkit::{Canary, HttpClient, Reply, ScriptedUpstream, TestGateway, repository_root};
 
-use crate::support::{config, list_message, listed, raw, status_of};
+use crate::support::{config, encoded, list_message, listed, raw, status_of};
 
 /// Routes that answer anybody, and what they say.
 const PUBLIC: [&str; 6] = [
@@ -215,7 +215,7 @@ async fn s02_sql_in_any_credential_is_a_wrong_credential() {
     let anonymous = gateway.anonymous();
     for text in METACHARACTERS {
         let text = format!("{text}{}", marker.value());
-        let encoded: String = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let encoded = encoded(&text);
         for (name, value) in [
             ("authorization", format!("Bearer {text}")),
             ("authorization", text.clone()),
@@ -243,7 +243,7 @@ async fn s02_sql_in_any_credential_is_a_wrong_credential() {
     // Past the door the same texts are names that nobody has.
     let admin = gateway.client();
     for text in METACHARACTERS {
-        let encoded: String = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let encoded = encoded(text);
         let reply = admin.get(&format!("/v1/mcp/server/{encoded}")).await;
         reply.expect_status(404);
         let reply = admin.delete(&format!("/v1/mcp/server/{encoded}")).await;

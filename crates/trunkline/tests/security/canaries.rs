@@ -103,7 +103,7 @@ fn failures() -> Vec<Act> {
 async fn ask_everything(gateway: &TestGateway) -> String {
     let client = gateway.client();
     let mut seen = String::new();
-    let mut note = |place: &str, text: String| seen += &format!("\n=== {place}\n{text}");
+    let mut note = |place: &str, text: String| seen.push_str(&["\n=== ", place, "\n", &text].concat());
     note("health", client.get("/v1/mcp/server/health").await.everything());
     let stored = json!({"server_id": "files"});
     for route in ["/mcp-rest/test/connection", "/mcp-rest/test/tools/list"] {
@@ -297,34 +297,9 @@ async fn s13_basic_passwords_are_not_repeated_in_any_form() {
     assert_clean(&markers.all, "the data directory", files(&gateway));
 }
 
-#[tokio::test]
-async fn s13_changes_mistakes_and_every_other_failure_keep_quiet() {
-    let upstream = ScriptedUpstream::start().await;
-    let Some(database) = ScratchDatabase::create() else {
-        return;
-    };
-    let database_password = Canary::new("database");
-    let url = database
-        .url()
-        .replacen('@', &format!(":{}@", database_password.value()), 1);
-    let (key, salt) = (Canary::key("master"), Canary::key("salt"));
-    let mut gateway = TestGateway::builder()
-        .config(
-            "general_settings:\n  mcp_list_timeout_ms: 300\n  mcp_call_timeout_ms: 300\nmcp_servers: {}\n",
-        )
-        .master_key(Some(key.value()))
-        .env("LITELLM_SALT_KEY", salt.value())
-        .env("TRUNKLINE_LOG", "debug")
-        .database_url(&url)
-        .start()
-        .await;
-    let Markers { mut all, body } = declare(&upstream, "token");
-    all.extend([database_password, key, salt]);
-    let client = gateway.client();
-    register(&client, &body).await;
-
-    // Mistakes of every kind around the secrets.
-    for (field, value) in [
+/// Mistakes of every kind around the secrets.
+fn mistakes(body: &Value) -> Vec<(&'static str, Value)> {
+    vec![
         ("url", json!(7)),
         ("url", json!("nowhere")),
         ("transport", json!("stdio")),
@@ -362,7 +337,36 @@ async fn s13_changes_mistakes_and_every_other_failure_keep_quiet() {
         ("authentication_token", body["credentials"]["auth_value"].clone()),
         ("server_name", json!("no/name")),
         ("allowed_params", json!({"t": ["p"]})),
-    ] {
+    ]
+}
+
+#[tokio::test]
+async fn s13_changes_mistakes_and_every_other_failure_keep_quiet() {
+    let upstream = ScriptedUpstream::start().await;
+    let Some(database) = ScratchDatabase::create() else {
+        return;
+    };
+    let database_password = Canary::new("database");
+    let url = database
+        .url()
+        .replacen('@', &format!(":{}@", database_password.value()), 1);
+    let (key, salt) = (Canary::key("master"), Canary::key("salt"));
+    let mut gateway = TestGateway::builder()
+        .config(
+            "general_settings:\n  mcp_list_timeout_ms: 300\n  mcp_call_timeout_ms: 300\nmcp_servers: {}\n",
+        )
+        .master_key(Some(key.value()))
+        .env("LITELLM_SALT_KEY", salt.value())
+        .env("TRUNKLINE_LOG", "debug")
+        .database_url(&url)
+        .start()
+        .await;
+    let Markers { mut all, body } = declare(&upstream, "token");
+    all.extend([database_password, key, salt]);
+    let client = gateway.client();
+    register(&client, &body).await;
+
+    for (field, value) in mistakes(&body) {
         let mut wrong = body.clone();
         wrong[field] = value;
         for reply in [

@@ -175,6 +175,65 @@ impl Dice {
     }
 }
 
+/// One operation that concerns a server, or all of them.
+async fn operate(
+    operation: usize,
+    index: usize,
+    client: HttpClient,
+    call: &Value,
+    sessions: &mut HashMap<usize, McpClient>,
+) {
+    match operation {
+        0 => {
+            client.get("/v1/mcp/tools").await.expect_status(200);
+        }
+        1 => {
+            McpClient::over(client, "/mcp").list_tools().await;
+        }
+        2 => {
+            let path = format!("/mcp/{}", ALIASES[index]);
+            let reply = McpClient::over(client, &path).call("echo", call, None).await;
+            assert!(
+                reply.result()["content"][0]["text"]
+                    .as_str()
+                    .unwrap()
+                    .contains("round")
+            );
+        }
+        3 => {
+            let body = json!({"server_id": format!("id-{index}"), "name": "echo", "arguments": call});
+            client
+                .post("/mcp-rest/tools/call", &body)
+                .await
+                .expect_status(200);
+        }
+        4 => {
+            let path = format!("/{}/mcp", ALIASES[index]);
+            let session = sessions
+                .entry(index)
+                .or_insert_with(|| McpClient::over(client, &path));
+            if session.session().is_none() {
+                session.initialize().await;
+            }
+            session.call("echo", call, None).await.result();
+        }
+        5 => {
+            client
+                .post(
+                    "/mcp-rest/test/connection",
+                    &json!({"server_id": format!("id-{index}")}),
+                )
+                .await
+                .expect_status(200);
+        }
+        _ => {
+            // Another name for the same place, and the same credential again.
+            let body = json!({"server_id": format!("id-{index}"), "description": call["message"]});
+            client.put("/v1/mcp/server", &body).await.expect_status(202);
+        }
+    }
+}
+
 #[tokio::test]
 async fn s16_each_server_sees_its_own_credential_and_nobody_elses() {
     let mut upstreams = Vec::new();
@@ -216,56 +275,7 @@ async fn s16_each_server_sees_its_own_credential_and_nobody_elses() {
             client = client.with_header(&addressed, token);
         }
         let call = json!({"message": format!("round {round}")});
-        match dice.roll(7) {
-            0 => {
-                client.get("/v1/mcp/tools").await.expect_status(200);
-            }
-            1 => {
-                McpClient::over(client, "/mcp").list_tools().await;
-            }
-            2 => {
-                let path = format!("/mcp/{}", ALIASES[index]);
-                let reply = McpClient::over(client, &path).call("echo", &call, None).await;
-                assert!(
-                    reply.result()["content"][0]["text"]
-                        .as_str()
-                        .unwrap()
-                        .contains("round")
-                );
-            }
-            3 => {
-                let body = json!({"server_id": format!("id-{index}"), "name": "echo", "arguments": call});
-                client
-                    .post("/mcp-rest/tools/call", &body)
-                    .await
-                    .expect_status(200);
-            }
-            4 => {
-                let path = format!("/{}/mcp", ALIASES[index]);
-                let session = sessions
-                    .entry(index)
-                    .or_insert_with(|| McpClient::over(client, &path));
-                if session.session().is_none() {
-                    session.initialize().await;
-                }
-                session.call("echo", &call, None).await.result();
-            }
-            5 => {
-                client
-                    .post(
-                        "/mcp-rest/test/connection",
-                        &json!({"server_id": format!("id-{index}")}),
-                    )
-                    .await
-                    .expect_status(200);
-            }
-            _ => {
-                // Another name for the same place, and the same credential again.
-                let body =
-                    json!({"server_id": format!("id-{index}"), "description": format!("round {round}")});
-                client.put("/v1/mcp/server", &body).await.expect_status(202);
-            }
-        }
+        operate(dice.roll(7), index, client, &call, &mut sessions).await;
     }
     for (index, upstream) in upstreams.iter().enumerate() {
         let seen = upstream.everything();
@@ -291,14 +301,18 @@ async fn s16_each_server_sees_its_own_credential_and_nobody_elses() {
 async fn s16_two_servers_that_share_a_place_do_not_share_sessions() {
     let upstream = ScriptedUpstream::builder().stateful_tools().start().await;
     let (one, other) = (Canary::new("one"), Canary::new("other"));
-    let mut text = "mcp_servers:\n".to_owned();
-    for (name, secret) in [("one", &one), ("other", &other)] {
-        text += &format!(
-            "  {name}:\n    url: {}\n    transport: http\n    auth_type: bearer_token\n    authentication_token: {}\n",
-            upstream.url(),
-            secret.value()
-        );
-    }
+    let own = |name: &str, secret: &Canary| {
+        let (url, key) = (upstream.url(), secret.value());
+        format!(
+            "  {name}:\n    url: {url}\n    transport: http\n    auth_type: bearer_token\n    authentication_token: {key}\n"
+        )
+    };
+    let text = [
+        "mcp_servers:\n".to_owned(),
+        own("one", &one),
+        own("other", &other),
+    ]
+    .concat();
     let gateway = TestGateway::start(&text).await;
     listed(&gateway, "one").await;
     listed(&gateway, "other").await;

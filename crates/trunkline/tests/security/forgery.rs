@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use trunkline_testkit::{Act, ScriptedUpstream, TestGateway, eventually};
 
-use crate::support::{PATIENCE, config, listed, raw};
+use crate::support::{PATIENCE, config, encoded, listed, raw};
 
 /// What begins a line, moves the cursor, changes colours, reverses the text or hides it.
 const EVIL: &str = "a\r\nb\n2026-11-24T00:00:00.000000Z ERROR forged line\u{1b}[31mred\u{1b}]0;title\u{7}\u{9b}2J\u{2028}c\u{2029}d\u{85}e\u{202e}f\u{200b}g\u{e0041}h\u{0}i\u{8}j<script>alert(1)</script>\t{\"level\":\"ERROR\"}";
@@ -47,6 +47,12 @@ fn assert_lines(log: &str) {
 
 /// Makes every place that logs a stranger's text log it.
 async fn provoke(gateway: &TestGateway, upstream: &ScriptedUpstream) {
+    by_upstreams(gateway, upstream).await;
+    by_clients(gateway).await;
+    by_raw_bytes(gateway).await;
+}
+
+async fn by_upstreams(gateway: &TestGateway, upstream: &ScriptedUpstream) {
     let client = gateway.client();
     let named = json!({
         "protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": {"name": EVIL, "version": EVIL},
@@ -120,7 +126,10 @@ async fn provoke(gateway: &TestGateway, upstream: &ScriptedUpstream) {
     }
     upstream.behave();
     client.get("/v1/mcp/server/health").await;
-    // And what clients send.
+}
+
+async fn by_clients(gateway: &TestGateway) {
+    let client = gateway.client();
     let mut mcp = gateway.mcp();
     mcp.initialize().await;
     mcp.call(EVIL, &json!({EVIL: EVIL}), None).await;
@@ -149,7 +158,7 @@ async fn provoke(gateway: &TestGateway, upstream: &ScriptedUpstream) {
             .put("/v1/mcp/server", &json!({"server_id": "files2", field: EVIL}))
             .await;
     }
-    let encoded: String = EVIL.bytes().map(|byte| format!("%{byte:02x}")).collect();
+    let encoded = encoded(EVIL);
     for path in [
         format!("/{encoded}/mcp"),
         format!("/mcp/{encoded}"),
@@ -160,7 +169,10 @@ async fn provoke(gateway: &TestGateway, upstream: &ScriptedUpstream) {
         client.get(&path).await;
         client.delete(&path).await;
     }
-    // Bytes that no client library sends.
+}
+
+/// Bytes that no client library sends.
+async fn by_raw_bytes(gateway: &TestGateway) {
     let key = gateway.master_key();
     for header in [
         "Host: 127.0.0.1\u{1b}[31m",

@@ -14,7 +14,16 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) fn config(servers: &[(&str, &ScriptedUpstream)]) -> String {
     let mut text = "mcp_servers:\n".to_owned();
     for (name, upstream) in servers {
-        text += &format!("  {name}:\n    url: {}\n    transport: http\n", upstream.url());
+        text.push_str(
+            &[
+                "  ",
+                name,
+                ":\n    url: ",
+                &upstream.url(),
+                "\n    transport: http\n",
+            ]
+            .concat(),
+        );
     }
     text
 }
@@ -56,7 +65,7 @@ pub(crate) async fn raw(port: u16, bytes: &[u8]) -> String {
         writer
     });
     let mut answer = Vec::new();
-    let mut piece = [0; 16 * 1024];
+    let mut piece = vec![0; 16 * 1024];
     while let Ok(Ok(length @ 1..)) =
         tokio::time::timeout(Duration::from_secs(10), reader.read(&mut piece)).await
     {
@@ -93,4 +102,10 @@ pub(crate) async fn register(client: &HttpClient, body: &Value) -> String {
         .expect_status(201)
         .json();
     row["server_id"].as_str().unwrap().to_owned()
+}
+
+/// Every byte percent-encoded.
+pub(crate) fn encoded(text: &str) -> String {
+    let encode = |all: String, byte: u8| all + &format!("%{byte:02X}");
+    text.bytes().fold(String::new(), encode)
 }
