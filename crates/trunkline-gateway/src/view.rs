@@ -57,6 +57,28 @@ struct Cache {
     views: HashMap<(usize, bool), Arc<View>>,
 }
 
+impl Cache {
+    /// Views of catalogues that nobody else holds any more: a newer one took their place, and a server whose tools
+    /// change every other second must not fill the memory with what they were (S38).
+    fn forget_replaced(&mut self) {
+        let held_here = |views: &HashMap<(usize, bool), Arc<View>>, at: usize| {
+            [false, true]
+                .iter()
+                .filter(|bare| views.contains_key(&(at, **bare)))
+                .count()
+        };
+        let replaced: Vec<(usize, bool)> = self
+            .views
+            .iter()
+            .filter(|((at, _), view)| Arc::strong_count(&view.catalogue) <= held_here(&self.views, *at))
+            .map(|(key, _)| *key)
+            .collect();
+        for key in replaced {
+            self.views.remove(&key);
+        }
+    }
+}
+
 /// Views that are kept; catalogues of clients' own credentials come and go.
 const MAX_VIEWS: usize = 4096;
 
@@ -84,6 +106,7 @@ impl Views {
         let view = Arc::new(build(snapshot, server, catalogue, bare));
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         if cache.revision == snapshot.revision {
+            cache.forget_replaced();
             cache.views.insert(key, view.clone());
         }
         view
@@ -168,6 +191,36 @@ mod tests {
             stamps: Stamps::default(),
             defect: None,
         })
+    }
+
+    #[test]
+    fn s38_views_of_replaced_catalogues_are_forgotten() {
+        let catalogue = || {
+            Arc::new(Catalogue {
+                tools: Vec::new(),
+                by_name: HashMap::new(),
+                rejected: Vec::new(),
+                server_info: None,
+                instructions: None,
+                revision: None,
+                fetched_at: jiff::Timestamp::UNIX_EPOCH,
+            })
+        };
+        let server = server("x");
+        let snapshot = Snapshot::new(1, vec![server.clone()]);
+        let views = Views::default();
+        let kept = catalogue();
+        views.get(&snapshot, &server, &kept, false);
+        for _ in 0..10 {
+            let replaced = catalogue();
+            views.get(&snapshot, &server, &replaced, false);
+            views.get(&snapshot, &server, &replaced, true);
+        }
+        views.get(&snapshot, &server, &catalogue(), false);
+        let cache = views.cache.lock().unwrap();
+        // The one that is still known, and the last.
+        assert_eq!(cache.views.len(), 2);
+        assert!(cache.views.contains_key(&(Arc::as_ptr(&kept) as usize, false)));
     }
 
     #[test]

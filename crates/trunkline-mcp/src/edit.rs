@@ -24,6 +24,9 @@ impl Member<'_> {
     }
 }
 
+/// Members of an object that is taken apart. Deeper objects may have any number: they stay text.
+const MAX_MEMBERS: usize = 10_000;
+
 /// An object taken apart: members in their order, values untouched.
 #[derive(Debug, Clone, Default)]
 pub struct RawObject<'a> {
@@ -139,6 +142,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for RawObject<'a> {
                         }
                         !seen.insert(key.clone())
                     };
+                    if members.len() == MAX_MEMBERS {
+                        return Err(de::Error::custom(format_args!("more than {MAX_MEMBERS} members")));
+                    }
                     if twice {
                         return Err(de::Error::custom(format_args!("duplicate key {key:?}")));
                     }

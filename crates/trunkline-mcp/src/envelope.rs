@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use crate::bounded::Bounded;
 use crate::depth;
 
 /// One message.
@@ -82,10 +83,13 @@ pub fn is_batch(body: &[u8]) -> bool {
     body.trim_ascii_start().first() == Some(&b'[')
 }
 
+/// Longest batch that is read at all.
+const MAX_BATCH: usize = 10_000;
+
 /// Takes a batch apart. At most `limit` messages.
 pub fn split_batch(body: &[u8], limit: usize) -> Result<Vec<&RawValue>, EnvelopeError> {
     check_depth(body)?;
-    let messages: Vec<&RawValue> =
+    let Bounded::<MAX_BATCH>(messages) =
         serde_json::from_slice(body).map_err(|error| EnvelopeError::NotJson(error.to_string()))?;
     match messages.len() {
         0 => Err(EnvelopeError::Invalid("an empty batch")),

@@ -10,6 +10,7 @@
 //! - [`name`]: exposed tool names.
 //! - [`rpc`]: error codes and building messages.
 
+mod bounded;
 pub mod depth;
 pub mod edit;
 pub mod envelope;

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::bounded::Bounded;
 use crate::edit::RawObject;
 use crate::envelope::raw_str;
 
@@ -37,10 +38,13 @@ pub struct ToolPage {
     pub next_cursor: Option<String>,
 }
 
+/// Tools on one page; more is no list of tools.
+const MAX_TOOLS: usize = 20_000;
+
 #[derive(Deserialize)]
 struct Wire<'a> {
     #[serde(borrow)]
-    tools: Vec<&'a RawValue>,
+    tools: Bounded<'a, MAX_TOOLS>,
     #[serde(borrow, default, rename = "nextCursor")]
     next_cursor: Option<Cow<'a, str>>,
 }
@@ -59,7 +63,7 @@ impl ToolPage {
             next_cursor: wire.next_cursor.map(Cow::into_owned),
             ..Self::default()
         };
-        for raw in wire.tools {
+        for raw in wire.tools.0 {
             match read_name(raw) {
                 Ok(name) => page.tools.push(Tool {
                     name,

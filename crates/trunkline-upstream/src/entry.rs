@@ -28,6 +28,8 @@ use crate::upstreams::Shared;
 
 /// Time for `initialize` and `notifications/initialized` together.
 pub const INITIALIZE_TIMEOUT: Duration = Duration::from_secs(10);
+/// What a server says about itself is kept with every session and in the database: so many bytes of each text.
+const MAX_INTRODUCTION: usize = 32 * 1024;
 /// Requests of a server that are being answered at the same time.
 const MAX_ASIDES: usize = 16;
 /// Calls that may wait for a server with `max_concurrent_requests`, per permit.
@@ -516,8 +518,13 @@ fn read_initialize(result: &str, session_id: Option<HeaderValue>) -> Result<Sess
     Ok(Session::new(
         session_id,
         revision,
-        read.server_info.map(|info| info.get().to_owned()),
-        read.instructions,
+        read.server_info
+            .map(|info| info.get().to_owned())
+            .filter(|info| info.len() <= MAX_INTRODUCTION),
+        read.instructions.map(|mut text| {
+            text.truncate(text.floor_char_boundary(MAX_INTRODUCTION));
+            text
+        }),
     ))
 }
 

@@ -21,7 +21,7 @@ const MAX_VISITS: u8 = 2;
 /// Tools of one server.
 const MAX_TOOLS: usize = 10_000;
 /// Bytes of one server's definitions.
-const MAX_BYTES: usize = 64 * 1024 * 1024;
+const MAX_BYTES: usize = 16 * 1024 * 1024;
 
 /// Lists all tools of a server. What the server says in a failure is without what it was sent.
 pub(crate) async fn list_tools(
