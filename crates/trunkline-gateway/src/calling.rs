@@ -14,6 +14,7 @@ use trunkline_upstream::{CallRequest, Exchange, Fault, Frame, Outgoing, Progress
 use crate::Gateway;
 use crate::context::Context;
 use crate::outcomes;
+use crate::record::Pending;
 use crate::route::{self, RouteError};
 
 /// A call under way.
@@ -111,6 +112,15 @@ impl CallError {
         }
     }
 
+    /// When the upstream wants to be asked again, seconds.
+    pub fn retry_after_s(&self) -> Option<u64> {
+        match self {
+            Self::Route(RouteError::Unavailable { outcome, .. }) => outcome.retry_after_s,
+            Self::Upstream { fault, .. } => fault.retry_after.map(|after| after.as_secs()),
+            _ => None,
+        }
+    }
+
     /// The server, if one was resolved.
     pub fn server(&self) -> Option<&str> {
         match self {
@@ -143,11 +153,13 @@ const ASIDE: usize = 64;
 static PROGRESS: AtomicU64 = AtomicU64::new(1);
 
 /// Begins a call. `params` is the raw `params` of `tools/call`; `only` a server that the request names besides (REST).
+/// Where it goes is noted in `pending` as soon as it is known, so that a failure is recorded with it (B65).
 pub async fn begin(
     gateway: &Gateway,
     context: &Context,
     params: &str,
     only: Option<&Arc<Server>>,
+    pending: &mut Pending,
 ) -> Result<Call, CallError> {
     let mut params = RawObject::parse(params).map_err(|error| CallError::Params(error.to_string()))?;
     let name = params
@@ -169,6 +181,7 @@ pub async fn begin(
             reason,
         });
     }
+    pending.target(target.server.id.as_str(), &target.tool);
     if target.tool != name {
         params.set_string("name", &target.tool);
     }
@@ -343,6 +356,10 @@ pub fn result_word(result: &str) -> &'static str {
 
 /// The first text of a tool error, bounded, for the record and the log.
 pub fn tool_error_text(result: &str) -> Option<String> {
+    // Taken apart, a result is many times its size; nobody reads a long one in a log.
+    if result.len() > 256 * 1024 {
+        return Some(format!("an error of {} bytes", result.len()));
+    }
     let value: serde_json::Value = serde_json::from_str(result).ok()?;
     let text = value.pointer("/content/0/text")?.as_str()?;
     Some(trunkline_upstream::fault::printable(text))

@@ -93,7 +93,7 @@ pub async fn call(
     let cancelled = context
         .session
         .map(|session| Cancellable::enter(gateway, session, id));
-    let begun = calling::begin(gateway, context, params.unwrap_or("{}"), None);
+    let begun = calling::begin(gateway, context, params.unwrap_or("{}"), None, &mut pending);
     let begun = match &cancelled {
         None => Some(begun.await),
         Some(cancellable) => tokio::select! {
@@ -104,7 +104,6 @@ pub async fn call(
     };
     match begun {
         Some(Ok(call)) => {
-            pending.target(call.server.id.as_str(), &call.tool);
             Relay {
                 gateway: gateway.clone(),
                 call,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
+use axum::http::header::RETRY_AFTER;
 use axum::response::Response;
 use trunkline_mcp::depth;
 use trunkline_mcp::edit::RawObject;
@@ -40,9 +41,8 @@ pub async fn handle(State(gateway): State<Arc<Gateway>>, request: Request) -> Re
         Err(answer) => return answer,
     };
     let mut pending = Pending::begin(&gateway, &context, CallKind::CallTool, body.len());
-    let called = match calling::begin(&gateway, &context, &params, server.as_ref()).await {
+    let called = match calling::begin(&gateway, &context, &params, server.as_ref(), &mut pending).await {
         Ok(call) => {
-            pending.target(call.server.id.as_str(), &call.tool);
             let relay = Relay {
                 gateway: gateway.clone(),
                 call,
@@ -136,7 +136,13 @@ fn read(context: &Context, body: &[u8]) -> Result<(String, Option<Arc<Server>>),
 fn failed(error: &CallError) -> Response {
     let text = error.to_string();
     match (error, error.status()) {
-        (_, Some(status)) => answer::rest_error(failure_status(status), status.as_str(), &text),
+        (_, Some(status)) => {
+            let mut response = answer::rest_error(failure_status(status), status.as_str(), &text);
+            if let Some(after) = error.retry_after_s() {
+                response.headers_mut().insert(RETRY_AFTER, after.into());
+            }
+            response
+        }
         (CallError::Params(_), None) => answer::rest_error(StatusCode::BAD_REQUEST, "invalid_request", &text),
         (CallError::Route(RouteError::Ambiguous { .. }), None) => {
             answer::rest_error(StatusCode::CONFLICT, "ambiguous_tool", &text)
