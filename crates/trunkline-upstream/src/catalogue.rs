@@ -100,6 +100,8 @@ impl Known {
 pub struct CatalogueSlot {
     known: ArcSwap<Known>,
     running: AtomicBool,
+    /// A refresh waits for its time.
+    announced: AtomicBool,
     /// Counts finished attempts.
     finished: watch::Sender<u64>,
     created: Instant,
@@ -128,6 +130,7 @@ impl CatalogueSlot {
                 failures: 0,
             }),
             running: AtomicBool::new(false),
+            announced: AtomicBool::new(false),
             finished: watch::channel(0).0,
             created: Instant::now(),
         }
@@ -199,7 +202,7 @@ impl CatalogueSlot {
         self.known.load_full()
     }
 
-    /// A refresh that somebody asks for: not more often than [`DEMAND_INTERVAL`]. Whether one started or runs.
+    /// A refresh that an unknown name asks for: not more often than [`DEMAND_INTERVAL`]. Whether one started or runs.
     pub(crate) fn demand(self: &Arc<Self>, entry: &Arc<Entry>, out: &Arc<Outgoing>) -> bool {
         let known = self.known.load();
         if known.attempted.is_some_and(|at| at.elapsed() < DEMAND_INTERVAL) {
@@ -207,6 +210,28 @@ impl CatalogueSlot {
         }
         self.start(entry, out);
         true
+    }
+
+    /// The upstream says that its tools have changed: a refresh that begins after this, as soon as [`DEMAND_INTERVAL`]
+    /// allows. What it says until then is answered by the same one.
+    pub(crate) fn announce(self: &Arc<Self>, entry: &Arc<Entry>, out: &Arc<Outgoing>) {
+        if self.announced.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (slot, entry, out) = (self.clone(), entry.clone(), out.clone());
+        let tasks = entry.tasks.clone();
+        tasks.spawn(async move {
+            let since = slot.known.load().attempted.map(|at| at.elapsed());
+            let pause = since.map_or(Duration::ZERO, |since| DEMAND_INTERVAL.saturating_sub(since));
+            tokio::time::sleep(pause).await;
+            let mut finished = slot.finished.subscribe();
+            if slot.running.load(Ordering::Acquire) {
+                // It may have asked before the change. Ends in an error never: the sender is in the slot.
+                let _ = finished.changed().await;
+            }
+            slot.announced.store(false, Ordering::Release);
+            slot.start(&entry, &out);
+        });
     }
 
     /// Another attempt after a failure that can pass by itself, when its back-off is over. Not after a refusal: asking

@@ -143,7 +143,7 @@ fn deliver(line: &Line, data: &[u8]) {
         }
         Ok(Message::Notification { method, .. }) if method == "notifications/tools/list_changed" => {
             let catalogue: Arc<_> = line.entry.catalogue(line.out.fingerprint);
-            catalogue.demand(&line.entry, &line.out);
+            catalogue.announce(&line.entry, &line.out);
         }
         Ok(Message::Request { id, method, .. }) => line.refuse(id.get(), &method),
         _ => {}

@@ -289,7 +289,7 @@ impl Upstreams {
     /// The upstream said that its tools changed.
     pub fn tools_changed(&self, server: &Arc<Server>, out: &Arc<Outgoing>) {
         let entry = self.entry(server);
-        entry.catalogue(out.fingerprint).demand(&entry, out);
+        entry.catalogue(out.fingerprint).announce(&entry, out);
     }
 
     /// Lists a server now, through the normal path, and says what came of it, at the latest after the health check's

@@ -40,7 +40,7 @@ pub async fn handle(
 ) -> Response {
     match *request.method() {
         Method::POST => post::handle(gateway, path, request_id, request).await,
-        Method::GET => stream::handle(gateway, &path, request_id, request),
+        Method::GET => stream::handle(gateway, &path, request_id, request).await,
         // Boxed: it holds a database write, and every call would carry room for it.
         Method::DELETE => Box::pin(end::handle(gateway, &path, request_id, request)).await,
         _ => {

@@ -28,7 +28,7 @@ use crate::scope::{self, PathSelection};
 const SETTLE: Duration = Duration::from_millis(300);
 
 /// Answers a GET.
-pub fn handle(
+pub async fn handle(
     gateway: Arc<Gateway>,
     path: &PathSelection,
     request_id: RequestId,
@@ -64,17 +64,18 @@ pub fn handle(
     };
     context.session = Some(watched.session);
     let changed = gateway.upstreams.changed();
-    let standing = Standing {
+    let mut standing = Standing {
         watched,
         gateway,
         context,
         path: path.clone(),
         changed,
-        seen: None,
+        seen: 0,
     };
+    // Before the head of the answer: from then on the client counts on being told.
+    standing.seen = standing.digest().await;
     let body = stream::unfold((standing, true), |(mut standing, first)| async move {
         if first {
-            standing.seen = Some(standing.digest().await);
             return Some((event(sse::KEEP_ALIVE), (standing, false)));
         }
         let text = standing.next().await?;
@@ -121,7 +122,7 @@ struct Standing {
     context: Context,
     path: PathSelection,
     changed: watch::Receiver<u64>,
-    seen: Option<u64>,
+    seen: u64,
 }
 
 impl Standing {
@@ -141,7 +142,7 @@ impl Standing {
             }
             sleep(SETTLE).await;
             self.changed.mark_unchanged();
-            let now = Some(self.digest().await);
+            let now = self.digest().await;
             if now != self.seen {
                 self.seen = now;
                 return Some(sse::encode_message(&rpc::notification(
