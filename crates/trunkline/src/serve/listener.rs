@@ -68,6 +68,7 @@ pub(crate) async fn serve_until(
     drain_timeout: Duration,
 ) {
     let graceful = GracefulShutdown::new();
+    let cut = CancellationToken::new();
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let root: Option<Arc<str>> = root.filter(|root| !root.is_empty()).map(Arc::from);
     loop {
@@ -77,7 +78,13 @@ pub(crate) async fn serve_until(
             accepted = accept(&listener, &permits) => accepted,
         };
         if let Some((stream, permit)) = accepted {
-            connection(stream, permit, answering.clone(), root.clone(), &graceful);
+            connection(
+                stream,
+                permit,
+                answering.clone(),
+                root.clone(),
+                (&graceful, cut.clone()),
+            );
         }
     }
     drop(listener);
@@ -89,6 +96,9 @@ pub(crate) async fn serve_until(
             seconds = drain_timeout.as_secs(),
             "requests under way were cut off"
         );
+        // They let go of what they hold before everything ends: records are written, upstreams are told.
+        cut.cancel();
+        tokio::task::yield_now().await;
     }
 }
 
@@ -113,7 +123,7 @@ fn connection(
     permit: OwnedSemaphorePermit,
     answering: Answering,
     root: Option<Arc<str>>,
-    graceful: &GracefulShutdown,
+    (graceful, cut): (&GracefulShutdown, CancellationToken),
 ) {
     // Small answers must not wait for the client's acknowledgement; failing to say so costs time only.
     let _ = stream.set_nodelay(true);
@@ -134,7 +144,7 @@ fn connection(
     let watched = graceful.watch(served);
     tokio::spawn(async move {
         // A client that goes away in the middle is its own business.
-        if let Err(error) = watched.await {
+        if let Some(Err(error)) = cut.run_until_cancelled(watched).await {
             tracing::debug!(%error, "connection ended");
         }
         drop(permit);
