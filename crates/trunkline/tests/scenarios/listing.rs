@@ -423,8 +423,8 @@ async fn pages(cursors: Cursors) {
     let expected: Vec<String> = (0..437).map(|number| format!("big-t_{number:03}")).collect();
     assert_eq!(names(&list), expected, "{cursors:?}");
     assert_eq!(outcome(&list, "big")["tool_count"], 437, "{cursors:?}");
-    let last = client.call("big-t_436", &message("the last"), None).await;
-    assert_eq!(said(&last), "the last");
+    let called = client.call("big-t_436", &message("the last"), None).await;
+    assert_eq!(said(&called), "the last");
     assert!(
         upstream.count("tools/list") <= 7,
         "{cursors:?}: {}",

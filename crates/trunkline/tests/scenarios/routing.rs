@@ -96,7 +96,8 @@ async fn b36_a_bare_name_of_two_servers_is_an_error_and_nothing_is_sent() {
     let gateway = gateway_of(&[("a", &a), ("b", &b)]).await;
     let mut client = gateway.mcp();
     client.initialize().await;
-    (a.clear(), b.clear());
+    a.clear();
+    b.clear();
     let error = client.call("search", &message("?"), None).await.error();
     assert_eq!(error.code, -32602, "{error:?}");
     for candidate in ["a-search", "b-search"] {

@@ -1,5 +1,6 @@
 //! What the scenarios share: configurations, and looking at what the gateway says about its servers.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -25,16 +26,16 @@ impl Config {
 
     /// A server; `more` are further lines of its entry, in YAML's flow style (`key: value`), one a line.
     pub(crate) fn server(mut self, name: &str, upstream: &ScriptedUpstream, more: &str) -> Self {
-        self.servers += &format!("  {name}:\n    url: {}\n", upstream.url());
+        writeln!(self.servers, "  {name}:\n    url: {}", upstream.url()).unwrap();
         for line in more.lines().map(str::trim).filter(|line| !line.is_empty()) {
-            self.servers += &format!("    {line}\n");
+            writeln!(self.servers, "    {line}").unwrap();
         }
         self
     }
 
     /// A line of `general_settings`.
     pub(crate) fn general(mut self, line: &str) -> Self {
-        self.general += &format!("  {line}\n");
+        writeln!(self.general, "  {line}").unwrap();
         self
     }
 
@@ -45,7 +46,7 @@ impl Config {
             ("general_settings", &self.general),
         ] {
             if !lines.is_empty() {
-                text += &format!("{section}:\n{lines}");
+                write!(text, "{section}:\n{lines}").unwrap();
             }
         }
         text
