@@ -52,16 +52,17 @@ struct Progress {
 struct Client {
     program: PathBuf,
     script: &'static str,
-    mode: &'static str,
+    /// Modes of the client, a report of each target for each.
+    modes: &'static [&'static str],
 }
 
 impl Client {
-    fn python(environment: &str, script: &'static str, mode: &'static str) -> Option<Self> {
+    fn python(environment: &str, script: &'static str, modes: &'static [&'static str]) -> Option<Self> {
         let program = tools::python(environment)?;
         Some(Self {
             program,
             script,
-            mode,
+            modes,
         })
     }
 
@@ -72,7 +73,7 @@ impl Client {
             .join(self.script);
         let output = Command::new(&self.program)
             .arg(script)
-            .arg(self.mode)
+            .arg(self.modes.join(","))
             .args(targets)
             .env("MCP_BEARER", bearer)
             .env(
@@ -90,9 +91,8 @@ impl Client {
         );
         assert!(
             output.status.success(),
-            "{} {}: {:?}\n{printed}\n{errors}",
+            "{}: {:?}\n{printed}\n{errors}",
             self.script,
-            self.mode,
             output.status
         );
         printed
@@ -185,11 +185,9 @@ async fn bug1_every_client_in_every_mode() {
     let key = Canary::new("backend-key");
     let master_key = Canary::key("master").value().to_owned();
     let clients: Option<Vec<Client>> = [
-        Client::python("sdk1", "python/client_sdk1.py", "-"),
-        Client::python("sdk2", "python/client_sdk2.py", "auto"),
-        Client::python("sdk2", "python/client_sdk2.py", "legacy"),
-        Client::python("sdk2", "python/client_fastmcp.py", "auto"),
-        Client::python("sdk2", "python/client_fastmcp.py", "legacy"),
+        Client::python("sdk1", "python/client_sdk1.py", &["-"]),
+        Client::python("sdk2", "python/client_sdk2.py", &["auto", "legacy"]),
+        Client::python("sdk2", "python/client_fastmcp.py", &["auto", "legacy"]),
     ]
     .into_iter()
     .collect();
@@ -201,7 +199,7 @@ async fn bug1_every_client_in_every_mode() {
         clients.push(Client {
             program: "node".into(),
             script: "node/client.mjs",
-            mode: "-",
+            modes: &["-"],
         });
     }
 
@@ -237,17 +235,20 @@ async fn bug1_every_client_in_every_mode() {
     let running: Vec<_> = running.collect();
     for (client, reports) in clients.iter().zip(running) {
         let reports = reports.await.unwrap();
-        assert_eq!(reports.len(), rigs.len());
-        for ((rig, direct), through) in rigs.iter().zip(&direct).zip(&reports) {
-            let what = format!("{} {} {:?}", client.script, client.mode, rig.mode);
-            assert_same(&what, direct, through);
+        assert_eq!(reports.len(), client.modes.len() * rigs.len());
+        for (mode, reports) in client.modes.iter().zip(reports.chunks(rigs.len())) {
+            for ((rig, direct), through) in rigs.iter().zip(&direct).zip(reports) {
+                let what = format!("{} {mode} {:?}", client.script, rig.mode);
+                assert_same(&what, direct, through);
+            }
         }
     }
 
     for rig in &mut rigs {
         let began = rig.backend.count("initialize");
         // A session for each client where there are sessions; the one that the list was made with is older.
-        let most = if rig.mode.stateless { 0 } else { clients.len() };
+        let sessions = clients.iter().map(|client| client.modes.len()).sum();
+        let most = if rig.mode.stateless { 0 } else { sessions };
         assert!(began <= most, "{:?}: {began} initialize for {most}", rig.mode);
         for request in rig.backend.requests() {
             assert_eq!(request.auth, "ok", "{request:?}");

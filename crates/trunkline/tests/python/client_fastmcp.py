@@ -3,17 +3,17 @@
 from fastmcp import Client
 from fastmcp.client.transports import StreamableHttpTransport
 
-from report import HEADERS, MODE, main, run, text_of
+from report import HEADERS, main, run, text_of
 
 
-async def one(prefix: str, url: str) -> dict:
+async def one(mode: str, prefix: str, url: str) -> dict:
     logged: list = []
 
     async def on_log(message) -> None:
         logged.append(message.data)
 
     transport = StreamableHttpTransport(url, headers=HEADERS)
-    async with Client(transport, mode=MODE, log_handler=on_log, timeout=30) as client:
+    async with Client(transport, mode=mode, log_handler=on_log, timeout=30) as client:
 
         async def list_names():
             return [tool.name for tool in await client.list_tools()]

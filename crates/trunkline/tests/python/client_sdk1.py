@@ -6,7 +6,7 @@ from mcp.client.streamable_http import streamablehttp_client
 from report import HEADERS, main, run, text_of
 
 
-async def one(prefix: str, url: str) -> dict:
+async def one(_mode: str, prefix: str, url: str) -> dict:
     logged: list = []
 
     async def on_log(params) -> None:

@@ -4,10 +4,10 @@ import httpx2
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
-from report import HEADERS, MODE, main, run, text_of
+from report import HEADERS, main, run, text_of
 
 
-async def one(prefix: str, url: str) -> dict:
+async def one(mode: str, prefix: str, url: str) -> dict:
     logged: list = []
 
     async def on_log(params) -> None:
@@ -15,7 +15,7 @@ async def one(prefix: str, url: str) -> dict:
 
     async with httpx2.AsyncClient(headers=HEADERS, timeout=30) as http:
         transport = streamable_http_client(url, http_client=http)
-        async with Client(transport, mode=MODE, logging_callback=on_log) as client:
+        async with Client(transport, mode=mode, logging_callback=on_log) as client:
 
             async def list_names():
                 names, cursor = [], None

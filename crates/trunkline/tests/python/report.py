@@ -1,7 +1,7 @@
 """What each client of this folder does, and prints as one line of JSON, so that a test can compare clients.
 
-    CLIENT.py MODE PREFIX=URL…    one line for each; PREFIX: what stands before the names of the tools there, or
-                                  nothing; MODE: see the client; the bearer key is in MCP_BEARER
+    CLIENT.py MODE,… PREFIX=URL…    a line for each mode and in it for each URL; PREFIX: what stands before the names
+                                    of the tools there, or nothing; MODE: see the client; the key is in MCP_BEARER
 
     {"protocol": "2025-06-18", "tools": [name, …], "echo": text, "fail": {"is_error": bool, "text": text},
      "slow": {"text": text, "ms": n, "progress": [{"at_ms", "progress", "total", "message"}, …]}, "log": [data, …]}
@@ -17,7 +17,7 @@ import sys
 import time
 
 HEADERS = {"Authorization": f"Bearer {os.environ['MCP_BEARER']}"}
-MODE = sys.argv[1]
+MODES = sys.argv[1].split(",")
 # (prefix, url)
 TARGETS = [tuple(target.split("=", 1)) for target in sys.argv[2:]]
 SLOW = {"ms": 900, "steps": 3}
@@ -64,10 +64,10 @@ async def run(prefix: str, protocol: str, logged: list, list_names, call) -> dic
 
 
 def main(one) -> None:
-    """`one(prefix, url)` opens a session and gives what `run` gives. All targets at the same time."""
+    """`one(mode, prefix, url)` opens a session and gives what `run` gives. All at the same time."""
 
     async def all_targets():
-        return await asyncio.gather(*(one(prefix, url) for prefix, url in TARGETS))
+        return await asyncio.gather(*(one(mode, *target) for mode in MODES for target in TARGETS))
 
     for report in asyncio.run(all_targets()):
         print(json.dumps(report), flush=True)
