@@ -3,6 +3,7 @@
 //! - [`lifecycle`]: starts, failing servers, many clients at once
 //! - [`listing`], [`names`]: which tools there are, on every path, and what they are called
 //! - [`sessions`], [`streams`]: what belongs to one client, and what comes without being asked for
+//! - [`calls`]: calls under way, called off and left alone
 //! - [`routing`]: which server a call reaches
 //! - [`fidelity`]: what is relayed, byte for byte
 //! - [`registry`]: where servers are declared
@@ -13,6 +14,7 @@
 //! in its name, so that it runs beside nothing else.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod calls;
 mod fidelity;
 mod headers;
 mod lifecycle;
