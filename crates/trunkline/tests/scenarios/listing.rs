@@ -273,6 +273,9 @@ async fn b10_a_server_that_fails_is_named_with_the_cause() {
     };
     assert!(metrics.contains(&up("bad", "upstream_error", 0)), "{metrics}");
     assert!(metrics.contains(&up("fine", "ok", 1)), "{metrics}");
+    // The two lists above had to do without it.
+    let missed = "trunkline_mcp_list_failures_total{mcp_server_name=\"bad\",outcome=\"upstream_error\"} 2";
+    assert!(metrics.contains(missed), "{metrics}");
 }
 
 #[tokio::test]
