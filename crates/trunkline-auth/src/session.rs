@@ -115,6 +115,8 @@ fn aad(principal: &Principal, route: &str) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn claims(expires: i64) -> SessionClaims {
@@ -156,6 +158,25 @@ mod tests {
                 sealer.open(&id[..cut], &principal, "/mcp", now),
                 Err(SessionError::Unknown)
             );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn s21_no_other_text_is_a_session(garbage in "[ -~]{0,120}", at in 0usize..200, bit in 0u8..7) {
+            let sealer = SessionSealer::derive(&Secret::new("root"));
+            let principal = Principal::from_master_key();
+            let now = Timestamp::from_second(100).unwrap();
+            prop_assert_eq!(sealer.open(&garbage, &principal, "/mcp", now), Err(SessionError::Unknown));
+            // One bit of a good one.
+            let id = sealer.seal(&claims(200), &principal, "/mcp");
+            let mut bytes = id.clone().into_bytes();
+            let at = at % bytes.len();
+            bytes[at] ^= 1 << bit;
+            if let Ok(changed) = String::from_utf8(bytes) {
+                prop_assert_eq!(sealer.open(&changed, &principal, "/mcp", now), Err(SessionError::Unknown));
+            }
+            prop_assert_eq!(sealer.open(&id, &principal, "/mcp", now), Ok(claims(200)));
         }
     }
 }

@@ -119,7 +119,14 @@ fn host(uri: &Uri, headers: &HeaderMap) -> Result<Authority, EdgeError> {
     if text.is_empty() || !text.bytes().all(legal) {
         return Err(EdgeError::BadHost);
     }
-    text.parse().map_err(|_| EdgeError::BadHost)
+    let host: Authority = text.parse().map_err(|_| EdgeError::BadHost)?;
+    // The parser takes `[::1]a` for the host `[::1]`.
+    let port = text.strip_prefix(host.host()).ok_or(EdgeError::BadHost)?;
+    let legal = port.is_empty()
+        || port
+            .strip_prefix(':')
+            .is_some_and(|port| port.bytes().all(|b| b.is_ascii_digit()));
+    if legal { Ok(host) } else { Err(EdgeError::BadHost) }
 }
 
 /// The front door: every request to every route. The edge's rules in, the security headers and the request's id out.
@@ -202,6 +209,8 @@ pub fn strip_root(uri: &Uri, root: &str) -> Option<Uri> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn check(edge: &Edge, target: &str, pairs: &[(HeaderName, &str)]) -> Result<(), EdgeError> {
@@ -290,5 +299,33 @@ mod tests {
         assert_eq!(strip("/llmx/mcp"), None);
         assert_eq!(strip("/mcp"), None);
         assert_eq!(strip_root(&"/mcp".parse().unwrap(), ""), None);
+    }
+
+    proptest! {
+        #[test]
+        fn s06_a_host_is_let_in_only_if_it_is_one_of_ours(host in "[ -~]{0,24}|(127\\.0\\.0\\.1|localhost|\\[::1\\])[!-~]{0,8}") {
+            let local = Edge { loopback: true, ..Edge::default() };
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, HeaderValue::from_str(&host).unwrap());
+            if local.check(&"/mcp".parse().unwrap(), &headers).is_ok() {
+                let ours = |own: &str| {
+                    let rest = host.get(..own.len()).filter(|start| start.eq_ignore_ascii_case(own));
+                    let port = host.get(own.len()..).unwrap_or_default();
+                    let port = port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.bytes().all(|b| b.is_ascii_digit()));
+                    rest.is_some() && port
+                };
+                prop_assert!(LOOPBACK_HOSTS.iter().any(|own| ours(own)), "{host:?}");
+            }
+        }
+
+        #[test]
+        fn s25_an_origin_is_let_in_only_if_it_is_our_own(origin in "(https?://)?(127\\.0\\.0\\.1:4000)?[!-~]{0,12}") {
+            let local = Edge { loopback: true, ..Edge::default() };
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, HeaderValue::from_static("127.0.0.1:4000"));
+            headers.insert(ORIGIN, HeaderValue::from_str(&origin).unwrap());
+            let own = ["http://127.0.0.1:4000", "https://127.0.0.1:4000"].contains(&&*origin);
+            prop_assert_eq!(local.check(&"/mcp".parse().unwrap(), &headers).is_ok(), own, "{:?}", origin);
+        }
     }
 }

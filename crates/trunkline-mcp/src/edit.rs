@@ -159,6 +159,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for RawObject<'a> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -187,5 +189,31 @@ mod tests {
         assert!(RawObject::parse(&format!("{{{}}}", many.join(","))).is_ok());
         assert!(RawObject::parse(&format!("{{{},\"k3\":1}}", many.join(","))).is_err());
         assert!(RawObject::parse("[]").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_put_together_can_be_taken_apart(
+            members in proptest::collection::btree_map(".{0,8}", ".{0,8}", 0..20),
+            key in ".{0,8}",
+            value in ".{0,20}",
+        ) {
+            let text = serde_json::to_string(&members).unwrap();
+            let mut object = RawObject::parse(&text).unwrap();
+            object.set_string(&key, &value);
+            let again = object.to_json();
+            let again = RawObject::parse(&again).unwrap();
+            prop_assert_eq!(again.get_string(&key), Some(value));
+            for (own, text) in members.iter().filter(|(own, _)| **own != key) {
+                prop_assert_eq!(again.get_string(own), Some(text.clone()));
+            }
+        }
+
+        #[test]
+        fn garbage_never_panics(text in ".{0,100}") {
+            if let Ok(object) = RawObject::parse(&text) {
+                prop_assert!(RawObject::parse(&object.to_json()).is_ok());
+            }
+        }
     }
 }

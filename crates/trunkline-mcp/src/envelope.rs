@@ -169,6 +169,8 @@ pub fn raw_str(raw: &RawValue) -> Option<Cow<'_, str>> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -215,5 +217,69 @@ mod tests {
             code(&format!("{}1{}", "[".repeat(200), "]".repeat(200))),
             crate::rpc::PARSE_ERROR
         );
+    }
+
+    /// Text that is nearly a message: the members that are, with values that may be wrong, in any order and number.
+    fn nearly() -> impl Strategy<Value = String> {
+        let key = prop_oneof![
+            Just("jsonrpc"),
+            Just("id"),
+            Just("method"),
+            Just("params"),
+            Just("result"),
+            Just("error"),
+            Just("x"),
+            Just("m\\u0065thod"),
+        ];
+        let value = prop_oneof![
+            Just("\"2.0\"".to_owned()),
+            Just("1".to_owned()),
+            Just("null".to_owned()),
+            Just("{}".to_owned()),
+            Just("[]".to_owned()),
+            Just("\"ping\"".to_owned()),
+            Just("-0.0e9".to_owned()),
+            Just(String::new()),
+            "\"[ -~]{0,8}\"",
+            "[\\PC]{0,6}",
+        ];
+        proptest::collection::vec((key, value), 0..8).prop_map(|members| {
+            let members: Vec<String> = members
+                .iter()
+                .map(|(key, value)| format!("\"{key}\":{value}"))
+                .collect();
+            format!("{{{}}}", members.join(","))
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn s38_garbage_is_refused_without_a_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Message::parse(&body);
+            let _ = split_batch(&body, 3);
+        }
+
+        #[test]
+        fn s23_a_message_is_what_every_other_parser_reads(text in nearly()) {
+            if let Ok(message) = Message::parse(text.as_bytes()) {
+                let whole: serde_json::Value = serde_json::from_str(&text).unwrap();
+                match message {
+                    Message::Request { method, .. } | Message::Notification { method, .. } => {
+                        prop_assert_eq!(&whole["method"], &*method);
+                    }
+                    Message::Response { outcome, .. } => {
+                        prop_assert!(whole.get("result").is_some() != outcome.is_err());
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn a_batch_is_its_messages(texts in proptest::collection::vec(nearly(), 1..5)) {
+            let body = format!("[{}]", texts.join(","));
+            if let Ok(messages) = split_batch(body.as_bytes(), 5) {
+                prop_assert_eq!(messages.len(), texts.len());
+            }
+        }
     }
 }

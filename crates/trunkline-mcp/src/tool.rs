@@ -111,6 +111,8 @@ impl Tool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -124,5 +126,22 @@ mod tests {
             page.tools[0].renamed("s-a"),
             r#"{"name":"s-a","_meta":{"x":1.0},"inputSchema":{"type":"object","zeta":1,"alpha":2},"execution":{"taskSupport":"optional"}}"#
         );
+    }
+
+    proptest! {
+        #[test]
+        fn any_name_is_exposed_and_any_garbage_survived(name in ".{0,80}", garbage in ".{0,80}") {
+            let definition = serde_json::json!({"name": name, "description": garbage});
+            for list in [format!("[{definition}]"), format!("[{definition},{garbage}]"), garbage.clone()] {
+                let text = format!(r#"{{"tools":{list}}}"#);
+                let Ok(raw) = RawValue::from_string(text) else { continue };
+                let Ok(page) = ToolPage::parse(&raw) else { continue };
+                for tool in page.tools.iter().filter(|tool| tool.is_rewritable()) {
+                    let renamed = tool.renamed(&crate::name::exposed("server", &tool.name));
+                    let renamed: serde_json::Value = serde_json::from_str(&renamed).unwrap();
+                    prop_assert!(crate::name::is_legal(renamed["name"].as_str().unwrap()));
+                }
+            }
+        }
     }
 }

@@ -212,6 +212,8 @@ fn is_invisible(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -250,6 +252,22 @@ mod tests {
             let fault = answered(status);
             assert_eq!(fault.status, OutcomeStatus::Forbidden);
             assert!(fault.hint.unwrap().contains("Host"));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn s37_any_text_is_one_bounded_printable_line(text in ".{0,400}") {
+            let line = printable(&text);
+            prop_assert!(line.len() <= MAX_WORDS + 8);
+            prop_assert!(!line.chars().any(|c| c.is_control() || is_invisible(c)));
+        }
+
+        #[test]
+        fn s13_a_secret_is_found_wherever_it_stands(before in "[a-z ]{0,320}", secret in "[A-Z0-9]{12,40}", after in "[a-z ]{0,40}") {
+            let line = redacted(&printable(&format!("{before}{secret}{after}")), &[&secret]);
+            // No part of it that would help anybody.
+            prop_assert!(!line.contains(&secret[..4]), "{line}");
         }
     }
 }
