@@ -215,6 +215,12 @@ impl Exchange {
         match message {
             Message::Response { id, outcome } if id.get().parse() == Ok(self.id) => {
                 self.finish();
+                let answer = outcome.unwrap_or_else(|error| error);
+                if !answer.get().starts_with('{') {
+                    // `null` and the like must not pass for an empty success, nor for an error that says nothing.
+                    let kind = if outcome.is_ok() { "result" } else { "error" };
+                    return Err(self.not_json(&format!("its {kind} is no object")));
+                }
                 Ok(Some(match outcome {
                     Ok(result) => Frame::Result(result.get().to_owned()),
                     Err(error) => Frame::Error(error.get().to_owned()),
@@ -224,7 +230,7 @@ impl Exchange {
             Message::Response {
                 id,
                 outcome: Err(error),
-            } if id.get() == "null" => {
+            } if id.get() == "null" && error.get().starts_with('{') => {
                 self.finish();
                 Ok(Some(Frame::Error(error.get().to_owned())))
             }

@@ -488,3 +488,24 @@ async fn s38_bodies_are_bounded_and_numbers_may_be_absurd() {
     }
     assert!(!gateway.log().contains("panicked"), "{}", gateway.log());
 }
+
+#[tokio::test]
+async fn s38_an_answer_that_is_nothing_is_no_success() {
+    let bad = ScriptedUpstream::start().await;
+    let (gateway, _good) = beside(&bad).await;
+    listed(&gateway, "bad").await;
+    for result in ["null", "7", "\"text\"", "[]", "true"] {
+        bad.on("tools/call", Act::Result(result.to_owned()));
+        let reply = bad_call(&gateway).await.expect_status(502);
+        assert!(
+            reply.text().contains("is no object"),
+            "{result}: {}",
+            reply.text()
+        );
+        let reply = gateway
+            .mcp()
+            .call("bad-echo", &json!({"message": "m"}), None)
+            .await;
+        assert!(reply.error().message.contains("is no object"), "{result}");
+    }
+}
