@@ -113,7 +113,9 @@ impl<'a> Message<'a> {
     /// Reads a message. Duplicate envelope members are an error, unknown ones are ignored.
     pub fn parse(body: &'a [u8]) -> Result<Self, EnvelopeError> {
         check_depth(body)?;
-        let wire: Wire<'a> = match serde_json::from_slice(body) {
+        // All of it: the parser does not look into the texts of members that it passes over.
+        let text = std::str::from_utf8(body).map_err(|error| EnvelopeError::NotJson(error.to_string()))?;
+        let wire: Wire<'a> = match serde_json::from_str(text) {
             Ok(wire) => wire,
             Err(error) if error.is_data() => {
                 return Err(EnvelopeError::Invalid(
@@ -195,6 +197,11 @@ mod tests {
         let code = |body: &str| Message::parse(body.as_bytes()).map(|_| ()).unwrap_err().code();
         assert_eq!(code("{"), crate::rpc::PARSE_ERROR);
         assert_eq!(code(""), crate::rpc::PARSE_ERROR);
+        let not_text = b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"a\",\"x\":\"\xff\"}";
+        assert_eq!(
+            Message::parse(not_text).unwrap_err().code(),
+            crate::rpc::PARSE_ERROR
+        );
         assert_eq!(code("[]"), crate::rpc::INVALID_REQUEST);
         assert_eq!(code(r#"{"id":1,"method":"ping"}"#), crate::rpc::INVALID_REQUEST);
         assert_eq!(
