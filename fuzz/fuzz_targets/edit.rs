@@ -7,7 +7,9 @@ use trunkline_mcp::edit::RawObject;
 
 fuzz_target!(|input: (&str, &str, &str)| {
     let (text, key, value) = input;
-    let Ok(mut object) = RawObject::parse(text) else { return };
+    let Ok(mut object) = RawObject::parse(text) else {
+        return;
+    };
     let again = object.to_json();
     let same = RawObject::parse(&again).expect("what was put together can be taken apart");
     assert!(object.keys().eq(same.keys()));

@@ -8,7 +8,9 @@ use trunkline_mcp::name;
 use trunkline_mcp::tool::ToolPage;
 
 fuzz_target!(|text: &str| {
-    let Ok(raw) = serde_json::from_str::<&RawValue>(text) else { return };
+    let Ok(raw) = serde_json::from_str::<&RawValue>(text) else {
+        return;
+    };
     let Ok(page) = ToolPage::parse(raw) else { return };
     for tool in page.tools {
         let exposed = name::exposed("server", &tool.name);
