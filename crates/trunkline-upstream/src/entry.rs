@@ -8,7 +8,6 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
-use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -23,6 +22,7 @@ use crate::exchange::{Deadline, Exchange, Frame, Line};
 use crate::fault::{Fault, printable};
 use crate::http::{Target, beginning, means_unknown_session, status_fault, words_of};
 use crate::listen::{self, Progress};
+use crate::pool::ResponseBody;
 use crate::session::{Owner, Session, Sessions, Slot};
 use crate::upstreams::Shared;
 
@@ -182,7 +182,7 @@ impl Entry {
         session: Option<&Session>,
         message: String,
         step: Step,
-    ) -> Result<Response<Incoming>, Fault> {
+    ) -> Result<Response<ResponseBody>, Fault> {
         self.send(&Method::POST, out, session, message.into(), step).await
     }
 
@@ -193,25 +193,24 @@ impl Entry {
         session: Option<&Session>,
         body: Bytes,
         step: Step,
-    ) -> Result<Response<Incoming>, Fault> {
-        let mut headers = out.headers.clone();
-        if let Some(session) = session {
-            headers.insert(
-                PROTOCOL_VERSION.clone(),
-                HeaderValue::from_static(session.revision.as_str()),
-            );
-            if let Some(id) = &session.id {
-                headers.insert(SESSION_ID.clone(), id.clone());
+    ) -> Result<Response<ResponseBody>, Fault> {
+        let headers = || {
+            let mut headers = out.headers.clone();
+            if let Some(session) = session {
+                let revision = HeaderValue::from_static(session.revision.as_str());
+                headers.insert(PROTOCOL_VERSION.clone(), revision);
+                if let Some(id) = &session.id {
+                    headers.insert(SESSION_ID.clone(), id.clone());
+                }
             }
+            headers
+        };
+        if let Some(session) = session {
             self.sessions.touch(session);
         }
         let moved = self.moved.load();
         let target = moved.as_deref().unwrap_or(&out.target);
-        let (response, redirected) = self
-            .shared
-            .http
-            .send(method, target, &headers, body, step)
-            .await?;
+        let (response, redirected) = self.shared.http.send(method, target, headers, body, step).await?;
         if let Some(target) = redirected {
             self.moved.store(Some(Arc::new(target)));
         }
@@ -322,7 +321,11 @@ impl Entry {
                 self.end_all(evicted.into_iter().collect());
                 slot
             };
-            let session = slot.get_or_open(Box::pin(self.initialize(out))).await?;
+            let session = match slot.get() {
+                Some(session) => session,
+                // Boxed, and only here: every call would carry room for a hand-shake.
+                None => slot.get_or_open(Box::pin(self.initialize(out))).await?,
+            };
             if ask.client.is_some() && session.id.is_none() {
                 self.sessions.share(owner, &slot);
             }

@@ -11,7 +11,6 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{Response, StatusCode};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 use trunkline_mcp::sse::{Decoder, Event};
@@ -23,6 +22,7 @@ use crate::entry::Entry;
 use crate::fault::{Fault, printable};
 use crate::http::read_body;
 use crate::listen::Registered;
+use crate::pool::ResponseBody;
 use crate::session::Session;
 
 /// Messages before the response; more is an endless stream of notifications (S38).
@@ -57,7 +57,7 @@ pub struct Exchange {
     deadline: Instant,
     allowed: Duration,
     pending: VecDeque<Bytes>,
-    stream: Option<(Incoming, Decoder)>,
+    stream: Option<(ResponseBody, Decoder)>,
     frames: usize,
     finished: bool,
     _permit: Option<OwnedSemaphorePermit>,
@@ -109,7 +109,7 @@ impl Exchange {
         id: u64,
         step: Step,
         deadline: Deadline,
-        response: Response<Incoming>,
+        response: Response<ResponseBody>,
         (permit, progress): (Option<OwnedSemaphorePermit>, Option<Registered>),
     ) -> Result<Self, Fault> {
         let mut exchange = Self {
@@ -344,7 +344,7 @@ fn not_mcp(step: Step, status: StatusCode, kind: &str) -> Fault {
 }
 
 /// The content type without parameters, in lower case.
-pub(crate) fn media_type(response: &Response<Incoming>) -> String {
+pub(crate) fn media_type(response: &Response<ResponseBody>) -> String {
     let text = response
         .headers()
         .get(CONTENT_TYPE)

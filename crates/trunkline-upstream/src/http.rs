@@ -5,29 +5,30 @@
 //! request; a redirect elsewhere is an error, because it would carry the credential away (S11).
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderValue;
+use http::header::HOST;
 use http::header::{CONTENT_LENGTH, HeaderMap, LOCATION};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
+use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use trunkline_model::{OutcomeStatus, Server, Step};
-use url::Url;
+use url::{Position, Url};
 
 use crate::egress::{CheckedResolver, Egress, EgressDenied};
 use crate::fault::Fault;
+use crate::pool::{Pool, RequestError, ResponseBody};
 
 /// The client.
 #[derive(Clone)]
 pub struct HttpClient {
-    inner: Client<HttpsConnector<HttpConnector<CheckedResolver>>, Full<Bytes>>,
+    pool: Pool,
     egress: Egress,
-    tls: std::sync::Arc<rustls::ClientConfig>,
+    tls: Arc<rustls::ClientConfig>,
 }
 
 /// Where requests go: a URL, and the same as the client takes it.
@@ -35,24 +36,34 @@ pub struct HttpClient {
 pub struct Target {
     /// For people and rules.
     pub url: Url,
-    uri: http::Uri,
+    /// Scheme and authority.
+    origin: Arc<str>,
+    /// Path and query.
+    path: http::Uri,
+    host: HeaderValue,
 }
 
 impl Target {
     /// Errors if the URL cannot stand in a request.
     pub fn new(url: Url) -> Result<Self, Fault> {
-        let uri = url
-            .as_str()
+        let unusable = || Fault::misconfigured("the url cannot be used in an HTTP request");
+        let authority = &url[Position::BeforeHost..Position::AfterPort];
+        let origin = format!("{}://{authority}", url.scheme()).into();
+        let path = url[Position::BeforePath..Position::AfterQuery]
             .parse()
-            .map_err(|_| Fault::misconfigured("the url cannot be used in an HTTP request"))?;
-        Ok(Self { url, uri })
+            .map_err(|_| unusable())?;
+        let host = HeaderValue::from_str(authority).map_err(|_| unusable())?;
+        Ok(Self {
+            url,
+            origin,
+            path,
+            host,
+        })
     }
 }
 
 /// Time for name resolution, TCP and TLS together.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
-const IDLE_PER_HOST: usize = 256;
 const MAX_REDIRECTS: usize = 3;
 /// Longest error text that is read of an answer, bytes.
 const MAX_ERROR_BODY: usize = 8 * 1024;
@@ -79,16 +90,16 @@ impl HttpClient {
             .https_or_http()
             .enable_http1()
             .wrap_connector(tcp);
-        let inner = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_max_idle_per_host(IDLE_PER_HOST)
-            .build(connector);
         Self {
-            inner,
+            pool: Pool::new(connector),
             egress,
-            tls: std::sync::Arc::new(tls),
+            tls: Arc::new(tls),
         }
+    }
+
+    /// Closes connections that nobody used for a while; called every minute.
+    pub fn reap(&self) {
+        self.pool.reap();
     }
 
     /// The egress rule.
@@ -97,24 +108,25 @@ impl HttpClient {
     }
 
     /// The TLS settings, for the probe's separate handshake.
-    pub(crate) fn tls(&self) -> &std::sync::Arc<rustls::ClientConfig> {
+    pub(crate) fn tls(&self) -> &Arc<rustls::ClientConfig> {
         &self.tls
     }
 
-    /// Sends one request. On a redirect within the origin the new target is returned with the answer.
+    /// Sends one request. On a redirect within the origin the new target is returned with the answer. `headers` makes
+    /// those of one attempt.
     pub async fn send(
         &self,
         method: &Method,
         target: &Target,
-        headers: &HeaderMap,
+        headers: impl Fn() -> HeaderMap,
         body: Bytes,
         step: Step,
-    ) -> Result<(Response<Incoming>, Option<Target>), Fault> {
+    ) -> Result<(Response<ResponseBody>, Option<Target>), Fault> {
         let mut moved: Option<Target> = None;
         for _ in 0..=MAX_REDIRECTS {
             let target = moved.as_ref().unwrap_or(target);
             let response = self
-                .send_once(method, target, headers, body.clone(), step)
+                .send_once(method, target, headers(), body.clone(), step)
                 .await?;
             if !matches!(response.status().as_u16(), 301 | 302 | 307 | 308) {
                 return Ok((response, moved));
@@ -131,17 +143,20 @@ impl HttpClient {
         &self,
         method: &Method,
         target: &Target,
-        headers: &HeaderMap,
+        mut headers: HeaderMap,
         body: Bytes,
         step: Step,
-    ) -> Result<Response<Incoming>, Fault> {
+    ) -> Result<Response<ResponseBody>, Fault> {
         self.check_literal(&target.url)?;
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method.clone();
-        *request.uri_mut() = target.uri.clone();
-        *request.headers_mut() = headers.clone();
-        self.inner
-            .request(request)
+        *request.uri_mut() = target.path.clone();
+        if !headers.contains_key(HOST) {
+            headers.insert(HOST, target.host.clone());
+        }
+        *request.headers_mut() = headers;
+        self.pool
+            .send(&target.origin, request)
             .await
             .map_err(|error| connect_fault(&error, step))
     }
@@ -162,7 +177,7 @@ fn denied_fault(denied: &EgressDenied) -> Fault {
 }
 
 /// Where a redirect leads, if it stays in the origin.
-fn redirect_target(from: &Url, response: &Response<Incoming>, step: Step) -> Result<Url, Fault> {
+fn redirect_target(from: &Url, response: &Response<ResponseBody>, step: Step) -> Result<Url, Fault> {
     let location = response
         .headers()
         .get(LOCATION)
@@ -188,7 +203,7 @@ fn redirect_target(from: &Url, response: &Response<Incoming>, step: Step) -> Res
 }
 
 /// Names the hop that failed, from the error's chain.
-fn connect_fault(error: &hyper_util::client::legacy::Error, step: Step) -> Fault {
+fn connect_fault(error: &RequestError, step: Step) -> Fault {
     let mut chain: Vec<&(dyn std::error::Error + 'static)> = vec![error];
     while let Some(next) = chain.last().and_then(|last| last.source()) {
         chain.push(next);
@@ -209,7 +224,7 @@ fn connect_fault(error: &hyper_util::client::legacy::Error, step: Step) -> Fault
         .collect::<Vec<_>>()
         .join(": ");
     let root = chain.last().map(ToString::to_string).unwrap_or_default();
-    if !error.is_connect() {
+    if !matches!(error, RequestError::Connect(_)) {
         return Fault::new(
             OutcomeStatus::Unreachable,
             step,
@@ -248,7 +263,7 @@ fn connect_fault(error: &hyper_util::client::legacy::Error, step: Step) -> Fault
 }
 
 /// A whole body, bounded.
-pub async fn read_body(response: Response<Incoming>, limit: usize, step: Step) -> Result<Bytes, Fault> {
+pub async fn read_body(response: Response<ResponseBody>, limit: usize, step: Step) -> Result<Bytes, Fault> {
     let declared = response
         .headers()
         .get(CONTENT_LENGTH)
@@ -272,7 +287,7 @@ pub async fn read_body(response: Response<Incoming>, limit: usize, step: Step) -
 }
 
 /// The fault of an answer whose status is no success, with the beginning of its text.
-pub async fn status_fault(server: &Server, step: Step, response: Response<Incoming>) -> Fault {
+pub async fn status_fault(server: &Server, step: Step, response: Response<ResponseBody>) -> Fault {
     let status = response.status();
     let headers = response.headers();
     let text = |name: &str| {
@@ -296,7 +311,7 @@ pub async fn status_fault(server: &Server, step: Step, response: Response<Incomi
 }
 
 /// The first bytes of a body.
-pub(crate) async fn beginning(response: Response<Incoming>) -> Bytes {
+pub(crate) async fn beginning(response: Response<ResponseBody>) -> Bytes {
     let mut body = response.into_body();
     let mut out = Vec::new();
     while let Some(Ok(frame)) = body.frame().await {

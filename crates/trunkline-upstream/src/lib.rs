@@ -2,6 +2,7 @@
 //!
 //! - [`egress`]: where connections may go.
 //! - [`http`]: one pooled client for everything.
+//! - `pool`: its connections.
 //! - [`credential`]: what is sent with a request to a server, and its fingerprint.
 //! - [`session`]: upstream sessions, who shares them, and their end.
 //! - [`exchange`]: one JSON-RPC request, its frames, its response.
@@ -21,6 +22,7 @@ pub mod fault;
 pub mod http;
 pub mod listen;
 pub mod listing;
+mod pool;
 pub mod probe;
 pub mod session;
 mod upstreams;

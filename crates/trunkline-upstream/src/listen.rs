@@ -11,7 +11,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use trunkline_mcp::Message;
@@ -20,6 +19,7 @@ use trunkline_mcp::sse::Decoder;
 use trunkline_model::Step;
 
 use crate::exchange::{Line, media_type};
+use crate::pool::ResponseBody;
 
 /// How long a call waits for the stream to open before it goes without.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -108,7 +108,7 @@ async fn open(line: &Line) {
     }
 }
 
-async fn read(line: Line, mut body: Incoming) {
+async fn read(line: Line, mut body: ResponseBody) {
     let mut decoder = Decoder::new(line.entry.shared.settings.max_message_bytes);
     let stop = line.session.listening.stop.clone();
     loop {

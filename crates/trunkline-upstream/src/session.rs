@@ -86,6 +86,11 @@ pub struct Slot {
 }
 
 impl Slot {
+    /// The session, if it is open.
+    pub fn get(&self) -> Option<Arc<Session>> {
+        self.open.load_full()
+    }
+
     /// The session, opened with `open` if need be. Those who wait for a failing attempt share its failure.
     pub async fn get_or_open<F>(&self, open: F) -> Result<Arc<Session>, Fault>
     where

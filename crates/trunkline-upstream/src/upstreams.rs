@@ -366,6 +366,7 @@ impl Upstreams {
         for entry in self.all() {
             entry.end_all(entry.sessions.reap(self.shared.settings.session_idle));
         }
+        self.shared.http.reap();
     }
 
     /// Ends all sessions and waits for what is under way, bounded.

@@ -1,0 +1,294 @@
+//! Connections to upstreams, kept open between requests (design §4).
+//!
+//! A connection has no task of its own: whoever sends a request, or reads the body of its answer, drives it. A call then
+//! runs on one task from the client's request to its answer, instead of handing every message to another one and being
+//! woken by it, which is a fifth of what a call costs (ADR 0012). Connections that nobody uses are looked at when they
+//! are taken out again: one that the server has closed in the meantime is dropped then.
+
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, Uri};
+use http_body_util::Full;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tower_service::Service as _;
+
+use crate::egress::CheckedResolver;
+
+type Io = MaybeHttpsStream<TokioIo<TcpStream>>;
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+const IDLE_PER_HOST: usize = 256;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RequestError {
+    /// No connection.
+    #[error("no connection")]
+    Connect(#[source] Error),
+    /// The connection ended before the answer.
+    #[error("no answer")]
+    Exchange(#[source] hyper::Error),
+}
+
+/// The connections.
+#[derive(Clone)]
+pub(crate) struct Pool {
+    connector: HttpsConnector<HttpConnector<CheckedResolver>>,
+    idle: Arc<Idle>,
+}
+
+/// Unused connections, those of each thread apart: a connection is driven by the runtime that it was opened on.
+struct Idle {
+    threads: Vec<Mutex<Origins>>,
+}
+
+/// By origin, the last used at the end.
+type Origins = HashMap<Arc<str>, Vec<Box<Link>>>;
+
+/// Threads whose connections are kept apart; beyond it some share.
+const THREADS: usize = 256;
+
+thread_local! {
+    static THREAD: usize = {
+        static THREADS_SEEN: AtomicUsize = AtomicUsize::new(0);
+        THREADS_SEEN.fetch_add(1, Ordering::Relaxed) % THREADS
+    };
+}
+
+impl Default for Idle {
+    fn default() -> Self {
+        Self {
+            threads: (0..THREADS).map(|_| Mutex::default()).collect(),
+        }
+    }
+}
+
+/// One connection, and what drives it.
+struct Link {
+    sender: SendRequest<Full<Bytes>>,
+    connection: Option<http1::Connection<Io, Full<Bytes>>>,
+    idle_since: Instant,
+}
+
+impl Link {
+    /// Lets the connection do what it can do now.
+    fn drive(&mut self, cx: &mut Context<'_>) {
+        if let Some(connection) = &mut self.connection
+            && Pin::new(connection).poll(cx).is_ready()
+        {
+            // Over, well or not: whoever waits for something on it is told by the other end.
+            self.connection = None;
+        }
+    }
+
+    /// Whether another request can be sent.
+    fn is_usable(&self) -> bool {
+        self.connection.is_some() && self.sender.is_ready()
+    }
+}
+
+impl Idle {
+    fn own(&self) -> MutexGuard<'_, Origins> {
+        let own = &self.threads[THREAD.with(|number| *number)];
+        own.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, origin: &Arc<str>, mut link: Box<Link>) {
+        link.idle_since = Instant::now();
+        let mut origins = self.own();
+        match origins.get_mut(origin) {
+            Some(links) if links.len() >= IDLE_PER_HOST => {}
+            Some(links) => links.push(link),
+            None => {
+                origins.insert(origin.clone(), vec![link]);
+            }
+        }
+    }
+
+    fn take(&self, origin: &str) -> Option<Box<Link>> {
+        self.own().get_mut(origin)?.pop()
+    }
+
+    fn reap(&self) {
+        for origins in &self.threads {
+            let mut origins = origins.lock().unwrap_or_else(PoisonError::into_inner);
+            origins.retain(|_, links| {
+                links.retain(|link| link.idle_since.elapsed() < IDLE_TIMEOUT);
+                !links.is_empty()
+            });
+        }
+    }
+}
+
+impl Pool {
+    pub(crate) fn new(connector: HttpsConnector<HttpConnector<CheckedResolver>>) -> Self {
+        Self {
+            connector,
+            idle: Arc::default(),
+        }
+    }
+
+    /// Closes connections that nobody used for a while; called every minute.
+    pub(crate) fn reap(&self) {
+        self.idle.reap();
+    }
+
+    /// Sends a request in origin form, with its `Host`, to `origin` (scheme and authority). A request that a kept
+    /// connection did not take, because the server had closed it, goes over another one.
+    pub(crate) async fn send(
+        &self,
+        origin: &Arc<str>,
+        mut request: Request<Full<Bytes>>,
+    ) -> Result<Response<ResponseBody>, RequestError> {
+        loop {
+            let kept = poll_fn(|cx| Poll::Ready(self.checkout(origin, cx))).await;
+            let reused = kept.is_some();
+            let mut link = match kept {
+                Some(link) => link,
+                // Boxed, and only here: every request would carry room for a hand-shake.
+                None => Box::pin(self.connect(origin)).await?,
+            };
+            let mut sent = std::pin::pin!(link.sender.try_send_request(request));
+            let answer = poll_fn(|cx| {
+                link.drive(cx);
+                sent.as_mut().poll(cx)
+            });
+            match answer.await {
+                Ok(response) => {
+                    let origin = origin.clone();
+                    let idle = Arc::downgrade(&self.idle);
+                    return Ok(response.map(|incoming| ResponseBody {
+                        incoming,
+                        link: Some(link),
+                        origin,
+                        idle,
+                    }));
+                }
+                Err(mut error) => match error.take_message().filter(|_| reused) {
+                    Some(unsent) => request = unsent,
+                    None => return Err(RequestError::Exchange(error.into_error())),
+                },
+            }
+        }
+    }
+
+    /// A kept connection that still is one.
+    fn checkout(&self, origin: &str, cx: &mut Context<'_>) -> Option<Box<Link>> {
+        loop {
+            let mut link = self.idle.take(origin)?;
+            if link.idle_since.elapsed() < IDLE_TIMEOUT {
+                link.drive(cx);
+                if link.is_usable() {
+                    return Some(link);
+                }
+            }
+        }
+    }
+
+    async fn connect(&self, origin: &str) -> Result<Box<Link>, RequestError> {
+        let mut connector = self.connector.clone();
+        poll_fn(|cx| connector.poll_ready(cx))
+            .await
+            .map_err(RequestError::Connect)?;
+        let origin: Uri = origin
+            .parse()
+            .map_err(|error: http::uri::InvalidUri| RequestError::Connect(error.into()))?;
+        let io = connector.call(origin).await.map_err(RequestError::Connect)?;
+        let (sender, connection) = http1::Builder::new()
+            .handshake(io)
+            .await
+            .map_err(RequestError::Exchange)?;
+        Ok(Box::new(Link {
+            sender,
+            connection: Some(connection),
+            idle_since: Instant::now(),
+        }))
+    }
+}
+
+/// The body of an answer; reading it drives its connection, and its end gives the connection back.
+pub struct ResponseBody {
+    incoming: Incoming,
+    link: Option<Box<Link>>,
+    origin: Arc<str>,
+    idle: Weak<Idle>,
+}
+
+impl ResponseBody {
+    /// The body is read: its connection can be used again, if it stays open.
+    fn release(&mut self, cx: &mut Context<'_>) {
+        let Some(mut link) = self.link.take() else { return };
+        if !link.is_usable() {
+            link.drive(cx);
+        }
+        self.give_back(link);
+    }
+
+    /// Whether it can be used again is found out when it is wanted.
+    fn give_back(&self, link: Box<Link>) {
+        if link.connection.is_some()
+            && let Some(idle) = self.idle.upgrade()
+        {
+            idle.put(&self.origin, link);
+        }
+    }
+}
+
+impl Drop for ResponseBody {
+    /// An empty body need not be read.
+    fn drop(&mut self) {
+        if self.incoming.is_end_stream()
+            && let Some(link) = self.link.take()
+        {
+            self.give_back(link);
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let mut polled = Pin::new(&mut self.incoming).poll_frame(cx);
+        if polled.is_pending()
+            && let Some(link) = &mut self.link
+        {
+            link.drive(cx);
+            polled = Pin::new(&mut self.incoming).poll_frame(cx);
+        }
+        match &polled {
+            Poll::Ready(Some(Err(_))) => self.link = None,
+            Poll::Ready(_) if self.incoming.is_end_stream() => self.release(cx),
+            Poll::Ready(None) => self.release(cx),
+            _ => {}
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        // Not before the connection was given back: whoever does not poll a body that is at its end would close it.
+        self.incoming.is_end_stream() && self.link.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
