@@ -25,9 +25,9 @@ fn main() -> ExitCode {
     let arguments = cli::Arguments::parse();
     // The one TLS provider of the process; a second installation would be the error.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let threads = std::thread::available_parallelism().map_or(2, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(threads)
+        // What serves connections has threads of its own.
+        .worker_threads(1)
         .enable_all()
         .build();
     let runtime = match runtime {

@@ -2,25 +2,38 @@
 //! way finish, then cut.
 
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
+use futures_util::FutureExt as _;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use trunkline_gateway::accept::strip_root;
 
-/// What answers requests.
-pub(crate) type Answering =
-    Arc<dyn Fn(Request) -> Pin<Box<dyn Future<Output = Response> + Send>> + Send + Sync>;
+use crate::serve::shards::{Place, Shards};
+
+/// What answers requests. Generic, so that its future lives in the connection's own memory instead of a new one for every
+/// request.
+pub(crate) trait Answering: Fn(Request) -> Self::Answer + Clone + Send + Sync + 'static {
+    /// The future of an answer.
+    type Answer: Future<Output = Response> + Send;
+}
+
+impl<A, F> Answering for A
+where
+    A: Fn(Request) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response> + Send,
+{
+    type Answer = F;
+}
 
 /// Connections at the same time.
 const MAX_CONNECTIONS: usize = 16 * 1024;
@@ -28,20 +41,19 @@ const MAX_CONNECTIONS: usize = 16 * 1024;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of a request's line and headers, and of what is read ahead: what a client without a key can make us hold (S38).
 const MAX_HEAD: usize = 64 * 1024;
-/// Headers in one request.
-const MAX_HEADERS: usize = 128;
 
 /// Serves until SIGINT or SIGTERM; a second one ends it at once.
 pub(crate) async fn serve(
     listener: TcpListener,
-    answering: Answering,
+    answering: impl Answering,
     root: Option<String>,
     draining: CancellationToken,
     drain_timeout: Duration,
+    shards: Arc<Shards>,
 ) -> io::Result<()> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let stop = draining.clone();
-    let serving = serve_until(listener, answering, root, draining, drain_timeout);
+    let serving = serve_until(listener, answering, root, draining, drain_timeout, shards);
     tokio::pin!(serving);
     let mut stopping = false;
     loop {
@@ -62,10 +74,11 @@ pub(crate) async fn serve(
 /// Serves until `stop`, then drains.
 pub(crate) async fn serve_until(
     listener: TcpListener,
-    answering: Answering,
+    answering: impl Answering,
     root: Option<String>,
     stop: CancellationToken,
     drain_timeout: Duration,
+    shards: Arc<Shards>,
 ) {
     let graceful = GracefulShutdown::new();
     let cut = CancellationToken::new();
@@ -77,13 +90,16 @@ pub(crate) async fn serve_until(
             () = stop.cancelled() => break,
             accepted = accept(&listener, &permits) => accepted,
         };
-        if let Some((stream, permit)) = accepted {
+        if let Some((stream, permit)) = accepted
+            && let Some(place) = shards.place()
+        {
             connection(
                 stream,
                 permit,
                 answering.clone(),
                 root.clone(),
-                (&graceful, cut.clone()),
+                (graceful.watcher(), cut.clone()),
+                place,
             );
         }
     }
@@ -98,7 +114,7 @@ pub(crate) async fn serve_until(
         );
         // They let go of what they hold before everything ends: records are written, upstreams are told.
         cut.cancel();
-        tokio::task::yield_now().await;
+        let _ = tokio::time::timeout(Duration::from_secs(1), shards.emptied()).await;
     }
 }
 
@@ -121,10 +137,30 @@ async fn accept(
 fn connection(
     stream: TcpStream,
     permit: OwnedSemaphorePermit,
-    answering: Answering,
+    answering: impl Answering,
     root: Option<Arc<str>>,
-    (graceful, cut): (&GracefulShutdown, CancellationToken),
+    (watcher, cut): (Watcher, CancellationToken),
+    place: Place,
 ) {
+    // It was accepted by another runtime than the one that serves it.
+    let Ok(stream) = stream.into_std() else { return };
+    let runtime = place.runtime.clone();
+    runtime.spawn(async move {
+        // A client that goes away in the middle is its own business.
+        if let Err(error) = serve_connection(stream, answering, root, (watcher, cut)).await {
+            tracing::debug!(%error, "connection ended");
+        }
+        drop((permit, place));
+    });
+}
+
+async fn serve_connection(
+    stream: std::net::TcpStream,
+    answering: impl Answering,
+    root: Option<Arc<str>>,
+    (watcher, cut): (Watcher, CancellationToken),
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let stream = TcpStream::from_std(stream)?;
     // Small answers must not wait for the client's acknowledgement; failing to say so costs time only.
     let _ = stream.set_nodelay(true);
     let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
@@ -132,21 +168,16 @@ fn connection(
         if let Some(uri) = root.as_deref().and_then(|root| strip_root(request.uri(), root)) {
             *request.uri_mut() = uri;
         }
-        let answer = answering(request);
-        async move { Ok::<_, std::convert::Infallible>(answer.await) }
+        // Boxed: hyper moves a service's future about, and this one is some kilobytes.
+        Box::pin(answering(request)).map(Ok::<_, std::convert::Infallible>)
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
-        .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(stream), service);
-    let watched = graceful.watch(served);
-    tokio::spawn(async move {
-        // A client that goes away in the middle is its own business.
-        if let Some(Err(error)) = cut.run_until_cancelled(watched).await {
-            tracing::debug!(%error, "connection ended");
-        }
-        drop(permit);
-    });
+    match cut.run_until_cancelled(watcher.watch(served)).await {
+        Some(Err(error)) => Err(error.into()),
+        _ => Ok(()),
+    }
 }

@@ -2,6 +2,7 @@
 //! from a global.
 
 mod listener;
+mod shards;
 mod tasks;
 
 use std::net::{IpAddr, SocketAddr};
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use axum::Router;
+use axum::extract::Request;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use trunkline_admin::AdminState;
@@ -24,6 +26,7 @@ use trunkline_store::{Registry, Store};
 use trunkline_upstream::{Egress, Upstreams, Variables};
 
 use self::listener::Answering;
+use self::shards::Shards;
 use crate::cli::ServeArguments;
 use crate::logging;
 use crate::output;
@@ -54,29 +57,34 @@ pub(crate) async fn run(arguments: ServeArguments) -> anyhow::Result<()> {
     let built = build(&settings, listener.local_addr()?.ip().is_loopback()).await?;
     announce(&arguments, &listener)?;
     let mut tasks = tasks::begin(&built.gateway);
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    let shards =
+        Arc::new(Shards::start(threads).context("the threads that serve connections cannot be started")?);
     let served = listener::serve(
         listener,
-        built.answering,
+        answering(built.gateway.clone(), built.router),
         settings.config.general.server_root_path.clone(),
         built.gateway.draining.clone(),
         Duration::from_secs(arguments.drain_timeout),
+        shards.clone(),
     );
     let metrics = metrics_listener.map(|listener| {
         let gateway = built.gateway.clone();
-        let page: Answering = Arc::new(move |request| {
+        let page = move |request: Request| {
             let answer = match request.uri().path() {
                 "/metrics" => trunkline_gateway::metrics::page(&gateway),
                 _ => trunkline_gateway::answer::not_found("Not Found"),
             };
-            Box::pin(std::future::ready(answer))
-        });
-        let stop = built.gateway.draining.clone();
+            std::future::ready(answer)
+        };
+        let (stop, shards) = (built.gateway.draining.clone(), shards.clone());
         tokio::spawn(listener::serve_until(
             listener,
             page,
             None,
             stop,
             Duration::from_secs(1),
+            shards,
         ))
     });
     served.await?;
@@ -86,6 +94,8 @@ pub(crate) async fn run(arguments: ServeArguments) -> anyhow::Result<()> {
         metrics.abort();
     }
     end(built.gateway, built.writer).await;
+    // Not before: the last messages to upstreams are sent there.
+    drop(shards);
     Ok(())
 }
 
@@ -107,7 +117,7 @@ async fn end(gateway: Arc<Gateway>, writer: tokio::task::JoinHandle<()>) {
 
 struct Built {
     gateway: Arc<Gateway>,
-    answering: Answering,
+    router: Router,
     writer: tokio::task::JoinHandle<()>,
 }
 
@@ -136,7 +146,7 @@ async fn build(settings: &Settings, loopback: bool) -> anyhow::Result<Built> {
     let ended = EndedSessions::new(store.session_ended_list().await?);
     let (recorder, writer) = Recorder::new(store);
     let authenticator = Arc::new(Authenticator::new(&settings.master_key.key));
-    let new_id: Arc<dyn Fn() -> String + Send + Sync> = Arc::new(|| uuid::Uuid::now_v7().to_string());
+    let new_id: Arc<dyn Fn() -> String + Send + Sync> = Arc::new(new_id);
     let gateway = Arc::new(Gateway {
         registry: registry.clone(),
         upstreams: upstreams.clone(),
@@ -149,6 +159,7 @@ async fn build(settings: &Settings, loopback: bool) -> anyhow::Result<Built> {
         views: trunkline_gateway::view::Views::default(),
         clock: clock.clone(),
         new_id: new_id.clone(),
+        database: trunkline_gateway::health::DatabaseState::default(),
         edge: edge(general, loopback),
         draining: CancellationToken::new(),
     });
@@ -163,18 +174,28 @@ async fn build(settings: &Settings, loopback: bool) -> anyhow::Result<Built> {
         .merge(admin)
         .fallback(|| std::future::ready(trunkline_gateway::answer::not_found("Not Found")));
     Ok(Built {
-        answering: answering(gateway.clone(), router),
+        router,
         gateway,
         writer: tokio::spawn(writer),
     })
 }
 
 /// The front door over a router.
-fn answering(gateway: Arc<Gateway>, router: Router) -> Answering {
-    Arc::new(move |request| {
-        let (gateway, router) = (gateway.clone(), router.clone());
-        Box::pin(async move { trunkline_gateway::accept::serve(&gateway, &router, request).await })
-    })
+fn answering(gateway: Arc<Gateway>, router: Router) -> impl Answering {
+    let shared = Arc::new((gateway, router));
+    move |request: Request| {
+        let shared = shared.clone();
+        async move { trunkline_gateway::accept::serve(&shared.0, &shared.1, request).await }
+    }
+}
+
+/// A request's id: begins with its time.
+fn new_id() -> String {
+    let mut text = uuid::Uuid::encode_buffer();
+    uuid::Uuid::now_v7()
+        .hyphenated()
+        .encode_lower(&mut text)
+        .to_owned()
 }
 
 /// Migrates and verifies: the gateway does not start on a schema that it cannot read and write.
