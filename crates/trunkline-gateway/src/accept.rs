@@ -11,6 +11,7 @@ use axum::http::{StatusCode, Uri, uri::Authority};
 use axum::response::Response;
 use http_body_util::BodyExt as _;
 use std::sync::Arc;
+use std::time::Duration;
 use tower::ServiceExt as _;
 
 use crate::scope::PathSelection;
@@ -179,12 +180,56 @@ fn request_id(headers: &HeaderMap, gateway: &crate::Gateway) -> String {
         .map_or_else(|| (gateway.new_id)(), ToOwned::to_owned)
 }
 
-/// The whole body, or `None` if it is larger than allowed. A broken body counts as an empty one: the client is gone.
-pub async fn read_body(body: Body, limit: usize) -> Option<Bytes> {
-    match http_body_util::Limited::new(body, limit).collect().await {
-        Ok(body) => Some(body.to_bytes()),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => None,
-        Err(_) => Some(Bytes::new()),
+/// Time for a whole body to arrive: whoever holds a key must not hold connections for nothing (S38).
+const BODY_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// Why there is no body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    /// More than `general_settings.max_body_bytes`.
+    #[error("the body is larger than {limit} bytes")]
+    TooLarge {
+        /// The limit, bytes.
+        limit: usize,
+    },
+    /// It did not arrive in time.
+    #[error("the body did not arrive within {} s", BODY_TIMEOUT.as_secs())]
+    Timeout,
+    /// The connection or its encoding broke.
+    #[error("the body broke off")]
+    Broken,
+}
+
+impl BodyError {
+    /// HTTP status.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Timeout => StatusCode::REQUEST_TIMEOUT,
+            Self::Broken => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    /// The word of REST errors.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::TooLarge { .. } => "request_too_large",
+            Self::Timeout => "request_timeout",
+            Self::Broken => "invalid_request",
+        }
+    }
+}
+
+/// The whole body, of at most `limit` bytes.
+pub async fn read_body(body: Body, limit: usize) -> Result<Bytes, BodyError> {
+    let read = http_body_util::Limited::new(body, limit).collect();
+    match tokio::time::timeout(BODY_TIMEOUT, read).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+            Err(BodyError::TooLarge { limit })
+        }
+        Ok(Err(_)) => Err(BodyError::Broken),
+        Err(_) => Err(BodyError::Timeout),
     }
 }
 

@@ -73,6 +73,8 @@ pub struct Gateway {
     pub clock: Arc<dyn Clock>,
     /// Ids of requests.
     pub new_id: Arc<dyn Fn() -> String + Send + Sync>,
+    /// What readiness says about the database.
+    pub database: health::DatabaseState,
     /// Rules of the edge.
     pub edge: accept::Edge,
     /// Cancelled when the gateway stops: standing streams end.

@@ -8,8 +8,8 @@ use axum::body::{Body, Bytes};
 use axum::http::StatusCode;
 use axum::response::Response;
 use futures_util::stream;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
-use tokio_util::sync::CancellationToken;
 use trunkline_mcp::{rpc, sse};
 use trunkline_model::SessionKey;
 use trunkline_upstream::Frame;
@@ -42,31 +42,33 @@ pub struct Relay {
 pub struct Cancellable {
     gateway: Arc<Gateway>,
     session: SessionKey,
-    id: String,
-    token: CancellationToken,
+    number: u64,
+    cancelled: oneshot::Receiver<()>,
 }
 
 impl Cancellable {
     /// Enters a request.
     pub fn enter(gateway: &Arc<Gateway>, session: SessionKey, id: &str) -> Self {
-        let token = gateway.in_flight.enter(session, id);
+        let (number, cancelled) = gateway.in_flight.enter(session, id);
         Self {
             gateway: gateway.clone(),
             session,
-            id: id.to_owned(),
-            token,
+            number,
+            cancelled,
         }
     }
 
-    /// The token.
-    pub fn token(&self) -> &CancellationToken {
-        &self.token
+    /// Waits until the client cancels; for ever if it never does. Cancel-safe.
+    pub async fn cancelled(&mut self) {
+        if (&mut self.cancelled).await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 }
 
 impl Drop for Cancellable {
     fn drop(&mut self) {
-        self.gateway.in_flight.leave(self.session, &self.id);
+        self.gateway.in_flight.leave(self.session, self.number);
     }
 }
 
@@ -74,14 +76,14 @@ impl Drop for Cancellable {
 async fn next(
     call: &mut Call,
     gateway: &Gateway,
-    cancelled: Option<&Cancellable>,
+    cancelled: Option<&mut Cancellable>,
 ) -> Option<Result<Frame, CallError>> {
     match cancelled {
         None => Some(call.next(gateway).await),
         Some(cancellable) => tokio::select! {
             biased;
             frame = call.next(gateway) => Some(frame),
-            () = cancellable.token.cancelled() => None,
+            () = cancellable.cancelled() => None,
         },
     }
 }
@@ -134,7 +136,7 @@ impl Relay {
     pub async fn answer(mut self) -> Response {
         let first = timeout(
             UPGRADE_AFTER,
-            next(&mut self.call, &self.gateway, self.cancelled.as_ref()),
+            next(&mut self.call, &self.gateway, self.cancelled.as_mut()),
         )
         .await;
         match first {
@@ -163,7 +165,7 @@ impl Relay {
                     (Some(relay), None),
                 ));
             }
-            let frame = next(&mut relay.call, &relay.gateway, relay.cancelled.as_ref());
+            let frame = next(&mut relay.call, &relay.gateway, relay.cancelled.as_mut());
             match timeout(KEEP_ALIVE_EVERY, frame).await {
                 Err(_) => Some((
                     Ok(Bytes::from_static(sse::KEEP_ALIVE.as_bytes())),

@@ -1,9 +1,11 @@
 //! Sessions of clients: sealed ids need no table; what ended before its time, and what is under way, does.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use trunkline_model::SessionKey;
 
@@ -89,36 +91,62 @@ impl EndedSessions {
 /// in the session they belong to.
 #[derive(Default)]
 pub struct InFlight {
-    requests: Mutex<HashMap<(SessionKey, String), CancellationToken>>,
+    sessions: Mutex<HashMap<SessionKey, Vec<Running>>>,
+    entered: AtomicU64,
+}
+
+struct Running {
+    /// Raw JSON.
+    id: Box<str>,
+    /// Tells two requests apart to which a client gave the same id.
+    number: u64,
+    cancel: oneshot::Sender<()>,
 }
 
 impl InFlight {
-    fn lock(&self) -> MutexGuard<'_, HashMap<(SessionKey, String), CancellationToken>> {
-        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<SessionKey, Vec<Running>>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes a request. The token is cancelled when the client cancels.
-    pub fn enter(&self, session: SessionKey, id: &str) -> CancellationToken {
-        let token = CancellationToken::new();
-        self.lock().insert((session, id.to_owned()), token.clone());
-        token
+    /// Notes a request. The receiver hears when the client cancels; the number is for [`InFlight::leave`].
+    pub fn enter(&self, session: SessionKey, id: &str) -> (u64, oneshot::Receiver<()>) {
+        let number = self.entered.fetch_add(1, Ordering::Relaxed);
+        let (cancel, cancelled) = oneshot::channel();
+        let running = Running {
+            id: id.into(),
+            number,
+            cancel,
+        };
+        self.lock().entry(session).or_default().push(running);
+        (number, cancelled)
     }
 
     /// The request is over.
-    pub fn leave(&self, session: SessionKey, id: &str) {
-        self.lock().remove(&(session, id.to_owned()));
+    pub fn leave(&self, session: SessionKey, number: u64) {
+        let mut sessions = self.lock();
+        if let Some(running) = sessions.get_mut(&session) {
+            running.retain(|own| own.number != number);
+            if running.is_empty() {
+                sessions.remove(&session);
+            }
+        }
     }
 
     /// The client cancels. Unknown ids are ignored, as the specification asks.
     pub fn cancel(&self, session: SessionKey, id: &str) {
-        if let Some(token) = self.lock().remove(&(session, id.to_owned())) {
-            token.cancel();
+        let found = self.lock().get_mut(&session).and_then(|running| {
+            let at = running.iter().rposition(|own| *own.id == *id)?;
+            Some(running.swap_remove(at))
+        });
+        if let Some(running) = found {
+            // It may be over in this moment.
+            let _ = running.cancel.send(());
         }
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.lock().len()
+        self.lock().values().map(Vec::len).sum()
     }
 
     /// Whether there are none.

@@ -6,6 +6,10 @@ pub const MAX_DEPTH: usize = 100;
 
 /// Whether `json` nests at most `limit` deep. Counts brackets outside of strings; says nothing about validity.
 pub fn within(json: &[u8], limit: usize) -> bool {
+    // Finding brackets is done many bytes at a time; most messages have too few of them to be deep.
+    if memchr::memchr2_iter(b'{', b'[', json).nth(limit).is_none() {
+        return true;
+    }
     let mut depth = 0usize;
     let mut rest = json;
     while let Some(at) = rest

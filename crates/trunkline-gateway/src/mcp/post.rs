@@ -43,9 +43,12 @@ pub async fn handle(
     if let Err(answer) = check_headers(&context.headers) {
         return answer;
     }
-    let Some(body) = read_body(body, gateway.edge.max_body_bytes).await else {
-        let text = format!("the body is larger than {} bytes", gateway.edge.max_body_bytes);
-        return answer::rpc_error(StatusCode::PAYLOAD_TOO_LARGE, "null", rpc::INVALID_REQUEST, &text);
+    let body = match read_body(body, gateway.edge.max_body_bytes).await {
+        Ok(body) => body,
+        Err(error) => {
+            let text = error.to_string();
+            return answer::rpc_error(error.status(), "null", rpc::INVALID_REQUEST, &text);
+        }
     };
     if envelope::is_batch(&body) {
         return Box::pin(batch(&gateway, &path, context, &body)).await;
@@ -111,6 +114,10 @@ fn accepts(headers: &HeaderMap) -> bool {
     let (mut json, mut stream) = (false, false);
     for value in headers.get_all(ACCEPT) {
         any = true;
+        if value == "application/json, text/event-stream" {
+            // What every SDK sends.
+            return true;
+        }
         for part in value.to_str().unwrap_or_default().split(',') {
             match part.split(';').next().unwrap_or_default().trim() {
                 "*/*" => (json, stream) = (true, true),

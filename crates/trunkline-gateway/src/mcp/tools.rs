@@ -90,16 +90,16 @@ pub async fn call(
     bytes: usize,
 ) -> Response {
     let mut pending = Pending::begin(gateway, context, CallKind::CallTool, bytes);
-    let cancelled = context
+    let mut cancelled = context
         .session
         .map(|session| Cancellable::enter(gateway, session, id));
     let begun = calling::begin(gateway, context, params.unwrap_or("{}"), None, &mut pending);
-    let begun = match &cancelled {
+    let begun = match &mut cancelled {
         None => Some(begun.await),
         Some(cancellable) => tokio::select! {
             biased;
             begun = begun => Some(begun),
-            () = cancellable.token().cancelled() => None,
+            () = cancellable.cancelled() => None,
         },
     };
     match begun {

@@ -32,9 +32,9 @@ pub async fn handle(State(gateway): State<Arc<Gateway>>, request: Request) -> Re
         Ok(context) => Arc::new(context),
         Err(answer) => return answer,
     };
-    let Some(body) = read_body(body, gateway.edge.max_body_bytes).await else {
-        let text = format!("the body is larger than {} bytes", gateway.edge.max_body_bytes);
-        return answer::rest_error(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", &text);
+    let body = match read_body(body, gateway.edge.max_body_bytes).await {
+        Ok(body) => body,
+        Err(error) => return answer::rest_error(error.status(), error.code(), &error.to_string()),
     };
     let (params, server) = match read(&context, &body) {
         Ok(read) => read,
