@@ -2,6 +2,7 @@
 //!
 //! - [`authenticate`] is the only place that makes principals. It returns a principal or an error, never an "empty" one.
 //! - [`vault`] seals secrets for the database.
+//! - [`token`] seals what else clients hold for the gateway.
 //! - [`session`] seals `Mcp-Session-Id`, so that any replica can open it and nobody else can use it.
 //!
 //! One more kind of credential = one more constructor of `Principal` and one arm in [`authenticate`].
@@ -10,9 +11,11 @@ pub mod admission;
 pub mod authenticate;
 mod keys;
 pub mod session;
+pub mod token;
 pub mod vault;
 
 pub use admission::Admission;
 pub use authenticate::{AuthError, Authenticated, Authenticator, Surface};
 pub use session::{SessionClaims, SessionError, SessionSealer};
+pub use token::TokenSealer;
 pub use vault::{Vault, VaultError};

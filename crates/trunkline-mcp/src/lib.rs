@@ -6,19 +6,29 @@
 //! - [`envelope`]: JSON-RPC messages, borrowed from the body.
 //! - [`revision`]: protocol revisions and their negotiation.
 //! - [`sse`]: event streams, incremental and bounded.
-//! - [`tool`]: pages of `tools/list`.
+//! - [`capability`]: what clients and servers declare.
+//! - [`list`]: pages of tools, prompts, resources and templates.
+//! - [`header`]: headers that mirror the body.
+//! - [`uri`]: resource URIs of several servers under one endpoint.
+//! - [`modern`]: the metadata of requests and results since 2026-07-28, and what of it other revisions do not have.
 //! - [`name`]: exposed tool names.
 //! - [`rpc`]: error codes and building messages.
 
 mod bounded;
+pub mod capability;
 pub mod depth;
 pub mod edit;
 pub mod envelope;
+pub mod header;
+pub mod list;
+pub mod modern;
 pub mod name;
 pub mod revision;
 pub mod rpc;
 pub mod sse;
-pub mod tool;
+pub mod uri;
 
+pub use capability::{ClientCapabilities, ServerCapabilities};
 pub use envelope::{EnvelopeError, Message};
-pub use revision::Revision;
+pub use list::ListKind;
+pub use revision::{Era, Revision};

@@ -1,6 +1,6 @@
 //! Protocol revisions. One more revision: one variant, its text in [`Revision::as_str`], its place in [`Revision::ALL`].
 
-/// A revision of the Model Context Protocol that the gateway speaks with legacy clients and upstreams.
+/// A revision of the Model Context Protocol that the gateway speaks with clients and upstreams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Revision {
     /// First public revision (HTTP+SSE).
@@ -11,10 +11,22 @@ pub enum Revision {
     V2025_06_18,
     /// The last with a handshake.
     V2025_11_25,
+    /// The first without: every request stands for itself.
+    V2026_07_28,
+}
+
+/// The two kinds of revisions, between which messages are translated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Era {
+    /// With a hand-shake, sessions and requests of servers: 2025-11-25 and earlier.
+    #[default]
+    Legacy,
+    /// Stateless, with metadata in every request: 2026-07-28 and later.
+    Modern,
 }
 
 impl Revision {
-    /// All, oldest first.
+    /// Those with a hand-shake, oldest first.
     pub const ALL: [Self; 4] = [
         Self::V2024_11_05,
         Self::V2025_03_26,
@@ -35,10 +47,20 @@ impl Revision {
             Self::V2025_03_26 => "2025-03-26",
             Self::V2025_06_18 => "2025-06-18",
             Self::V2025_11_25 => "2025-11-25",
+            Self::V2026_07_28 => "2026-07-28",
         }
     }
 
-    /// The inverse of [`Revision::as_str`].
+    /// Which kind it is.
+    pub fn era(self) -> Era {
+        if self == Self::V2026_07_28 {
+            Era::Modern
+        } else {
+            Era::Legacy
+        }
+    }
+
+    /// The inverse of [`Revision::as_str`] for those with a hand-shake.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|revision| revision.as_str() == text)
     }
@@ -55,12 +77,15 @@ impl Revision {
             Self::V2025_03_26 => 1,
             Self::V2025_06_18 => 2,
             Self::V2025_11_25 => 3,
+            Self::V2026_07_28 => 4,
         }
     }
 
     /// The inverse of [`Revision::index`].
     pub fn from_index(index: u8) -> Option<Self> {
-        Self::ALL.get(usize::from(index)).copied()
+        let all = Self::ALL.into_iter().chain([Self::V2026_07_28]);
+        let mut all = all;
+        all.find(|revision| revision.index() == index)
     }
 
     /// Whether a body may be a JSON-RPC batch.

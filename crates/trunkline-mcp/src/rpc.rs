@@ -13,6 +13,18 @@ pub const INVALID_PARAMS: i64 = -32602;
 /// Everything else, upstream failures among them.
 pub const INTERNAL_ERROR: i64 = -32603;
 
+/// No such resource, in revisions before 2026-07-28.
+pub const RESOURCE_NOT_FOUND: i64 = -32002;
+
+/// Headers do not say what the body says (2026-07-28).
+pub const HEADER_MISMATCH: i64 = -32020;
+
+/// The request needs a capability that the client did not declare (2026-07-28).
+pub const MISSING_CLIENT_CAPABILITY: i64 = -32021;
+
+/// A protocol version that is not spoken here (2026-07-28).
+pub const UNSUPPORTED_VERSION: i64 = -32022;
+
 /// A response with a result. `id` and `result` are JSON text.
 pub fn response(id: &str, result: &str) -> String {
     let mut text = String::with_capacity(id.len() + result.len() + 36);

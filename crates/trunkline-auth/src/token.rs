@@ -1,0 +1,71 @@
+//! Sealed tokens: state that clients hold for the gateway and give back (design §6, tenet 5). Any replica opens them;
+//! nobody else can read, change or make them, and each is good for one purpose and one context.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use trunkline_model::Secret;
+
+use crate::keys::SealingKey;
+
+/// Seals and opens the tokens of one purpose.
+pub struct TokenSealer {
+    key: SealingKey,
+}
+
+impl TokenSealer {
+    /// A sealer under a key derived from `root` for `purpose`.
+    pub fn derive(root: &Secret, purpose: &str) -> Self {
+        Self {
+            key: SealingKey::derive(root, purpose),
+        }
+    }
+
+    /// The token for `body`, good where the same `context` is given again: whose it is, what for. URL-safe text.
+    pub fn seal(&self, context: &[&str], body: &[u8]) -> String {
+        URL_SAFE_NO_PAD.encode(self.key.seal(&aad(context), body))
+    }
+
+    /// What was sealed, if the token was made for this context.
+    pub fn open(&self, context: &[&str], token: &str) -> Option<Vec<u8>> {
+        let sealed = URL_SAFE_NO_PAD.decode(token).ok()?;
+        self.key.open(&aad(context), &sealed).ok()
+    }
+}
+
+/// Every part with its length in front, so that no two contexts give the same bytes.
+fn aad(context: &[&str]) -> Vec<u8> {
+    let mut aad = Vec::with_capacity(context.iter().map(|part| part.len() + 8).sum());
+    for part in context {
+        aad.extend_from_slice(&(part.len() as u64).to_be_bytes());
+        aad.extend_from_slice(part.as_bytes());
+    }
+    aad
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn s22_a_token_is_good_in_its_own_context_only(
+            body in proptest::collection::vec(any::<u8>(), 0..80),
+            context in proptest::collection::vec(".{0,6}", 0..4),
+            other in proptest::collection::vec(".{0,6}", 0..4),
+            garbage in "[ -~]{0,80}",
+        ) {
+            let sealer = TokenSealer::derive(&Secret::new("root"), "one");
+            let own: Vec<&str> = context.iter().map(String::as_str).collect();
+            let others: Vec<&str> = other.iter().map(String::as_str).collect();
+            let token = sealer.seal(&own, &body);
+            prop_assert_eq!(sealer.open(&own, &token), Some(body));
+            if own != others {
+                prop_assert_eq!(sealer.open(&others, &token), None);
+            }
+            prop_assert_eq!(TokenSealer::derive(&Secret::new("root"), "two").open(&own, &token), None);
+            prop_assert_eq!(sealer.open(&own, &garbage), None);
+        }
+    }
+}

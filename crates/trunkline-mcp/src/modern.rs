@@ -1,0 +1,312 @@
+//! 2026-07-28: every request carries what a session carried before, in `_meta` and in headers; every result says what kind
+//! of result it is. And the translation between this and the revisions with a hand-shake, where it is a matter of one
+//! message.
+
+use serde_json::value::RawValue;
+
+use crate::capability::ClientCapabilities;
+use crate::edit::{RawObject, string};
+use crate::list::ListKind;
+use crate::revision::Revision;
+use crate::rpc;
+
+/// The version that is spoken.
+pub const VERSION: Revision = Revision::V2026_07_28;
+
+/// `_meta` of requests: the version.
+pub const PROTOCOL_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+/// `_meta` of requests: what the client is.
+pub const CLIENT_INFO: &str = "io.modelcontextprotocol/clientInfo";
+/// `_meta` of requests: what the client can be asked.
+pub const CLIENT_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+/// `_meta` of requests: the least severe log message that is wanted.
+pub const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
+/// `_meta` of results: what the server is.
+pub const SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
+/// `_meta` of notifications and of the result of a subscription: the id of the request that opened it.
+pub const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
+
+const OF_REQUESTS: [&str; 4] = [PROTOCOL_VERSION, CLIENT_INFO, CLIENT_CAPABILITIES, LOG_LEVEL];
+
+/// Methods that earlier revisions had.
+pub const REMOVED: [&str; 5] = [
+    "initialize",
+    "ping",
+    "logging/setLevel",
+    "resources/subscribe",
+    "resources/unsubscribe",
+];
+
+/// What a request says about its client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestMeta {
+    /// The version that the request is of.
+    pub version: String,
+    /// What the client can be asked.
+    pub capabilities: ClientCapabilities,
+    /// The least severe log message that is wanted.
+    pub log_level: Option<String>,
+}
+
+/// Why the metadata of a request cannot be used: text for `-32602`.
+pub type MetaError = &'static str;
+
+/// The version that the parameters claim; with one, the request is of this era whatever its headers say.
+pub fn claimed_version(params: Option<&RawValue>) -> Option<String> {
+    let params = RawObject::parse(params?.get()).ok()?;
+    let meta = RawObject::parse(params.get("_meta")?).ok()?;
+    meta.get(PROTOCOL_VERSION)
+        .map(|version| serde_json::from_str(version).unwrap_or_default())
+}
+
+/// Reads the metadata of a request that claims a version.
+pub fn request_meta(params: &str) -> Result<RequestMeta, MetaError> {
+    let params = RawObject::parse(params).map_err(|_| "params is no object, or has a key twice")?;
+    let meta = params.get("_meta").ok_or("params._meta is missing")?;
+    let meta = RawObject::parse(meta).map_err(|_| "params._meta is no object, or has a key twice")?;
+    let version = meta
+        .get_string(PROTOCOL_VERSION)
+        .ok_or("_meta lacks io.modelcontextprotocol/protocolVersion")?;
+    let capabilities = meta
+        .get(CLIENT_CAPABILITIES)
+        .filter(|value| value.starts_with('{'))
+        .ok_or("_meta lacks io.modelcontextprotocol/clientCapabilities, an object")?;
+    let capabilities: &RawValue =
+        serde_json::from_str(capabilities).map_err(|_| "the client's capabilities cannot be read")?;
+    Ok(RequestMeta {
+        version,
+        capabilities: ClientCapabilities::read(capabilities),
+        log_level: meta.get_string(LOG_LEVEL),
+    })
+}
+
+/// What `Mcp-Name` mirrors of a method's parameters.
+pub fn name_key(method: &str) -> Option<&'static str> {
+    match method {
+        "tools/call" | "prompts/get" => Some("name"),
+        "resources/read" => Some("uri"),
+        "tasks/get" | "tasks/update" | "tasks/cancel" => Some("taskId"),
+        _ => None,
+    }
+}
+
+/// Parameters of this era without what only it has, for a server of an earlier revision. Progress, trace context and what
+/// vendors added stay.
+pub fn params_to_legacy(params: &str) -> String {
+    let Ok(mut object) = RawObject::parse(params) else {
+        return params.to_owned();
+    };
+    object.remove("inputResponses");
+    object.remove("requestState");
+    if let Some(meta) = object.get("_meta").map(ToOwned::to_owned)
+        && let Ok(mut meta) = RawObject::parse(&meta)
+    {
+        for key in OF_REQUESTS {
+            meta.remove(key);
+        }
+        if meta.keys().next().is_none() {
+            object.remove("_meta");
+        } else {
+            object.set("_meta", meta.to_json());
+        }
+    }
+    object.to_json()
+}
+
+/// Parameters of an earlier revision with what this era asks for.
+pub fn params_to_modern(
+    params: Option<&str>,
+    client_info: &str,
+    capabilities: ClientCapabilities,
+    log_level: Option<&str>,
+) -> String {
+    let params = params.unwrap_or("{}");
+    let Ok(mut object) = RawObject::parse(params) else {
+        return params.to_owned();
+    };
+    let before = object.get("_meta").unwrap_or("{}").to_owned();
+    let mut meta = RawObject::parse(&before).unwrap_or_default();
+    meta.set_string(PROTOCOL_VERSION, VERSION.as_str());
+    meta.set(CLIENT_INFO, client_info.to_owned());
+    meta.set(CLIENT_CAPABILITIES, capabilities.to_json());
+    if let Some(level) = log_level {
+        meta.set_string(LOG_LEVEL, level);
+    }
+    object.set("_meta", meta.to_json());
+    // A task of 2025-11-25 is asked for by a parameter that means nothing here.
+    object.remove("task");
+    object.to_json()
+}
+
+/// How long, and by whom, an answer may be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cacheable {
+    /// `ttlMs`, milliseconds.
+    pub ttl_ms: u64,
+    /// `cacheScope: public`.
+    pub public: bool,
+}
+
+impl Cacheable {
+    /// Not at all.
+    pub const NEVER: Self = Self {
+        ttl_ms: 0,
+        public: false,
+    };
+
+    /// The two members, to be put into a result's text.
+    pub fn members(self) -> String {
+        let scope = if self.public { "public" } else { "private" };
+        format!(r#""ttlMs":{},"cacheScope":"{scope}""#, self.ttl_ms)
+    }
+}
+
+/// Whether results of a method say how long they may be kept.
+pub fn is_cacheable(method: &str) -> bool {
+    ListKind::of_method(method).is_some() || matches!(method, "resources/read" | "server/discover")
+}
+
+/// A result of an earlier revision as this era has it.
+pub fn result_to_modern(method: &str, result: &str, server_info: Option<&str>) -> String {
+    let Ok(mut object) = RawObject::parse(result) else {
+        return result.to_owned();
+    };
+    if object.get("resultType").is_none() {
+        object.set_string("resultType", "complete");
+    }
+    if is_cacheable(method) {
+        // What an earlier revision does not say must not be made up.
+        if object.get("ttlMs").is_none() {
+            object.set("ttlMs", "0".to_owned());
+        }
+        if object.get("cacheScope").is_none() {
+            object.set_string("cacheScope", "private");
+        }
+    }
+    if let Some(info) = server_info {
+        let before = object.get("_meta").unwrap_or("{}").to_owned();
+        if let Ok(mut meta) = RawObject::parse(&before)
+            && meta.get(SERVER_INFO).is_none()
+        {
+            meta.set(SERVER_INFO, info.to_owned());
+            object.set("_meta", meta.to_json());
+        }
+    }
+    object.to_json()
+}
+
+/// A complete result of this era as earlier revisions have it.
+pub fn result_to_legacy(result: &str) -> String {
+    let Ok(mut object) = RawObject::parse(result) else {
+        return result.to_owned();
+    };
+    for key in ["resultType", "ttlMs", "cacheScope"] {
+        object.remove(key);
+    }
+    object.to_json()
+}
+
+/// `resultType`; without one a result is complete.
+pub fn result_type(result: &str) -> String {
+    RawObject::parse(result)
+        .ok()
+        .and_then(|object| object.get_string("resultType"))
+        .unwrap_or_else(|| "complete".to_owned())
+}
+
+/// An error of an earlier revision as this era has it: a resource that is not there has no code of its own any more.
+pub fn error_to_modern(error: &str) -> String {
+    let Ok(mut object) = RawObject::parse(error) else {
+        return error.to_owned();
+    };
+    if object.get("code").and_then(|code| code.parse().ok()) == Some(rpc::RESOURCE_NOT_FOUND) {
+        object.set("code", rpc::INVALID_PARAMS.to_string());
+    }
+    object.to_json()
+}
+
+/// A notification that belongs to a subscription.
+pub fn tagged(message: &str, subscription: &str) -> Option<String> {
+    let mut object = RawObject::parse(message).ok()?;
+    let before = object.get("params").unwrap_or("{}").to_owned();
+    let mut params = RawObject::parse(&before).ok()?;
+    let meta = params.get("_meta").unwrap_or("{}").to_owned();
+    let mut meta = RawObject::parse(&meta).ok()?;
+    meta.set(SUBSCRIPTION_ID, subscription.to_owned());
+    params.set("_meta", meta.to_json());
+    object.set("params", params.to_json());
+    Some(object.to_json())
+}
+
+/// The severity of a log level, 0 the least; `None` if it is none.
+pub fn severity(level: &str) -> Option<usize> {
+    [
+        "debug",
+        "info",
+        "notice",
+        "warning",
+        "error",
+        "critical",
+        "alert",
+        "emergency",
+    ]
+    .iter()
+    .position(|own| *own == level)
+}
+
+/// `data` of `-32022`.
+pub fn unsupported_version_data(requested: &str) -> String {
+    format!(
+        r#"{{"supported":["{}"],"requested":{}}}"#,
+        VERSION.as_str(),
+        string(requested)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PARAMS: &str = r#"{"name":"a","arguments":{"x":1.0},"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"c","version":"1"},"io.modelcontextprotocol/clientCapabilities":{"elicitation":{}},"progressToken":7}}"#;
+
+    #[test]
+    fn metadata_of_requests() {
+        let raw: Box<RawValue> = RawValue::from_string(PARAMS.to_owned()).unwrap();
+        assert_eq!(claimed_version(Some(&raw)).as_deref(), Some("2026-07-28"));
+        let meta = request_meta(PARAMS).unwrap();
+        assert!(meta.capabilities.answers("elicitation/create"));
+        assert_eq!(meta.log_level, None);
+        assert!(request_meta("{}").is_err());
+        assert!(
+            request_meta(r#"{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}"#).is_err()
+        );
+    }
+
+    #[test]
+    fn b62_there_and_back_nothing_is_lost() {
+        let legacy = params_to_legacy(PARAMS);
+        assert_eq!(
+            legacy,
+            r#"{"name":"a","arguments":{"x":1.0},"_meta":{"progressToken":7}}"#
+        );
+        let modern = params_to_modern(Some(&legacy), "{}", ClientCapabilities::NONE, Some("info"));
+        assert_eq!(params_to_legacy(&modern), legacy);
+        assert_eq!(request_meta(&modern).unwrap().log_level.as_deref(), Some("info"));
+        let result = r#"{"contents":[],"x":1e2}"#;
+        let there = result_to_modern("resources/read", result, None);
+        assert_eq!(
+            there,
+            r#"{"contents":[],"x":1e2,"resultType":"complete","ttlMs":0,"cacheScope":"private"}"#
+        );
+        assert_eq!(result_to_legacy(&there), result);
+    }
+
+    #[test]
+    fn notifications_of_a_subscription_carry_its_id() {
+        let message = rpc::notification("notifications/tools/list_changed", None);
+        assert_eq!(
+            tagged(&message, "\"s\"").unwrap(),
+            r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{"_meta":{"io.modelcontextprotocol/subscriptionId":"s"}}}"#
+        );
+    }
+}
