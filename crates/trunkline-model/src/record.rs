@@ -19,7 +19,7 @@ pub struct CallRecord {
     pub session: Option<String>,
     /// Server, if one was resolved.
     pub server_id: Option<String>,
-    /// The tool's own name, if a tool was called.
+    /// The own name of the tool or prompt that was asked for, or the URI of the resource.
     pub tool: Option<String>,
     /// `ok`, `tool_error` (`isError: true`), `denied`, `client_gone`, or an [`crate::OutcomeStatus`] name.
     pub outcome: &'static str,
@@ -38,14 +38,38 @@ pub enum CallKind {
     ListTools,
     /// `tools/call`; LiteLLM's `call_type` `call_mcp_tool`.
     CallTool,
+    /// `prompts/list`.
+    ListPrompts,
+    /// `prompts/get`.
+    GetPrompt,
+    /// `resources/list`.
+    ListResources,
+    /// `resources/templates/list`.
+    ListResourceTemplates,
+    /// `resources/read`.
+    ReadResource,
+    /// `resources/subscribe` and `resources/unsubscribe`.
+    SubscribeResource,
+    /// `completion/complete`.
+    Complete,
+    /// A method of a capability or extension that one server declares.
+    Other,
 }
 
 impl CallKind {
-    /// LiteLLM's `call_type`.
+    /// LiteLLM's `call_type`, and more words of the same form.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ListTools => "list_mcp_tools",
             Self::CallTool => "call_mcp_tool",
+            Self::ListPrompts => "list_mcp_prompts",
+            Self::GetPrompt => "get_mcp_prompt",
+            Self::ListResources => "list_mcp_resources",
+            Self::ListResourceTemplates => "list_mcp_resource_templates",
+            Self::ReadResource => "read_mcp_resource",
+            Self::SubscribeResource => "subscribe_mcp_resource",
+            Self::Complete => "complete_mcp_argument",
+            Self::Other => "call_mcp_method",
         }
     }
 }

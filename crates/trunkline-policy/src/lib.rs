@@ -10,6 +10,10 @@ pub enum Action<'a> {
     UseServer,
     /// Listing or calling a tool, by the tool's own name.
     UseTool(&'a str),
+    /// Listing, getting or completing a prompt, by the prompt's own name.
+    UsePrompt(&'a str),
+    /// Listing, reading, completing or subscribing to a resource, by the server's own URI or URI template.
+    UseResource(&'a str),
 }
 
 /// The answer.
@@ -75,7 +79,8 @@ pub fn decide(principal: &Principal, scope: &Scope, action: Action<'_>, server: 
         return Decision::Deny(Reason::NoGrant);
     }
     match action {
-        Action::UseServer => Decision::Allow,
+        // No rule is about single prompts or resources yet.
+        Action::UseServer | Action::UsePrompt(_) | Action::UseResource(_) => Decision::Allow,
         Action::UseTool(tool) => tool_rules(server, tool),
     }
 }

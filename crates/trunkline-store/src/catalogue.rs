@@ -7,14 +7,16 @@ use crate::db::{Row, StoreError, Value, stmts};
 use crate::store::Store;
 
 stmts! {
-    CATALOGUE_LIST = "SELECT server_id, fetched_at, definition_digest, protocol_version, server_info, instructions, tools \
+    CATALOGUE_LIST = "SELECT server_id, fetched_at, definition_digest, protocol_version, server_info, instructions, tools, capabilities \
         FROM mcp_catalogue ORDER BY server_id";
     CATALOGUE_PUT = "INSERT INTO mcp_catalogue \
-            (server_id, fetched_at, definition_digest, protocol_version, server_info, instructions, tools) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7) \
+            (server_id, fetched_at, definition_digest, protocol_version, server_info, instructions, tools, \
+             capabilities) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
         ON CONFLICT (server_id) DO UPDATE SET fetched_at = excluded.fetched_at, \
             definition_digest = excluded.definition_digest, protocol_version = excluded.protocol_version, \
-            server_info = excluded.server_info, instructions = excluded.instructions, tools = excluded.tools";
+            server_info = excluded.server_info, instructions = excluded.instructions, tools = excluded.tools, \
+            capabilities = excluded.capabilities";
     CATALOGUE_DELETE = "DELETE FROM mcp_catalogue WHERE server_id = $1";
 }
 
@@ -35,6 +37,8 @@ pub struct CatalogueRow {
     pub instructions: Option<String>,
     /// The tools as they came: the text of a JSON array, kept byte for byte.
     pub tools: String,
+    /// `capabilities` as they came, JSON.
+    pub capabilities: Option<String>,
 }
 
 impl Store {
@@ -63,6 +67,7 @@ impl Store {
             Value::Text(row.instructions.as_deref().map(storable)),
             // JSON has no raw U+0000, so this changes nothing in a valid list.
             storable(&row.tools).into(),
+            Value::Text(row.capabilities.as_deref().map(storable)),
         ];
         self.db().execute(&CATALOGUE_PUT, values).await.map(drop)
     }
@@ -78,7 +83,11 @@ impl Store {
 
 /// Words of an upstream, without the one character that `PostgreSQL` cannot store.
 pub(crate) fn storable(text: &str) -> String {
-    text.replace('\0', "\u{fffd}")
+    if text.as_bytes().contains(&0) {
+        text.replace('\0', "\u{fffd}")
+    } else {
+        text.to_owned()
+    }
 }
 
 fn decode(row: &Row) -> Result<CatalogueRow, sqlx::Error> {
@@ -90,6 +99,7 @@ fn decode(row: &Row) -> Result<CatalogueRow, sqlx::Error> {
         server_info: row.text("server_info")?,
         instructions: row.text("instructions")?,
         tools: row.required_text("tools")?,
+        capabilities: row.text("capabilities")?,
     })
 }
 

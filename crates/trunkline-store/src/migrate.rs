@@ -92,7 +92,11 @@ impl MigrationSet {
                 }
             };
         }
-        Self(vec![step!(1, "registry"), step!(2, "records")])
+        Self(vec![
+            step!(1, "registry"),
+            step!(2, "records"),
+            step!(3, "catalogue_capabilities"),
+        ])
     }
 
     /// What an older binary knows: the steps up to and including `version`.

@@ -119,6 +119,7 @@ pub(crate) const TABLES: &[Table] = &[
             text("server_info"),
             text("instructions"),
             text("tools").or("'[]'"),
+            text("capabilities"),
         ],
         indexed: &[],
     },

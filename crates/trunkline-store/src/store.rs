@@ -144,7 +144,7 @@ fn names<C: sqlx::Column>(columns: &[C]) -> Vec<String> {
     columns.iter().map(|column| column.name().to_owned()).collect()
 }
 
-/// The highest `$N` of a text. The drivers count differently (SQLite knows only the number of distinct ones).
+/// The highest `$N` of a text, or how many `?` it has. The drivers count differently (SQLite knows only the number of distinct ones).
 fn count_parameters(text: &str) -> usize {
     text.split('$')
         .skip(1)
@@ -153,5 +153,5 @@ fn count_parameters(text: &str) -> usize {
             rest[..digits].parse().ok()
         })
         .max()
-        .unwrap_or(0)
+        .unwrap_or_else(|| text.matches('?').count())
 }

@@ -135,7 +135,8 @@ proptest! {
                 Just("general_settings: &x".to_owned()),
                 Just("  master_key: !zq9canary zq9canary".to_owned()),
                 Just("    <<: *x".to_owned()),
-                Just("- zq9canary: &zq9canary".to_owned()),
+                // As a value: a key can become the name of a server, which is shown.
+                Just("- b: &zq9canary zq9canary".to_owned()),
                 "[ \\t\\-:{}\\[\\]&*!|>'\"%@`,?#~a-c0-9]{0,24}",
             ],
             0..24,

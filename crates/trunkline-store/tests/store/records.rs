@@ -14,6 +14,7 @@ pub(crate) fn catalogue(id: &str, tools: &str) -> CatalogueRow {
         server_info: Some(r#"{"name":"x",  "version":"1"}"#.to_owned()),
         instructions: None,
         tools: tools.to_owned(),
+        capabilities: Some(r#"{"tools":{}}"#.to_owned()),
     }
 }
 

@@ -118,7 +118,7 @@ both! {
         db.by_hand("ALTER TABLE mcp_server DROP COLUMN rpm").await;
         db.by_hand("ALTER TABLE mcp_server ADD COLUMN rpm BOOLEAN").await;
         db.by_hand("CREATE TABLE copy (server_id TEXT PRIMARY KEY NOT NULL, fetched_at BIGINT NOT NULL, definition_digest TEXT NOT NULL, \
-            protocol_version TEXT NOT NULL, server_info TEXT, instructions TEXT, tools TEXT NOT NULL, extra TEXT NOT NULL)").await;
+            protocol_version TEXT NOT NULL, server_info TEXT, instructions TEXT, tools TEXT NOT NULL, capabilities TEXT, extra TEXT NOT NULL)").await;
         db.by_hand("DROP TABLE mcp_catalogue").await;
         db.by_hand("ALTER TABLE copy RENAME TO mcp_catalogue").await;
         let differences = store.verify().await.unwrap_err().differences;
