@@ -1,4 +1,5 @@
-//! Call: decide, route, credential, call. The only way to call a tool, for MCP and REST alike.
+//! Call: decide, route, credential, call. The only way to a server for a client's request, for tools, prompts and resources,
+//! for MCP and REST alike.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -6,26 +7,95 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::mpsc;
 use trunkline_mcp::edit::RawObject;
-use trunkline_mcp::rpc;
-use trunkline_model::{OutcomeStatus, Server, Step};
+use trunkline_mcp::{ListKind, rpc, uri};
+use trunkline_model::{CallKind, OutcomeStatus, Server, Step};
 use trunkline_policy::Decision;
 use trunkline_upstream::{CallRequest, Exchange, Fault, Frame, Outgoing, Progress};
 
 use crate::Gateway;
+use crate::asked;
 use crate::context::Context;
 use crate::outcomes;
 use crate::record::Pending;
-use crate::route::{self, RouteError};
+use crate::route::{self, RouteError, Target};
+use crate::uris::{self, Holder};
 
 /// A call under way.
 pub struct Call {
     /// The server.
     pub server: Arc<Server>,
-    /// The upstream's name of the tool.
-    pub tool: String,
+    /// The upstream's name of the tool or prompt, or its URI of the resource.
+    pub name: String,
+    operation: Operation,
+    /// The resource was asked for under the server's prefix.
+    qualified: bool,
     phase: Phase,
     out: Arc<Outgoing>,
     progress: Option<Tracked>,
+    /// What the server asked the client: its ids, and the client's.
+    asked: Vec<(String, String)>,
+    /// Messages that were for nobody.
+    dropped: u32,
+}
+
+/// What is asked of one server. One more method: one variant, its words below, and where its target is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// `tools/call`.
+    CallTool,
+    /// `prompts/get`.
+    GetPrompt,
+    /// `resources/read`.
+    ReadResource,
+    /// `resources/subscribe`.
+    Subscribe,
+    /// `resources/unsubscribe`.
+    Unsubscribe,
+    /// `completion/complete`.
+    Complete,
+    /// A method that is not known here, for the one server that it can be for.
+    Other(String),
+}
+
+impl Operation {
+    /// The JSON-RPC method.
+    pub fn method(&self) -> &str {
+        match self {
+            Self::CallTool => "tools/call",
+            Self::GetPrompt => "prompts/get",
+            Self::ReadResource => "resources/read",
+            Self::Subscribe => "resources/subscribe",
+            Self::Unsubscribe => "resources/unsubscribe",
+            Self::Complete => "completion/complete",
+            Self::Other(method) => method,
+        }
+    }
+
+    /// The inverse of [`Operation::method`] for those that are known.
+    pub fn of_method(method: &str) -> Option<Self> {
+        [
+            Self::CallTool,
+            Self::GetPrompt,
+            Self::ReadResource,
+            Self::Subscribe,
+            Self::Unsubscribe,
+            Self::Complete,
+        ]
+        .into_iter()
+        .find(|own| own.method() == method)
+    }
+
+    /// What the record calls it.
+    pub fn kind(&self) -> CallKind {
+        match self {
+            Self::CallTool => CallKind::CallTool,
+            Self::GetPrompt => CallKind::GetPrompt,
+            Self::ReadResource => CallKind::ReadResource,
+            Self::Subscribe | Self::Unsubscribe => CallKind::SubscribeResource,
+            Self::Complete => CallKind::Complete,
+            Self::Other(_) => CallKind::Other,
+        }
+    }
 }
 
 /// How far a call is. A call that tracks progress hears of it before its own answer begins, so its opening is driven
@@ -57,13 +127,18 @@ pub enum CallError {
     #[error(transparent)]
     Route(#[from] RouteError),
     /// The policy says no. The caller reads the same as for an unknown tool; the reason is in the log and the record.
-    #[error("Unknown tool: {name}")]
+    #[error("Unknown {}: {name}", route::noun(*kind))]
     Denied {
+        /// What it is a name of.
+        kind: ListKind,
         /// The name as the caller wrote it.
         name: String,
         /// Why.
         reason: trunkline_policy::Reason,
     },
+    /// Nobody here knows the method.
+    #[error("Method not found: {0}")]
+    Method(String),
     /// The upstream failed.
     #[error("MCP server {server:?}: {}", fault_summary(.fault))]
     Upstream {
@@ -84,6 +159,12 @@ impl CallError {
     /// JSON-RPC code.
     pub fn code(&self) -> i64 {
         match self {
+            Self::Method(_) => rpc::METHOD_NOT_FOUND,
+            // Revisions before 2026-07-28 have a code of its own for it.
+            Self::Route(RouteError::Unknown {
+                kind: ListKind::Resources,
+                ..
+            }) => rpc::RESOURCE_NOT_FOUND,
             Self::Params(_)
             | Self::Denied { .. }
             | Self::Route(RouteError::Unknown { .. } | RouteError::Ambiguous { .. }) => rpc::INVALID_PARAMS,
@@ -96,8 +177,17 @@ impl CallError {
         match self {
             Self::Params(_) => "invalid_params",
             Self::Denied { .. } => "denied",
-            Self::Route(RouteError::Unknown { .. }) => "unknown_tool",
-            Self::Route(RouteError::Ambiguous { .. }) => "ambiguous_tool",
+            Self::Method(_) => "unknown_method",
+            Self::Route(RouteError::Unknown { kind, .. }) => match kind {
+                ListKind::Tools => "unknown_tool",
+                ListKind::Prompts => "unknown_prompt",
+                ListKind::Resources | ListKind::ResourceTemplates => "unknown_resource",
+            },
+            Self::Route(RouteError::Ambiguous { kind, .. }) => match kind {
+                ListKind::Tools => "ambiguous_tool",
+                ListKind::Prompts => "ambiguous_prompt",
+                ListKind::Resources | ListKind::ResourceTemplates => "ambiguous_resource",
+            },
             Self::Route(RouteError::Unavailable { outcome, .. }) => outcome.status.as_str(),
             Self::Upstream { fault, .. } => fault.status.as_str(),
         }
@@ -134,6 +224,11 @@ impl CallError {
     /// `error.data`: which server, and its outcome.
     pub fn data(&self, now: jiff::Timestamp) -> Option<String> {
         let outcome = match self {
+            Self::Route(RouteError::Unknown {
+                kind: ListKind::Resources,
+                name,
+                ..
+            }) => return Some(serde_json::json!({"uri": name}).to_string()),
             Self::Route(RouteError::Unavailable { outcome, .. }) => (**outcome).clone(),
             Self::Upstream { fault, .. } => fault.outcome(now, std::time::Duration::ZERO),
             _ => return None,
@@ -152,39 +247,19 @@ const ASIDE: usize = 64;
 
 static PROGRESS: AtomicU64 = AtomicU64::new(1);
 
-/// Begins a call. `params` is the raw `params` of `tools/call`; `only` a server that the request names besides (REST).
+/// Begins a call. `params` are the raw parameters of the method; `only` a server that the request names besides (REST).
 /// Where it goes is noted in `pending` as soon as it is known, so that a failure is recorded with it (B65).
 pub async fn begin(
     gateway: &Gateway,
     context: &Context,
+    operation: Operation,
     params: &str,
     only: Option<&Arc<Server>>,
     pending: &mut Pending,
 ) -> Result<Call, CallError> {
     let mut params = RawObject::parse(params).map_err(|error| CallError::Params(error.to_string()))?;
-    let name = params
-        .get_string("name")
-        .ok_or_else(|| CallError::Params("`name` must be a string".to_owned()))?;
-    if params
-        .get("arguments")
-        .is_some_and(|arguments| !matches!(arguments.as_bytes().first(), Some(b'{' | b'n')))
-    {
-        return Err(CallError::Params("`arguments` must be an object".to_owned()));
-    }
-    if params.get("arguments") == Some("null") {
-        params.remove("arguments");
-    }
-    let target = route::find(gateway, context, &name, only).await?;
-    if let Decision::Deny(reason) = context.may_use(&target.server, &target.tool) {
-        return Err(CallError::Denied {
-            name: trunkline_upstream::fault::printable(&name),
-            reason,
-        });
-    }
-    pending.target(target.server.id.as_str(), &target.tool);
-    if target.tool != name {
-        params.set_string("name", &target.tool);
-    }
+    let target = resolve(gateway, context, &operation, &mut params, only).await?;
+    pending.target(target.server.id.as_str(), &target.name);
     let token = own_progress_token(&mut params)?;
     let server = target.server;
     let failed = |fault: Fault| CallError::Upstream {
@@ -196,13 +271,14 @@ pub async fn begin(
         .outgoing(&server, &context.client_headers())
         .map_err(failed)?;
     let params = params.to_json();
-    let client = context.session;
+    let peer = context.peer(gateway);
     let (phase, progress) = match token {
         None => {
             let request = CallRequest {
                 server: &server,
                 out: &out,
-                client,
+                peer,
+                method: operation.method(),
                 params: &params,
                 progress: None,
             };
@@ -218,12 +294,14 @@ pub async fn begin(
                 messages,
             });
             let (upstreams, server, out) = (gateway.upstreams.clone(), server.clone(), out.clone());
+            let operation = operation.clone();
             let opening = async move {
                 upstreams
                     .call(CallRequest {
                         server: &server,
                         out: &out,
-                        client,
+                        peer,
+                        method: operation.method(),
                         params: &params,
                         progress,
                     })
@@ -234,11 +312,122 @@ pub async fn begin(
     };
     Ok(Call {
         server,
-        tool: target.tool,
+        name: target.name,
+        operation,
+        qualified: target.qualified,
         phase,
         out,
         progress,
+        asked: Vec::new(),
+        dropped: 0,
     })
+}
+
+/// Where a request goes, after its parameters were read and the policy asked; puts the server's own name or URI in them.
+async fn resolve(
+    gateway: &Gateway,
+    context: &Context,
+    operation: &Operation,
+    params: &mut RawObject<'_>,
+    only: Option<&Arc<Server>>,
+) -> Result<Target, CallError> {
+    let string = |params: &RawObject<'_>, key: &str| {
+        params
+            .get_string(key)
+            .ok_or_else(|| CallError::Params(format!("`{key}` must be a string")))
+    };
+    match operation {
+        Operation::CallTool | Operation::GetPrompt => {
+            let name = string(params, "name")?;
+            if params
+                .get("arguments")
+                .is_some_and(|arguments| !matches!(arguments.as_bytes().first(), Some(b'{' | b'n')))
+            {
+                return Err(CallError::Params("`arguments` must be an object".to_owned()));
+            }
+            if params.get("arguments") == Some("null") {
+                params.remove("arguments");
+            }
+            let kind = if *operation == Operation::CallTool {
+                ListKind::Tools
+            } else {
+                ListKind::Prompts
+            };
+            let target = named(gateway, context, kind, &name, only).await?;
+            if target.name != name {
+                params.set_string("name", &target.name);
+            }
+            Ok(target)
+        }
+        Operation::ReadResource | Operation::Subscribe | Operation::Unsubscribe => {
+            let uri = string(params, "uri")?;
+            let target = located(gateway, context, &uri).await?;
+            if target.name != uri {
+                params.set_string("uri", &target.name);
+            }
+            Ok(target)
+        }
+        Operation::Complete => {
+            let reference = params
+                .get("ref")
+                .ok_or_else(|| CallError::Params("`ref` is missing".to_owned()))?
+                .to_owned();
+            let mut reference =
+                RawObject::parse(&reference).map_err(|error| CallError::Params(error.to_string()))?;
+            let target = match reference.get_string("type").as_deref() {
+                Some("ref/prompt") => {
+                    let name = string(&reference, "name")?;
+                    let target = named(gateway, context, ListKind::Prompts, &name, only).await?;
+                    reference.set_string("name", &target.name);
+                    target
+                }
+                Some("ref/resource") => {
+                    let uri = string(&reference, "uri")?;
+                    let target = located(gateway, context, &uri).await?;
+                    reference.set_string("uri", &target.name);
+                    target
+                }
+                _ => {
+                    let text = "`ref.type` must be \"ref/prompt\" or \"ref/resource\"";
+                    return Err(CallError::Params(text.to_owned()));
+                }
+            };
+            params.set("ref", reference.to_json());
+            Ok(target)
+        }
+        Operation::Other(method) => route::of_method(gateway, context, method)
+            .ok_or_else(|| CallError::Method(trunkline_upstream::fault::printable(method))),
+    }
+}
+
+async fn named(
+    gateway: &Gateway,
+    context: &Context,
+    kind: ListKind,
+    name: &str,
+    only: Option<&Arc<Server>>,
+) -> Result<Target, CallError> {
+    let target = route::find(gateway, context, kind, name, only).await?;
+    allowed(context, kind, &target, name)?;
+    Ok(target)
+}
+
+async fn located(gateway: &Gateway, context: &Context, uri: &str) -> Result<Target, CallError> {
+    // Boxed: it may list, and every call would carry room for it.
+    let target = Box::pin(route::resource(gateway, context, uri)).await?;
+    allowed(context, ListKind::Resources, &target, uri)?;
+    Ok(target)
+}
+
+fn allowed(context: &Context, kind: ListKind, target: &Target, written: &str) -> Result<(), CallError> {
+    match context.may_use(&target.server, kind, &target.name) {
+        Decision::Allow => Ok(()),
+        Decision::Deny(reason) => Err(CallError::Denied {
+            kind,
+            name: trunkline_upstream::fault::printable(written),
+            reason,
+        }),
+    }
 }
 
 /// Puts an own token in place of the client's `_meta.progressToken`.
@@ -258,8 +447,9 @@ fn own_progress_token(params: &mut RawObject<'_>) -> Result<Option<ProgressToken
 }
 
 impl Call {
-    /// The next message for the client: notifications with the client's own progress token, then the response.
-    pub async fn next(&mut self, gateway: &Gateway) -> Result<Frame, CallError> {
+    /// The next message for the client: notifications with the client's own progress token, what the server asks under
+    /// an id that leads back to it, then the response.
+    pub async fn next(&mut self, gateway: &Gateway, context: &Context) -> Result<Frame, CallError> {
         loop {
             let frame = self.step().await.map_err(|fault| CallError::Upstream {
                 server: self.server.prefix(),
@@ -267,23 +457,99 @@ impl Call {
             })?;
             match frame {
                 None => {}
-                Some(Frame::Notification { method, message }) => match method.as_str() {
-                    PROGRESS_METHOD => {
-                        if let Some(message) = self.with_clients_token(&message) {
-                            return Ok(Frame::Notification { method, message });
-                        }
+                Some(Frame::Notification { method, message }) => {
+                    if let Some(message) = self.notification(gateway, context, &method, message) {
+                        return Ok(Frame::Notification { method, message });
                     }
-                    "notifications/tools/list_changed" => {
-                        // Clients hear of it from the gateway, after the list was fetched.
-                        gateway.upstreams.tools_changed(&self.server, &self.out);
+                    self.dropped = self.dropped.wrapping_add(1);
+                    if self.dropped.is_multiple_of(16) {
+                        // What comes to nothing must not keep a thread from other requests (S38).
+                        tokio::task::yield_now().await;
                     }
-                    "notifications/cancelled" => {}
-                    _ => return Ok(Frame::Notification { method, message }),
-                },
+                }
+                Some(Frame::Request { id, method, message }) => {
+                    if let Some(message) = self.ask(gateway, context, &id, &message) {
+                        return Ok(Frame::Request { id, method, message });
+                    }
+                }
                 Some(Frame::Error(error)) => return Ok(Frame::Error(self.without_secrets(&error))),
-                Some(last) => return Ok(last),
+                Some(Frame::Result(result)) => {
+                    return Ok(Frame::Result(self.result(gateway, context, result)));
+                }
             }
         }
+    }
+
+    /// A notification as the client is to see it, if at all.
+    fn notification(
+        &self,
+        gateway: &Gateway,
+        context: &Context,
+        method: &str,
+        message: String,
+    ) -> Option<String> {
+        let changed: Vec<ListKind> = ListKind::ALL
+            .into_iter()
+            .filter(|kind| kind.changed() == method)
+            .collect();
+        if !changed.is_empty() {
+            // Clients hear of it from the gateway, after the list was fetched.
+            for kind in changed {
+                gateway.upstreams.list_changed(kind, &self.server, &self.out);
+            }
+            return None;
+        }
+        match method {
+            PROGRESS_METHOD => self.with_clients_token(&message),
+            "notifications/cancelled" => self.withdrawn(&message),
+            _ => Some(outside(gateway, context, &self.server, method, message)),
+        }
+    }
+
+    /// The server's request to the client; without a session of the client it is refused.
+    fn ask(&mut self, gateway: &Gateway, context: &Context, id: &str, message: &str) -> Option<String> {
+        let Phase::Open(exchange) = &self.phase else {
+            return None;
+        };
+        let session = exchange.session();
+        let (message, own) = asked::offer(gateway, context, &self.server, session, (id, message))?;
+        self.asked.push((id.to_owned(), own));
+        Some(message)
+    }
+
+    /// The server takes back what it asked.
+    fn withdrawn(&self, message: &str) -> Option<String> {
+        let mut object = RawObject::parse(message).ok()?;
+        let params = object.get("params")?.to_owned();
+        let mut params = RawObject::parse(&params).ok()?;
+        let id = params.get("requestId")?;
+        let (_, own) = self.asked.iter().find(|(asked, _)| asked == id)?;
+        params.set("requestId", own.clone());
+        object.set("params", params.to_json());
+        Some(object.to_json())
+    }
+
+    /// The result with its URIs as this client can use them.
+    fn result(&self, gateway: &Gateway, context: &Context, result: String) -> String {
+        let holder = match self.operation {
+            Operation::CallTool => Holder::Content,
+            Operation::GetPrompt => Holder::Messages,
+            Operation::ReadResource => Holder::Contents,
+            _ => return result,
+        };
+        let rewritten = if holder == Holder::Contents {
+            let prefix = self.server.prefix();
+            self.qualified
+                .then(|| uris::rewrite(holder, &result, &|own| Some(uri::qualified(&prefix, own))))
+                .flatten()
+        } else if context.several() {
+            uris::rewrite(holder, &result, &|own| {
+                uris::exposed(gateway, context, &self.server, own)
+            })
+        } else {
+            None
+        };
+        rewritten.unwrap_or(result)
     }
 
     /// An error's text, or a failed tool's for the log, without what was sent as a credential: servers repeat it in
@@ -339,6 +605,28 @@ impl Call {
         object.set("params", params.to_json());
         Some(object.to_json())
     }
+}
+
+/// A notification that is not about one request, as a client of `context` is to see it.
+pub fn outside(
+    gateway: &Gateway,
+    context: &Context,
+    server: &Server,
+    method: &str,
+    message: String,
+) -> String {
+    if method != "notifications/resources/updated" {
+        return message;
+    }
+    let rewritten = || {
+        let mut object = RawObject::parse(&message).ok()?;
+        let params = uris::uri_of(object.get("params")?, &|own| {
+            uris::exposed(gateway, context, server, own)
+        })?;
+        object.set("params", params);
+        Some(object.to_json())
+    };
+    rewritten().unwrap_or(message)
 }
 
 /// The record's word for a result: `isError: true` is a tool error, not a success (B65).

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use axum::http::HeaderMap;
-use trunkline_auth::{Admission, AuthError, Surface};
+use trunkline_auth::{Admission, AuthError, SessionClaims, Surface};
+use trunkline_mcp::{ClientCapabilities, ListKind};
 use trunkline_model::{Principal, RequestId, Server, SessionKey, Snapshot};
 use trunkline_policy::{Action, decide};
-use trunkline_upstream::ClientHeaders;
+use trunkline_upstream::{ClientHeaders, Peer};
 
 use crate::Gateway;
 use crate::scope::Selection;
@@ -25,6 +26,8 @@ pub struct Context {
     pub selection: Selection,
     /// The client's session, if it has one.
     pub session: Option<SessionKey>,
+    /// What servers may ask the client in the middle of a request.
+    pub capabilities: ClientCapabilities,
     /// The client's headers.
     pub headers: HeaderMap,
 }
@@ -40,6 +43,14 @@ pub fn identify(
 }
 
 impl Context {
+    /// The request belongs to this session.
+    pub fn join(&mut self, claims: Option<&SessionClaims>) {
+        if let Some(claims) = claims {
+            self.session = Some(claims.key);
+            self.capabilities = ClientCapabilities::from_bits(claims.capabilities).bridged();
+        }
+    }
+
     /// The servers that this request may use, in order. The same question as for every tool.
     pub fn servers(&self) -> impl Iterator<Item = &Arc<Server>> {
         self.snapshot.servers().iter().filter(|server| {
@@ -47,14 +58,23 @@ impl Context {
         })
     }
 
-    /// Whether this request may list or call a tool, by the tool's own name.
-    pub fn may_use(&self, server: &Server, tool: &str) -> trunkline_policy::Decision {
-        decide(
-            &self.principal,
-            &self.selection.scope,
-            Action::UseTool(tool),
-            server,
-        )
+    /// Whether this request may list or use something of a server, by the server's own name for it.
+    pub fn may_use(&self, server: &Server, kind: ListKind, name: &str) -> trunkline_policy::Decision {
+        let action = match kind {
+            ListKind::Tools => Action::UseTool(name),
+            ListKind::Prompts => Action::UsePrompt(name),
+            ListKind::Resources | ListKind::ResourceTemplates => Action::UseResource(name),
+        };
+        decide(&self.principal, &self.selection.scope, action, server)
+    }
+
+    /// The client as upstream sessions see it.
+    pub fn peer(&self, gateway: &Gateway) -> Peer {
+        Peer {
+            client: self.session,
+            capabilities: self.capabilities,
+            log_level: self.session.and_then(|session| gateway.log_levels.get(session)),
+        }
     }
 
     /// The client's headers as the credential phase reads them.
@@ -63,7 +83,7 @@ impl Context {
     }
 
     /// Whether the request is about more than one server.
-    fn several(&self) -> bool {
+    pub fn several(&self) -> bool {
         self.servers().nth(1).is_some()
     }
 

@@ -23,6 +23,7 @@
 
 pub mod accept;
 pub mod answer;
+pub mod asked;
 pub mod calling;
 pub mod context;
 pub mod health;
@@ -36,6 +37,7 @@ pub mod rest;
 pub mod route;
 pub mod scope;
 pub mod sessions;
+pub mod uris;
 pub mod view;
 
 use std::sync::Arc;
@@ -44,7 +46,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::{get, post};
 use tokio_util::sync::CancellationToken;
-use trunkline_auth::{Authenticator, SessionSealer};
+use trunkline_auth::{Authenticator, SessionSealer, TokenSealer};
 use trunkline_model::Clock;
 use trunkline_store::Registry;
 use trunkline_upstream::Upstreams;
@@ -61,6 +63,12 @@ pub struct Gateway {
     pub sealer: SessionSealer,
     /// Sessions that were ended before their time.
     pub ended: sessions::EndedSessions,
+    /// Log levels of sessions.
+    pub log_levels: sessions::LogLevels,
+    /// Handles of what servers ask clients.
+    pub asked: TokenSealer,
+    /// Positions in lists.
+    pub cursors: TokenSealer,
     /// Requests that can be cancelled.
     pub in_flight: sessions::InFlight,
     /// Where records go.

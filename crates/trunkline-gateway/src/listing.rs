@@ -1,10 +1,12 @@
-//! List: the tools that a request may use, and why others are not there. The only way to list, for MCP and REST alike.
+//! List: the tools, prompts, resources and templates that a request may use, and why others are not there. The only way
+//! to list, for MCP and REST alike.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::{Map, Value};
+use trunkline_mcp::ListKind;
 use trunkline_model::{Outcome, OutcomeStatus, Server};
 use trunkline_upstream::catalogue::Known;
 
@@ -14,29 +16,31 @@ use crate::outcomes;
 use crate::view::View;
 
 /// What one server contributes.
-pub struct ServerTools {
+pub struct ServerItems {
     /// The server.
     pub server: Arc<Server>,
     /// What came of the last attempt.
     pub outcome: Outcome,
     /// The copy is not of the last attempt.
     pub stale: bool,
-    /// Its tools under their exposed names; `None` if nothing is known that may be shown.
+    /// Its items under their exposed names; `None` if nothing is known that may be shown.
     pub view: Option<Arc<View>>,
 }
 
 /// A listing over all servers of a request.
 pub struct Listing {
+    /// What is listed.
+    pub kind: ListKind,
     /// In the registry's order.
-    pub servers: Vec<ServerTools>,
+    pub servers: Vec<ServerItems>,
     /// Names in the selection that select nothing.
     pub unresolved: Vec<String>,
 }
 
 /// Lists. Waits at most the fan-out deadline, and only for servers of which nothing is known.
-pub async fn list(gateway: &Gateway, context: &Context) -> Listing {
+pub async fn list(gateway: &Gateway, context: &Context, kind: ListKind) -> Listing {
     let wait = gateway.upstreams.settings().fanout_deadline;
-    let listing = list_within(gateway, context, wait).await;
+    let listing = list_within(gateway, context, kind, wait).await;
     for own in listing.servers.iter().filter(|own| !own.outcome.is_ok()) {
         gateway
             .metrics
@@ -46,12 +50,12 @@ pub async fn list(gateway: &Gateway, context: &Context) -> Listing {
 }
 
 /// The same with another deadline.
-pub async fn list_within(gateway: &Gateway, context: &Context, wait: Duration) -> Listing {
+pub async fn list_within(gateway: &Gateway, context: &Context, kind: ListKind, wait: Duration) -> Listing {
     let client = context.client_headers();
     let asked = context.servers().map(|server| async {
-        match gateway.upstreams.catalogue(server, &client, wait).await {
+        match gateway.upstreams.catalogue(kind, server, &client, wait).await {
             Ok(known) => contribution(gateway, context, server, &known),
-            Err(fault) => ServerTools {
+            Err(fault) => ServerItems {
                 server: server.clone(),
                 outcome: fault.outcome(gateway.clock.now(), Duration::ZERO),
                 stale: false,
@@ -60,6 +64,7 @@ pub async fn list_within(gateway: &Gateway, context: &Context, wait: Duration) -
         }
     });
     Listing {
+        kind,
         servers: join_all(asked).await,
         unresolved: context.selection.unresolved.clone(),
     }
@@ -71,12 +76,12 @@ pub fn contribution(
     context: &Context,
     server: &Arc<Server>,
     known: &Known,
-) -> ServerTools {
+) -> ServerItems {
     let bare = context.bare_names(server);
     let view = known
         .usable()
         .map(|catalogue| gateway.views.get(&context.snapshot, server, catalogue, bare));
-    ServerTools {
+    ServerItems {
         server: server.clone(),
         outcome: known.outcome.clone(),
         stale: known.stale && view.is_some(),
@@ -84,17 +89,38 @@ pub fn contribution(
     }
 }
 
+/// What is known now, without asking anybody.
+pub fn at_hand<'s>(
+    gateway: &Gateway,
+    context: &Context,
+    kind: ListKind,
+    servers: impl Iterator<Item = &'s Arc<Server>>,
+) -> Vec<ServerItems> {
+    let client = context.client_headers();
+    servers
+        .map(|server| match gateway.upstreams.known(kind, server, &client) {
+            Ok(known) => contribution(gateway, context, server, &known),
+            Err(fault) => ServerItems {
+                server: server.clone(),
+                outcome: fault.outcome(gateway.clock.now(), Duration::ZERO),
+                stale: false,
+                view: None,
+            },
+        })
+        .collect()
+}
+
 impl Listing {
-    /// The tools that the policy lets this request use, with the server they are of.
-    pub fn tools<'a>(
+    /// The items that the policy lets this request use, with the server they are of.
+    pub fn items<'a>(
         &'a self,
         context: &'a Context,
-    ) -> impl Iterator<Item = (&'a ServerTools, &'a crate::view::ViewTool)> {
+    ) -> impl Iterator<Item = (&'a ServerItems, &'a crate::view::ViewItem)> {
         self.servers.iter().flat_map(move |own| {
-            let tools = own.view.iter().flat_map(|view| &view.tools);
-            tools
-                .filter(|tool| context.may_use(&own.server, &tool.own).is_allow())
-                .map(move |tool| (own, tool))
+            let items = own.view.iter().flat_map(|view| &view.items);
+            items
+                .filter(|item| context.may_use(&own.server, self.kind, &item.own).is_allow())
+                .map(move |item| (own, item))
         })
     }
 
@@ -112,7 +138,7 @@ impl Listing {
     }
 
     /// The outcome to answer with when there is exactly one server and it failed.
-    pub fn only_failure(&self) -> Option<&ServerTools> {
+    pub fn only_failure(&self) -> Option<&ServerItems> {
         match &self.servers[..] {
             [only] if only.view.is_none() => Some(only),
             _ => None,
@@ -124,9 +150,9 @@ impl Listing {
         let mut map = Map::new();
         for own in &self.servers {
             let count = own.view.as_ref().map(|view| {
-                view.tools
+                view.items
                     .iter()
-                    .filter(|tool| context.may_use(&own.server, &tool.own).is_allow())
+                    .filter(|item| context.may_use(&own.server, self.kind, &item.own).is_allow())
                     .count()
             });
             map.insert(
@@ -151,14 +177,16 @@ impl Listing {
             OutcomeStatus::Ok.as_str()
         }
     }
+}
 
-    /// Names and definitions, for noticing a change.
-    pub fn digest(&self, context: &Context) -> u64 {
-        use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-        let mut hasher = DefaultHasher::new();
-        for (_, tool) in self.tools(context) {
-            tool.json.hash(&mut hasher);
+/// Names and definitions that a request sees of one server's list, for noticing a change; `None` if nothing is known.
+pub fn digest(context: &Context, kind: ListKind, own: &ServerItems) -> Option<u64> {
+    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+    let mut hasher = DefaultHasher::new();
+    for item in &own.view.as_ref()?.items {
+        if context.may_use(&own.server, kind, &item.own).is_allow() {
+            item.json.hash(&mut hasher);
         }
-        hasher.finish()
     }
+    Some(hasher.finish())
 }

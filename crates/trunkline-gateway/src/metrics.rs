@@ -141,6 +141,7 @@ impl Metrics {
                     self.tool_calls.get_or_create(&labels).inc();
                 }
             }
+            _ => {}
         }
     }
 

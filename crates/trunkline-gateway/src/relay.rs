@@ -17,6 +17,7 @@ use trunkline_upstream::Frame;
 use crate::Gateway;
 use crate::answer;
 use crate::calling::{self, Call, CallError};
+use crate::context::Context;
 use crate::record::Pending;
 
 /// After this long without a frame the answer becomes a stream, so that proxies and clients see life.
@@ -28,6 +29,8 @@ pub const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(15);
 pub struct Relay {
     /// The gateway.
     pub gateway: Arc<Gateway>,
+    /// The request.
+    pub context: Arc<Context>,
     /// The call.
     pub call: Call,
     /// The client's request id: raw JSON.
@@ -75,14 +78,14 @@ impl Drop for Cancellable {
 /// The next frame, or `None` when the client cancelled.
 async fn next(
     call: &mut Call,
-    gateway: &Gateway,
+    (gateway, context): (&Gateway, &Context),
     cancelled: Option<&mut Cancellable>,
 ) -> Option<Result<Frame, CallError>> {
     match cancelled {
-        None => Some(call.next(gateway).await),
+        None => Some(call.next(gateway, context).await),
         Some(cancellable) => tokio::select! {
             biased;
-            frame = call.next(gateway) => Some(frame),
+            frame = call.next(gateway, context) => Some(frame),
             () = cancellable.cancelled() => None,
         },
     }
@@ -109,7 +112,9 @@ fn last(
             let text = trunkline_upstream::fault::printable(&error);
             (rpc::error_response(id, &error), "upstream_error", Some(text))
         }
-        Some(Ok(Frame::Notification { message, .. })) => (message, "ok", None),
+        Some(Ok(Frame::Notification { message, .. } | Frame::Request { message, .. })) => {
+            (message, "ok", None)
+        }
         Some(Err(error)) => (
             error_message(gateway, id, &error),
             error.outcome_word(),
@@ -136,11 +141,17 @@ impl Relay {
     pub async fn answer(mut self) -> Response {
         let first = timeout(
             UPGRADE_AFTER,
-            next(&mut self.call, &self.gateway, self.cancelled.as_mut()),
+            next(
+                &mut self.call,
+                (&self.gateway, &self.context),
+                self.cancelled.as_mut(),
+            ),
         )
         .await;
         match first {
-            Ok(Some(Ok(Frame::Notification { message, .. }))) => self.stream(Some(message)),
+            Ok(Some(Ok(Frame::Notification { message, .. } | Frame::Request { message, .. }))) => {
+                self.stream(Some(message))
+            }
             Err(_) => self.stream(None),
             Ok(frame) => {
                 let (message, word, error) = last(&self.gateway, &self.call, &self.id, frame);
@@ -165,13 +176,14 @@ impl Relay {
                     (Some(relay), None),
                 ));
             }
-            let frame = next(&mut relay.call, &relay.gateway, relay.cancelled.as_mut());
+            let at = (&*relay.gateway, &*relay.context);
+            let frame = next(&mut relay.call, at, relay.cancelled.as_mut());
             match timeout(KEEP_ALIVE_EVERY, frame).await {
                 Err(_) => Some((
                     Ok(Bytes::from_static(sse::KEEP_ALIVE.as_bytes())),
                     (Some(relay), None),
                 )),
-                Ok(Some(Ok(Frame::Notification { message, .. }))) => {
+                Ok(Some(Ok(Frame::Notification { message, .. } | Frame::Request { message, .. }))) => {
                     let event = sse::encode_message(&message);
                     relay.pending.sent(event.len());
                     Some((Ok(event.into()), (Some(relay), None)))
@@ -192,8 +204,8 @@ impl Relay {
     pub async fn result(mut self) -> Result<Frame, CallError> {
         let began = Instant::now();
         loop {
-            match self.call.next(&self.gateway).await {
-                Ok(Frame::Notification { .. }) => {}
+            match self.call.next(&self.gateway, &self.context).await {
+                Ok(Frame::Notification { .. } | Frame::Request { .. }) => {}
                 Ok(frame) => {
                     let (text, word, error) =
                         last(&self.gateway, &self.call, &self.id, Some(Ok(frame.clone())));

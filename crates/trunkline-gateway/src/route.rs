@@ -1,41 +1,48 @@
-//! Route: a tool's name to the one server and the one tool it means. A map lookup, never a split of the name (B16). A
+//! Route: a name or URI to the one server and the one thing it means there. A map lookup, never a split of the name (B16). A
 //! name that could mean two things is an error, and nothing is sent (B36).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use trunkline_mcp::name;
+use trunkline_mcp::{ListKind, name, uri};
 use trunkline_model::{Outcome, Server};
 use trunkline_upstream::catalogue::Known;
 
 use crate::Gateway;
 use crate::context::Context;
-use crate::listing::{ServerTools, contribution};
+use crate::listing::{self, ServerItems};
+use crate::uris;
 
 /// Where a call goes.
 #[derive(Debug)]
 pub struct Target {
     /// The server.
     pub server: Arc<Server>,
-    /// The upstream's name of the tool.
-    pub tool: String,
+    /// The upstream's name of the tool or prompt, or its URI of the resource.
+    pub name: String,
+    /// The request named the server's prefix before the URI, so what comes back has it too.
+    pub qualified: bool,
 }
 
 /// Why a name leads nowhere.
 #[derive(Debug, thiserror::Error)]
 pub enum RouteError {
     /// No server of the scope has it, or it is not for this caller: the two are not told apart.
-    #[error("Unknown tool: {name}{}", unavailable_note(unavailable))]
+    #[error("Unknown {}: {name}{}", noun(*kind), unavailable_note(unavailable, *kind))]
     Unknown {
+        /// What was looked for.
+        kind: ListKind,
         /// The name.
         name: String,
         /// Servers whose tools are not known, and why.
         unavailable: Vec<(String, String)>,
     },
     /// Several servers have it.
-    #[error("Tool name {name:?} is ambiguous; use one of: {}", candidates.join(", "))]
+    #[error("{} {name:?} is ambiguous; use one of: {}", title(*kind), candidates.join(", "))]
     Ambiguous {
+        /// What was looked for.
+        kind: ListKind,
         /// The name.
         name: String,
         /// What to call instead.
@@ -51,7 +58,24 @@ pub enum RouteError {
     },
 }
 
-fn unavailable_note(unavailable: &[(String, String)]) -> String {
+/// What an item of a list is called.
+pub fn noun(kind: ListKind) -> &'static str {
+    match kind {
+        ListKind::Tools => "tool",
+        ListKind::Prompts => "prompt",
+        ListKind::Resources | ListKind::ResourceTemplates => "resource",
+    }
+}
+
+fn title(kind: ListKind) -> &'static str {
+    match kind {
+        ListKind::Tools => "Tool name",
+        ListKind::Prompts => "Prompt name",
+        ListKind::Resources | ListKind::ResourceTemplates => "Resource URI",
+    }
+}
+
+fn unavailable_note(unavailable: &[(String, String)], kind: ListKind) -> String {
     if unavailable.is_empty() {
         return String::new();
     }
@@ -60,7 +84,8 @@ fn unavailable_note(unavailable: &[(String, String)]) -> String {
         .map(|(server, why)| format!("{server} ({why})"))
         .collect();
     format!(
-        ". It may belong to a server whose tools are not known now: {}",
+        ". It may belong to a server whose {}s are not known now: {}",
+        noun(kind),
         list.join("; ")
     )
 }
@@ -69,13 +94,14 @@ fn unavailable_note(unavailable: &[(String, String)]) -> String {
 pub async fn find(
     gateway: &Gateway,
     context: &Context,
+    kind: ListKind,
     name: &str,
     only: Option<&Arc<Server>>,
 ) -> Result<Target, RouteError> {
     let in_scope = |server: &&Arc<Server>| only.is_none_or(|only| only.id == server.id);
     let servers: Vec<&Arc<Server>> = context.servers().filter(in_scope).collect();
-    let known = at_hand(gateway, context, &servers);
-    if let Some(found) = lookup(context, &known, name, only.is_some())? {
+    let known = listing::at_hand(gateway, context, kind, servers.iter().copied());
+    if let Some(found) = lookup(context, &known, (kind, name), only.is_some())? {
         return Ok(found);
     }
     // Not known yet: list those that could have it, then look again.
@@ -87,13 +113,14 @@ pub async fn find(
         .collect();
     if candidates.is_empty() {
         return Err(RouteError::Unknown {
+            kind,
             name: printable(name),
             unavailable: unavailable(&known),
         });
     }
-    list_again(gateway, context, &candidates, &known, wait).await;
-    let known = at_hand(gateway, context, &servers);
-    if let Some(found) = lookup(context, &known, name, only.is_some())? {
+    list_again(gateway, context, kind, &candidates, &known, wait).await;
+    let known = listing::at_hand(gateway, context, kind, servers.iter().copied());
+    if let Some(found) = lookup(context, &known, (kind, name), only.is_some())? {
         return Ok(found);
     }
     match known
@@ -105,6 +132,7 @@ pub async fn find(
             outcome: Box::new(own.outcome.clone()),
         }),
         None => Err(RouteError::Unknown {
+            kind,
             name: printable(name),
             unavailable: unavailable(&known),
         }),
@@ -115,32 +143,16 @@ fn printable(name: &str) -> String {
     trunkline_upstream::fault::printable(name)
 }
 
-/// What is known about each server now.
-fn at_hand(gateway: &Gateway, context: &Context, servers: &[&Arc<Server>]) -> Vec<ServerTools> {
-    let client = context.client_headers();
-    servers
-        .iter()
-        .map(|server| match gateway.upstreams.known(server, &client) {
-            Ok(known) => contribution(gateway, context, server, &known),
-            Err(fault) => ServerTools {
-                server: (*server).clone(),
-                outcome: fault.outcome(gateway.clock.now(), Duration::ZERO),
-                stale: false,
-                view: None,
-            },
-        })
-        .collect()
-}
-
 fn lookup(
     context: &Context,
-    known: &[ServerTools],
-    name: &str,
+    known: &[ServerItems],
+    (kind, name): (ListKind, &str),
     bare_first: bool,
 ) -> Result<Option<Target>, RouteError> {
-    let target = |own: &ServerTools, tool: &str| Target {
+    let target = |own: &ServerItems, item: &str| Target {
         server: own.server.clone(),
-        tool: tool.to_owned(),
+        name: item.to_owned(),
+        qualified: false,
     };
     if !bare_first {
         for own in known {
@@ -149,14 +161,14 @@ fn lookup(
             }
         }
     }
-    let bare: Vec<(&ServerTools, &crate::view::ViewTool)> = known
+    let bare: Vec<(&ServerItems, &crate::view::ViewItem)> = known
         .iter()
         .filter_map(|own| Some((own, own.view.as_ref()?.find_own(name)?)))
         .collect();
     // A tool that this request may not use is no candidate: it is not listed either. Where there is no other, the call
     // is denied with its reason.
-    let usable = |(own, tool): &(&ServerTools, &crate::view::ViewTool)| {
-        context.may_use(&own.server, &tool.own).is_allow()
+    let usable = |(own, tool): &(&ServerItems, &crate::view::ViewItem)| {
+        context.may_use(&own.server, kind, &tool.own).is_allow()
     };
     let bare = if bare.iter().any(usable) {
         bare.into_iter().filter(usable).collect()
@@ -169,6 +181,7 @@ fn lookup(
         several => {
             let candidates = several.iter().map(|(_, tool)| tool.exposed.clone()).collect();
             return Err(RouteError::Ambiguous {
+                kind,
                 name: printable(name),
                 candidates,
             });
@@ -181,7 +194,7 @@ fn lookup(
 }
 
 /// Whether listing the server could make the name known.
-fn could_have(known: &[ServerTools], server: &Arc<Server>, name: &str) -> bool {
+fn could_have(known: &[ServerItems], server: &Arc<Server>, name: &str) -> bool {
     let own = known.iter().find(|own| own.server.id == server.id);
     own.is_none_or(|own| own.view.is_none()) || has_prefix(server, name) || known.len() == 1
 }
@@ -194,8 +207,9 @@ fn has_prefix(server: &Server, name: &str) -> bool {
 async fn list_again(
     gateway: &Gateway,
     context: &Context,
+    kind: ListKind,
     servers: &[&Arc<Server>],
-    known: &[ServerTools],
+    known: &[ServerItems],
     wait: Duration,
 ) {
     let client = context.client_headers();
@@ -206,19 +220,117 @@ async fn list_again(
         async move {
             // What comes of it is read from what is known afterwards.
             let _: Result<Arc<Known>, _> = if listed {
-                gateway.upstreams.catalogue_again(server, &client, wait).await
+                gateway
+                    .upstreams
+                    .catalogue_again(kind, server, &client, wait)
+                    .await
             } else {
-                gateway.upstreams.catalogue(server, &client, wait).await
+                gateway.upstreams.catalogue(kind, server, &client, wait).await
             };
         }
     });
     join_all(asked).await;
 }
 
-fn unavailable(known: &[ServerTools]) -> Vec<(String, String)> {
+fn unavailable(known: &[ServerItems]) -> Vec<(String, String)> {
     known
         .iter()
         .filter(|own| own.view.is_none())
         .map(|own| (own.server.prefix(), own.outcome.status.as_str().to_owned()))
         .collect()
+}
+
+/// Finds the server of a resource. A URI under a server's prefix says so itself; others are looked for in the lists, then
+/// among the templates; and where one server alone can have resources, it is that one's.
+pub async fn resource(gateway: &Gateway, context: &Context, uri: &str) -> Result<Target, RouteError> {
+    let servers: Vec<&Arc<Server>> = context.servers().collect();
+    let target = |server: &Arc<Server>, uri: &str, qualified| Target {
+        server: server.clone(),
+        name: uri.to_owned(),
+        qualified,
+    };
+    if let [only] = servers[..] {
+        return Ok(target(only, uri, false));
+    }
+    for server in &servers {
+        if let Some(own) = uri::unqualified(&server.prefix(), uri) {
+            return Ok(target(server, own, true));
+        }
+    }
+    let unknown = RouteError::Unknown {
+        kind: ListKind::Resources,
+        name: printable(uri),
+        unavailable: Vec::new(),
+    };
+    let able: Vec<&Arc<Server>> = servers
+        .into_iter()
+        .filter(|server| uris::may_have_resources(gateway, context, server))
+        .collect();
+    match able[..] {
+        [] => return Err(unknown),
+        [only] => return Ok(target(only, uri, false)),
+        _ => {}
+    }
+    for kind in [ListKind::Resources, ListKind::ResourceTemplates] {
+        let listing = listing::list(gateway, context, kind).await;
+        let means = |own: &str| match kind {
+            ListKind::ResourceTemplates => uri::matches_template(own, uri),
+            _ => own == uri,
+        };
+        let mut found: Vec<&Arc<Server>> = listing
+            .items(context)
+            .filter(|(_, item)| means(&item.own))
+            .map(|(own, _)| &own.server)
+            .collect();
+        found.dedup_by(|a, b| a.id == b.id);
+        match found[..] {
+            [] => {}
+            [only] => return Ok(target(only, uri, false)),
+            _ => {
+                let candidates = found
+                    .iter()
+                    .map(|server| uri::qualified(&server.prefix(), uri))
+                    .collect();
+                return Err(RouteError::Ambiguous {
+                    kind: ListKind::Resources,
+                    name: printable(uri),
+                    candidates,
+                });
+            }
+        }
+    }
+    Err(unknown)
+}
+
+/// The one server of the request that a method without a name in it can be for: the only one, or the only one that
+/// declares a capability or an extension of the method's name.
+pub fn of_method(gateway: &Gateway, context: &Context, method: &str) -> Option<Target> {
+    let family = method.split('/').next().unwrap_or_default();
+    let client = context.client_headers();
+    let declares = |server: &&Arc<Server>| {
+        let known = gateway.upstreams.known(ListKind::Tools, server, &client);
+        known.is_ok_and(|known| {
+            known.catalogue.as_ref().is_some_and(|catalogue| {
+                let capabilities = &catalogue.introduction.capabilities;
+                capabilities.has(family)
+                    || capabilities
+                        .extensions()
+                        .keys()
+                        .any(|name| name.rsplit('/').next() == Some(family))
+            })
+        })
+    };
+    let servers: Vec<&Arc<Server>> = context.servers().collect();
+    let able: Vec<&Arc<Server>> = match servers[..] {
+        [only] => vec![only],
+        _ => servers.into_iter().filter(declares).collect(),
+    };
+    match able[..] {
+        [only] => Some(Target {
+            server: only.clone(),
+            name: method.to_owned(),
+            qualified: false,
+        }),
+        _ => None,
+    }
 }

@@ -1,4 +1,4 @@
-//! The exposed names of a server's tools, made once per catalogue and looked up ever after (design §5).
+//! The exposed names of what a server lists, made once per catalogue and looked up ever after (design §5).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,10 +7,10 @@ use trunkline_mcp::name;
 use trunkline_model::{Server, Snapshot};
 use trunkline_upstream::Catalogue;
 
-/// One tool as clients see it.
+/// One tool, prompt, resource or resource template as clients see it.
 #[derive(Debug)]
-pub struct ViewTool {
-    /// The upstream's name.
+pub struct ViewItem {
+    /// The upstream's name, URI or URI template.
     pub own: String,
     /// The gateway's name.
     pub exposed: String,
@@ -18,30 +18,30 @@ pub struct ViewTool {
     pub json: Box<str>,
 }
 
-/// The tools of one catalogue as clients see them, in the upstream's order.
+/// What is in one catalogue as clients see it, in the upstream's order.
 #[derive(Debug)]
 pub struct View {
-    /// The tools.
-    pub tools: Vec<ViewTool>,
+    /// The items.
+    pub items: Vec<ViewItem>,
     by_exposed: HashMap<String, usize>,
     /// What it was made of; keeps the pointer that is its key alive.
-    catalogue: Arc<Catalogue>,
+    pub catalogue: Arc<Catalogue>,
 }
 
 impl View {
     /// By the gateway's name.
-    pub fn find(&self, exposed: &str) -> Option<&ViewTool> {
+    pub fn find(&self, exposed: &str) -> Option<&ViewItem> {
         self.by_exposed
             .get(exposed)
-            .and_then(|index| self.tools.get(*index))
+            .and_then(|index| self.items.get(*index))
     }
 
     /// By the upstream's name.
-    pub fn find_own(&self, own: &str) -> Option<&ViewTool> {
+    pub fn find_own(&self, own: &str) -> Option<&ViewItem> {
         self.catalogue
             .by_name
             .get(own)
-            .and_then(|index| self.tools.get(*index))
+            .and_then(|index| self.items.get(*index))
     }
 }
 
@@ -116,28 +116,29 @@ impl Views {
 fn build(snapshot: &Snapshot, server: &Server, catalogue: &Arc<Catalogue>, bare: bool) -> View {
     let prefix = server.prefix();
     let rivals = rivals(snapshot, server, &prefix);
-    let mut tools = Vec::with_capacity(catalogue.tools.len());
-    let mut by_exposed = HashMap::with_capacity(catalogue.tools.len());
-    for tool in &catalogue.tools {
-        let exposed = if bare {
-            tool.name.clone()
+    let mut items = Vec::with_capacity(catalogue.items.len());
+    let mut by_exposed = HashMap::with_capacity(catalogue.items.len());
+    for item in &catalogue.items {
+        // URIs are as they are; where two servers have the same one, the listing that has both tells them apart.
+        let exposed = if bare || catalogue.kind.by_uri() {
+            item.name.clone()
         } else {
-            exposed(&prefix, &tool.name, &rivals, server)
+            exposed(&prefix, &item.name, &rivals, server)
         };
-        let json = if bare {
-            tool.raw.get().to_owned()
+        let json = if exposed == item.name {
+            item.raw.get().to_owned()
         } else {
-            tool.renamed(&exposed)
+            item.renamed(catalogue.kind, &exposed)
         };
-        by_exposed.entry(exposed.clone()).or_insert(tools.len());
-        tools.push(ViewTool {
-            own: tool.name.clone(),
+        by_exposed.entry(exposed.clone()).or_insert(items.len());
+        items.push(ViewItem {
+            own: item.name.clone(),
             exposed,
             json: json.into_boxed_str(),
         });
     }
     View {
-        tools,
+        items,
         by_exposed,
         catalogue: catalogue.clone(),
     }
@@ -197,11 +198,13 @@ mod tests {
     fn s38_views_of_replaced_catalogues_are_forgotten() {
         let catalogue = || {
             Arc::new(Catalogue {
-                tools: Vec::new(),
+                kind: trunkline_mcp::ListKind::Tools,
+                items: Vec::new(),
                 by_name: HashMap::new(),
                 rejected: Vec::new(),
-                server_info: None,
-                instructions: None,
+                introduction: trunkline_upstream::Introduction::default(),
+                ttl_ms: None,
+                private: false,
                 revision: None,
                 fetched_at: jiff::Timestamp::UNIX_EPOCH,
             })

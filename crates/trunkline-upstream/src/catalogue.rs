@@ -16,29 +16,35 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use trunkline_mcp::tool::{RejectedTool, Tool};
+use trunkline_mcp::ListKind;
+use trunkline_mcp::list::{Item, RejectedItem};
 use trunkline_model::{Outcome, OutcomeStatus, Step};
 use trunkline_store::CatalogueRow;
 
 use crate::credential::Outgoing;
 use crate::entry::Entry;
 use crate::fault::Fault;
-use crate::listing::list_tools;
+use crate::listing::list_items;
+use crate::session::Introduction;
 use crate::upstreams::Shared;
 
-/// The tools of one server under one credential, at one time.
+/// One of the lists of one server under one credential, at one time.
 #[derive(Debug)]
 pub struct Catalogue {
+    /// Which list.
+    pub kind: ListKind,
     /// In the upstream's order, each name once.
-    pub tools: Vec<Tool>,
-    /// Positions in `tools`.
+    pub items: Vec<Item>,
+    /// Positions in `items`.
     pub by_name: HashMap<String, usize>,
     /// Definitions that could not be taken in.
-    pub rejected: Vec<RejectedTool>,
-    /// `serverInfo`, raw JSON.
-    pub server_info: Option<String>,
-    /// `instructions` of the upstream.
-    pub instructions: Option<String>,
+    pub rejected: Vec<RejectedItem>,
+    /// What the server said about itself.
+    pub introduction: Introduction,
+    /// `ttlMs`: how long it may be kept, milliseconds, if the server said so.
+    pub ttl_ms: Option<u64>,
+    /// `cacheScope: private`.
+    pub private: bool,
     /// The negotiated revision.
     pub revision: Option<String>,
     /// When it was listed.
@@ -46,26 +52,26 @@ pub struct Catalogue {
 }
 
 impl Catalogue {
-    /// Whether the same tools are in it, definition by definition.
-    fn same_tools(&self, other: &Self) -> bool {
-        self.tools.len() == other.tools.len()
+    /// Whether the same is in it, definition by definition.
+    fn same_items(&self, other: &Self) -> bool {
+        self.items.len() == other.items.len()
             && self
-                .tools
+                .items
                 .iter()
-                .zip(&other.tools)
+                .zip(&other.items)
                 .all(|(a, b)| a.raw.get() == b.raw.get())
     }
 
     /// The definitions as one JSON array.
     fn to_json(&self) -> String {
-        let size: usize = self.tools.iter().map(|tool| tool.raw.get().len() + 1).sum();
+        let size: usize = self.items.iter().map(|item| item.raw.get().len() + 1).sum();
         let mut text = String::with_capacity(size + 2);
         text.push('[');
-        for (index, tool) in self.tools.iter().enumerate() {
+        for (index, item) in self.items.iter().enumerate() {
             if index > 0 {
                 text.push(',');
             }
-            text.push_str(tool.raw.get());
+            text.push_str(item.raw.get());
         }
         text.push(']');
         text
@@ -98,6 +104,7 @@ impl Known {
 
 /// The place of one catalogue.
 pub struct CatalogueSlot {
+    kind: ListKind,
     known: ArcSwap<Known>,
     running: AtomicBool,
     /// A refresh waits for its time.
@@ -111,17 +118,21 @@ const FIRST_BACK_OFF: Duration = Duration::from_millis(500);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(30);
 /// An upstream's `Retry-After` is heeded up to this.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(10);
+/// A server's `ttlMs` is heeded within these bounds; most say 0, and a list is not fetched for every answer.
+const SHORTEST_TTL: Duration = Duration::from_secs(5);
+const LONGEST_TTL: Duration = Duration::from_hours(24);
 /// At least this long between refreshes that upstream notifications or unknown names ask for.
 const DEMAND_INTERVAL: Duration = Duration::from_secs(2);
 
 impl CatalogueSlot {
-    pub(crate) fn new(shared: &Shared) -> Self {
+    pub(crate) fn new(kind: ListKind, shared: &Shared) -> Self {
         let outcome = Outcome {
             status: OutcomeStatus::Pending,
             message: "not listed yet".to_owned(),
             ..Outcome::ok(shared.clock.now(), 0)
         };
         Self {
+            kind,
             known: ArcSwap::from_pointee(Known {
                 catalogue: None,
                 outcome,
@@ -166,7 +177,12 @@ impl CatalogueSlot {
         let known = self.known.load_full();
         if let Some(catalogue) = known.usable() {
             let age = entry.shared.clock.now().duration_since(catalogue.fetched_at);
-            let old = age.unsigned_abs() >= entry.shared.settings.catalogue_ttl;
+            let ttl = catalogue
+                .ttl_ms
+                .map_or(entry.shared.settings.catalogue_ttl, |ttl| {
+                    Duration::from_millis(ttl).clamp(SHORTEST_TTL, LONGEST_TTL)
+                });
+            let old = age.unsigned_abs() >= ttl;
             if (known.stale || old) && is_due(&known) {
                 self.start(entry, out);
             }
@@ -215,6 +231,11 @@ impl CatalogueSlot {
     /// The upstream says that its tools have changed: a refresh that begins after this, as soon as [`DEMAND_INTERVAL`]
     /// allows. What it says until then is answered by the same one.
     pub(crate) fn announce(self: &Arc<Self>, entry: &Arc<Entry>, out: &Arc<Outgoing>) {
+        let known = self.known.load();
+        if known.catalogue.is_none() && known.attempted.is_none() {
+            // Nobody has asked for this list.
+            return;
+        }
         if self.announced.swap(true, Ordering::AcqRel) {
             return;
         }
@@ -278,7 +299,7 @@ impl CatalogueSlot {
             // Cleared on drop, so that a panic or an abort does not leave the slot waiting for ever.
             let _running = Running(&slot);
             let began = Instant::now();
-            let listed = list_tools(&entry, &out, entry.shared.settings.list_timeout).await;
+            let listed = list_items(slot.kind, &entry, &out, entry.shared.settings.list_timeout).await;
             slot.finish(&entry, &out, listed, began.elapsed());
         });
     }
@@ -306,14 +327,16 @@ impl CatalogueSlot {
                 failures: before.failures.saturating_add(1),
             },
         };
-        log_change(entry, &before, &after);
+        if self.kind == ListKind::Tools {
+            log_change(entry, &before, &after);
+        }
         let changed = match (before.usable(), after.usable()) {
-            (Some(old), Some(new)) => !old.same_tools(new),
+            (Some(old), Some(new)) => !old.same_items(new),
             (None, None) => false,
             _ => true,
         };
         if let (true, false, Some(catalogue)) = (
-            entry.own_fingerprint() == Some(out.fingerprint),
+            self.kind == ListKind::Tools && entry.own_fingerprint() == Some(out.fingerprint),
             after.stale,
             &after.catalogue,
         ) {
@@ -359,7 +382,7 @@ fn log_change(entry: &Entry, before: &Known, after: &Known) {
         let tools = after
             .catalogue
             .as_ref()
-            .map_or(0, |catalogue| catalogue.tools.len());
+            .map_or(0, |catalogue| catalogue.items.len());
         tracing::info!(%server, tools, duration_ms = after.outcome.duration_ms, "server is usable");
     } else {
         let outcome = &after.outcome;
@@ -393,9 +416,10 @@ fn persist(entry: &Arc<Entry>, out: &Outgoing, catalogue: &Arc<Catalogue>) {
         fetched_at: catalogue.fetched_at,
         definition_digest: digest_text(&out.fingerprint),
         protocol_version: catalogue.revision.clone(),
-        server_info: catalogue.server_info.clone(),
-        instructions: catalogue.instructions.clone(),
+        server_info: catalogue.introduction.server_info.clone(),
+        instructions: catalogue.introduction.instructions.clone(),
         tools: catalogue.to_json(),
+        capabilities: Some(catalogue.introduction.capabilities.as_json().to_owned()),
     };
     let prefix = entry.prefix.clone();
     entry.tasks.spawn(async move {

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout_at;
 use tokio_util::task::TaskTracker;
-use trunkline_mcp::{Revision, rpc};
+use trunkline_mcp::{ClientCapabilities, ListKind, Revision, ServerCapabilities, rpc};
 use trunkline_model::{OutcomeStatus, Server, SessionKey, Step};
 
 use crate::catalogue::CatalogueSlot;
@@ -23,7 +23,7 @@ use crate::fault::{Fault, printable};
 use crate::http::{Target, beginning, means_unknown_session, status_fault, words_of};
 use crate::listen::{self, Progress};
 use crate::pool::ResponseBody;
-use crate::session::{Owner, Session, Sessions, Slot};
+use crate::session::{Introduction, Owner, Session, Sessions, Slot};
 use crate::upstreams::Shared;
 
 /// Time for `initialize` and `notifications/initialized` together.
@@ -34,10 +34,11 @@ const MAX_INTRODUCTION: usize = 32 * 1024;
 const MAX_ASIDES: usize = 16;
 /// Calls that may wait for a server with `max_concurrent_requests`, per permit.
 const WAITING_PER_PERMIT: usize = 16;
-/// Credentials of clients that are remembered per server.
-const MAX_CREDENTIALS: usize = 256;
+/// Lists of clients' credentials that are remembered per server.
+const MAX_CATALOGUES: usize = 1024;
 
 static SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
+static LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 static PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 
 /// One server at run time. Made anew when its definition changes.
@@ -57,14 +58,17 @@ pub struct Entry {
     limit: Option<Limit>,
     /// Answers to the server's own requests that are under way.
     pub(crate) asides: Arc<Semaphore>,
-    catalogues: Mutex<HashMap<[u8; 16], Arc<CatalogueSlot>>>,
+    catalogues: Mutex<Catalogues>,
     pub(crate) tasks: TaskTracker,
 }
 
+/// By credential and list.
+type Catalogues = HashMap<([u8; 16], ListKind), Arc<CatalogueSlot>>;
+
 /// A request to send.
 pub(crate) struct Ask<'a> {
-    /// The client's gateway session.
-    pub(crate) client: Option<SessionKey>,
+    /// On whose behalf.
+    pub(crate) peer: Peer,
     /// JSON-RPC method.
     pub(crate) method: &'a str,
     /// Raw JSON.
@@ -73,12 +77,23 @@ pub(crate) struct Ask<'a> {
     pub(crate) progress: Option<Progress>,
 }
 
+/// The client behind a request, as far as the upstream session depends on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Peer {
+    /// Its gateway session.
+    pub client: Option<SessionKey>,
+    /// What servers may ask it in the middle of a request: declared to them, and handed on.
+    pub capabilities: ClientCapabilities,
+    /// The log level that it set.
+    pub log_level: Option<&'static str>,
+}
+
 impl Ask<'_> {
     fn step(&self) -> Step {
-        if self.method == "tools/call" {
-            Step::Call
-        } else {
+        if ListKind::of_method(self.method).is_some() {
             Step::List
+        } else {
+            Step::Call
         }
     }
 }
@@ -98,6 +113,8 @@ struct InitializeResult<'a> {
     server_info: Option<&'a RawValue>,
     #[serde(default)]
     instructions: Option<String>,
+    #[serde(borrow, default)]
+    capabilities: Option<&'a RawValue>,
 }
 
 impl Entry {
@@ -156,22 +173,23 @@ impl Entry {
     }
 
     /// The catalogue under a credential.
-    pub(crate) fn catalogue(&self, fingerprint: [u8; 16]) -> Arc<CatalogueSlot> {
+    pub(crate) fn catalogue(&self, kind: ListKind, fingerprint: [u8; 16]) -> Arc<CatalogueSlot> {
+        let key = (fingerprint, kind);
         let mut catalogues = self.catalogues.lock().unwrap_or_else(PoisonError::into_inner);
-        if catalogues.len() >= MAX_CREDENTIALS && !catalogues.contains_key(&fingerprint) {
+        if catalogues.len() >= MAX_CATALOGUES && !catalogues.contains_key(&key) {
             // Clients' credentials come and go; the server's own stays.
             let own = self.own_fingerprint();
             let oldest = catalogues
                 .iter()
-                .filter(|(key, _)| Some(**key) != own)
+                .filter(|((fingerprint, _), _)| Some(*fingerprint) != own)
                 .min_by_key(|(_, slot)| slot.created());
             if let Some(key) = oldest.map(|(key, _)| *key) {
                 catalogues.remove(&key);
             }
         }
         catalogues
-            .entry(fingerprint)
-            .or_insert_with(|| Arc::new(CatalogueSlot::new(&self.shared)))
+            .entry(key)
+            .or_insert_with(|| Arc::new(CatalogueSlot::new(kind, &self.shared)))
             .clone()
     }
 
@@ -186,12 +204,37 @@ impl Entry {
         self.send(&Method::POST, out, session, message.into(), step).await
     }
 
+    /// Asks for the stream of an unanswered request again, from after the event `last`.
+    pub(crate) async fn resume(
+        &self,
+        out: &Outgoing,
+        session: &Session,
+        last: HeaderValue,
+        step: Step,
+    ) -> Result<Response<ResponseBody>, Fault> {
+        let also = [(LAST_EVENT_ID.clone(), last)];
+        self.send_with(&Method::GET, out, Some(session), (Bytes::new(), &also), step)
+            .await
+    }
+
     pub(crate) async fn send(
         &self,
         method: &Method,
         out: &Outgoing,
         session: Option<&Session>,
         body: Bytes,
+        step: Step,
+    ) -> Result<Response<ResponseBody>, Fault> {
+        self.send_with(method, out, session, (body, &[]), step).await
+    }
+
+    /// `also`: headers besides the credential's and the session's.
+    pub(crate) async fn send_with(
+        &self,
+        method: &Method,
+        out: &Outgoing,
+        session: Option<&Session>,
+        (body, also): (Bytes, &[(HeaderName, HeaderValue)]),
         step: Step,
     ) -> Result<Response<ResponseBody>, Fault> {
         let headers = || {
@@ -203,6 +246,7 @@ impl Entry {
                     headers.insert(SESSION_ID.clone(), id.clone());
                 }
             }
+            headers.extend(also.iter().cloned());
             headers
         };
         if let Some(session) = session {
@@ -218,10 +262,14 @@ impl Entry {
     }
 
     /// The hand-shake: a new session.
-    pub(crate) async fn initialize(self: &Arc<Self>, out: &Arc<Outgoing>) -> Result<Session, Fault> {
+    pub(crate) async fn initialize(
+        self: &Arc<Self>,
+        out: &Arc<Outgoing>,
+        declared: ClientCapabilities,
+    ) -> Result<Session, Fault> {
         let deadline = Deadline::after(INITIALIZE_TIMEOUT);
         let opened = self
-            .initialize_within(out, deadline)
+            .initialize_within(out, declared, deadline)
             .await
             .map_err(|fault| fault.without(out.secrets()));
         match &opened {
@@ -239,9 +287,10 @@ impl Entry {
     async fn initialize_within(
         self: &Arc<Self>,
         out: &Arc<Outgoing>,
+        declared: ClientCapabilities,
         deadline: Deadline,
     ) -> Result<Session, Fault> {
-        let session = self.send_initialize(out, deadline).await?;
+        let session = self.send_initialize(out, declared, deadline).await?;
         let message = rpc::notification("notifications/initialized", None);
         let sent = self.post(out, Some(&session), message, Step::Initialized);
         let response = timeout_at(deadline.at(), sent)
@@ -257,6 +306,7 @@ impl Entry {
     pub(crate) async fn send_initialize(
         self: &Arc<Self>,
         out: &Arc<Outgoing>,
+        declared: ClientCapabilities,
         deadline: Deadline,
     ) -> Result<Session, Fault> {
         let server = self.server.load_full();
@@ -267,8 +317,9 @@ impl Entry {
             .and_then(Revision::parse)
             .unwrap_or(Revision::LATEST);
         let params = format!(
-            r#"{{"protocolVersion":"{}","capabilities":{{}},"clientInfo":{{"name":"trunkline","version":"{}"}}}}"#,
+            r#"{{"protocolVersion":"{}","capabilities":{},"clientInfo":{{"name":"trunkline","version":"{}"}}}}"#,
             offered.as_str(),
+            declared.to_json(),
             env!("CARGO_PKG_VERSION")
         );
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
@@ -285,13 +336,14 @@ impl Entry {
         let line = Line {
             entry: self.clone(),
             out: out.clone(),
-            session: Arc::new(Session::new(session_id.clone(), offered, None, None)),
+            session: Arc::new(Session::new(session_id.clone(), offered, Introduction::default())),
+            asks: ClientCapabilities::NONE,
         };
         let mut exchange =
             Exchange::begin(line, id, Step::Initialize, deadline, response, (None, None)).await?;
         let result = loop {
             match exchange.next().await? {
-                Frame::Notification { .. } => {}
+                Frame::Notification { .. } | Frame::Request { .. } => {}
                 Frame::Result(result) => break result,
                 Frame::Error(error) => return Err(rpc_fault(Step::Initialize, &error)),
             }
@@ -311,7 +363,8 @@ impl Entry {
     ) -> Result<(Arc<Slot>, Arc<Session>), Fault> {
         let owner = Owner {
             fingerprint: out.fingerprint,
-            client: ask.client,
+            client: ask.peer.client,
+            declared: ask.peer.capabilities,
         };
         loop {
             let slot = if ask.step() == Step::List && !again {
@@ -324,17 +377,28 @@ impl Entry {
             let session = match slot.get() {
                 Some(session) => session,
                 // Boxed, and only here: every call would carry room for a hand-shake.
-                None => slot.get_or_open(Box::pin(self.initialize(out))).await?,
+                None => {
+                    slot.get_or_open(Box::pin(self.initialize(out, owner.declared)))
+                        .await?
+                }
             };
-            if ask.client.is_some() && session.id.is_none() {
+            if owner.client.is_some() && session.id.is_none() {
                 self.sessions.share(owner, &slot);
             }
             self.sessions.touch(&session);
             if ask.step() == Step::Call {
                 session.mark_called();
                 // A client may have taken the shared session over before it was marked: then it is that client's.
-                if ask.client.is_none() && !self.sessions.is_shared(owner.fingerprint, &slot) {
-                    continue;
+                match owner.client {
+                    None if !self.sessions.is_shared(owner, &slot) => continue,
+                    Some(client)
+                        if session.id.is_some()
+                            && session.client().is_none()
+                            && !self.sessions.is_shared(owner, &slot) =>
+                    {
+                        session.belongs_to(client);
+                    }
+                    _ => {}
                 }
             }
             return Ok((slot, session));
@@ -381,7 +445,17 @@ impl Entry {
                 entry: self.clone(),
                 out: out.clone(),
                 session: session.clone(),
+                asks: ask.peer.capabilities,
             };
+            if ask.peer.log_level.is_some() {
+                Box::pin(self.set_log_level(&line, ask.peer, deadline)).await;
+            }
+            let heard = session
+                .client()
+                .is_some_and(|client| self.shared.listeners.has(client));
+            if heard {
+                listen::ensure(&line).await;
+            }
             let registered = match &ask.progress {
                 Some(progress) => Some(listen::register(&line, progress.clone()).await),
                 None => None,
@@ -411,6 +485,46 @@ impl Entry {
         }
     }
 
+    /// Sees to it that the client's own session has the log level that the client set. A server that does not take it
+    /// goes on as it is: logs are a courtesy.
+    async fn set_log_level(self: &Arc<Self>, line: &Line, peer: Peer, deadline: Deadline) {
+        let (session, Some(level)) = (&line.session, peer.log_level) else {
+            return;
+        };
+        if session.client() != peer.client || !session.introduction.capabilities.has("logging") {
+            return;
+        }
+        let mut current = session.log_level.lock().await;
+        if *current == Some(level) {
+            return;
+        }
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let params = format!(r#"{{"level":"{level}"}}"#);
+        let message = rpc::request(&id.to_string(), "logging/setLevel", Some(&params));
+        let asked = async {
+            let response = self.post(&line.out, Some(session), message, Step::Call).await?;
+            let mut exchange =
+                Exchange::begin(line.clone(), id, Step::Call, deadline, response, (None, None)).await?;
+            while !matches!(exchange.next().await?, Frame::Result(_) | Frame::Error(_)) {}
+            Ok::<(), Fault>(())
+        };
+        if let Err(fault) = asked.await {
+            tracing::debug!(server = %self.prefix, %fault, "the log level was not taken");
+        }
+        *current = Some(level);
+    }
+
+    /// What the server says about itself, asked on the session that listings use.
+    pub(crate) async fn introduction(self: &Arc<Self>, out: &Arc<Outgoing>) -> Result<Arc<Session>, Fault> {
+        let ask = Ask {
+            peer: Peer::default(),
+            method: ListKind::Tools.method(),
+            params: None,
+            progress: None,
+        };
+        self.session(out, &ask, false).await.map(|(_, session)| session)
+    }
+
     /// Waits for a free place, if the server has a limit.
     async fn permit(&self, deadline: Deadline) -> Result<Option<OwnedSemaphorePermit>, Fault> {
         let Some(limit) = &self.limit else { return Ok(None) };
@@ -430,6 +544,21 @@ impl Entry {
         match timeout_at(deadline.at(), limit.permits.clone().acquire_owned()).await {
             Ok(Ok(permit)) => Ok(Some(permit)),
             _ => Err(deadline.missed(Step::Call)),
+        }
+    }
+
+    /// Sends a notification of a client on its own session, without making anybody wait. Only under the server's own
+    /// credential: a client's is not at hand outside of its requests.
+    pub(crate) fn notify(self: &Arc<Self>, client: SessionKey, message: &str) {
+        let Ok(own) = &self.own else { return };
+        for session in self.sessions.of_client(client, own.fingerprint) {
+            let line = Line {
+                entry: self.clone(),
+                out: own.clone(),
+                session,
+                asks: ClientCapabilities::NONE,
+            };
+            line.post_aside(message.to_owned(), None);
         }
     }
 
@@ -518,17 +647,20 @@ fn read_initialize(result: &str, session_id: Option<HeaderValue>) -> Result<Sess
             "the server's session id is not visible ASCII",
         ));
     }
-    Ok(Session::new(
-        session_id,
-        revision,
-        read.server_info
-            .map(|info| info.get().to_owned())
-            .filter(|info| info.len() <= MAX_INTRODUCTION),
-        read.instructions.map(|mut text| {
+    let bounded = |raw: &RawValue| Some(raw.get().to_owned()).filter(|text| text.len() <= MAX_INTRODUCTION);
+    let introduction = Introduction {
+        server_info: read.server_info.and_then(bounded),
+        instructions: read.instructions.map(|mut text| {
             text.truncate(text.floor_char_boundary(MAX_INTRODUCTION));
             text
         }),
-    ))
+        capabilities: read
+            .capabilities
+            .and_then(bounded)
+            .map(|text| ServerCapabilities::new(&text))
+            .unwrap_or_default(),
+    };
+    Ok(Session::new(session_id, revision, introduction))
 }
 
 /// A JSON-RPC error where only a result is of use.

@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 use trunkline_mcp::sse::{Decoder, Event};
-use trunkline_mcp::{Message, envelope, rpc};
+use trunkline_mcp::{ClientCapabilities, Message, envelope, rpc};
 use trunkline_model::{OutcomeStatus, Step};
 
 use crate::credential::Outgoing;
@@ -29,6 +29,8 @@ use crate::session::Session;
 const MAX_FRAMES: usize = 100_000;
 /// No request takes longer, whatever is configured.
 const LONGEST: Duration = Duration::from_hours(24 * 365);
+/// How long a client, which is to say a person, may take to answer a server's request.
+const ANSWER_TIMEOUT: Duration = Duration::from_mins(10);
 /// How long a finished stream may take to end before its connection is closed.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -37,6 +39,15 @@ const LINGER: Duration = Duration::from_secs(1);
 pub enum Frame {
     /// A notification, the whole message as it came.
     Notification {
+        /// Its method.
+        method: String,
+        /// The message.
+        message: String,
+    },
+    /// A request of the server to the client, in the middle of this one. Its answer is posted on the session.
+    Request {
+        /// The server's id: raw JSON.
+        id: String,
         /// Its method.
         method: String,
         /// The message.
@@ -60,9 +71,30 @@ pub struct Exchange {
     stream: Option<(ResponseBody, Decoder)>,
     frames: usize,
     finished: bool,
+    /// The client was asked something, and the deadline waits for it.
+    asked: bool,
+    resuming: Resuming,
     _permit: Option<OwnedSemaphorePermit>,
     _progress: Option<Registered>,
 }
+
+/// What is needed to go on reading after the stream has ended before the answer (2025-11-25, "Resumability").
+#[derive(Default)]
+struct Resuming {
+    /// `id:` of the last event that had one.
+    last_event_id: Option<String>,
+    /// The server's `retry:`.
+    retry: Option<Duration>,
+    /// Streams that ended without a new event.
+    in_vain: u32,
+}
+
+/// Streams that may end without a new event before the answer is given up.
+const MAX_IN_VAIN: u32 = 5;
+/// Between the end of a stream and the next attempt, if the server does not say.
+const RETRY: Duration = Duration::from_secs(1);
+/// No server makes a client wait longer.
+const LONGEST_RETRY: Duration = Duration::from_secs(30);
 
 /// Whom the exchange is with.
 #[derive(Clone)]
@@ -70,6 +102,8 @@ pub(crate) struct Line {
     pub(crate) entry: Arc<Entry>,
     pub(crate) out: Arc<Outgoing>,
     pub(crate) session: Arc<Session>,
+    /// What the client behind it can be asked.
+    pub(crate) asks: ClientCapabilities,
 }
 
 /// The time that an exchange may take.
@@ -122,6 +156,8 @@ impl Exchange {
             stream: None,
             frames: 0,
             finished: false,
+            asked: false,
+            resuming: Resuming::default(),
             _permit: permit,
             _progress: progress,
         };
@@ -168,6 +204,8 @@ impl Exchange {
     pub async fn next(&mut self) -> Result<Frame, Fault> {
         loop {
             while let Some(message) = self.pending.pop_front() {
+                // A stream that is all notifications must not keep a thread from everybody else's requests (S38).
+                tokio::task::coop::consume_budget().await;
                 self.frames += 1;
                 if self.frames > MAX_FRAMES {
                     return Err(Fault::protocol(
@@ -191,8 +229,14 @@ impl Exchange {
             };
             let chunk = match timeout_at(self.deadline, body.frame()).await {
                 Err(_) => return Err(missed.missed(self.step)),
-                Ok(None) => return Err(broken(self.step, "the event stream ended before the answer")),
-                Ok(Some(Err(_))) => return Err(broken(self.step, "the connection broke before the answer")),
+                Ok(None) => {
+                    self.resume("the event stream ended before the answer").await?;
+                    continue;
+                }
+                Ok(Some(Err(_))) => {
+                    self.resume("the connection broke before the answer").await?;
+                    continue;
+                }
                 Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
             };
             let mut events: Vec<Event> = Vec::new();
@@ -200,6 +244,13 @@ impl Exchange {
                 return Err(Fault::protocol(self.step, error.to_string()));
             }
             for event in events {
+                if let Some(id) = event.id {
+                    self.resuming.last_event_id = Some(id).filter(|id| !id.is_empty());
+                    self.resuming.in_vain = 0;
+                }
+                if let Some(retry) = event.retry_ms {
+                    self.resuming.retry = Some(Duration::from_millis(retry).min(LONGEST_RETRY));
+                }
                 if let Some(data) = event.data.filter(|data| !data.is_empty())
                     && (event.event.is_empty() || event.event == "message")
                 {
@@ -209,9 +260,49 @@ impl Exchange {
         }
     }
 
+    /// Goes on reading from the last event, if the server gave events ids: it may close a stream in the middle of a call
+    /// and be polled. Cancel-safe: what was known before is known after, and the next call tries again.
+    async fn resume(&mut self, why: &str) -> Result<(), Fault> {
+        let Some(last) = self.resuming.last_event_id.clone() else {
+            return Err(broken(self.step, why));
+        };
+        let Ok(last) = HeaderValue::from_str(&last) else {
+            return Err(broken(self.step, why));
+        };
+        if self.resuming.in_vain >= MAX_IN_VAIN {
+            return Err(broken(self.step, why));
+        }
+        let missed = Deadline {
+            at: self.deadline,
+            allowed: self.allowed,
+        };
+        let pause = self.resuming.retry.unwrap_or(RETRY);
+        if Instant::now() + pause >= self.deadline {
+            return Err(missed.missed(self.step));
+        }
+        tokio::time::sleep(pause).await;
+        let asked = self
+            .line
+            .entry
+            .resume(&self.line.out, &self.line.session, last, self.step);
+        let response = timeout_at(self.deadline, asked)
+            .await
+            .map_err(|_| missed.missed(self.step))??;
+        if response.status() != StatusCode::OK || media_type(&response) != "text/event-stream" {
+            return Err(broken(self.step, why));
+        }
+        self.resuming.in_vain += 1;
+        let max = self.line.entry.shared.settings.max_message_bytes;
+        self.stream = Some((response.into_body(), Decoder::new(max)));
+        Ok(())
+    }
+
     /// One message: a frame, or something that is dealt with here.
     fn read(&mut self, body: &[u8]) -> Result<Option<Frame>, Fault> {
         let message = Message::parse(body).map_err(|error| self.not_json(&error.to_string()))?;
+        if std::mem::take(&mut self.asked) {
+            self.deadline = Instant::now() + self.allowed;
+        }
         match message {
             Message::Response { id, outcome } if id.get().parse() == Ok(self.id) => {
                 self.finish();
@@ -240,6 +331,15 @@ impl Exchange {
                 Ok(Some(Frame::Notification {
                     method: method.into_owned(),
                     message,
+                }))
+            }
+            Message::Request { id, method, .. } if self.line.asks.answers(&method) => {
+                self.asked = true;
+                self.deadline = self.deadline.max(Instant::now() + ANSWER_TIMEOUT);
+                Ok(Some(Frame::Request {
+                    id: id.get().to_owned(),
+                    method: method.into_owned(),
+                    message: String::from_utf8_lossy(body).into_owned(),
                 }))
             }
             Message::Request { id, method, .. } => {
@@ -280,7 +380,7 @@ impl Drop for Exchange {
 }
 
 impl Line {
-    /// Answers a request of the upstream: no capability was declared, so nothing but `ping` can be expected (B59).
+    /// Answers a request of the upstream that nobody else can: but for `ping`, what it asks was not declared (B59).
     pub(crate) fn refuse(&self, id: &str, method: &str) {
         let answer = if method == "ping" {
             rpc::response(id, "{}")
@@ -303,7 +403,7 @@ impl Line {
     }
 
     /// Sends a message that has no answer, without making anybody wait.
-    fn post_aside(&self, message: String, permit: Option<OwnedSemaphorePermit>) {
+    pub(crate) fn post_aside(&self, message: String, permit: Option<OwnedSemaphorePermit>) {
         let line = self.clone();
         if tokio::runtime::Handle::try_current().is_err() {
             return;

@@ -5,6 +5,7 @@
 //! token, which is unique across the gateway.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,13 +14,14 @@ use http::{Method, StatusCode};
 use http_body_util::BodyExt as _;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use trunkline_mcp::Message;
 use trunkline_mcp::edit::RawObject;
 use trunkline_mcp::sse::Decoder;
-use trunkline_model::Step;
+use trunkline_mcp::{ListKind, Message};
+use trunkline_model::{Server, SessionKey, Step};
 
 use crate::exchange::{Line, media_type};
 use crate::pool::ResponseBody;
+use crate::session::Session;
 
 /// How long a call waits for the stream to open before it goes without.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -31,6 +33,60 @@ pub struct Progress {
     pub token: String,
     /// Takes whole messages; bounded, and what does not fit is dropped: progress is a courtesy.
     pub messages: mpsc::Sender<String>,
+}
+
+/// What a server says to one client outside of that client's requests.
+#[derive(Debug)]
+pub struct Aside {
+    /// Which server.
+    pub server: Arc<Server>,
+    /// The upstream session that it was said on.
+    pub session: Arc<Session>,
+    /// The server's id, if it is a request: raw JSON.
+    pub request: Option<String>,
+    /// Its method.
+    pub method: String,
+    /// The message.
+    pub message: String,
+}
+
+/// Clients that hold a stream open for what servers say outside of requests.
+#[derive(Debug, Default)]
+pub struct Listeners {
+    count: AtomicUsize,
+    clients: Mutex<HashMap<SessionKey, mpsc::Sender<Aside>>>,
+}
+
+/// Messages that may wait for a slow client.
+const WAITING: usize = 256;
+
+impl Listeners {
+    fn lock(&self) -> MutexGuard<'_, HashMap<SessionKey, mpsc::Sender<Aside>>> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The client listens, in place of an earlier stream of its: a message goes to one stream (revision 2025-03-26).
+    pub fn enter(&self, client: SessionKey) -> mpsc::Receiver<Aside> {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        let mut clients = self.lock();
+        clients.insert(client, sender);
+        // Those whose streams are gone.
+        clients.retain(|_, sender| !sender.is_closed());
+        self.count.store(clients.len(), Ordering::Relaxed);
+        receiver
+    }
+
+    /// Whether the client listens.
+    pub(crate) fn has(&self, client: SessionKey) -> bool {
+        self.count.load(Ordering::Relaxed) > 0
+            && self.lock().get(&client).is_some_and(|sender| !sender.is_closed())
+    }
+
+    /// Whether it was handed over.
+    fn tell(&self, client: SessionKey, aside: Aside) -> bool {
+        let sender = self.lock().get(&client).cloned();
+        sender.is_some_and(|sender| sender.try_send(aside).is_ok())
+    }
 }
 
 /// What a session knows about its standing stream.
@@ -82,6 +138,13 @@ pub(crate) async fn register(line: &Line, progress: Progress) -> Registered {
         let _ = tokio::time::timeout(OPEN_TIMEOUT, open(line)).await;
     }
     registered
+}
+
+/// Sees to it that the stream is open, as far as the server has one, for a client that listens.
+pub(crate) async fn ensure(line: &Line) {
+    if line.session.id.is_some() {
+        let _ = tokio::time::timeout(OPEN_TIMEOUT, open(line)).await;
+    }
 }
 
 async fn open(line: &Line) {
@@ -141,11 +204,41 @@ fn deliver(line: &Line, data: &[u8]) {
                 let _ = call.try_send(String::from_utf8_lossy(data).into_owned());
             }
         }
-        Ok(Message::Notification { method, .. }) if method == "notifications/tools/list_changed" => {
-            let catalogue: Arc<_> = line.entry.catalogue(line.out.fingerprint);
-            catalogue.announce(&line.entry, &line.out);
+        Ok(Message::Notification { method, .. }) => {
+            let changed = ListKind::ALL.into_iter().filter(|kind| kind.changed() == method);
+            let mut announced = false;
+            for kind in changed {
+                announced = true;
+                line.entry
+                    .catalogue(kind, line.out.fingerprint)
+                    .announce(&line.entry, &line.out);
+            }
+            // Of changed lists clients hear from the gateway, after they were fetched.
+            if !announced && method != "notifications/cancelled" {
+                tell(line, None, &method, data);
+            }
         }
-        Ok(Message::Request { id, method, .. }) => line.refuse(id.get(), &method),
+        Ok(Message::Request { id, method, .. }) => {
+            let id = id.get();
+            if !line.asks.answers(&method) || !tell(line, Some(id), &method, data) {
+                line.refuse(id, &method);
+            }
+        }
         _ => {}
     }
+}
+
+/// Hands a message to the one client of the session, if it listens.
+fn tell(line: &Line, request: Option<&str>, method: &str, data: &[u8]) -> bool {
+    let Some(client) = line.session.client() else {
+        return false;
+    };
+    let aside = Aside {
+        server: line.entry.server.load_full(),
+        session: line.session.clone(),
+        request: request.map(ToOwned::to_owned),
+        method: method.to_owned(),
+        message: String::from_utf8_lossy(data).into_owned(),
+    };
+    line.entry.shared.listeners.tell(client, aside)
 }

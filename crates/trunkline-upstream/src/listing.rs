@@ -1,95 +1,129 @@
-//! `tools/list` over all pages, bounded against servers that never end (B14, S38).
+//! A server's lists over all pages, bounded against servers that never end (B14, S38).
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
-use trunkline_mcp::edit;
-use trunkline_mcp::tool::{RejectedTool, Tool, ToolPage};
+use trunkline_mcp::edit::{self, RawObject};
+use trunkline_mcp::list::{Item, Page, RejectedItem};
+use trunkline_mcp::{ListKind, rpc};
 use trunkline_model::Step;
 
 use crate::catalogue::Catalogue;
 use crate::credential::Outgoing;
-use crate::entry::{Ask, Entry, rpc_fault};
+use crate::entry::{Ask, Entry, Peer, rpc_fault};
 use crate::exchange::{Deadline, Frame};
 use crate::fault::{Fault, printable};
+use crate::session::{Introduction, Session};
 
 /// How often one cursor is followed: a server that repeats one by mistake may have more behind it, one that repeats it
 /// for ever has not.
 const MAX_VISITS: u8 = 2;
-/// Tools of one server.
-const MAX_TOOLS: usize = 10_000;
+/// Items of one server's list.
+const MAX_ITEMS: usize = 10_000;
 /// Bytes of one server's definitions.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
 
-/// Lists all tools of a server. What the server says in a failure is without what it was sent.
-pub(crate) async fn list_tools(
+/// Lists one kind of a server's things. What the server says in a failure is without what it was sent.
+pub(crate) async fn list_items(
+    kind: ListKind,
     entry: &Arc<Entry>,
     out: &Arc<Outgoing>,
     allowed: Duration,
 ) -> Result<Catalogue, Fault> {
-    list_pages(entry, out, allowed)
+    list_pages(kind, entry, out, allowed)
         .await
         .map_err(|fault| fault.without(out.secrets()))
 }
 
-async fn list_pages(entry: &Arc<Entry>, out: &Arc<Outgoing>, allowed: Duration) -> Result<Catalogue, Fault> {
+async fn list_pages(
+    kind: ListKind,
+    entry: &Arc<Entry>,
+    out: &Arc<Outgoing>,
+    allowed: Duration,
+) -> Result<Catalogue, Fault> {
     let deadline = Deadline::after(allowed);
-    let mut pages = Pages::new(entry.shared.settings.list_max_pages);
+    let mut pages = Pages::new(kind, entry.shared.settings.list_max_pages);
     let mut cursor: Option<String> = None;
+    if kind != ListKind::Tools {
+        // A server without the capability has nothing to list, and need not be asked. Tools are asked for all the same:
+        // some servers have them and forget to say so.
+        let session = entry.introduction(out).await?;
+        if !session.introduction.capabilities.has(kind.capability()) {
+            return Ok(pages.finish(&session, entry.shared.clock.now()));
+        }
+    }
     loop {
         let params = cursor
             .as_deref()
             .map(|cursor| format!(r#"{{"cursor":{}}}"#, edit::string(cursor)));
         let ask = Ask {
-            client: None,
-            method: "tools/list",
+            peer: Peer::default(),
+            method: kind.method(),
             params: params.as_deref(),
             progress: None,
         };
         let mut exchange = entry.request(out, ask, deadline).await?;
-        let result = loop {
+        let answer = loop {
             match exchange.next().await? {
-                Frame::Notification { .. } => {}
-                Frame::Result(result) => break result,
-                Frame::Error(error) => return Err(rpc_fault(Step::List, &error)),
+                Frame::Notification { .. } | Frame::Request { .. } => {}
+                answer => break answer,
             }
         };
         let session = exchange.session().clone();
+        let result = match answer {
+            Frame::Error(error) if pages.count == 0 && has_no_list(kind, &session, &error) => {
+                return Ok(pages.finish(&session, entry.shared.clock.now()));
+            }
+            Frame::Error(error) => return Err(rpc_fault(Step::List, &error)),
+            Frame::Result(result) => result,
+            Frame::Notification { .. } | Frame::Request { .. } => continue,
+        };
         cursor = pages.add(&entry.prefix, result)?;
         if cursor.is_none() {
-            return Ok(pages.finish(
-                session.server_info.clone(),
-                session.instructions.clone(),
-                Some(session.revision.as_str().to_owned()),
-                entry.shared.clock.now(),
-            ));
+            return Ok(pages.finish(&session, entry.shared.clock.now()));
         }
     }
 }
 
+/// Whether the error says that the server has no such list: templates come with the capability of resources, and not
+/// every server that has the one knows the other's method; and a server without tools need not know theirs.
+fn has_no_list(kind: ListKind, session: &Session, error: &str) -> bool {
+    let code = RawObject::parse(error)
+        .ok()
+        .and_then(|error| error.get("code")?.parse::<i64>().ok());
+    let declared = session.introduction.capabilities.has(kind.capability());
+    code == Some(rpc::METHOD_NOT_FOUND) && (kind == ListKind::ResourceTemplates || !declared)
+}
+
 struct Pages {
-    tools: Vec<Tool>,
+    kind: ListKind,
+    items: Vec<Item>,
     by_name: HashMap<String, usize>,
-    rejected: Vec<RejectedTool>,
+    rejected: Vec<RejectedItem>,
     /// How often each was followed.
     cursors: HashMap<String, u8>,
     count: usize,
     bytes: usize,
+    ttl_ms: Option<u64>,
+    private: bool,
     /// Pages of one listing.
     max: usize,
 }
 
 impl Pages {
-    fn new(max: usize) -> Self {
+    fn new(kind: ListKind, max: usize) -> Self {
         Self {
-            tools: Vec::new(),
+            kind,
+            items: Vec::new(),
             by_name: HashMap::new(),
             rejected: Vec::new(),
             cursors: HashMap::new(),
             count: 0,
             bytes: 0,
+            ttl_ms: None,
+            private: false,
             max,
         }
     }
@@ -100,26 +134,28 @@ impl Pages {
         self.bytes += result.len();
         let raw: Box<RawValue> = RawValue::from_string(result)
             .map_err(|error| Fault::protocol(Step::List, printable(&error.to_string())))?;
-        let page = ToolPage::parse(&raw).map_err(|error| {
+        let page = Page::parse(self.kind, &raw).map_err(|error| {
             Fault::protocol(
                 Step::List,
                 format!(
-                    "the tools/list result cannot be read: {}",
+                    "the {} result cannot be read: {}",
+                    self.kind.method(),
                     printable(&error.to_string())
                 ),
             )
         })?;
         self.rejected.extend(page.rejected);
-        for tool in page.tools {
-            if !tool.is_rewritable() {
-                self.rejected.push(RejectedTool {
-                    name: Some(tool.name),
-                    reason: "the definition has a key twice",
-                });
-            } else if !self.by_name.contains_key(&tool.name) {
-                // A name that comes again, in a page that comes again, is listed once.
-                self.by_name.insert(tool.name.clone(), self.tools.len());
-                self.tools.push(tool);
+        // The shortest time and the narrowest scope of all pages.
+        self.ttl_ms = match (self.ttl_ms, page.ttl_ms) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        self.private |= page.private;
+        for item in page.items {
+            // A name that comes again, in a page that comes again, is listed once.
+            if !self.by_name.contains_key(&item.name) {
+                self.by_name.insert(item.name.clone(), self.items.len());
+                self.items.push(item);
             }
         }
         let Some(next) = page.next_cursor else {
@@ -137,12 +173,13 @@ impl Pages {
 
     /// Whether the list stays within its bounds; `more`: another page is due.
     fn bounded(&self, more: bool) -> Result<(), Fault> {
-        if (more && self.count >= self.max) || self.tools.len() > MAX_TOOLS || self.bytes > MAX_BYTES {
+        if (more && self.count >= self.max) || self.items.len() > MAX_ITEMS || self.bytes > MAX_BYTES {
             return Err(Fault::protocol(
                 Step::List,
                 format!(
-                    "the tool list does not end: {} tools on {} pages so far",
-                    self.tools.len(),
+                    "the list does not end: {} {} on {} pages so far",
+                    self.items.len(),
+                    self.kind.member(),
                     self.count
                 ),
             ));
@@ -150,19 +187,25 @@ impl Pages {
         Ok(())
     }
 
-    fn finish(
+    fn finish(self, session: &Session, fetched_at: jiff::Timestamp) -> Catalogue {
+        let revision = Some(session.revision.as_str().to_owned());
+        self.introduced(session.introduction.clone(), revision, fetched_at)
+    }
+
+    fn introduced(
         self,
-        server_info: Option<String>,
-        instructions: Option<String>,
+        introduction: Introduction,
         revision: Option<String>,
         fetched_at: jiff::Timestamp,
     ) -> Catalogue {
         Catalogue {
-            tools: self.tools,
+            kind: self.kind,
+            items: self.items,
             by_name: self.by_name,
             rejected: self.rejected,
-            server_info,
-            instructions,
+            introduction,
+            ttl_ms: self.ttl_ms,
+            private: self.private,
             revision,
             fetched_at,
         }
@@ -170,16 +213,15 @@ impl Pages {
 }
 
 impl Catalogue {
-    /// A catalogue from the database: `tools` is a JSON array of definitions.
+    /// A catalogue of tools from the database: `tools` is a JSON array of definitions.
     pub(crate) fn stored(
         tools: &str,
-        server_info: Option<String>,
-        instructions: Option<String>,
+        introduction: Introduction,
         revision: Option<String>,
         fetched_at: jiff::Timestamp,
     ) -> Option<Self> {
-        let mut pages = Pages::new(1);
+        let mut pages = Pages::new(ListKind::Tools, 1);
         pages.add("", format!(r#"{{"tools":{tools}}}"#)).ok()?;
-        Some(pages.finish(server_info, instructions, revision, fetched_at))
+        Some(pages.introduced(introduction, revision, fetched_at))
     }
 }

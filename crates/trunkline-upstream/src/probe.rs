@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
-use trunkline_mcp::rpc;
+use trunkline_mcp::{ClientCapabilities, ListKind, rpc};
 use trunkline_model::{Outcome, OutcomeStatus, Server, Step};
 use url::Url;
 
@@ -16,7 +16,7 @@ use crate::entry::{Entry, INITIALIZE_TIMEOUT};
 use crate::exchange::Deadline;
 use crate::fault::{Fault, redacted};
 use crate::http::{CONNECT_TIMEOUT, status_fault};
-use crate::listing::list_tools;
+use crate::listing::list_items;
 use crate::session::{Owner, Session};
 use crate::upstreams::Shared;
 
@@ -150,14 +150,14 @@ async fn handshake(
     connect(shared, &out.target.url, walk).await?;
     let deadline = Deadline::after(INITIALIZE_TIMEOUT);
     let opened = entry
-        .send_initialize(&out, deadline)
+        .send_initialize(&out, ClientCapabilities::NONE, deadline)
         .await
         .map_err(|fault| fault.without(out.secrets()));
     let session = walk.step(Step::Initialize, opened, |session| {
         (Some(200), session.id.is_some(), greeting(session))
     })?;
     probe.protocol_version = Some(session.revision.as_str().to_owned());
-    probe.server_info.clone_from(&session.server_info);
+    probe.server_info.clone_from(&session.introduction.server_info);
     let ready = initialized(entry, &out, &session, deadline)
         .await
         .map_err(|fault| fault.without(out.secrets()));
@@ -165,24 +165,22 @@ async fn handshake(
         (Some(*status), session.id.is_some(), "acknowledged".to_owned())
     })?;
     // The listing below goes through the entry's pool; hand it the session that was just opened.
-    let (slot, _) = entry.sessions.slot(Owner {
-        fingerprint: out.fingerprint,
-        client: None,
-    });
+    let (slot, _) = entry.sessions.slot(Owner::shared(out.fingerprint));
     slot.get_or_open(async { Ok(session) }).await?;
-    let listed = list_tools(
+    let listed = list_items(
+        ListKind::Tools,
         entry,
         &out,
         shared.settings.list_timeout.min(Duration::from_secs(10)),
     )
     .await;
     let listed = walk.step(Step::List, listed, |catalogue| {
-        (Some(200), false, format!("{} tools", catalogue.tools.len()))
+        (Some(200), false, format!("{} tools", catalogue.items.len()))
     });
     for (_, session) in entry.sessions.drain() {
         entry.end(&out, &session).await;
     }
-    probe.tools = listed?.tools.into_iter().map(|tool| tool.raw).collect();
+    probe.tools = listed?.items.into_iter().map(|tool| tool.raw).collect();
     Ok(())
 }
 
@@ -205,6 +203,7 @@ fn describe(out: &Outgoing) -> String {
 
 fn greeting(session: &Session) -> String {
     let name = session
+        .introduction
         .server_info
         .as_deref()
         .and_then(|info| serde_json::from_str::<serde_json::Value>(info).ok())

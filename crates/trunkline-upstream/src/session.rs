@@ -10,17 +10,28 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use http::HeaderValue;
 use tokio::time::Instant;
-use trunkline_mcp::Revision;
+use trunkline_mcp::{ClientCapabilities, Revision, ServerCapabilities};
 use trunkline_model::{SessionKey, SessionMode};
 
 use crate::fault::Fault;
 use crate::listen::Listening;
+
+/// What a server says about itself when it is first asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Introduction {
+    /// `serverInfo`, raw JSON.
+    pub server_info: Option<String>,
+    /// `instructions`.
+    pub instructions: Option<String>,
+    /// `capabilities`.
+    pub capabilities: ServerCapabilities,
+}
 
 /// An initialized upstream session.
 #[derive(Debug)]
@@ -29,10 +40,12 @@ pub struct Session {
     pub id: Option<HeaderValue>,
     /// What was negotiated.
     pub revision: Revision,
-    /// `serverInfo`, raw JSON.
-    pub server_info: Option<String>,
-    /// `instructions`.
-    pub instructions: Option<String>,
+    /// What the server said about itself.
+    pub introduction: Introduction,
+    /// The one client that it belongs to.
+    client: OnceLock<SessionKey>,
+    /// The log level that was last set on it.
+    pub(crate) log_level: tokio::sync::Mutex<Option<&'static str>>,
     /// Its standing stream.
     pub listening: Listening,
     /// Whether a `tools/call` went over it: its upstream may keep state for it.
@@ -43,21 +56,27 @@ pub struct Session {
 
 impl Session {
     /// A session that was just initialized.
-    pub fn new(
-        id: Option<HeaderValue>,
-        revision: Revision,
-        server_info: Option<String>,
-        instructions: Option<String>,
-    ) -> Self {
+    pub fn new(id: Option<HeaderValue>, revision: Revision, introduction: Introduction) -> Self {
         Self {
             id,
             revision,
-            server_info,
-            instructions,
+            introduction,
+            client: OnceLock::new(),
+            log_level: tokio::sync::Mutex::default(),
             listening: Listening::default(),
             called: AtomicBool::new(false),
             last_used_ms: AtomicU64::new(0),
         }
+    }
+
+    /// The client that it belongs to, if it is not shared.
+    pub fn client(&self) -> Option<SessionKey> {
+        self.client.get().copied()
+    }
+
+    /// Notes whose it is, once it is somebody's.
+    pub(crate) fn belongs_to(&self, client: SessionKey) {
+        self.client.get_or_init(|| client);
     }
 
     /// A call is about to go over it.
@@ -75,6 +94,19 @@ pub struct Owner {
     pub fingerprint: [u8; 16],
     /// The client's gateway session; `None` for the shared one.
     pub client: Option<SessionKey>,
+    /// What was declared to the upstream: those who declare different things share no session.
+    pub declared: ClientCapabilities,
+}
+
+impl Owner {
+    /// The session of a credential that everybody may use who can be asked nothing.
+    pub fn shared(fingerprint: [u8; 16]) -> Self {
+        Self {
+            fingerprint,
+            client: None,
+            declared: ClientCapabilities::NONE,
+        }
+    }
 }
 
 /// The place of one session: empty, being opened, or open.
@@ -164,15 +196,16 @@ impl Sessions {
 
     /// The slot that `wanted` uses, and what had to be ended to make room.
     pub fn slot(&self, wanted: Owner) -> (Arc<Slot>, Option<(Owner, Arc<Session>)>) {
-        let shared = Owner {
-            client: None,
-            ..wanted
-        };
         let mut slots = self.lock();
         if wanted.client.is_none() || self.mode == SessionMode::Shared {
-            let evicted = make_room(&mut slots, &shared);
-            return (slots.entry(shared).or_default().clone(), evicted);
+            let pooled = Owner {
+                client: None,
+                ..wanted
+            };
+            let evicted = make_room(&mut slots, &pooled);
+            return (slots.entry(pooled).or_default().clone(), evicted);
         }
+        let shared = Owner::shared(wanted.fingerprint);
         if let Some(slot) = slots.get(&wanted) {
             return (slot.clone(), None);
         }
@@ -182,7 +215,7 @@ impl Sessions {
             if session.id.is_none() {
                 return (slot.clone(), None);
             }
-            if !session.called.load(Ordering::Relaxed) {
+            if !session.called.load(Ordering::Relaxed) && wanted.declared.is_empty() {
                 let slot = slot.clone();
                 slots.remove(&shared);
                 slots.insert(wanted, slot.clone());
@@ -194,25 +227,19 @@ impl Sessions {
     }
 
     /// Whether the slot is the shared one of its credential now.
-    pub fn is_shared(&self, fingerprint: [u8; 16], slot: &Arc<Slot>) -> bool {
-        let shared = Owner {
-            fingerprint,
+    pub fn is_shared(&self, owner: Owner, slot: &Arc<Slot>) -> bool {
+        let pooled = Owner {
             client: None,
+            ..owner
         };
-        self.lock().get(&shared).is_some_and(|own| Arc::ptr_eq(own, slot))
+        self.lock().get(&pooled).is_some_and(|own| Arc::ptr_eq(own, slot))
     }
 
     /// A client's own slot turned out to belong to an upstream without sessions: let it be the shared one.
     pub fn share(&self, owner: Owner, slot: &Arc<Slot>) {
         let mut slots = self.lock();
         slots.remove(&owner);
-        slots.insert(
-            Owner {
-                client: None,
-                ..owner
-            },
-            slot.clone(),
-        );
+        slots.insert(Owner::shared(owner.fingerprint), slot.clone());
     }
 
     /// Notes the use of a session, for idle reaping.
@@ -224,10 +251,7 @@ impl Sessions {
     /// The slot for a listing: the shared session, else any open one with the credential. Listing leaves no state, so it
     /// need not pay for a hand-shake of its own beside a client's session.
     pub fn listing_slot(&self, fingerprint: [u8; 16]) -> Arc<Slot> {
-        let shared = Owner {
-            fingerprint,
-            client: None,
-        };
+        let shared = Owner::shared(fingerprint);
         let mut slots = self.lock();
         let is_open = |slot: &Arc<Slot>| slot.open.load().is_some();
         if slots.get(&shared).is_none_or(|slot| !is_open(slot)) {
@@ -239,6 +263,15 @@ impl Sessions {
             }
         }
         slots.entry(shared).or_default().clone()
+    }
+
+    /// The open sessions of a client under a credential.
+    pub fn of_client(&self, client: SessionKey, fingerprint: [u8; 16]) -> Vec<Arc<Session>> {
+        self.lock()
+            .iter()
+            .filter(|(owner, _)| owner.client == Some(client) && owner.fingerprint == fingerprint)
+            .filter_map(|(_, slot)| slot.get())
+            .collect()
     }
 
     /// Takes out the sessions of a client that ended its gateway session, with the credential each was opened under.
@@ -307,13 +340,18 @@ mod tests {
     use super::*;
 
     fn session(id: Option<&'static str>) -> Session {
-        Session::new(id.map(HeaderValue::from_static), Revision::LATEST, None, None)
+        Session::new(
+            id.map(HeaderValue::from_static),
+            Revision::LATEST,
+            Introduction::default(),
+        )
     }
 
     fn owner(client: Option<u8>) -> Owner {
         Owner {
             fingerprint: [0; 16],
             client: client.map(|byte| SessionKey([byte; 16])),
+            declared: ClientCapabilities::NONE,
         }
     }
 
@@ -370,6 +408,7 @@ mod tests {
         let numbered = |number: u128, client: bool| Owner {
             fingerprint: if client { [1; 16] } else { number.to_be_bytes() },
             client: client.then(|| SessionKey(number.to_be_bytes())),
+            declared: ClientCapabilities::NONE,
         };
         let mut ended = Vec::new();
         for number in 0..(MAX_SESSIONS + 50) as u128 {
@@ -394,9 +433,9 @@ mod tests {
             .get_or_open(async { Ok(session(Some("s"))) })
             .await
             .unwrap();
-        assert!(sessions.is_shared([0; 16], &shared));
+        assert!(sessions.is_shared(owner(None), &shared));
         sessions.slot(owner(Some(1)));
-        assert!(!sessions.is_shared([0; 16], &shared));
+        assert!(!sessions.is_shared(owner(None), &shared));
     }
 
     #[tokio::test]

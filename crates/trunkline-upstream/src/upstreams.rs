@@ -4,21 +4,26 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 use trunkline_auth::Vault;
+use trunkline_mcp::{ListKind, ServerCapabilities};
 use trunkline_model::{Clock, Outcome, Server, ServerId, SessionKey, Snapshot, Step};
 use trunkline_store::Store;
 
 use crate::catalogue::{Catalogue, Known, digest_text};
 use crate::credential::{ClientHeaders, Outgoing, Variables};
 use crate::egress::Egress;
-use crate::entry::{Ask, Entry};
+use crate::entry::{Ask, Entry, Peer};
 use crate::exchange::{Deadline, Exchange};
 use crate::fault::Fault;
-use crate::http::HttpClient;
-use crate::listen::Progress;
+use crate::http::{HttpClient, status_fault};
+use crate::listen::{Aside, Listeners, Progress};
 use crate::probe::{self, Probe};
+use crate::session::{Introduction, Session};
+
+/// Time for handing an answer of a client to the server.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Times and rules for all upstreams.
 #[derive(Debug, Clone)]
@@ -69,6 +74,7 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) tasks: TaskTracker,
     pub(crate) changed: watch::Sender<u64>,
+    pub(crate) listeners: Listeners,
 }
 
 /// The upstreams.
@@ -77,17 +83,19 @@ pub struct Upstreams {
     entries: RwLock<HashMap<ServerId, Arc<Entry>>>,
 }
 
-/// One `tools/call`.
+/// One request of a client to a server.
 pub struct CallRequest<'a> {
     /// The server.
     pub server: &'a Arc<Server>,
     /// What is sent for this client.
     pub out: &'a Arc<Outgoing>,
-    /// The client's gateway session.
-    pub client: Option<SessionKey>,
-    /// The parameters, with the tool's own name: raw JSON.
+    /// The client.
+    pub peer: Peer,
+    /// JSON-RPC method.
+    pub method: &'a str,
+    /// The parameters, with the server's own names: raw JSON.
     pub params: &'a str,
-    /// Where progress goes that does not come on the call's own stream.
+    /// Where progress goes that does not come on the request's own stream.
     pub progress: Option<Progress>,
 }
 
@@ -109,6 +117,7 @@ impl Upstreams {
             settings,
             tasks: TaskTracker::new(),
             changed: watch::channel(0).0,
+            listeners: Listeners::default(),
         };
         Self {
             shared: Arc::new(shared),
@@ -197,15 +206,18 @@ impl Upstreams {
             if digest_text(&fingerprint) != row.definition_digest {
                 continue;
             }
-            let stored = Catalogue::stored(
-                &row.tools,
-                row.server_info,
-                row.instructions,
-                row.protocol_version,
-                row.fetched_at,
-            );
+            let introduction = Introduction {
+                server_info: row.server_info,
+                instructions: row.instructions,
+                capabilities: row
+                    .capabilities
+                    .as_deref()
+                    .map(ServerCapabilities::new)
+                    .unwrap_or_default(),
+            };
+            let stored = Catalogue::stored(&row.tools, introduction, row.protocol_version, row.fetched_at);
             if let Some(catalogue) = stored {
-                entry.catalogue(fingerprint).seed(catalogue);
+                entry.catalogue(ListKind::Tools, fingerprint).seed(catalogue);
                 seeded += 1;
             }
         }
@@ -225,7 +237,7 @@ impl Upstreams {
             let Ok(out) = entry.outgoing(&ClientHeaders::none()) else {
                 continue;
             };
-            let slot = entry.catalogue(out.fingerprint);
+            let slot = entry.catalogue(ListKind::Tools, out.fingerprint);
             let delay = if slot.known().catalogue.is_some() {
                 Duration::from_millis(500 + (index as u64 % 50) * 20)
             } else {
@@ -244,41 +256,50 @@ impl Upstreams {
         for server in snapshot.servers().iter().filter(|server| server.is_active()) {
             let entry = self.entry(server);
             if let Ok(out) = entry.outgoing(&ClientHeaders::none()) {
-                entry.catalogue(out.fingerprint).retry(&entry, &out);
+                entry
+                    .catalogue(ListKind::Tools, out.fingerprint)
+                    .retry(&entry, &out);
             }
         }
     }
 
-    /// What is known about a server's tools for a client; waits up to `wait` where nothing is known yet.
+    /// What is known about one of a server's lists for a client; waits up to `wait` where nothing is known yet.
     pub async fn catalogue(
         &self,
+        kind: ListKind,
         server: &Arc<Server>,
         client: &ClientHeaders<'_>,
         wait: Duration,
     ) -> Result<Arc<Known>, Fault> {
         let entry = self.entry(server);
         let out = entry.outgoing(client)?;
-        let slot = entry.catalogue(out.fingerprint);
+        let slot = entry.catalogue(kind, out.fingerprint);
         Ok(slot.current(&entry, &out, wait).await)
     }
 
     /// The same without waiting and without an attempt.
-    pub fn known(&self, server: &Arc<Server>, client: &ClientHeaders<'_>) -> Result<Arc<Known>, Fault> {
+    pub fn known(
+        &self,
+        kind: ListKind,
+        server: &Arc<Server>,
+        client: &ClientHeaders<'_>,
+    ) -> Result<Arc<Known>, Fault> {
         let entry = self.entry(server);
         let out = entry.outgoing(client)?;
-        Ok(entry.catalogue(out.fingerprint).known())
+        Ok(entry.catalogue(kind, out.fingerprint).known())
     }
 
-    /// A tool is asked for that the catalogue does not have: lists again, not too often, and waits for it.
+    /// Something is asked for that the catalogue does not have: lists again, not too often, and waits for it.
     pub async fn catalogue_again(
         &self,
+        kind: ListKind,
         server: &Arc<Server>,
         client: &ClientHeaders<'_>,
         wait: Duration,
     ) -> Result<Arc<Known>, Fault> {
         let entry = self.entry(server);
         let out = entry.outgoing(client)?;
-        let slot = entry.catalogue(out.fingerprint);
+        let slot = entry.catalogue(kind, out.fingerprint);
         if slot.demand(&entry, &out) {
             Ok(slot.attempt(&entry, &out, wait).await)
         } else {
@@ -286,10 +307,10 @@ impl Upstreams {
         }
     }
 
-    /// The upstream said that its tools changed.
-    pub fn tools_changed(&self, server: &Arc<Server>, out: &Arc<Outgoing>) {
+    /// The upstream said that one of its lists changed.
+    pub fn list_changed(&self, kind: ListKind, server: &Arc<Server>, out: &Arc<Outgoing>) {
         let entry = self.entry(server);
-        entry.catalogue(out.fingerprint).announce(&entry, out);
+        entry.catalogue(kind, out.fingerprint).announce(&entry, out);
     }
 
     /// Lists a server now, through the normal path, and says what came of it, at the latest after the health check's
@@ -299,7 +320,7 @@ impl Upstreams {
         let settings = &self.shared.settings;
         let fault = match entry.outgoing(&ClientHeaders::none()) {
             Ok(out) => {
-                let slot = entry.catalogue(out.fingerprint);
+                let slot = entry.catalogue(ListKind::Tools, out.fingerprint);
                 let attempt = slot.attempt(&entry, &out, settings.list_timeout);
                 match tokio::time::timeout(settings.health_timeout, attempt).await {
                     Ok(known) => return known.outcome.clone(),
@@ -314,7 +335,7 @@ impl Upstreams {
 
     /// What came of the last attempt with the server's own credential.
     pub fn outcome(&self, server: &Arc<Server>) -> Outcome {
-        match self.known(server, &ClientHeaders::none()) {
+        match self.known(ListKind::Tools, server, &ClientHeaders::none()) {
             Ok(known) => known.outcome.clone(),
             Err(fault) => fault.outcome(self.shared.clock.now(), Duration::ZERO),
         }
@@ -322,8 +343,8 @@ impl Upstreams {
 
     /// How many tools the server's own catalogue has.
     pub fn tool_count(&self, server: &Arc<Server>) -> Option<usize> {
-        let known = self.known(server, &ClientHeaders::none()).ok()?;
-        known.catalogue.as_ref().map(|catalogue| catalogue.tools.len())
+        let known = self.known(ListKind::Tools, server, &ClientHeaders::none()).ok()?;
+        known.catalogue.as_ref().map(|catalogue| catalogue.items.len())
     }
 
     /// The credential phase for a client's request to a server.
@@ -341,12 +362,47 @@ impl Upstreams {
             .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         let deadline = Deadline::after(own.unwrap_or(self.shared.settings.call_timeout));
         let ask = Ask {
-            client: request.client,
-            method: "tools/call",
+            peer: request.peer,
+            method: request.method,
             params: Some(request.params),
             progress: request.progress,
         };
         entry.request(request.out, ask, deadline).await
+    }
+
+    /// A client's answer to a request that a server made on `session`. Nothing waits for its effect: what comes of it comes
+    /// on the stream that the server asked on.
+    pub async fn answer(
+        &self,
+        server: &Arc<Server>,
+        out: &Arc<Outgoing>,
+        session: &Session,
+        message: String,
+    ) -> Result<(), Fault> {
+        let entry = self.entry(server);
+        let sent = entry.post(out, Some(session), message, Step::Call);
+        let deadline = Deadline::after(ANSWER_TIMEOUT);
+        let response = tokio::time::timeout_at(deadline.at(), sent)
+            .await
+            .map_err(|_| deadline.missed(Step::Call))??;
+        if response.status().is_success() {
+            return Ok(());
+        }
+        Err(status_fault(server, Step::Call, response)
+            .await
+            .without(out.secrets()))
+    }
+
+    /// The client listens for what servers say outside of its requests.
+    pub fn listen(&self, client: SessionKey) -> mpsc::Receiver<Aside> {
+        self.shared.listeners.enter(client)
+    }
+
+    /// Sends a notification of the client on all upstream sessions that are its own.
+    pub fn notify(&self, client: SessionKey, message: &str) {
+        for entry in self.all() {
+            entry.notify(client, message);
+        }
     }
 
     /// Walks the hand-shake with a fresh session and reports every step. Touches no pool and no catalogue.

@@ -9,7 +9,7 @@ use trunkline_model::{
     Approval, Origin, Secret, Server, ServerDefinition, ServerId, SessionKey, Stamps, SystemClock,
 };
 use trunkline_testkit::{ScriptedUpstream, eventually};
-use trunkline_upstream::{CallRequest, ClientHeaders, Frame, Settings, Upstreams, Variables};
+use trunkline_upstream::{CallRequest, ClientHeaders, Frame, Peer, Settings, Upstreams, Variables};
 
 const IDLE: Duration = Duration::from_secs(1);
 
@@ -18,7 +18,11 @@ async fn call(upstreams: &Upstreams, server: &Arc<Server>, client: u8) {
     let request = CallRequest {
         server,
         out: &out,
-        client: Some(SessionKey([client; 16])),
+        peer: Peer {
+            client: Some(SessionKey([client; 16])),
+            ..Peer::default()
+        },
+        method: "tools/call",
         params: r#"{"name":"echo","arguments":{"message":"hi"}}"#,
         progress: None,
     };

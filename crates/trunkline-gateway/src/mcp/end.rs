@@ -34,6 +34,7 @@ pub async fn handle(
         Err(answer) => return answer,
     };
     gateway.ended.insert(claims.key, claims.expires_at);
+    gateway.log_levels.forget(claims.key);
     gateway.upstreams.end_client(claims.key);
     // The one write that a request makes itself: the answer says that the session has ended, so it must stay ended after
     // a restart. If the database is away it has ended here all the same.

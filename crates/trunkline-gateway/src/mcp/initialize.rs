@@ -5,9 +5,9 @@ use axum::response::Response;
 use jiff::SignedDuration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use trunkline_auth::SessionClaims;
-use trunkline_mcp::{Revision, rpc};
+use trunkline_mcp::{ClientCapabilities, ListKind, Revision, ServerCapabilities, capability, rpc};
 use trunkline_model::SessionKey;
 
 use crate::Gateway;
@@ -20,7 +20,7 @@ use crate::scope::PathSelection;
 struct Params {
     protocol_version: String,
     #[serde(default)]
-    capabilities: serde_json::Map<String, Value>,
+    capabilities: Option<Box<RawValue>>,
 }
 
 /// Longest merged `instructions`.
@@ -59,7 +59,11 @@ pub fn answer(
     let claims = SessionClaims {
         key: new_session_key(),
         revision: revision.index(),
-        capabilities: capability_bits(&params.capabilities),
+        capabilities: params
+            .capabilities
+            .as_deref()
+            .map_or(ClientCapabilities::NONE, ClientCapabilities::read)
+            .bits(),
         expires_at,
     };
     let sealed = gateway
@@ -67,7 +71,7 @@ pub fn answer(
         .seal(&claims, &context.principal, &path.route_key());
     let mut result = json!({
         "protocolVersion": revision.as_str(),
-        "capabilities": {"tools": {"listChanged": true}},
+        "capabilities": capabilities(gateway, context),
         "serverInfo": {"name": server_name(context), "title": "Trunkline", "version": env!("CARGO_PKG_VERSION")},
     });
     if let Some(text) = instructions(gateway, context) {
@@ -96,11 +100,32 @@ fn server_name(context: &Context) -> String {
     single.map_or_else(|| "trunkline".to_owned(), |server| server.prefix())
 }
 
-/// What the client can be asked for, kept in the session id.
-fn capability_bits(capabilities: &serde_json::Map<String, Value>) -> u16 {
-    let names = ["sampling", "elicitation", "roots", "tasks"];
-    let bit = |(index, name): (usize, &&str)| u16::from(capabilities.contains_key(*name)) << index;
-    names.iter().enumerate().map(bit).fold(0, |bits, bit| bits | bit)
+/// What the servers of this request can do together. One that was never listed may be able to do anything.
+fn capabilities(gateway: &Gateway, context: &Context) -> Map<String, Value> {
+    let anything = ServerCapabilities::new(
+        r#"{"tools":{},"prompts":{},"resources":{"subscribe":true},"completions":{},"logging":{}}"#,
+    );
+    let some_tools = ServerCapabilities::new(r#"{"tools":{}}"#);
+    let client = context.client_headers();
+    let mut all = Vec::new();
+    for server in context.servers() {
+        let known = gateway.upstreams.known(ListKind::Tools, server, &client);
+        match known.as_ref().ok().and_then(|known| known.catalogue.as_ref()) {
+            Some(catalogue) => {
+                if !catalogue.items.is_empty() {
+                    // Some servers have tools and forget to say so.
+                    all.push(some_tools.clone());
+                }
+                all.push(catalogue.introduction.capabilities.clone());
+            }
+            None => all.push(anything.clone()),
+        }
+    }
+    if all.is_empty() {
+        // Servers may come later, and clients are told.
+        all.push(some_tools);
+    }
+    capability::union(all.iter())
 }
 
 /// The servers' instructions under their names, as LiteLLM joins them: the operator's text, else what the upstream said
@@ -115,9 +140,10 @@ fn instructions(gateway: &Gateway, context: &Context) -> Option<String> {
             .clone()
             .filter(|text| !text.is_empty());
         let text = own.or_else(|| {
-            let known = gateway.upstreams.known(server, &client).ok()?;
+            let known = gateway.upstreams.known(ListKind::Tools, server, &client).ok()?;
             known
                 .usable()?
+                .introduction
                 .instructions
                 .clone()
                 .filter(|text| !text.is_empty())

@@ -1,12 +1,13 @@
 //! Streamable HTTP: `/mcp`, `/mcp/{servers}`, `/{name}/mcp`. One file an HTTP method, one a JSON-RPC method.
 //!
 //! - [`post`]: messages, and which of the files below answers them.
-//! - [`initialize`], [`tools`]: JSON-RPC methods. One more: one file, one arm in [`post`].
+//! - [`initialize`], [`logging`], [`tools`]: JSON-RPC methods. One more: one file, one arm in [`post`].
 //! - [`stream`]: `GET`, what the gateway has to say outside of requests.
 //! - `end`: the HTTP method that ends a session.
 
 pub mod end;
 pub mod initialize;
+pub mod logging;
 pub mod post;
 pub mod stream;
 pub mod tools;
@@ -18,8 +19,8 @@ use axum::http::header::{ALLOW, HeaderMap, HeaderValue};
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use trunkline_auth::{SessionClaims, Surface};
-use trunkline_mcp::rpc;
-use trunkline_model::{RequestId, SessionKey};
+use trunkline_mcp::{ClientCapabilities, rpc};
+use trunkline_model::RequestId;
 
 use crate::Gateway;
 use crate::answer;
@@ -77,6 +78,7 @@ fn enter(
         snapshot,
         selection,
         session: None,
+        capabilities: ClientCapabilities::NONE,
         headers,
     })
 }
@@ -110,9 +112,4 @@ fn session(
         return Err(unknown("ended"));
     }
     Ok(Some(claims))
-}
-
-/// A session key from claims.
-fn key(claims: Option<SessionClaims>) -> Option<SessionKey> {
-    claims.map(|claims| claims.key)
 }

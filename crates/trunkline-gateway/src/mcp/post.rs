@@ -11,14 +11,16 @@ use futures_util::future::join_all;
 use http_body_util::BodyExt as _;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use trunkline_mcp::{Message, Revision, envelope, rpc};
+use trunkline_mcp::{ClientCapabilities, ListKind, Message, Revision, envelope, rpc};
 use trunkline_model::RequestId;
 
 use crate::Gateway;
 use crate::accept::read_body;
 use crate::answer;
+use crate::asked;
+use crate::calling::Operation;
 use crate::context::Context;
-use crate::mcp::{enter, initialize, key, session, tools};
+use crate::mcp::{enter, initialize, logging, session, tools};
 use crate::scope::PathSelection;
 
 /// Messages in one batch.
@@ -66,7 +68,7 @@ pub async fn handle(
         return initialize::answer(&gateway, &path, &context, id, *params);
     }
     match session(&gateway, &path, &context) {
-        Ok(claims) => context.session = key(claims),
+        Ok(claims) => context.join(claims.as_ref()),
         Err(answer) => return answer,
     }
     dispatch(&gateway, &Arc::new(context), message, body.len()).await
@@ -142,25 +144,34 @@ async fn dispatch(
             let id = id.get();
             match method.as_ref() {
                 "ping" => answer::json(StatusCode::OK, rpc::response(id, "{}")),
-                "tools/list" => tools::list(gateway, context, id, params.map(RawValue::get), bytes).await,
-                "tools/call" => tools::call(gateway, context, id, params.map(RawValue::get), bytes).await,
+                "logging/setLevel" => logging::set_level(gateway, context, id, params),
                 other => {
-                    let text = format!(
-                        "Method not found: {}",
-                        trunkline_upstream::fault::printable(other)
-                    );
-                    answer::rpc_error(StatusCode::OK, id, rpc::METHOD_NOT_FOUND, &text)
+                    let request = (id, params.map(RawValue::get));
+                    if let Some(kind) = ListKind::of_method(other) {
+                        return tools::list(gateway, context, kind, request, bytes).await;
+                    }
+                    let operation =
+                        Operation::of_method(other).unwrap_or_else(|| Operation::Other(other.to_owned()));
+                    tools::call(gateway, context, operation, request, bytes).await
                 }
             }
         }
         Message::Notification { method, params } => {
-            if method == "notifications/cancelled" {
-                cancel(gateway, context, params);
+            match (method.as_ref(), context.session) {
+                ("notifications/cancelled", _) => cancel(gateway, context, params),
+                ("notifications/roots/list_changed", Some(session)) => {
+                    let message = rpc::notification(&method, params.map(RawValue::get));
+                    gateway.upstreams.notify(session, &message);
+                }
+                _ => {}
             }
             answer::empty(StatusCode::ACCEPTED)
         }
-        // The gateway asks clients nothing in this revision of it, so nothing waits for an answer.
-        Message::Response { .. } => answer::empty(StatusCode::ACCEPTED),
+        Message::Response { id, outcome } => {
+            // Boxed, and only here: every call would carry room for it.
+            Box::pin(asked::answer(gateway, context, id, outcome)).await;
+            answer::empty(StatusCode::ACCEPTED)
+        }
     }
 }
 
@@ -187,7 +198,9 @@ async fn batch(gateway: &Arc<Gateway>, path: &PathSelection, mut context: Contex
         let text = "JSON-RPC batches exist in revision 2025-03-26 only";
         return answer::rpc_error(StatusCode::BAD_REQUEST, "null", rpc::INVALID_REQUEST, text);
     }
-    context.session = key(claims);
+    context.join(claims.as_ref());
+    // Its answers are one array, in which nothing can be asked.
+    context.capabilities = ClientCapabilities::NONE;
     let messages = match envelope::split_batch(body, MAX_BATCH) {
         Ok(messages) => messages,
         Err(error) => {

@@ -1,36 +1,46 @@
-//! `tools/list` and `tools/call` as JSON-RPC: thin adapters over [`crate::listing`] and [`crate::calling`].
+//! The lists and the requests to one server as JSON-RPC: thin adapters over [`crate::listing`] and [`crate::calling`].
 
 use std::sync::Arc;
 
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Map, Value};
-use trunkline_mcp::rpc;
+use trunkline_mcp::{ListKind, rpc};
 use trunkline_model::CallKind;
 
 use crate::Gateway;
 use crate::answer;
-use crate::calling;
+use crate::calling::{self, Operation};
 use crate::context::Context;
 use crate::listing::{self, Listing};
 use crate::outcomes::META_KEY;
 use crate::record::Pending;
 use crate::relay::{Cancellable, Relay, error_message};
+use crate::uris;
 
-/// `tools/list`. One page: many clients never ask for a second.
+fn record_kind(kind: ListKind) -> CallKind {
+    match kind {
+        ListKind::Tools => CallKind::ListTools,
+        ListKind::Prompts => CallKind::ListPrompts,
+        ListKind::Resources => CallKind::ListResources,
+        ListKind::ResourceTemplates => CallKind::ListResourceTemplates,
+    }
+}
+
+/// A list. One page: many clients never ask for a second.
 pub async fn list(
     gateway: &Arc<Gateway>,
     context: &Arc<Context>,
-    id: &str,
-    params: Option<&str>,
+    kind: ListKind,
+    (id, params): (&str, Option<&str>),
     bytes: usize,
 ) -> Response {
-    let mut pending = Pending::begin(gateway, context, CallKind::ListTools, bytes);
+    let mut pending = Pending::begin(gateway, context, record_kind(kind), bytes);
     if has_cursor(params) {
         pending.finish("invalid_params", None);
         return answer::rpc_error(StatusCode::OK, id, rpc::INVALID_PARAMS, "Invalid cursor");
     }
-    let listing = listing::list(gateway, context).await;
+    let listing = listing::list(gateway, context, kind).await;
     if let Some(failure) = listing.failure() {
         let data = serde_json::json!({META_KEY: listing.outcomes(context)}).to_string();
         pending.finish(listing.outcome_word(), Some(failure.clone()));
@@ -51,20 +61,33 @@ fn has_cursor(params: Option<&str>) -> bool {
 
 /// The result: definitions as they are but for their names, and every server's outcome.
 fn result(listing: &Listing, context: &Context) -> String {
-    let size: usize = listing.tools(context).map(|(_, tool)| tool.json.len() + 1).sum();
+    let size: usize = listing.items(context).map(|(_, item)| item.json.len() + 1).sum();
     let meta = Value::Object(meta(listing, context)).to_string();
-    let mut text = String::with_capacity(size + meta.len() + 32);
-    text.push_str(r#"{"tools":["#);
-    for (index, (_, tool)) in listing.tools(context).enumerate() {
+    let mut text = String::with_capacity(size + meta.len() + 64);
+    text.push_str("{\"");
+    text.push_str(listing.kind.member());
+    text.push_str("\":[");
+    for (index, (own, item)) in listing.items(context).enumerate() {
         if index > 0 {
             text.push(',');
         }
-        text.push_str(&tool.json);
+        match uris::listed(listing, context, &own.server, &item.own) {
+            Some(uri) => text.push_str(&renamed(own, listing.kind, &item.own, &uri)),
+            None => text.push_str(&item.json),
+        }
     }
     text.push_str(r#"],"_meta":"#);
     text.push_str(&meta);
     text.push('}');
     text
+}
+
+fn renamed(own: &listing::ServerItems, kind: ListKind, name: &str, exposed: &str) -> String {
+    let found = own.view.as_ref().and_then(|view| {
+        let index = view.catalogue.by_name.get(name)?;
+        view.catalogue.items.get(*index)
+    });
+    found.map_or_else(String::new, |item| item.renamed(kind, exposed))
 }
 
 fn meta(listing: &Listing, context: &Context) -> Map<String, Value> {
@@ -81,19 +104,26 @@ fn meta(listing: &Listing, context: &Context) -> Map<String, Value> {
     meta
 }
 
-/// `tools/call`.
+/// A request to one server.
 pub async fn call(
     gateway: &Arc<Gateway>,
     context: &Arc<Context>,
-    id: &str,
-    params: Option<&str>,
+    operation: Operation,
+    (id, params): (&str, Option<&str>),
     bytes: usize,
 ) -> Response {
-    let mut pending = Pending::begin(gateway, context, CallKind::CallTool, bytes);
+    let mut pending = Pending::begin(gateway, context, operation.kind(), bytes);
     let mut cancelled = context
         .session
         .map(|session| Cancellable::enter(gateway, session, id));
-    let begun = calling::begin(gateway, context, params.unwrap_or("{}"), None, &mut pending);
+    let begun = calling::begin(
+        gateway,
+        context,
+        operation,
+        params.unwrap_or("{}"),
+        None,
+        &mut pending,
+    );
     let begun = match &mut cancelled {
         None => Some(begun.await),
         Some(cancellable) => tokio::select! {
@@ -106,6 +136,7 @@ pub async fn call(
         Some(Ok(call)) => {
             Relay {
                 gateway: gateway.clone(),
+                context: context.clone(),
                 call,
                 id: id.to_owned(),
                 pending,
@@ -115,8 +146,8 @@ pub async fn call(
             .await
         }
         Some(Err(error)) => {
-            if let calling::CallError::Denied { name, reason } = &error {
-                tracing::info!(request_id = %context.request_id, tool = %name, reason = reason.as_str(), "call denied");
+            if let calling::CallError::Denied { name, reason, .. } = &error {
+                tracing::info!(request_id = %context.request_id, name = %name, reason = reason.as_str(), "call denied");
             }
             let text = error_message(gateway, id, &error);
             pending.sent(text.len());

@@ -14,7 +14,7 @@ use trunkline_upstream::Frame;
 use crate::Gateway;
 use crate::accept::read_body;
 use crate::answer;
-use crate::calling::{self, CallError};
+use crate::calling::{self, CallError, Operation};
 use crate::context::Context;
 use crate::record::Pending;
 use crate::relay::Relay;
@@ -41,10 +41,20 @@ pub async fn handle(State(gateway): State<Arc<Gateway>>, request: Request) -> Re
         Err(answer) => return answer,
     };
     let mut pending = Pending::begin(&gateway, &context, CallKind::CallTool, body.len());
-    let called = match calling::begin(&gateway, &context, &params, server.as_ref(), &mut pending).await {
+    let called = match calling::begin(
+        &gateway,
+        &context,
+        Operation::CallTool,
+        &params,
+        server.as_ref(),
+        &mut pending,
+    )
+    .await
+    {
         Ok(call) => {
             let relay = Relay {
                 gateway: gateway.clone(),
+                context,
                 call,
                 id: "0".to_owned(),
                 pending,
@@ -68,7 +78,7 @@ pub async fn handle(State(gateway): State<Arc<Gateway>>, request: Request) -> Re
             answer::json(StatusCode::BAD_GATEWAY, body)
         }
         // `Relay::result` waits for the last frame.
-        Ok(Frame::Notification { .. }) => answer::rest_error(
+        Ok(Frame::Notification { .. } | Frame::Request { .. }) => answer::rest_error(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal_server_error",
             "no result",

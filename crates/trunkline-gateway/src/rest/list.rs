@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::Deserialize;
 use serde_json::json;
+use trunkline_mcp::ListKind;
 use trunkline_model::{CallKind, RequestId, Scope};
 
 use crate::Gateway;
@@ -58,7 +59,7 @@ pub async fn handle(
     }
     let one = matches!(&context.selection.scope, Scope::Servers { ids, .. } if ids.len() == 1);
     let mut pending = Pending::begin(&gateway, &context, CallKind::ListTools, 0);
-    let listing = listing::list(&gateway, &context).await;
+    let listing = listing::list(&gateway, &context, ListKind::Tools).await;
     let error = listing.failure();
     if let (true, Some(failed)) = (one, listing.only_failure()) {
         let body = json!({"detail": {

@@ -14,9 +14,9 @@ use trunkline_model::{OutcomeStatus, RequestId, Server};
 use crate::Gateway;
 use crate::answer;
 use crate::context::{Context, identify};
-use crate::listing::{Listing, ServerTools};
+use crate::listing::{Listing, ServerItems};
 use crate::scope::{self, PathSelection};
-use crate::view::ViewTool;
+use crate::view::ViewItem;
 
 /// Identify and scope of a REST request.
 #[expect(clippy::result_large_err, reason = "the error is the answer, and it is rare")]
@@ -32,12 +32,13 @@ fn enter(gateway: &Gateway, request_id: Option<RequestId>, headers: &HeaderMap) 
         snapshot,
         selection,
         session: None,
+        capabilities: trunkline_mcp::ClientCapabilities::NONE,
         headers: headers.clone(),
     })
 }
 
 /// A tool with LiteLLM's `mcp_info` about its server. `exposed`: under the gateway's name, else under its own.
-fn with_info(own: &ServerTools, tool: &ViewTool, exposed: bool) -> String {
+fn with_info(own: &ServerItems, tool: &ViewItem, exposed: bool) -> String {
     let Ok(mut object) = RawObject::parse(&tool.json) else {
         return tool.json.to_string();
     };
@@ -68,7 +69,7 @@ fn info(server: &Server) -> Map<String, Value> {
 /// `{"tools": […], "error", "message", "server_outcomes"}`.
 fn tools_body(listing: &Listing, context: &Context, exposed: bool) -> String {
     let tools: Vec<String> = listing
-        .tools(context)
+        .items(context)
         .map(|(own, tool)| with_info(own, tool, exposed))
         .collect();
     let failed: Vec<String> = listing

@@ -6,6 +6,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use trunkline_mcp::ListKind;
 use trunkline_model::{CallKind, RequestId};
 
 use crate::Gateway;
@@ -25,7 +26,7 @@ pub async fn handle(
         Err(answer) => return answer,
     };
     let mut pending = Pending::begin(&gateway, &context, CallKind::ListTools, 0);
-    let listing = listing::list(&gateway, &context).await;
+    let listing = listing::list(&gateway, &context, ListKind::Tools).await;
     let body = tools_body(&listing, &context, true);
     pending.sent(body.len());
     pending.finish(listing.outcome_word(), listing.failure());

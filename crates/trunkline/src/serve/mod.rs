@@ -15,7 +15,7 @@ use axum::extract::Request;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use trunkline_admin::AdminState;
-use trunkline_auth::{Authenticator, SessionSealer};
+use trunkline_auth::{Authenticator, SessionSealer, TokenSealer};
 use trunkline_config::General;
 use trunkline_gateway::Gateway;
 use trunkline_gateway::accept::Edge;
@@ -153,6 +153,9 @@ async fn build(settings: &Settings, loopback: bool) -> anyhow::Result<Built> {
         authenticator: authenticator.clone(),
         sealer: SessionSealer::derive(&settings.root_secret()),
         ended,
+        log_levels: trunkline_gateway::sessions::LogLevels::default(),
+        asked: TokenSealer::derive(&settings.root_secret(), "mcp server request"),
+        cursors: TokenSealer::derive(&settings.root_secret(), "mcp cursor"),
         in_flight: trunkline_gateway::sessions::InFlight::default(),
         recorder,
         metrics: trunkline_gateway::metrics::Metrics::default(),
