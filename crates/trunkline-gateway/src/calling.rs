@@ -5,9 +5,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use axum::http::StatusCode;
+
 use tokio::sync::mpsc;
 use trunkline_mcp::edit::RawObject;
-use trunkline_mcp::{ListKind, rpc, uri};
+use trunkline_mcp::{Era, ListKind, header, modern, rpc, uri};
 use trunkline_model::{CallKind, OutcomeStatus, Server, Step};
 use trunkline_policy::Decision;
 use trunkline_upstream::{CallRequest, Exchange, Fault, Frame, Outgoing, Progress};
@@ -136,6 +138,9 @@ pub enum CallError {
         /// Why.
         reason: trunkline_policy::Reason,
     },
+    /// A header does not say what the body says (2026-07-28).
+    #[error("Header mismatch: {0}")]
+    HeaderMismatch(String),
     /// Nobody here knows the method.
     #[error("Method not found: {0}")]
     Method(String),
@@ -159,6 +164,7 @@ impl CallError {
     /// JSON-RPC code.
     pub fn code(&self) -> i64 {
         match self {
+            Self::HeaderMismatch(_) => rpc::HEADER_MISMATCH,
             Self::Method(_) => rpc::METHOD_NOT_FOUND,
             // Revisions before 2026-07-28 have a code of its own for it.
             Self::Route(RouteError::Unknown {
@@ -172,11 +178,20 @@ impl CallError {
         }
     }
 
+    /// The code as requests of the new era have it: it has none for resources that are not there.
+    pub fn code_in(&self, era: Era) -> i64 {
+        match (self.code(), era) {
+            (rpc::RESOURCE_NOT_FOUND, Era::Modern) => rpc::INVALID_PARAMS,
+            (code, _) => code,
+        }
+    }
+
     /// The record's word.
     pub fn outcome_word(&self) -> &'static str {
         match self {
             Self::Params(_) => "invalid_params",
             Self::Denied { .. } => "denied",
+            Self::HeaderMismatch(_) => "header_mismatch",
             Self::Method(_) => "unknown_method",
             Self::Route(RouteError::Unknown { kind, .. }) => match kind {
                 ListKind::Tools => "unknown_tool",
@@ -260,6 +275,7 @@ pub async fn begin(
     let mut params = RawObject::parse(params).map_err(|error| CallError::Params(error.to_string()))?;
     let target = resolve(gateway, context, &operation, &mut params, only).await?;
     pending.target(target.server.id.as_str(), &target.name);
+    check_param_headers(context, &target, &params)?;
     let token = own_progress_token(&mut params)?;
     let server = target.server;
     let failed = |fault: Fault| CallError::Upstream {
@@ -278,6 +294,8 @@ pub async fn begin(
                 server: &server,
                 out: &out,
                 peer,
+                era: context.era,
+                header_params: &target.header_params,
                 method: operation.method(),
                 params: &params,
                 progress: None,
@@ -294,13 +312,16 @@ pub async fn begin(
                 messages,
             });
             let (upstreams, server, out) = (gateway.upstreams.clone(), server.clone(), out.clone());
-            let operation = operation.clone();
+            let (operation, era) = (operation.clone(), context.era);
+            let header_params = target.header_params;
             let opening = async move {
                 upstreams
                     .call(CallRequest {
                         server: &server,
                         out: &out,
                         peer,
+                        era,
+                        header_params: &header_params,
                         method: operation.method(),
                         params: &params,
                         progress,
@@ -400,6 +421,28 @@ async fn resolve(
     }
 }
 
+/// In the new era, `Mcp-Param-*` must say what the arguments say (S23). Of others, unknown ones included, nothing is asked.
+fn check_param_headers(context: &Context, target: &Target, params: &RawObject<'_>) -> Result<(), CallError> {
+    if context.era == Era::Legacy || target.header_params.is_empty() {
+        return Ok(());
+    }
+    let arguments = params
+        .get("arguments")
+        .and_then(|arguments| serde_json::from_str(arguments).ok())
+        .unwrap_or_default();
+    for param in &target.header_params {
+        let name = format!("{}{}", header::PARAM_PREFIX, param.name);
+        let value = context.headers.get(&name).map(axum::http::HeaderValue::as_bytes);
+        if !param.agrees(value, &arguments) {
+            return Err(CallError::HeaderMismatch(format!(
+                "{name} and the argument {} differ",
+                trunkline_upstream::fault::printable(&param.path.join("."))
+            )));
+        }
+    }
+    Ok(())
+}
+
 async fn named(
     gateway: &Gateway,
     context: &Context,
@@ -472,7 +515,13 @@ impl Call {
                         return Ok(Frame::Request { id, method, message });
                     }
                 }
-                Some(Frame::Error(error)) => return Ok(Frame::Error(self.without_secrets(&error))),
+                Some(Frame::Error(error)) => {
+                    let error = self.without_secrets(&error);
+                    return Ok(Frame::Error(match (context.era, self.leg()) {
+                        (Era::Modern, Era::Legacy) => modern::error_to_modern(&error),
+                        _ => error,
+                    }));
+                }
                 Some(Frame::Result(result)) => {
                     return Ok(Frame::Result(self.result(gateway, context, result)));
                 }
@@ -502,6 +551,9 @@ impl Call {
         match method {
             PROGRESS_METHOD => self.with_clients_token(&message),
             "notifications/cancelled" => self.withdrawn(&message),
+            "notifications/message" if context.era == Era::Modern => {
+                is_wanted(context.log_level, &message).then_some(message)
+            }
             _ => Some(outside(gateway, context, &self.server, method, message)),
         }
     }
@@ -529,8 +581,36 @@ impl Call {
         Some(object.to_json())
     }
 
-    /// The result with its URIs as this client can use them.
+    /// The era that is spoken with the server.
+    fn leg(&self) -> Era {
+        match &self.phase {
+            Phase::Open(exchange) => exchange.session().revision.era(),
+            Phase::Opening(_) => Era::Legacy,
+        }
+    }
+
+    /// The HTTP status of a JSON-RPC error that the server answered with, where it has a meaning for the client.
+    pub fn error_status(&self, era: Era) -> StatusCode {
+        match (&self.phase, era, self.leg()) {
+            (Phase::Open(exchange), Era::Modern, Era::Modern) => exchange.status(),
+            _ => StatusCode::OK,
+        }
+    }
+
+    /// The result in the client's era, with its URIs as this client can use them.
     fn result(&self, gateway: &Gateway, context: &Context, result: String) -> String {
+        let result = self.with_uris(gateway, context, result);
+        match (context.era, self.leg(), &self.phase) {
+            (Era::Modern, Era::Legacy, Phase::Open(exchange)) => {
+                let info = exchange.session().introduction.server_info.as_deref();
+                modern::result_to_modern(self.operation.method(), &result, info)
+            }
+            (Era::Legacy, Era::Modern, _) => modern::result_to_legacy(&result),
+            _ => result,
+        }
+    }
+
+    fn with_uris(&self, gateway: &Gateway, context: &Context, result: String) -> String {
         let holder = match self.operation {
             Operation::CallTool => Holder::Content,
             Operation::GetPrompt => Holder::Messages,
@@ -604,6 +684,21 @@ impl Call {
         params.set("progressToken", token.client.clone());
         object.set("params", params.to_json());
         Some(object.to_json())
+    }
+}
+
+/// Whether a log message is at least as severe as what a request of the new era asks for; without asking, none is sent.
+fn is_wanted(level: Option<&str>, message: &str) -> bool {
+    let severity = || {
+        let message = RawObject::parse(message).ok()?;
+        let level = RawObject::parse(message.get("params")?)
+            .ok()?
+            .get_string("level")?;
+        modern::severity(&level)
+    };
+    match (level.and_then(modern::severity), severity()) {
+        (Some(wanted), Some(own)) => own >= wanted,
+        _ => false,
     }
 }
 

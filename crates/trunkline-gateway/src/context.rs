@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::http::HeaderMap;
 use trunkline_auth::{Admission, AuthError, SessionClaims, Surface};
-use trunkline_mcp::{ClientCapabilities, ListKind};
+use trunkline_mcp::{ClientCapabilities, Era, ListKind, Revision};
 use trunkline_model::{Principal, RequestId, Server, SessionKey, Snapshot};
 use trunkline_policy::{Action, decide};
 use trunkline_upstream::{ClientHeaders, Peer};
@@ -28,6 +28,12 @@ pub struct Context {
     pub session: Option<SessionKey>,
     /// What servers may ask the client in the middle of a request.
     pub capabilities: ClientCapabilities,
+    /// The client can come back to a stream that broke off: its session is of a revision that says how.
+    pub resumes: bool,
+    /// Which kind of revision the request is of.
+    pub era: Era,
+    /// The least severe log message that a request of the new era wants.
+    pub log_level: Option<&'static str>,
     /// The client's headers.
     pub headers: HeaderMap,
 }
@@ -47,6 +53,7 @@ impl Context {
     pub fn join(&mut self, claims: Option<&SessionClaims>) {
         if let Some(claims) = claims {
             self.session = Some(claims.key);
+            self.resumes = Revision::from_index(claims.revision) == Some(Revision::V2025_11_25);
             self.capabilities = ClientCapabilities::from_bits(claims.capabilities).bridged();
         }
     }
@@ -56,6 +63,20 @@ impl Context {
         self.snapshot.servers().iter().filter(|server| {
             decide(&self.principal, &self.selection.scope, Action::UseServer, server).is_allow()
         })
+    }
+
+    /// The same once more, for what outlives the request.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Self {
+            request_id: self.request_id.clone(),
+            principal: self.principal.clone(),
+            admission: self.admission.clone(),
+            snapshot: self.snapshot.clone(),
+            selection: self.selection.clone(),
+            headers: self.headers.clone(),
+            ..*self
+        }
     }
 
     /// Whether this request may list or use something of a server, by the server's own name for it.
@@ -73,7 +94,10 @@ impl Context {
         Peer {
             client: self.session,
             capabilities: self.capabilities,
-            log_level: self.session.and_then(|session| gateway.log_levels.get(session)),
+            log_level: self
+                .session
+                .and_then(|session| gateway.log_levels.get(session))
+                .or(self.log_level),
         }
     }
 

@@ -34,6 +34,7 @@ pub mod outcomes;
 pub mod record;
 pub mod relay;
 pub mod rest;
+pub mod resumable;
 pub mod route;
 pub mod scope;
 pub mod sessions;
@@ -69,6 +70,8 @@ pub struct Gateway {
     pub asked: TokenSealer,
     /// Positions in lists.
     pub cursors: TokenSealer,
+    /// Answers that clients can come back to.
+    pub streams: resumable::Streams,
     /// Requests that can be cancelled.
     pub in_flight: sessions::InFlight,
     /// Where records go.

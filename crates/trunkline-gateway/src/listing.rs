@@ -23,6 +23,8 @@ pub struct ServerItems {
     pub outcome: Outcome,
     /// The copy is not of the last attempt.
     pub stale: bool,
+    /// Counts the times that the server said that the list has changed.
+    pub generation: u64,
     /// Its items under their exposed names; `None` if nothing is known that may be shown.
     pub view: Option<Arc<View>>,
 }
@@ -53,12 +55,17 @@ pub async fn list(gateway: &Gateway, context: &Context, kind: ListKind) -> Listi
 pub async fn list_within(gateway: &Gateway, context: &Context, kind: ListKind, wait: Duration) -> Listing {
     let client = context.client_headers();
     let asked = context.servers().map(|server| async {
-        match gateway.upstreams.catalogue(kind, server, &client, wait).await {
+        match gateway
+            .upstreams
+            .catalogue((kind, context.era), server, &client, wait)
+            .await
+        {
             Ok(known) => contribution(gateway, context, server, &known),
             Err(fault) => ServerItems {
                 server: server.clone(),
                 outcome: fault.outcome(gateway.clock.now(), Duration::ZERO),
                 stale: false,
+                generation: 0,
                 view: None,
             },
         }
@@ -85,6 +92,7 @@ pub fn contribution(
         server: server.clone(),
         outcome: known.outcome.clone(),
         stale: known.stale && view.is_some(),
+        generation: known.generation,
         view,
     }
 }
@@ -98,15 +106,18 @@ pub fn at_hand<'s>(
 ) -> Vec<ServerItems> {
     let client = context.client_headers();
     servers
-        .map(|server| match gateway.upstreams.known(kind, server, &client) {
-            Ok(known) => contribution(gateway, context, server, &known),
-            Err(fault) => ServerItems {
-                server: server.clone(),
-                outcome: fault.outcome(gateway.clock.now(), Duration::ZERO),
-                stale: false,
-                view: None,
+        .map(
+            |server| match gateway.upstreams.known((kind, context.era), server, &client) {
+                Ok(known) => contribution(gateway, context, server, &known),
+                Err(fault) => ServerItems {
+                    server: server.clone(),
+                    outcome: fault.outcome(gateway.clock.now(), Duration::ZERO),
+                    stale: false,
+                    generation: 0,
+                    view: None,
+                },
             },
-        })
+        )
         .collect()
 }
 
@@ -183,6 +194,7 @@ impl Listing {
 pub fn digest(context: &Context, kind: ListKind, own: &ServerItems) -> Option<u64> {
     use std::hash::{DefaultHasher, Hash as _, Hasher as _};
     let mut hasher = DefaultHasher::new();
+    own.generation.hash(&mut hasher);
     for item in &own.view.as_ref()?.items {
         if context.may_use(&own.server, kind, &item.own).is_allow() {
             item.json.hash(&mut hasher);

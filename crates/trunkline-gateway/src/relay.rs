@@ -10,7 +10,7 @@ use axum::response::Response;
 use futures_util::stream;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
-use trunkline_mcp::{rpc, sse};
+use trunkline_mcp::{Era, rpc, sse};
 use trunkline_model::SessionKey;
 use trunkline_upstream::Frame;
 
@@ -19,11 +19,15 @@ use crate::answer;
 use crate::calling::{self, Call, CallError};
 use crate::context::Context;
 use crate::record::Pending;
+use crate::resumable::{self, Resumable};
 
 /// After this long without a frame the answer becomes a stream, so that proxies and clients see life.
 const UPGRADE_AFTER: Duration = Duration::from_secs(5);
 /// Between comments that keep a stream alive.
 pub const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(15);
+
+/// How often a call that says nothing looks whether somebody still waits for it.
+const LOOK_UP_EVERY: Duration = Duration::from_secs(5);
 
 /// A call on its way to the client.
 pub struct Relay {
@@ -94,7 +98,7 @@ async fn next(
 /// The last message for the client, with the record's word and error.
 fn last(
     gateway: &Gateway,
-    call: &Call,
+    (call, era): (&Call, Era),
     id: &str,
     frame: Option<Result<Frame, CallError>>,
 ) -> (String, &'static str, Option<String>) {
@@ -116,7 +120,7 @@ fn last(
             (message, "ok", None)
         }
         Some(Err(error)) => (
-            error_message(gateway, id, &error),
+            error_message(gateway, id, &error, era),
             error.outcome_word(),
             Some(error.to_string()),
         ),
@@ -128,12 +132,21 @@ fn last(
 }
 
 /// A call error as a JSON-RPC response.
-pub fn error_message(gateway: &Gateway, id: &str, error: &CallError) -> String {
+pub fn error_message(gateway: &Gateway, id: &str, error: &CallError, era: Era) -> String {
     let data = error.data(gateway.clock.now());
     rpc::error_response(
         id,
-        &rpc::error_object(error.code(), &error.to_string(), data.as_deref()),
+        &rpc::error_object(error.code_in(era), &error.to_string(), data.as_deref()),
     )
+}
+
+/// The HTTP status of a call error. Where there is a hand-shake, errors travel at 200; 404 would end the session.
+pub fn error_status(error: &CallError, era: Era) -> StatusCode {
+    match (era, error) {
+        (Era::Modern, CallError::Method(_)) => StatusCode::NOT_FOUND,
+        (Era::Modern, CallError::HeaderMismatch(_)) => StatusCode::BAD_REQUEST,
+        _ => StatusCode::OK,
+    }
 }
 
 impl Relay {
@@ -154,15 +167,67 @@ impl Relay {
             }
             Err(_) => self.stream(None),
             Ok(frame) => {
-                let (message, word, error) = last(&self.gateway, &self.call, &self.id, frame);
+                let era = self.context.era;
+                let status = match &frame {
+                    Some(Ok(Frame::Error(_))) => self.call.error_status(era),
+                    Some(Err(error)) => error_status(error, era),
+                    _ => StatusCode::OK,
+                };
+                let (message, word, error) = last(&self.gateway, (&self.call, era), &self.id, frame);
                 self.pending.sent(message.len());
                 self.pending.finish(word, error);
-                answer::json(StatusCode::OK, message)
+                answer::json(status, message)
             }
         }
     }
 
-    fn stream(mut self, first: Option<String>) -> Response {
+    /// The rest of the answer as a stream.
+    fn stream(self, first: Option<String>) -> Response {
+        match self.context.session {
+            Some(session) if self.context.resumes => {
+                let stream = self.gateway.streams.begin(session);
+                tokio::spawn(self.write(stream.clone(), first));
+                stream.answer(0)
+            }
+            _ => self.bound_stream(first),
+        }
+    }
+
+    /// Goes on until the response was written, whether somebody reads or not, for as long as somebody may come back.
+    async fn write(mut self, stream: Arc<Resumable>, first: Option<String>) {
+        let gateway = self.gateway.clone();
+        if let Some(first) = first {
+            self.pending.sent(first.len());
+            stream.write(&first).await;
+        }
+        loop {
+            let at = (&*self.gateway, &*self.context);
+            let frame = next(&mut self.call, at, self.cancelled.as_mut());
+            match timeout(LOOK_UP_EVERY, frame).await {
+                Err(_) if stream.is_abandoned() => break,
+                Err(_) => {}
+                Ok(Some(Ok(Frame::Notification { message, .. } | Frame::Request { message, .. }))) => {
+                    self.pending.sent(message.len());
+                    if !stream.write(&message).await {
+                        break;
+                    }
+                }
+                Ok(frame) => {
+                    let call = (&self.call, self.context.era);
+                    let (message, word, error) = last(&self.gateway, call, &self.id, frame);
+                    self.pending.sent(message.len());
+                    stream.write(&message).await;
+                    self.pending.finish(word, error);
+                    break;
+                }
+            }
+        }
+        stream.end();
+        tokio::time::sleep(resumable::ABANDONED_AFTER).await;
+        gateway.streams.forget(&stream);
+    }
+
+    fn bound_stream(mut self, first: Option<String>) -> Response {
         let first = first.map_or_else(
             || sse::KEEP_ALIVE.to_owned(),
             |message| sse::encode_message(&message),
@@ -189,7 +254,8 @@ impl Relay {
                     Some((Ok(event.into()), (Some(relay), None)))
                 }
                 Ok(frame) => {
-                    let (message, word, error) = last(&relay.gateway, &relay.call, &relay.id, frame);
+                    let (message, word, error) =
+                        last(&relay.gateway, (&relay.call, relay.context.era), &relay.id, frame);
                     let event = sse::encode_message(&message);
                     relay.pending.sent(event.len());
                     relay.pending.finish(word, error);
@@ -207,8 +273,12 @@ impl Relay {
             match self.call.next(&self.gateway, &self.context).await {
                 Ok(Frame::Notification { .. } | Frame::Request { .. }) => {}
                 Ok(frame) => {
-                    let (text, word, error) =
-                        last(&self.gateway, &self.call, &self.id, Some(Ok(frame.clone())));
+                    let (text, word, error) = last(
+                        &self.gateway,
+                        (&self.call, Era::Legacy),
+                        &self.id,
+                        Some(Ok(frame.clone())),
+                    );
                     self.pending.sent(text.len());
                     self.pending.finish(word, error);
                     tracing::trace!(took_us = began.elapsed().as_micros(), "call over REST");

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use trunkline_mcp::{ListKind, name, uri};
+use trunkline_mcp::header::HeaderParam;
+use trunkline_mcp::{Era, ListKind, name, uri};
 use trunkline_model::{Outcome, Server};
 use trunkline_upstream::catalogue::Known;
 
@@ -23,6 +24,8 @@ pub struct Target {
     pub name: String,
     /// The request named the server's prefix before the URI, so what comes back has it too.
     pub qualified: bool,
+    /// Parameters of a tool that are mirrored in headers.
+    pub header_params: Vec<HeaderParam>,
 }
 
 /// Why a name leads nowhere.
@@ -153,6 +156,15 @@ fn lookup(
         server: own.server.clone(),
         name: item.to_owned(),
         qualified: false,
+        header_params: own
+            .view
+            .as_ref()
+            .and_then(|view| {
+                let index = view.catalogue.by_name.get(item)?;
+                view.catalogue.items.get(*index)
+            })
+            .map(|item| item.header_params.clone())
+            .unwrap_or_default(),
     };
     if !bare_first {
         for own in known {
@@ -222,10 +234,13 @@ async fn list_again(
             let _: Result<Arc<Known>, _> = if listed {
                 gateway
                     .upstreams
-                    .catalogue_again(kind, server, &client, wait)
+                    .catalogue_again((kind, context.era), server, &client, wait)
                     .await
             } else {
-                gateway.upstreams.catalogue(kind, server, &client, wait).await
+                gateway
+                    .upstreams
+                    .catalogue((kind, context.era), server, &client, wait)
+                    .await
             };
         }
     });
@@ -248,6 +263,7 @@ pub async fn resource(gateway: &Gateway, context: &Context, uri: &str) -> Result
         server: server.clone(),
         name: uri.to_owned(),
         qualified,
+        header_params: Vec::new(),
     };
     if let [only] = servers[..] {
         return Ok(target(only, uri, false));
@@ -308,7 +324,9 @@ pub fn of_method(gateway: &Gateway, context: &Context, method: &str) -> Option<T
     let family = method.split('/').next().unwrap_or_default();
     let client = context.client_headers();
     let declares = |server: &&Arc<Server>| {
-        let known = gateway.upstreams.known(ListKind::Tools, server, &client);
+        let known = gateway
+            .upstreams
+            .known((ListKind::Tools, context.era), server, &client);
         known.is_ok_and(|known| {
             known.catalogue.as_ref().is_some_and(|catalogue| {
                 let capabilities = &catalogue.introduction.capabilities;
@@ -322,7 +340,9 @@ pub fn of_method(gateway: &Gateway, context: &Context, method: &str) -> Option<T
     };
     let servers: Vec<&Arc<Server>> = context.servers().collect();
     let able: Vec<&Arc<Server>> = match servers[..] {
-        [only] => vec![only],
+        // Servers of the old era answer methods that they do not know with all kinds of errors, where the new one has
+        // one; so they are asked only what they declare.
+        [only] if context.era == Era::Legacy || gateway.upstreams.speaks(only, Era::Modern) => vec![only],
         _ => servers.into_iter().filter(declares).collect(),
     };
     match able[..] {
@@ -330,6 +350,7 @@ pub fn of_method(gateway: &Gateway, context: &Context, method: &str) -> Option<T
             server: only.clone(),
             name: method.to_owned(),
             qualified: false,
+            header_params: Vec::new(),
         }),
         _ => None,
     }

@@ -176,6 +176,11 @@ const LEVELS: [&str; 8] = [
 /// Sessions whose levels are remembered.
 const MAX_LEVELS: usize = 200_000;
 
+/// A log level, if the word is one.
+pub fn log_level(word: &str) -> Option<&'static str> {
+    LEVELS.into_iter().find(|own| *own == word)
+}
+
 impl LogLevels {
     fn lock(&self) -> MutexGuard<'_, HashMap<SessionKey, &'static str>> {
         self.levels.lock().unwrap_or_else(PoisonError::into_inner)
@@ -183,7 +188,7 @@ impl LogLevels {
 
     /// Sets a session's level; whether it is one.
     pub fn set(&self, session: SessionKey, level: &str) -> bool {
-        let Some(level) = LEVELS.into_iter().find(|own| *own == level) else {
+        let Some(level) = log_level(level) else {
             return false;
         };
         let mut levels = self.lock();

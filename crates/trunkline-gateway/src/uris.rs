@@ -51,7 +51,7 @@ pub fn exposed(gateway: &Gateway, context: &Context, server: &Server, own: &str)
 pub fn may_have_resources(gateway: &Gateway, context: &Context, server: &std::sync::Arc<Server>) -> bool {
     let known = gateway
         .upstreams
-        .known(ListKind::Tools, server, &context.client_headers());
+        .known((ListKind::Tools, context.era), server, &context.client_headers());
     known.is_ok_and(|known| {
         known
             .catalogue

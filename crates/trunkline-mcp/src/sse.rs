@@ -137,6 +137,16 @@ impl Decoder {
     }
 }
 
+/// One message as an event with an id.
+pub fn encode_event(id: &str, message: &str) -> String {
+    format!("id: {id}\n{}", encode_message(message))
+}
+
+/// The first event of a stream that can be read on later: an id, nothing else, and when to come back.
+pub fn priming_event(id: &str, retry_ms: u64) -> String {
+    format!("id: {id}\nretry: {retry_ms}\ndata: \n\n")
+}
+
 /// A `message` event around one JSON-RPC message. Line breaks, which only pretty-printed JSON has, become several
 /// `data` lines.
 pub fn encode_message(json: &str) -> String {

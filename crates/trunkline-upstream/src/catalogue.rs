@@ -9,15 +9,15 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use trunkline_mcp::ListKind;
 use trunkline_mcp::list::{Item, RejectedItem};
+use trunkline_mcp::{Era, ListKind};
 use trunkline_model::{Outcome, OutcomeStatus, Step};
 use trunkline_store::CatalogueRow;
 
@@ -87,6 +87,8 @@ pub struct Known {
     pub outcome: Outcome,
     /// The copy is not of the last attempt: it failed, or there was none since the start.
     pub stale: bool,
+    /// Counts the times that the server said that the list has changed.
+    pub generation: u64,
     attempted: Option<Instant>,
     failures: u32,
 }
@@ -105,10 +107,13 @@ impl Known {
 /// The place of one catalogue.
 pub struct CatalogueSlot {
     kind: ListKind,
+    era: Era,
     known: ArcSwap<Known>,
     running: AtomicBool,
     /// A refresh waits for its time.
     announced: AtomicBool,
+    /// Counts announcements of changes that an attempt was begun for.
+    generation: AtomicU64,
     /// Counts finished attempts.
     finished: watch::Sender<u64>,
     created: Instant,
@@ -121,11 +126,13 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(10);
 /// A server's `ttlMs` is heeded within these bounds; most say 0, and a list is not fetched for every answer.
 const SHORTEST_TTL: Duration = Duration::from_secs(5);
 const LONGEST_TTL: Duration = Duration::from_hours(24);
-/// At least this long between refreshes that upstream notifications or unknown names ask for.
+/// At least this long between refreshes that unknown names ask for.
 const DEMAND_INTERVAL: Duration = Duration::from_secs(2);
+/// The same for notifications of the server.
+const ANNOUNCE_INTERVAL: Duration = Duration::from_millis(250);
 
 impl CatalogueSlot {
-    pub(crate) fn new(kind: ListKind, shared: &Shared) -> Self {
+    pub(crate) fn new(kind: ListKind, era: Era, shared: &Shared) -> Self {
         let outcome = Outcome {
             status: OutcomeStatus::Pending,
             message: "not listed yet".to_owned(),
@@ -133,13 +140,16 @@ impl CatalogueSlot {
         };
         Self {
             kind,
+            era,
             known: ArcSwap::from_pointee(Known {
                 catalogue: None,
                 outcome,
                 stale: true,
+                generation: 0,
                 attempted: None,
                 failures: 0,
             }),
+            generation: AtomicU64::new(0),
             running: AtomicBool::new(false),
             announced: AtomicBool::new(false),
             finished: watch::channel(0).0,
@@ -228,7 +238,7 @@ impl CatalogueSlot {
         true
     }
 
-    /// The upstream says that its tools have changed: a refresh that begins after this, as soon as [`DEMAND_INTERVAL`]
+    /// The upstream says that its tools have changed: a refresh that begins after this, as soon as [`ANNOUNCE_INTERVAL`]
     /// allows. What it says until then is answered by the same one.
     pub(crate) fn announce(self: &Arc<Self>, entry: &Arc<Entry>, out: &Arc<Outgoing>) {
         let known = self.known.load();
@@ -243,7 +253,7 @@ impl CatalogueSlot {
         let tasks = entry.tasks.clone();
         tasks.spawn(async move {
             let since = slot.known.load().attempted.map(|at| at.elapsed());
-            let pause = since.map_or(Duration::ZERO, |since| DEMAND_INTERVAL.saturating_sub(since));
+            let pause = since.map_or(Duration::ZERO, |since| ANNOUNCE_INTERVAL.saturating_sub(since));
             tokio::time::sleep(pause).await;
             let mut finished = slot.finished.subscribe();
             if slot.running.load(Ordering::Acquire) {
@@ -251,6 +261,7 @@ impl CatalogueSlot {
                 let _ = finished.changed().await;
             }
             slot.announced.store(false, Ordering::Release);
+            slot.generation.fetch_add(1, Ordering::Relaxed);
             slot.start(&entry, &out);
         });
     }
@@ -299,7 +310,13 @@ impl CatalogueSlot {
             // Cleared on drop, so that a panic or an abort does not leave the slot waiting for ever.
             let _running = Running(&slot);
             let began = Instant::now();
-            let listed = list_items(slot.kind, &entry, &out, entry.shared.settings.list_timeout).await;
+            let listed = list_items(
+                (slot.kind, slot.era),
+                &entry,
+                &out,
+                entry.shared.settings.list_timeout,
+            )
+            .await;
             slot.finish(&entry, &out, listed, began.elapsed());
         });
     }
@@ -308,6 +325,7 @@ impl CatalogueSlot {
         let now = entry.shared.clock.now();
         let before = self.known.load_full();
         let attempted = Some(Instant::now());
+        let generation = self.generation.load(Ordering::Relaxed);
         let after = match listed {
             Ok(catalogue) => {
                 let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
@@ -315,6 +333,7 @@ impl CatalogueSlot {
                     catalogue: Some(Arc::new(catalogue)),
                     outcome: Outcome::ok(now, duration_ms),
                     stale: false,
+                    generation,
                     attempted,
                     failures: 0,
                 }
@@ -323,20 +342,23 @@ impl CatalogueSlot {
                 catalogue: before.catalogue.clone(),
                 outcome: fault.outcome(now, took),
                 stale: true,
+                generation,
                 attempted,
                 failures: before.failures.saturating_add(1),
             },
         };
-        if self.kind == ListKind::Tools {
+        if self.kind == ListKind::Tools && self.era == Era::Legacy {
             log_change(entry, &before, &after);
         }
         let changed = match (before.usable(), after.usable()) {
-            (Some(old), Some(new)) => !old.same_items(new),
+            (Some(old), Some(new)) => before.generation != generation || !old.same_items(new),
             (None, None) => false,
             _ => true,
         };
         if let (true, false, Some(catalogue)) = (
-            self.kind == ListKind::Tools && entry.own_fingerprint() == Some(out.fingerprint),
+            self.kind == ListKind::Tools
+                && self.era == Era::Legacy
+                && entry.own_fingerprint() == Some(out.fingerprint),
             after.stale,
             &after.catalogue,
         ) {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -13,11 +13,13 @@ use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout_at;
 use tokio_util::task::TaskTracker;
-use trunkline_mcp::{ClientCapabilities, ListKind, Revision, ServerCapabilities, rpc};
+use trunkline_mcp::header::HeaderParam;
+use trunkline_mcp::{ClientCapabilities, Era, ListKind, Revision, ServerCapabilities, modern, rpc};
 use trunkline_model::{OutcomeStatus, Server, SessionKey, Step};
 
 use crate::catalogue::CatalogueSlot;
 use crate::credential::{self, ClientHeaders, Outgoing};
+use crate::era::{Leg, Verdict};
 use crate::exchange::{Deadline, Exchange, Frame, Line};
 use crate::fault::{Fault, printable};
 use crate::http::{Target, beginning, means_unknown_session, status_fault, words_of};
@@ -25,6 +27,7 @@ use crate::listen::{self, Progress};
 use crate::pool::ResponseBody;
 use crate::session::{Introduction, Owner, Session, Sessions, Slot};
 use crate::upstreams::Shared;
+use crate::watch::Watched;
 
 /// Time for `initialize` and `notifications/initialized` together.
 pub const INITIALIZE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -55,24 +58,32 @@ pub struct Entry {
     /// The sessions with it.
     pub sessions: Sessions,
     next_id: AtomicU64,
+    /// Which eras it speaks.
+    pub(crate) verdict: Verdict,
     limit: Option<Limit>,
+    /// Who is to be told of changes.
+    watched: Mutex<Watched>,
     /// Answers to the server's own requests that are under way.
     pub(crate) asides: Arc<Semaphore>,
     catalogues: Mutex<Catalogues>,
     pub(crate) tasks: TaskTracker,
 }
 
-/// By credential and list.
-type Catalogues = HashMap<([u8; 16], ListKind), Arc<CatalogueSlot>>;
+/// By credential, list and era.
+type Catalogues = HashMap<([u8; 16], ListKind, Era), Arc<CatalogueSlot>>;
 
 /// A request to send.
 pub(crate) struct Ask<'a> {
     /// On whose behalf.
     pub(crate) peer: Peer,
+    /// The client's era.
+    pub(crate) era: Era,
     /// JSON-RPC method.
     pub(crate) method: &'a str,
-    /// Raw JSON.
+    /// Raw JSON, as it is in the client's era.
     pub(crate) params: Option<&'a str>,
+    /// Parameters that are mirrored in headers.
+    pub(crate) header_params: &'a [HeaderParam],
     /// Where progress goes that does not come on the request's own stream.
     pub(crate) progress: Option<Progress>,
 }
@@ -88,8 +99,20 @@ pub struct Peer {
     pub log_level: Option<&'static str>,
 }
 
-impl Ask<'_> {
-    fn step(&self) -> Step {
+impl<'a> Ask<'a> {
+    /// A list, asked for on nobody's behalf.
+    pub(crate) fn list(kind: ListKind, era: Era, params: Option<&'a str>) -> Self {
+        Self {
+            peer: Peer::default(),
+            era,
+            method: kind.method(),
+            params,
+            header_params: &[],
+            progress: None,
+        }
+    }
+
+    pub(crate) fn step(&self) -> Step {
         if ListKind::of_method(self.method).is_some() {
             Step::List
         } else {
@@ -135,6 +158,8 @@ impl Entry {
             own,
             moved: ArcSwapOption::empty(),
             next_id: AtomicU64::new(1),
+            verdict: Verdict::default(),
+            watched: Mutex::default(),
             asides: Arc::new(Semaphore::new(MAX_ASIDES)),
             limit,
             catalogues: Mutex::new(HashMap::new()),
@@ -173,15 +198,15 @@ impl Entry {
     }
 
     /// The catalogue under a credential.
-    pub(crate) fn catalogue(&self, kind: ListKind, fingerprint: [u8; 16]) -> Arc<CatalogueSlot> {
-        let key = (fingerprint, kind);
+    pub(crate) fn catalogue(&self, kind: ListKind, era: Era, fingerprint: [u8; 16]) -> Arc<CatalogueSlot> {
+        let key = (fingerprint, kind, era);
         let mut catalogues = self.catalogues.lock().unwrap_or_else(PoisonError::into_inner);
         if catalogues.len() >= MAX_CATALOGUES && !catalogues.contains_key(&key) {
             // Clients' credentials come and go; the server's own stays.
             let own = self.own_fingerprint();
             let oldest = catalogues
                 .iter()
-                .filter(|((fingerprint, _), _)| Some(*fingerprint) != own)
+                .filter(|((fingerprint, ..), _)| Some(*fingerprint) != own)
                 .min_by_key(|(_, slot)| slot.created());
             if let Some(key) = oldest.map(|(key, _)| *key) {
                 catalogues.remove(&key);
@@ -189,8 +214,40 @@ impl Entry {
         }
         catalogues
             .entry(key)
-            .or_insert_with(|| Arc::new(CatalogueSlot::new(kind, &self.shared)))
+            .or_insert_with(|| Arc::new(CatalogueSlot::new(kind, era, &self.shared)))
             .clone()
+    }
+
+    pub(crate) fn watched(&self) -> MutexGuard<'_, Watched> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A request of the new era that stays open, and is not one of the server's `max_concurrent_requests`.
+    pub(crate) async fn subscribe(
+        self: &Arc<Self>,
+        out: &Arc<Outgoing>,
+        ask: Ask<'_>,
+        deadline: Deadline,
+    ) -> Result<Exchange, Fault> {
+        match self.leg(Era::Modern, out).await? {
+            Leg::Modern(session) => self.request_modern(out, &ask, session, deadline, None).await,
+            Leg::Legacy => Err(Fault::protocol(Step::Call, "the server has no subscriptions")),
+        }
+    }
+
+    /// An id for a request, unique with this server.
+    pub(crate) fn next_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A line on which nobody can be asked anything.
+    pub(crate) fn line(self: &Arc<Self>, out: &Arc<Outgoing>, session: Arc<Session>) -> Line {
+        Line {
+            entry: self.clone(),
+            out: out.clone(),
+            session,
+            asks: ClientCapabilities::NONE,
+        }
     }
 
     /// Posts one message. The answer's status is the caller's to judge.
@@ -322,7 +379,7 @@ impl Entry {
             declared.to_json(),
             env!("CARGO_PKG_VERSION")
         );
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let id = self.next_id();
         let message = rpc::request(&id.to_string(), "initialize", Some(&params));
         let sent = self.post(out, None, message, Step::Initialize);
         let response = timeout_at(deadline.at(), sent)
@@ -436,11 +493,25 @@ impl Entry {
         permit: Option<OwnedSemaphorePermit>,
     ) -> Result<Exchange, Fault> {
         let step = ask.step();
+        if let Leg::Modern(session) = self.leg(ask.era, out).await? {
+            return Box::pin(self.request_modern(out, &ask, session, deadline, permit)).await;
+        }
+        let translated = (ask.era == Era::Modern).then(|| ask.params.map(modern::params_to_legacy));
+        let params = translated.as_ref().map_or(ask.params, Option::as_deref);
         let mut reopened = false;
         loop {
-            let (slot, session) = self.session(out, &ask, reopened).await?;
-            let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-            let message = rpc::request(&id.to_string(), ask.method, ask.params);
+            let (slot, session) = match self.session(out, &ask, reopened).await {
+                Ok(opened) => opened,
+                Err(fault) if self.turns_out_modern(out, &fault).await => {
+                    let Leg::Modern(session) = self.leg(Era::Modern, out).await? else {
+                        return Err(fault);
+                    };
+                    return Box::pin(self.request_modern(out, &ask, session, deadline, permit)).await;
+                }
+                Err(fault) => return Err(fault),
+            };
+            let id = self.next_id();
+            let message = rpc::request(&id.to_string(), ask.method, params);
             let line = Line {
                 entry: self.clone(),
                 out: out.clone(),
@@ -495,10 +566,14 @@ impl Entry {
             return;
         }
         let mut current = session.log_level.lock().await;
-        if *current == Some(level) {
+        let severity = |level: Option<&str>| level.and_then(modern::severity);
+        // Others may use a session that is nobody's, and want to hear more.
+        let enough =
+            peer.client.is_none() && current.is_some() && severity(*current) <= severity(Some(level));
+        if *current == Some(level) || enough {
             return;
         }
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let id = self.next_id();
         let params = format!(r#"{{"level":"{level}"}}"#);
         let message = rpc::request(&id.to_string(), "logging/setLevel", Some(&params));
         let asked = async {
@@ -515,13 +590,15 @@ impl Entry {
     }
 
     /// What the server says about itself, asked on the session that listings use.
-    pub(crate) async fn introduction(self: &Arc<Self>, out: &Arc<Outgoing>) -> Result<Arc<Session>, Fault> {
-        let ask = Ask {
-            peer: Peer::default(),
-            method: ListKind::Tools.method(),
-            params: None,
-            progress: None,
-        };
+    pub(crate) async fn introduction(
+        self: &Arc<Self>,
+        era: Era,
+        out: &Arc<Outgoing>,
+    ) -> Result<Arc<Session>, Fault> {
+        if let Leg::Modern(session) = self.leg(era, out).await? {
+            return Ok(session);
+        }
+        let ask = Ask::list(ListKind::Tools, era, None);
         self.session(out, &ask, false).await.map(|(_, session)| session)
     }
 

@@ -14,7 +14,7 @@ use http_body_util::BodyExt as _;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 use trunkline_mcp::sse::{Decoder, Event};
-use trunkline_mcp::{ClientCapabilities, Message, envelope, rpc};
+use trunkline_mcp::{ClientCapabilities, Era, Message, envelope, rpc};
 use trunkline_model::{OutcomeStatus, Step};
 
 use crate::credential::Outgoing;
@@ -74,6 +74,7 @@ pub struct Exchange {
     /// The client was asked something, and the deadline waits for it.
     asked: bool,
     resuming: Resuming,
+    status: StatusCode,
     _permit: Option<OwnedSemaphorePermit>,
     _progress: Option<Registered>,
 }
@@ -158,6 +159,7 @@ impl Exchange {
             finished: false,
             asked: false,
             resuming: Resuming::default(),
+            status: StatusCode::OK,
             _permit: permit,
             _progress: progress,
         };
@@ -174,6 +176,37 @@ impl Exchange {
             return Err(not_mcp(step, response.status(), &kind));
         }
         Ok(exchange)
+    }
+
+    /// An exchange whose answer is an error with a status that says so.
+    pub(crate) fn failed(
+        line: Line,
+        id: u64,
+        (step, deadline): (Step, Deadline),
+        status: StatusCode,
+        body: Bytes,
+    ) -> Self {
+        Self {
+            line,
+            id,
+            step,
+            deadline: deadline.at,
+            allowed: deadline.allowed,
+            pending: VecDeque::from([body]),
+            stream: None,
+            frames: 0,
+            finished: false,
+            asked: false,
+            resuming: Resuming::default(),
+            status,
+            _permit: None,
+            _progress: None,
+        }
+    }
+
+    /// The status of the answer.
+    pub fn status(&self) -> StatusCode {
+        self.status
     }
 
     /// Queues a body or an event's data: one message, or a batch.
@@ -382,6 +415,11 @@ impl Drop for Exchange {
 impl Line {
     /// Answers a request of the upstream that nobody else can: but for `ping`, what it asks was not declared (B59).
     pub(crate) fn refuse(&self, id: &str, method: &str) {
+        if self.session.revision.era() == Era::Modern {
+            // A server of this era must not ask, and takes no answers.
+            tracing::debug!(server = %self.entry.prefix, method, "a request of the server where it may not make one");
+            return;
+        }
         let answer = if method == "ping" {
             rpc::response(id, "{}")
         } else {
@@ -398,6 +436,10 @@ impl Line {
     }
 
     pub(crate) fn cancel(&self, id: u64) {
+        if self.session.revision.era() == Era::Modern {
+            // The end of the stream is the cancellation (2026-07-28, "Cancellation").
+            return;
+        }
         let params = format!(r#"{{"requestId":{id},"reason":"the client does not wait for it any more"}}"#);
         self.post_aside(rpc::notification("notifications/cancelled", Some(&params)), None);
     }

@@ -5,8 +5,10 @@
 //! - `pool`: its connections.
 //! - [`credential`]: what is sent with a request to a server, and its fingerprint.
 //! - [`session`]: upstream sessions, who shares them, and their end.
+//! - `era`: which of the two eras a request to a server uses.
 //! - [`exchange`]: one JSON-RPC request, its frames, its response.
 //! - [`catalogue`]: the tools of a server, cached, refreshed with single flight, kept in the database.
+//! - [`watch`]: hearing of changes.
 //! - [`probe`]: the hand-shake step by step, for people.
 //! - [`fault`]: what went wrong, whose fault it is, what to do next.
 //!
@@ -17,6 +19,7 @@ pub mod catalogue;
 pub mod credential;
 pub mod egress;
 pub mod entry;
+mod era;
 pub mod exchange;
 pub mod fault;
 pub mod http;
@@ -25,7 +28,9 @@ pub mod listing;
 mod pool;
 pub mod probe;
 pub mod session;
+mod subscribe;
 mod upstreams;
+pub mod watch;
 
 pub use catalogue::Catalogue;
 pub use credential::{ClientHeaders, Outgoing, Variables};
@@ -36,4 +41,6 @@ pub use fault::Fault;
 pub use listen::{Aside, Progress};
 pub use probe::{Probe, ProbeStep};
 pub use session::{Introduction, Session};
+pub use subscribe::Subscribed;
 pub use upstreams::{CallRequest, Settings, Upstreams};
+pub use watch::Watching;

@@ -210,7 +210,7 @@ fn deliver(line: &Line, data: &[u8]) {
             for kind in changed {
                 announced = true;
                 line.entry
-                    .catalogue(kind, line.out.fingerprint)
+                    .catalogue(kind, line.session.revision.era(), line.out.fingerprint)
                     .announce(&line.entry, &line.out);
             }
             // Of changed lists clients hear from the gateway, after they were fetched.

@@ -7,12 +7,12 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use trunkline_mcp::edit::{self, RawObject};
 use trunkline_mcp::list::{Item, Page, RejectedItem};
-use trunkline_mcp::{ListKind, rpc};
+use trunkline_mcp::{Era, ListKind, rpc};
 use trunkline_model::Step;
 
 use crate::catalogue::Catalogue;
 use crate::credential::Outgoing;
-use crate::entry::{Ask, Entry, Peer, rpc_fault};
+use crate::entry::{Ask, Entry, rpc_fault};
 use crate::exchange::{Deadline, Frame};
 use crate::fault::{Fault, printable};
 use crate::session::{Introduction, Session};
@@ -27,18 +27,18 @@ const MAX_BYTES: usize = 16 * 1024 * 1024;
 
 /// Lists one kind of a server's things. What the server says in a failure is without what it was sent.
 pub(crate) async fn list_items(
-    kind: ListKind,
+    (kind, era): (ListKind, Era),
     entry: &Arc<Entry>,
     out: &Arc<Outgoing>,
     allowed: Duration,
 ) -> Result<Catalogue, Fault> {
-    list_pages(kind, entry, out, allowed)
+    list_pages((kind, era), entry, out, allowed)
         .await
         .map_err(|fault| fault.without(out.secrets()))
 }
 
 async fn list_pages(
-    kind: ListKind,
+    (kind, era): (ListKind, Era),
     entry: &Arc<Entry>,
     out: &Arc<Outgoing>,
     allowed: Duration,
@@ -49,7 +49,7 @@ async fn list_pages(
     if kind != ListKind::Tools {
         // A server without the capability has nothing to list, and need not be asked. Tools are asked for all the same:
         // some servers have them and forget to say so.
-        let session = entry.introduction(out).await?;
+        let session = entry.introduction(era, out).await?;
         if !session.introduction.capabilities.has(kind.capability()) {
             return Ok(pages.finish(&session, entry.shared.clock.now()));
         }
@@ -58,12 +58,7 @@ async fn list_pages(
         let params = cursor
             .as_deref()
             .map(|cursor| format!(r#"{{"cursor":{}}}"#, edit::string(cursor)));
-        let ask = Ask {
-            peer: Peer::default(),
-            method: kind.method(),
-            params: params.as_deref(),
-            progress: None,
-        };
+        let ask = Ask::list(kind, era, params.as_deref());
         let mut exchange = entry.request(out, ask, deadline).await?;
         let answer = loop {
             match exchange.next().await? {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
-use trunkline_mcp::{ClientCapabilities, ListKind, rpc};
+use trunkline_mcp::{ClientCapabilities, Era, ListKind, rpc};
 use trunkline_model::{Outcome, OutcomeStatus, Server, Step};
 use url::Url;
 
@@ -168,7 +168,7 @@ async fn handshake(
     let (slot, _) = entry.sessions.slot(Owner::shared(out.fingerprint));
     slot.get_or_open(async { Ok(session) }).await?;
     let listed = list_items(
-        ListKind::Tools,
+        (ListKind::Tools, Era::Legacy),
         entry,
         &out,
         shared.settings.list_timeout.min(Duration::from_secs(10)),

@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 use trunkline_auth::Vault;
-use trunkline_mcp::{ListKind, ServerCapabilities};
+use trunkline_mcp::header::HeaderParam;
+use trunkline_mcp::{Era, ListKind, ServerCapabilities};
 use trunkline_model::{Clock, Outcome, Server, ServerId, SessionKey, Snapshot, Step};
 use trunkline_store::Store;
 
@@ -15,12 +16,15 @@ use crate::catalogue::{Catalogue, Known, digest_text};
 use crate::credential::{ClientHeaders, Outgoing, Variables};
 use crate::egress::Egress;
 use crate::entry::{Ask, Entry, Peer};
+use crate::era::Leg;
 use crate::exchange::{Deadline, Exchange};
 use crate::fault::Fault;
 use crate::http::{HttpClient, status_fault};
 use crate::listen::{Aside, Listeners, Progress};
 use crate::probe::{self, Probe};
 use crate::session::{Introduction, Session};
+use crate::subscribe::{self, Subscribed};
+use crate::watch::{self as watching, Watching};
 
 /// Time for handing an answer of a client to the server.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -91,6 +95,10 @@ pub struct CallRequest<'a> {
     pub out: &'a Arc<Outgoing>,
     /// The client.
     pub peer: Peer,
+    /// The client's era.
+    pub era: Era,
+    /// Parameters that are mirrored in headers.
+    pub header_params: &'a [HeaderParam],
     /// JSON-RPC method.
     pub method: &'a str,
     /// The parameters, with the server's own names: raw JSON.
@@ -217,7 +225,9 @@ impl Upstreams {
             };
             let stored = Catalogue::stored(&row.tools, introduction, row.protocol_version, row.fetched_at);
             if let Some(catalogue) = stored {
-                entry.catalogue(ListKind::Tools, fingerprint).seed(catalogue);
+                entry
+                    .catalogue(ListKind::Tools, Era::Legacy, fingerprint)
+                    .seed(catalogue);
                 seeded += 1;
             }
         }
@@ -237,7 +247,7 @@ impl Upstreams {
             let Ok(out) = entry.outgoing(&ClientHeaders::none()) else {
                 continue;
             };
-            let slot = entry.catalogue(ListKind::Tools, out.fingerprint);
+            let slot = entry.catalogue(ListKind::Tools, Era::Legacy, out.fingerprint);
             let delay = if slot.known().catalogue.is_some() {
                 Duration::from_millis(500 + (index as u64 % 50) * 20)
             } else {
@@ -257,7 +267,7 @@ impl Upstreams {
             let entry = self.entry(server);
             if let Ok(out) = entry.outgoing(&ClientHeaders::none()) {
                 entry
-                    .catalogue(ListKind::Tools, out.fingerprint)
+                    .catalogue(ListKind::Tools, Era::Legacy, out.fingerprint)
                     .retry(&entry, &out);
             }
         }
@@ -266,40 +276,52 @@ impl Upstreams {
     /// What is known about one of a server's lists for a client; waits up to `wait` where nothing is known yet.
     pub async fn catalogue(
         &self,
-        kind: ListKind,
+        (kind, era): (ListKind, Era),
         server: &Arc<Server>,
         client: &ClientHeaders<'_>,
         wait: Duration,
     ) -> Result<Arc<Known>, Fault> {
         let entry = self.entry(server);
         let out = entry.outgoing(client)?;
-        let slot = entry.catalogue(kind, out.fingerprint);
+        let era = match entry.known_leg(era) {
+            Some(leg) => leg.era(),
+            None if wait.is_zero() => Era::Legacy,
+            // It says which list to look at; what is wrong with the server is found out again by the listing.
+            None => tokio::time::timeout(wait, entry.leg(era, &out))
+                .await
+                .ok()
+                .and_then(Result::ok)
+                .map_or(Era::Legacy, |leg| leg.era()),
+        };
+        let slot = entry.catalogue(kind, era, out.fingerprint);
         Ok(slot.current(&entry, &out, wait).await)
     }
 
     /// The same without waiting and without an attempt.
     pub fn known(
         &self,
-        kind: ListKind,
+        (kind, era): (ListKind, Era),
         server: &Arc<Server>,
         client: &ClientHeaders<'_>,
     ) -> Result<Arc<Known>, Fault> {
         let entry = self.entry(server);
         let out = entry.outgoing(client)?;
-        Ok(entry.catalogue(kind, out.fingerprint).known())
+        let era = entry.known_leg(era).map_or(Era::Legacy, |leg| leg.era());
+        Ok(entry.catalogue(kind, era, out.fingerprint).known())
     }
 
     /// Something is asked for that the catalogue does not have: lists again, not too often, and waits for it.
     pub async fn catalogue_again(
         &self,
-        kind: ListKind,
+        (kind, era): (ListKind, Era),
         server: &Arc<Server>,
         client: &ClientHeaders<'_>,
         wait: Duration,
     ) -> Result<Arc<Known>, Fault> {
         let entry = self.entry(server);
         let out = entry.outgoing(client)?;
-        let slot = entry.catalogue(kind, out.fingerprint);
+        let era = entry.known_leg(era).map_or(Era::Legacy, |leg| leg.era());
+        let slot = entry.catalogue(kind, era, out.fingerprint);
         if slot.demand(&entry, &out) {
             Ok(slot.attempt(&entry, &out, wait).await)
         } else {
@@ -310,7 +332,9 @@ impl Upstreams {
     /// The upstream said that one of its lists changed.
     pub fn list_changed(&self, kind: ListKind, server: &Arc<Server>, out: &Arc<Outgoing>) {
         let entry = self.entry(server);
-        entry.catalogue(kind, out.fingerprint).announce(&entry, out);
+        for era in [Era::Legacy, Era::Modern] {
+            entry.catalogue(kind, era, out.fingerprint).announce(&entry, out);
+        }
     }
 
     /// Lists a server now, through the normal path, and says what came of it, at the latest after the health check's
@@ -320,7 +344,7 @@ impl Upstreams {
         let settings = &self.shared.settings;
         let fault = match entry.outgoing(&ClientHeaders::none()) {
             Ok(out) => {
-                let slot = entry.catalogue(ListKind::Tools, out.fingerprint);
+                let slot = entry.catalogue(ListKind::Tools, Era::Legacy, out.fingerprint);
                 let attempt = slot.attempt(&entry, &out, settings.list_timeout);
                 match tokio::time::timeout(settings.health_timeout, attempt).await {
                     Ok(known) => return known.outcome.clone(),
@@ -335,7 +359,7 @@ impl Upstreams {
 
     /// What came of the last attempt with the server's own credential.
     pub fn outcome(&self, server: &Arc<Server>) -> Outcome {
-        match self.known(ListKind::Tools, server, &ClientHeaders::none()) {
+        match self.known((ListKind::Tools, Era::Legacy), server, &ClientHeaders::none()) {
             Ok(known) => known.outcome.clone(),
             Err(fault) => fault.outcome(self.shared.clock.now(), Duration::ZERO),
         }
@@ -343,7 +367,9 @@ impl Upstreams {
 
     /// How many tools the server's own catalogue has.
     pub fn tool_count(&self, server: &Arc<Server>) -> Option<usize> {
-        let known = self.known(ListKind::Tools, server, &ClientHeaders::none()).ok()?;
+        let known = self
+            .known((ListKind::Tools, Era::Legacy), server, &ClientHeaders::none())
+            .ok()?;
         known.catalogue.as_ref().map(|catalogue| catalogue.items.len())
     }
 
@@ -363,6 +389,8 @@ impl Upstreams {
         let deadline = Deadline::after(own.unwrap_or(self.shared.settings.call_timeout));
         let ask = Ask {
             peer: request.peer,
+            era: request.era,
+            header_params: request.header_params,
             method: request.method,
             params: Some(request.params),
             progress: request.progress,
@@ -391,6 +419,42 @@ impl Upstreams {
         Err(status_fault(server, Step::Call, response)
             .await
             .without(out.secrets()))
+    }
+
+    /// Whether a client of an era is known to be spoken to in that era by the server.
+    pub fn speaks(&self, server: &Arc<Server>, era: Era) -> bool {
+        self.entry(server)
+            .known_leg(era)
+            .is_some_and(|leg| leg.era() == era)
+    }
+
+    /// Keeps a stream to the server open on which it can say that its lists have changed, as long as the answer lives.
+    pub fn watch(
+        &self,
+        server: &Arc<Server>,
+        client: &ClientHeaders<'_>,
+        era: Era,
+    ) -> Result<Watching, Fault> {
+        let entry = self.entry(server);
+        let out = entry.outgoing(client)?;
+        Ok(watching::watch(&entry, &out, era))
+    }
+
+    /// Subscribes to resources of a server, by its own URIs, for a listener of the new era; `messages` gets what it says.
+    /// The answer says which were taken; the subscriptions end with it.
+    pub async fn subscribe(
+        &self,
+        server: &Arc<Server>,
+        client: &ClientHeaders<'_>,
+        uris: &[String],
+        messages: mpsc::Sender<(Arc<Server>, String)>,
+    ) -> Result<Subscribed, Fault> {
+        let entry = self.entry(server);
+        let out = entry.outgoing(client)?;
+        match entry.leg(Era::Modern, &out).await? {
+            Leg::Modern(_) => subscribe::modern(&entry, &out, uris, messages).await,
+            Leg::Legacy => subscribe::legacy(&entry, &out, uris, messages).await,
+        }
     }
 
     /// The client listens for what servers say outside of its requests.

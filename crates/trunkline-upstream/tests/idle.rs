@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use trunkline_auth::Vault;
+use trunkline_mcp::Era;
 use trunkline_model::{
     Approval, Origin, Secret, Server, ServerDefinition, ServerId, SessionKey, Stamps, SystemClock,
 };
@@ -22,6 +23,8 @@ async fn call(upstreams: &Upstreams, server: &Arc<Server>, client: u8) {
             client: Some(SessionKey([client; 16])),
             ..Peer::default()
         },
+        era: Era::Legacy,
+        header_params: &[],
         method: "tools/call",
         params: r#"{"name":"echo","arguments":{"message":"hi"}}"#,
         progress: None,

@@ -1,5 +1,7 @@
 //! `initialize`: answered here, without asking any upstream, so that a slow one delays nobody.
 
+use std::sync::Arc;
+
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use jiff::SignedDuration;
@@ -7,8 +9,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use trunkline_auth::SessionClaims;
-use trunkline_mcp::{ClientCapabilities, ListKind, Revision, ServerCapabilities, capability, rpc};
-use trunkline_model::SessionKey;
+use trunkline_mcp::{ClientCapabilities, Era, ListKind, Revision, ServerCapabilities, capability, rpc};
+use trunkline_model::{Server, SessionKey};
+use trunkline_upstream::catalogue::Known;
+use trunkline_upstream::{ClientHeaders, Fault};
 
 use crate::Gateway;
 use crate::answer;
@@ -72,7 +76,7 @@ pub fn answer(
     let mut result = json!({
         "protocolVersion": revision.as_str(),
         "capabilities": capabilities(gateway, context),
-        "serverInfo": {"name": server_name(context), "title": "Trunkline", "version": env!("CARGO_PKG_VERSION")},
+        "serverInfo": server_info(context),
     });
     if let Some(text) = instructions(gateway, context) {
         result["instructions"] = text.into();
@@ -90,6 +94,11 @@ fn new_session_key() -> SessionKey {
     SessionKey(*uuid::Uuid::new_v4().as_bytes())
 }
 
+/// What the gateway says that it is.
+pub fn server_info(context: &Context) -> Value {
+    json!({"name": server_name(context), "title": "Trunkline", "version": env!("CARGO_PKG_VERSION")})
+}
+
 /// On a one-server endpoint the server's own name, so that two of them can be told apart (B38).
 fn server_name(context: &Context) -> String {
     let single = context
@@ -100,8 +109,26 @@ fn server_name(context: &Context) -> String {
     single.map_or_else(|| "trunkline".to_owned(), |server| server.prefix())
 }
 
+/// What is known about a server from its tools: in the request's era, or else in the other.
+fn known_tools(
+    gateway: &Gateway,
+    context: &Context,
+    server: &Arc<Server>,
+    client: &ClientHeaders<'_>,
+) -> Result<Arc<Known>, Fault> {
+    let known = gateway
+        .upstreams
+        .known((ListKind::Tools, context.era), server, client)?;
+    if known.catalogue.is_some() {
+        return Ok(known);
+    }
+    gateway
+        .upstreams
+        .known((ListKind::Tools, Era::Legacy), server, client)
+}
+
 /// What the servers of this request can do together. One that was never listed may be able to do anything.
-fn capabilities(gateway: &Gateway, context: &Context) -> Map<String, Value> {
+pub fn capabilities(gateway: &Gateway, context: &Context) -> Map<String, Value> {
     let anything = ServerCapabilities::new(
         r#"{"tools":{},"prompts":{},"resources":{"subscribe":true},"completions":{},"logging":{}}"#,
     );
@@ -109,7 +136,7 @@ fn capabilities(gateway: &Gateway, context: &Context) -> Map<String, Value> {
     let client = context.client_headers();
     let mut all = Vec::new();
     for server in context.servers() {
-        let known = gateway.upstreams.known(ListKind::Tools, server, &client);
+        let known = known_tools(gateway, context, server, &client);
         match known.as_ref().ok().and_then(|known| known.catalogue.as_ref()) {
             Some(catalogue) => {
                 if !catalogue.items.is_empty() {
@@ -130,7 +157,7 @@ fn capabilities(gateway: &Gateway, context: &Context) -> Map<String, Value> {
 
 /// The servers' instructions under their names, as LiteLLM joins them: the operator's text, else what the upstream said
 /// when it was last listed.
-fn instructions(gateway: &Gateway, context: &Context) -> Option<String> {
+pub fn instructions(gateway: &Gateway, context: &Context) -> Option<String> {
     let client = context.client_headers();
     let mut parts = Vec::new();
     for server in context.servers() {
@@ -140,7 +167,7 @@ fn instructions(gateway: &Gateway, context: &Context) -> Option<String> {
             .clone()
             .filter(|text| !text.is_empty());
         let text = own.or_else(|| {
-            let known = gateway.upstreams.known(ListKind::Tools, server, &client).ok()?;
+            let known = known_tools(gateway, context, server, &client).ok()?;
             known
                 .usable()?
                 .introduction

@@ -2,14 +2,17 @@
 //!
 //! - [`post`]: messages, and which of the files below answers them.
 //! - [`initialize`], [`logging`], [`tools`]: JSON-RPC methods. One more: one file, one arm in [`post`].
+//! - [`modern`], [`subscriptions`]: what is different in 2026-07-28.
 //! - [`stream`]: `GET`, what the gateway has to say outside of requests.
 //! - `end`: the HTTP method that ends a session.
 
 pub mod end;
 pub mod initialize;
 pub mod logging;
+pub mod modern;
 pub mod post;
 pub mod stream;
+pub mod subscriptions;
 pub mod tools;
 
 use std::sync::Arc;
@@ -79,6 +82,9 @@ fn enter(
         selection,
         session: None,
         capabilities: ClientCapabilities::NONE,
+        resumes: false,
+        era: trunkline_mcp::Era::Legacy,
+        log_level: None,
         headers,
     })
 }

@@ -20,7 +20,7 @@ use crate::answer;
 use crate::asked;
 use crate::calling::Operation;
 use crate::context::Context;
-use crate::mcp::{enter, initialize, logging, session, tools};
+use crate::mcp::{enter, initialize, logging, modern, session, tools};
 use crate::scope::PathSelection;
 
 /// Messages in one batch.
@@ -53,6 +53,9 @@ pub async fn handle(
         }
     };
     if envelope::is_batch(&body) {
+        if let Err(answer) = check_version(&context.headers) {
+            return answer;
+        }
         return Box::pin(batch(&gateway, &path, context, &body)).await;
     }
     let message = match Message::parse(&body) {
@@ -61,6 +64,12 @@ pub async fn handle(
             return answer::rpc_error(StatusCode::BAD_REQUEST, "null", error.code(), &error.to_string());
         }
     };
+    if modern::is_modern(&message, &context.headers) {
+        return modern::handle(&gateway, context, message, body.len()).await;
+    }
+    if let Err(answer) = check_version(&context.headers) {
+        return answer;
+    }
     // `initialize` begins a session; whatever id comes with it is of an earlier one.
     if let Message::Request { id, method, params } = &message
         && method == "initialize"
@@ -74,7 +83,7 @@ pub async fn handle(
     dispatch(&gateway, &Arc::new(context), message, body.len()).await
 }
 
-/// Content type, accepted types and protocol version (mcp reference §1.2, steps 3 and 4; revision 2025-06-18).
+/// Content type and accepted types (mcp reference §1.2, steps 3 and 4).
 #[expect(clippy::result_large_err, reason = "the error is the answer, and it is rare")]
 fn check_headers(headers: &HeaderMap) -> Result<(), Response> {
     let text = |name: &HeaderName| {
@@ -97,6 +106,12 @@ fn check_headers(headers: &HeaderMap) -> Result<(), Response> {
             "Not Acceptable: Client must accept both application/json and text/event-stream",
         );
     }
+    Ok(())
+}
+
+/// The revision that a request with a hand-shake behind it names (2025-06-18, "Protocol Version Header").
+#[expect(clippy::result_large_err, reason = "the error is the answer, and it is rare")]
+fn check_version(headers: &HeaderMap) -> Result<(), Response> {
     match headers
         .get(&PROTOCOL_VERSION)
         .map(|value| value.to_str().ok().and_then(Revision::parse))
@@ -104,7 +119,12 @@ fn check_headers(headers: &HeaderMap) -> Result<(), Response> {
         Some(None) => {
             let known: Vec<&str> = Revision::ALL.iter().map(|revision| revision.as_str()).collect();
             let text = format!("Unsupported protocol version; supported: {}", known.join(", "));
-            refuse(StatusCode::BAD_REQUEST, &text)
+            Err(answer::rpc_error(
+                StatusCode::BAD_REQUEST,
+                "null",
+                rpc::INVALID_REQUEST,
+                &text,
+            ))
         }
         _ => Ok(()),
     }
@@ -201,6 +221,7 @@ async fn batch(gateway: &Arc<Gateway>, path: &PathSelection, mut context: Contex
     context.join(claims.as_ref());
     // Its answers are one array, in which nothing can be asked.
     context.capabilities = ClientCapabilities::NONE;
+    context.resumes = false;
     let messages = match envelope::split_batch(body, MAX_BATCH) {
         Ok(messages) => messages,
         Err(error) => {

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use trunkline_auth::SessionClaims;
 use trunkline_mcp::{ListKind, rpc, sse};
 use trunkline_model::{RequestId, ServerId};
-use trunkline_upstream::Aside;
+use trunkline_upstream::{Aside, Watching};
 
 use crate::Gateway;
 use crate::answer;
@@ -44,6 +44,9 @@ pub async fn handle(
         Ok(context) => context,
         Err(answer) => return answer,
     };
+    if let Some(answer) = resumed(&gateway, path, &context) {
+        return answer;
+    }
     let wants_stream = context.headers.get_all(ACCEPT).iter().any(|value| {
         value
             .to_str()
@@ -68,20 +71,19 @@ pub async fn handle(
         Err(answer) => return answer,
     };
     context.join(Some(&watched.claims));
-    let changed = gateway.upstreams.changed();
-    let asides = gateway.upstreams.listen(watched.claims.key);
-    let mut standing = Standing {
+    let client = context.client_headers();
+    let watching: Vec<Watching> = context
+        .servers()
+        .filter_map(|server| gateway.upstreams.watch(server, &client, context.era).ok())
+        .collect();
+    let asides = Some(gateway.upstreams.listen(watched.claims.key));
+    // The digests are taken before the head of the answer: from then on the client counts on being told.
+    let standing = Standing::begin(gateway, context, Some(path.clone()), asides).await;
+    let standing = OfSession {
         watched,
-        gateway,
-        context,
-        path: path.clone(),
-        changed,
-        asides,
-        seen: Vec::new(),
-        due: VecDeque::new(),
+        standing,
+        _watching: watching,
     };
-    // Before the head of the answer: from then on the client counts on being told.
-    standing.seen = standing.digests().await;
     let body = stream::unfold((standing, true), |(mut standing, first)| async move {
         if first {
             return Some((event(sse::KEEP_ALIVE), (standing, false)));
@@ -90,6 +92,26 @@ pub async fn handle(
         Some((event(&text), (standing, false)))
     });
     answer::event_stream(Body::from_stream(body.map(Ok::<_, std::convert::Infallible>)))
+}
+
+/// `Last-Event-ID`: the rest of an answer that broke off.
+fn resumed(gateway: &Gateway, path: &PathSelection, context: &Context) -> Option<Response> {
+    let last = context.headers.get("last-event-id")?.to_str().ok()?;
+    let claims = match session(gateway, path, context) {
+        Ok(claims) => claims?,
+        Err(answer) => return Some(answer),
+    };
+    if let Some((stream, number)) = gateway.streams.find(claims.key, last) {
+        return Some(stream.answer(number));
+    }
+    let text = "Bad Request: nothing follows this event here: its answer was given up, or another replica has it; send \
+                the request again";
+    Some(answer::rpc_error(
+        StatusCode::BAD_REQUEST,
+        "null",
+        rpc::INVALID_REQUEST,
+        text,
+    ))
 }
 
 fn event(text: &str) -> Bytes {
@@ -124,16 +146,39 @@ impl Drop for Watched {
     }
 }
 
-struct Standing {
+/// The stream of a session.
+struct OfSession {
     watched: Watched,
+    standing: Standing,
+    /// Kept, so that servers can say that their lists have changed.
+    _watching: Vec<Watching>,
+}
+
+impl OfSession {
+    /// The next thing to send; `None` ends the stream.
+    async fn next(&mut self) -> Option<String> {
+        let due = tokio::select! {
+            () = self.watched.token.cancelled() => return None,
+            due = self.standing.due(&ListKind::ALL) => due?,
+        };
+        Some(due.map_or_else(
+            || sse::KEEP_ALIVE.to_owned(),
+            |message| sse::encode_message(&message),
+        ))
+    }
+}
+
+/// What a client that listens is to be told, as it happens.
+pub struct Standing {
     gateway: Arc<Gateway>,
     context: Context,
-    path: PathSelection,
+    /// Where the servers are looked up again when the registry changes; without one they stay those of the request.
+    path: Option<PathSelection>,
     changed: watch::Receiver<u64>,
-    asides: mpsc::Receiver<Aside>,
+    asides: Option<mpsc::Receiver<Aside>>,
     seen: Vec<Seen>,
     /// Messages that are ready to be sent.
-    due: VecDeque<String>,
+    ready: VecDeque<String>,
 }
 
 /// What the session has seen of one list of one server; without a digest, nothing.
@@ -145,28 +190,69 @@ struct Seen {
 }
 
 impl Standing {
-    /// The next thing to send; `None` ends the stream.
-    async fn next(&mut self) -> Option<String> {
+    async fn begin(
+        gateway: Arc<Gateway>,
+        context: Context,
+        path: Option<PathSelection>,
+        asides: Option<mpsc::Receiver<Aside>>,
+    ) -> Self {
+        let changed = gateway.upstreams.changed();
+        let mut standing = Self {
+            gateway,
+            context,
+            path,
+            changed,
+            asides,
+            seen: Vec::new(),
+            ready: VecDeque::new(),
+        };
+        standing.seen = standing.digests().await;
+        standing
+    }
+
+    /// For the servers of one request.
+    pub async fn of_request(gateway: &Arc<Gateway>, context: &Context) -> Self {
+        Self::begin(gateway.clone(), context.again(), None, None).await
+    }
+
+    /// For whom it stands.
+    pub fn at(&self) -> (&Gateway, &Context) {
+        (&self.gateway, &self.context)
+    }
+
+    /// The next message, `Some(None)` when a sign of life is due; `None` when the gateway stops. Of lists, only the
+    /// `wanted` ones are spoken of. Cancel-safe.
+    pub async fn due(&mut self, wanted: &[ListKind]) -> Option<Option<String>> {
         loop {
-            if let Some(message) = self.due.pop_front() {
-                return Some(sse::encode_message(&message));
+            if let Some(message) = self.ready.pop_front() {
+                return Some(Some(message));
             }
             let draining = self.gateway.draining.clone();
+            let aside = async {
+                match &mut self.asides {
+                    Some(asides) => asides.recv().await,
+                    None => std::future::pending().await,
+                }
+            };
             let happened = tokio::select! {
                 () = draining.cancelled() => return None,
-                () = self.watched.token.cancelled() => return None,
-                aside = self.asides.recv() => Happened::Aside(aside?),
+                aside = aside => Happened::Aside(aside?),
                 changed = self.changed.changed() => Happened::Changed(changed.ok()?),
-                () = sleep(KEEP_ALIVE_EVERY) => return Some(sse::KEEP_ALIVE.to_owned()),
+                () = sleep(KEEP_ALIVE_EVERY) => return Some(None),
             };
             match happened {
-                Happened::Aside(aside) => self.due.extend(self.message(aside)),
+                Happened::Aside(aside) => {
+                    let message = self.message(aside);
+                    self.ready.extend(message);
+                }
                 Happened::Changed(()) => {
+                    // Dropped here, the change would be forgotten: it stays marked until it was looked at.
+                    self.changed.mark_changed();
                     sleep(SETTLE).await;
                     self.changed.mark_unchanged();
                     let now = self.digests().await;
-                    let changed = changes(&self.seen, &now);
-                    self.due
+                    let changed = changes(&self.seen, &now, wanted);
+                    self.ready
                         .extend(changed.iter().map(|method| rpc::notification(method, None)));
                     self.seen = now;
                 }
@@ -196,10 +282,12 @@ impl Standing {
     /// What the session sees now, by the registry of now, without waiting for any upstream.
     async fn digests(&mut self) -> Vec<Seen> {
         self.context.snapshot = self.gateway.registry.snapshot();
-        match scope::resolve(&self.context.snapshot, &self.path, &self.context.headers) {
-            Ok(selection) => self.context.selection = selection,
-            // The path's server is gone: nothing is seen.
-            Err(_) => return Vec::new(),
+        if let Some(path) = &self.path {
+            match scope::resolve(&self.context.snapshot, path, &self.context.headers) {
+                Ok(selection) => self.context.selection = selection,
+                // The path's server is gone: nothing is seen.
+                Err(_) => return Vec::new(),
+            }
         }
         let (gateway, context) = (&self.gateway, &self.context);
         let mut seen = Vec::new();
@@ -229,10 +317,10 @@ enum Happened {
 
 /// The notifications that are due, each once. A list that is known for the first time is news only if it is of tools:
 /// others are fetched because somebody asks for them, and that one gets the answer.
-fn changes(before: &[Seen], now: &[Seen]) -> Vec<&'static str> {
+fn changes(before: &[Seen], now: &[Seen], wanted: &[ListKind]) -> Vec<&'static str> {
     let mut methods: Vec<&'static str> = Vec::new();
     let mut note = |kind: ListKind| {
-        if !methods.contains(&kind.changed()) {
+        if wanted.contains(&kind) && !methods.contains(&kind.changed()) {
             methods.push(kind.changed());
         }
     };
@@ -268,20 +356,26 @@ mod tests {
     #[test]
     fn b61_what_has_changed_is_told_once() {
         let tools = |digest| vec![seen(ListKind::Tools, "a", digest)];
-        assert_eq!(changes(&tools(Some(1)), &tools(Some(1))), Vec::<&str>::new());
         assert_eq!(
-            changes(&tools(None), &tools(Some(1))),
+            changes(&tools(Some(1)), &tools(Some(1)), &ListKind::ALL),
+            Vec::<&str>::new()
+        );
+        assert_eq!(
+            changes(&tools(None), &tools(Some(1)), &ListKind::ALL),
             ["notifications/tools/list_changed"]
         );
         assert_eq!(
-            changes(&tools(Some(1)), &[]),
+            changes(&tools(Some(1)), &[], &ListKind::ALL),
             ["notifications/tools/list_changed"]
         );
-        assert_eq!(changes(&tools(None), &[]), Vec::<&str>::new());
+        assert_eq!(changes(&tools(None), &[], &ListKind::ALL), Vec::<&str>::new());
         let prompts = |digest| vec![seen(ListKind::Prompts, "a", digest)];
-        assert_eq!(changes(&prompts(None), &prompts(Some(1))), Vec::<&str>::new());
         assert_eq!(
-            changes(&prompts(Some(2)), &prompts(Some(1))),
+            changes(&prompts(None), &prompts(Some(1)), &ListKind::ALL),
+            Vec::<&str>::new()
+        );
+        assert_eq!(
+            changes(&prompts(Some(2)), &prompts(Some(1)), &ListKind::ALL),
             ["notifications/prompts/list_changed"]
         );
         let both = |digest| {
@@ -291,7 +385,7 @@ mod tests {
             ]
         };
         assert_eq!(
-            changes(&both(Some(1)), &both(Some(2))),
+            changes(&both(Some(1)), &both(Some(2)), &ListKind::ALL),
             ["notifications/resources/list_changed"]
         );
     }

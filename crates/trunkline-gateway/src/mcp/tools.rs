@@ -5,7 +5,8 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Map, Value};
-use trunkline_mcp::{ListKind, rpc};
+use trunkline_mcp::modern::{self, Cacheable};
+use trunkline_mcp::{Era, ListKind, rpc};
 use trunkline_model::CallKind;
 
 use crate::Gateway;
@@ -13,9 +14,10 @@ use crate::answer;
 use crate::calling::{self, Operation};
 use crate::context::Context;
 use crate::listing::{self, Listing};
+use crate::mcp::initialize;
 use crate::outcomes::META_KEY;
 use crate::record::Pending;
-use crate::relay::{Cancellable, Relay, error_message};
+use crate::relay::{Cancellable, Relay, error_message, error_status};
 use crate::uris;
 
 fn record_kind(kind: ListKind) -> CallKind {
@@ -76,10 +78,30 @@ fn result(listing: &Listing, context: &Context) -> String {
             None => text.push_str(&item.json),
         }
     }
-    text.push_str(r#"],"_meta":"#);
+    text.push(']');
+    if context.era == Era::Modern {
+        text.push_str(r#","resultType":"complete","#);
+        text.push_str(&cacheable(listing).members());
+    }
+    text.push_str(r#","_meta":"#);
     text.push_str(&meta);
     text.push('}');
     text
+}
+
+/// As long as every server says, and for this client alone: what is listed depends on who asks.
+fn cacheable(listing: &Listing) -> Cacheable {
+    let ttl = |own: &listing::ServerItems| own.view.as_ref()?.catalogue.ttl_ms;
+    let ttl_ms = listing
+        .servers
+        .iter()
+        .map(|own| ttl(own).unwrap_or(0))
+        .min()
+        .unwrap_or(0);
+    Cacheable {
+        ttl_ms,
+        public: false,
+    }
 }
 
 fn renamed(own: &listing::ServerItems, kind: ListKind, name: &str, exposed: &str) -> String {
@@ -92,6 +114,9 @@ fn renamed(own: &listing::ServerItems, kind: ListKind, name: &str, exposed: &str
 
 fn meta(listing: &Listing, context: &Context) -> Map<String, Value> {
     let mut meta = Map::new();
+    if context.era == Era::Modern {
+        meta.insert(modern::SERVER_INFO.to_owned(), initialize::server_info(context));
+    }
     meta.insert(META_KEY.to_owned(), Value::Object(listing.outcomes(context)));
     if listing.servers.is_empty() {
         let reason = if context.snapshot.servers().is_empty() {
@@ -149,10 +174,10 @@ pub async fn call(
             if let calling::CallError::Denied { name, reason, .. } = &error {
                 tracing::info!(request_id = %context.request_id, name = %name, reason = reason.as_str(), "call denied");
             }
-            let text = error_message(gateway, id, &error);
+            let text = error_message(gateway, id, &error, context.era);
             pending.sent(text.len());
             pending.finish(error.outcome_word(), Some(error.to_string()));
-            answer::json(StatusCode::OK, text)
+            answer::json(error_status(&error, context.era), text)
         }
         None => {
             pending.finish("cancelled", None);

@@ -33,6 +33,9 @@ fn enter(gateway: &Gateway, request_id: Option<RequestId>, headers: &HeaderMap) 
         selection,
         session: None,
         capabilities: trunkline_mcp::ClientCapabilities::NONE,
+        resumes: false,
+        era: trunkline_mcp::Era::Legacy,
+        log_level: None,
         headers: headers.clone(),
     })
 }

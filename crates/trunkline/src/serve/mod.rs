@@ -156,6 +156,7 @@ async fn build(settings: &Settings, loopback: bool) -> anyhow::Result<Built> {
         log_levels: trunkline_gateway::sessions::LogLevels::default(),
         asked: TokenSealer::derive(&settings.root_secret(), "mcp server request"),
         cursors: TokenSealer::derive(&settings.root_secret(), "mcp cursor"),
+        streams: trunkline_gateway::resumable::Streams::default(),
         in_flight: trunkline_gateway::sessions::InFlight::default(),
         recorder,
         metrics: trunkline_gateway::metrics::Metrics::default(),

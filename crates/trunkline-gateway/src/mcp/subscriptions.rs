@@ -1,0 +1,205 @@
+//! `subscriptions/listen` (2026-07-28): one stream for what a client wants to hear of, from all servers of the request.
+//! The acknowledgement comes first, with what is honoured; everything after it carries the id of the request.
+
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::http::StatusCode;
+use axum::response::Response;
+use futures_util::{StreamExt as _, stream};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use tokio::sync::mpsc;
+use trunkline_mcp::{ListKind, modern, rpc, sse};
+use trunkline_model::Server;
+use trunkline_upstream::{Subscribed, Watching};
+
+use crate::Gateway;
+use crate::answer;
+use crate::calling;
+use crate::context::Context;
+use crate::mcp::stream::Standing;
+use crate::route;
+
+#[derive(Deserialize)]
+struct Params {
+    notifications: Filter,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Filter {
+    tools_list_changed: bool,
+    prompts_list_changed: bool,
+    resources_list_changed: bool,
+    resource_subscriptions: Vec<String>,
+}
+
+/// Resources that one stream subscribes to.
+const MAX_RESOURCES: usize = 200;
+/// Updates that may wait for a slow client.
+const WAITING: usize = 256;
+
+struct Listening {
+    standing: Standing,
+    /// Raw JSON of the request's id.
+    id: String,
+    wanted: Vec<ListKind>,
+    updates: mpsc::Receiver<(Arc<Server>, String)>,
+    /// Kept, so that what is subscribed to stays so.
+    _subscribed: Vec<Subscribed>,
+    _watching: Vec<Watching>,
+}
+
+/// Opens the stream.
+pub async fn listen(
+    gateway: &Arc<Gateway>,
+    context: Arc<Context>,
+    id: &str,
+    params: Option<&str>,
+) -> Response {
+    let read = params.and_then(|params| serde_json::from_str::<Params>(params).ok());
+    let Some(Params {
+        notifications: filter,
+    }) = read
+    else {
+        let text = "Invalid params: `notifications` must be an object that says what is wanted";
+        return answer::rpc_error(StatusCode::BAD_REQUEST, id, rpc::INVALID_PARAMS, text);
+    };
+    if filter.resource_subscriptions.len() > MAX_RESOURCES {
+        let text = format!("Invalid params: more than {MAX_RESOURCES} resources in one subscription");
+        return answer::rpc_error(StatusCode::BAD_REQUEST, id, rpc::INVALID_PARAMS, &text);
+    }
+    let mut wanted = Vec::new();
+    if filter.tools_list_changed {
+        wanted.push(ListKind::Tools);
+    }
+    if filter.prompts_list_changed {
+        wanted.push(ListKind::Prompts);
+    }
+    if filter.resources_list_changed {
+        wanted.extend([ListKind::Resources, ListKind::ResourceTemplates]);
+    }
+    let client = context.client_headers();
+    let watching = context
+        .servers()
+        .filter(|_| !wanted.is_empty())
+        .filter_map(|server| gateway.upstreams.watch(server, &client, context.era).ok())
+        .collect();
+    let (messages, updates) = mpsc::channel(WAITING);
+    let (subscribed, honoured) = subscribe(gateway, &context, &filter, &messages).await;
+    let mut notifications = Map::new();
+    for (name, flag) in [
+        ("toolsListChanged", filter.tools_list_changed),
+        ("promptsListChanged", filter.prompts_list_changed),
+        ("resourcesListChanged", filter.resources_list_changed),
+    ] {
+        if flag {
+            notifications.insert(name.to_owned(), true.into());
+        }
+    }
+    if !filter.resource_subscriptions.is_empty() {
+        notifications.insert("resourceSubscriptions".to_owned(), honoured.into());
+    }
+    let standing = Standing::of_request(gateway, &context).await;
+    let listening = Listening {
+        standing,
+        id: id.to_owned(),
+        wanted,
+        updates,
+        _subscribed: subscribed,
+        _watching: watching,
+    };
+    let params = json!({"notifications": Value::Object(notifications)}).to_string();
+    let first = rpc::notification("notifications/subscriptions/acknowledged", Some(&params));
+    let first = modern::tagged(&first, id).map(|message| sse::encode_message(&message));
+    let body = stream::unfold((Some(listening), first), |(listening, first)| async move {
+        let mut listening = listening?;
+        if let Some(first) = first {
+            return Some((Bytes::from(first), (Some(listening), None)));
+        }
+        match listening.next().await {
+            Some(text) => Some((Bytes::from(text), (Some(listening), None))),
+            None => Some((Bytes::from(listening.end()), (None, None))),
+        }
+    });
+    answer::event_stream(Body::from_stream(body.map(Ok::<_, std::convert::Infallible>)))
+}
+
+/// A URI as the client wrote it, and the server's own.
+type Resource = (String, String);
+
+/// Subscribes to each resource with the server that has it; what was taken, under the names that the client used.
+async fn subscribe(
+    gateway: &Gateway,
+    context: &Context,
+    filter: &Filter,
+    messages: &mpsc::Sender<(Arc<Server>, String)>,
+) -> (Vec<Subscribed>, Vec<Value>) {
+    let mut by_server: Vec<(Arc<Server>, Vec<Resource>)> = Vec::new();
+    for uri in &filter.resource_subscriptions {
+        let Ok(target) = route::resource(gateway, context, uri).await else {
+            continue;
+        };
+        let pair: Resource = (uri.clone(), target.name);
+        match by_server
+            .iter_mut()
+            .find(|(server, _)| server.id == target.server.id)
+        {
+            Some((_, uris)) => uris.push(pair),
+            None => by_server.push((target.server, vec![pair])),
+        }
+    }
+    let mut subscribed = Vec::new();
+    let mut honoured = Vec::new();
+    for (server, uris) in by_server {
+        let own: Vec<String> = uris.iter().map(|(_, own)| own.clone()).collect();
+        let client = context.client_headers();
+        match gateway
+            .upstreams
+            .subscribe(&server, &client, &own, messages.clone())
+            .await
+        {
+            Ok(taken) => {
+                let named = uris.iter().filter(|(_, own)| taken.uris.contains(own));
+                honoured.extend(named.map(|(written, _)| Value::from(written.as_str())));
+                subscribed.push(taken);
+            }
+            Err(fault) => {
+                tracing::info!(server = %server.prefix(), %fault, "resources were not subscribed to");
+            }
+        }
+    }
+    (subscribed, honoured)
+}
+
+impl Listening {
+    /// The next thing to send; `None` when the gateway ends the subscription.
+    async fn next(&mut self) -> Option<String> {
+        loop {
+            let message = tokio::select! {
+                Some((server, message)) = self.updates.recv() => {
+                    let (gateway, context) = self.standing.at();
+                    calling::outside(gateway, context, &server, "notifications/resources/updated", message)
+                }
+                due = self.standing.due(&self.wanted) => match due? {
+                    None => return Some(sse::KEEP_ALIVE.to_owned()),
+                    Some(message) => message,
+                },
+            };
+            if let Some(message) = modern::tagged(&message, &self.id) {
+                return Some(sse::encode_message(&message));
+            }
+        }
+    }
+
+    /// The result that ends it.
+    fn end(&self) -> String {
+        let result = format!(
+            r#"{{"resultType":"complete","_meta":{{"{}":{}}}}}"#,
+            modern::SUBSCRIPTION_ID,
+            self.id
+        );
+        sse::encode_message(&rpc::response(&self.id, &result))
+    }
+}

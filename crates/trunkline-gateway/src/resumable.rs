@@ -1,0 +1,287 @@
+//! Answers that a client can come back to (2025-11-25, "Resumability"): the stream of a call goes on when its connection
+//! breaks, and is read on with `GET` and `Last-Event-ID`. Only in the process that has the call; the ids of its events
+//! say nothing to others.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::response::Response;
+use futures_util::{StreamExt as _, stream};
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
+use trunkline_mcp::sse;
+use trunkline_model::SessionKey;
+
+use crate::answer;
+use crate::relay::KEEP_ALIVE_EVERY;
+
+/// How long a call goes on, and its answer is kept, while nobody reads it.
+pub const ABANDONED_AFTER: Duration = Duration::from_mins(1);
+/// What clients are told to wait before they come back, milliseconds.
+const RETRY_MS: u64 = 1000;
+/// Events of one stream that are kept for a client that comes back, and bytes of them.
+const MAX_EVENTS: usize = 1024;
+const MAX_BYTES: usize = 4 * 1024 * 1024;
+
+type Id = [u8; 16];
+
+/// The streams of this process.
+#[derive(Default)]
+pub struct Streams {
+    streams: Mutex<HashMap<Id, Arc<Resumable>>>,
+}
+
+/// One stream: what was written and may be read again.
+pub struct Resumable {
+    id: Id,
+    session: SessionKey,
+    state: Mutex<State>,
+    /// Somebody wrote, read or left.
+    changed: Notify,
+}
+
+struct State {
+    /// Numbered from 1.
+    events: VecDeque<(u64, Bytes)>,
+    bytes: usize,
+    written: u64,
+    /// The last event that a reader was given.
+    read: u64,
+    ended: bool,
+    /// Counts readers: a new one takes the place of the last.
+    reader: u64,
+    /// Since when nobody reads.
+    left: Option<Instant>,
+}
+
+impl Streams {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Id, Arc<Resumable>>> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A new stream of a session.
+    pub fn begin(&self, session: SessionKey) -> Arc<Resumable> {
+        let stream = Arc::new(Resumable {
+            id: *uuid::Uuid::new_v4().as_bytes(),
+            session,
+            state: Mutex::new(State {
+                events: VecDeque::new(),
+                bytes: 0,
+                written: 0,
+                read: 0,
+                ended: false,
+                reader: 0,
+                left: None,
+            }),
+            changed: Notify::new(),
+        });
+        self.lock().insert(stream.id, stream.clone());
+        stream
+    }
+
+    /// The stream of an event, and the event's number, if it is one of this session.
+    pub fn find(&self, session: SessionKey, last_event_id: &str) -> Option<(Arc<Resumable>, u64)> {
+        let (id, number) = last_event_id.split_once('-')?;
+        let streams = self.lock();
+        let stream = streams
+            .values()
+            .find(|stream| stream.session == session && trunkline_model::ids::hex(&stream.id) == id)?;
+        Some((stream.clone(), number.parse().ok()?))
+    }
+
+    /// Nobody comes back to it any more.
+    pub fn forget(&self, stream: &Resumable) {
+        self.lock().remove(&stream.id);
+    }
+}
+
+impl Resumable {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn event_id(&self, number: u64) -> String {
+        format!("{}-{number}", trunkline_model::ids::hex(&self.id))
+    }
+
+    /// Writes a message. Waits while too much is unread; `false` if nobody has read for so long that it is of no use.
+    pub async fn write(&self, message: &str) -> bool {
+        loop {
+            let changed = self.changed.notified();
+            {
+                let mut state = self.lock();
+                state.make_room();
+                if state.events.len() < MAX_EVENTS && state.bytes < MAX_BYTES {
+                    let number = state.written + 1;
+                    let event: Bytes = sse::encode_event(&self.event_id(number), message).into();
+                    state.bytes += event.len();
+                    state.written = number;
+                    state.events.push_back((number, event));
+                    self.changed.notify_waiters();
+                    return true;
+                }
+            }
+            if timeout(Duration::from_secs(1), changed).await.is_err() && self.is_abandoned() {
+                return false;
+            }
+        }
+    }
+
+    /// Whether nobody has read for [`ABANDONED_AFTER`].
+    pub fn is_abandoned(&self) -> bool {
+        self.lock()
+            .left
+            .is_some_and(|left| left.elapsed() >= ABANDONED_AFTER)
+    }
+
+    /// Nothing more will be written.
+    pub fn end(&self) {
+        self.lock().ended = true;
+        self.changed.notify_waiters();
+    }
+
+    /// The answer with the events after `last`; with 0, a priming event comes first.
+    pub fn answer(self: &Arc<Self>, last: u64) -> Response {
+        let reader = {
+            let mut state = self.lock();
+            state.reader += 1;
+            state.left = None;
+            state.reader
+        };
+        let reading = Reading {
+            stream: self.clone(),
+            reader,
+        };
+        self.changed.notify_waiters();
+        let first = (last == 0).then(|| Bytes::from(sse::priming_event(&self.event_id(0), RETRY_MS)));
+        let body = stream::unfold((reading, last, first), |(reading, last, first)| async move {
+            if let Some(first) = first {
+                return Some((first, (reading, last, None)));
+            }
+            match reading.next(last).await {
+                Next::Event(number, event) => Some((event, (reading, number, None))),
+                Next::Silence => {
+                    let comment = Bytes::from_static(sse::KEEP_ALIVE.as_bytes());
+                    Some((comment, (reading, last, None)))
+                }
+                Next::End => None,
+            }
+        });
+        answer::event_stream(Body::from_stream(body.map(Ok::<_, std::convert::Infallible>)))
+    }
+}
+
+impl State {
+    /// Drops the oldest events that were read, when there are too many.
+    fn make_room(&mut self) {
+        while (self.events.len() >= MAX_EVENTS || self.bytes >= MAX_BYTES)
+            && self
+                .events
+                .front()
+                .is_some_and(|(number, _)| *number <= self.read)
+        {
+            if let Some((_, event)) = self.events.pop_front() {
+                self.bytes -= event.len();
+            }
+        }
+    }
+}
+
+struct Reading {
+    stream: Arc<Resumable>,
+    reader: u64,
+}
+
+enum Next {
+    Event(u64, Bytes),
+    Silence,
+    End,
+}
+
+impl Reading {
+    async fn next(&self, last: u64) -> Next {
+        loop {
+            let changed = self.stream.changed.notified();
+            {
+                let mut state = self.stream.lock();
+                if state.reader != self.reader {
+                    return Next::End;
+                }
+                let event = state.events.iter().find(|(number, _)| *number > last).cloned();
+                if let Some((number, event)) = event {
+                    state.read = state.read.max(number);
+                    self.stream.changed.notify_waiters();
+                    return Next::Event(number, event);
+                }
+                if state.ended {
+                    return Next::End;
+                }
+            }
+            if timeout(KEEP_ALIVE_EVERY, changed).await.is_err() {
+                return Next::Silence;
+            }
+        }
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        let mut state = self.stream.lock();
+        if state.reader == self.reader {
+            state.left = Some(Instant::now());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn all(response: Response) -> String {
+        let body = axum::body::to_bytes(response.into_body(), usize::MAX)
+            .await
+            .unwrap();
+        String::from_utf8(body.to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_stream_is_read_on_from_the_last_event() {
+        let streams = Streams::default();
+        let session = SessionKey([1; 16]);
+        let stream = streams.begin(session);
+        for number in 1..=3 {
+            assert!(stream.write(&format!("{{\"n\":{number}}}")).await);
+        }
+        stream.end();
+        let text = all(stream.answer(0)).await;
+        assert!(text.starts_with("id: ") && text.contains("retry: 1000"), "{text}");
+        assert!(text.contains("{\"n\":1}") && text.contains("{\"n\":3}"), "{text}");
+        let id = stream.event_id(2);
+        assert!(
+            streams.find(SessionKey([2; 16]), &id).is_none(),
+            "another session's"
+        );
+        let (found, last) = streams.find(session, &id).unwrap();
+        let text = all(found.answer(last)).await;
+        assert!(
+            !text.contains("{\"n\":2}") && text.contains("{\"n\":3}"),
+            "{text}"
+        );
+        streams.forget(&stream);
+        assert!(streams.find(session, &id).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn s38_what_nobody_reads_is_bounded_and_given_up() {
+        let stream = Streams::default().begin(SessionKey([1; 16]));
+        drop(stream.answer(0));
+        let mut written = 0;
+        while stream.write("{}").await {
+            written += 1;
+        }
+        assert_eq!(written, MAX_EVENTS);
+        assert!(stream.is_abandoned());
+    }
+}

@@ -1,0 +1,364 @@
+//! Which era a server speaks, and which one a request to it uses (mcp reference §2.1): the client's where the server has
+//! it, the other where it has not.
+//!
+//! The verdict is remembered with its time. One for the new era holds until the server says otherwise; one for the old
+//! era is looked at again after a day, because a server that was brought up to date still answers the old hand-shake.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::time::{Instant, timeout_at};
+use trunkline_mcp::edit::RawObject;
+use trunkline_mcp::{ClientCapabilities, Era, Message, Revision, ServerCapabilities, header, modern, rpc};
+use trunkline_model::{OutcomeStatus, Step};
+
+use crate::credential::Outgoing;
+use crate::entry::{Ask, Entry};
+use crate::exchange::{Deadline, Exchange, Line, media_type};
+use crate::fault::Fault;
+use crate::http::{read_body, status_fault, words_of};
+use crate::pool::ResponseBody;
+use crate::session::{Introduction, Session};
+
+/// Time for `server/discover`.
+const DISCOVER_TIMEOUT: Duration = Duration::from_secs(5);
+/// After this long a server of the old era is asked again.
+const LEGACY_HOLDS: Duration = Duration::from_hours(24);
+/// What the gateway calls itself.
+const CLIENT_INFO: &str = concat!(
+    r#"{"name":"trunkline","version":""#,
+    env!("CARGO_PKG_VERSION"),
+    r#""}"#
+);
+
+static METHOD: HeaderName = HeaderName::from_static("mcp-method");
+static NAME: HeaderName = HeaderName::from_static("mcp-name");
+
+/// The way to a server.
+#[derive(Clone, Debug)]
+pub(crate) enum Leg {
+    /// A session, opened with `initialize`.
+    Legacy,
+    /// No session: every request stands for itself. What the server said about itself is kept in one all the same.
+    Modern(Arc<Session>),
+}
+
+impl Leg {
+    pub(crate) fn era(&self) -> Era {
+        match self {
+            Self::Legacy => Era::Legacy,
+            Self::Modern(_) => Era::Modern,
+        }
+    }
+}
+
+/// What is known about a server's eras.
+#[derive(Default)]
+pub(crate) struct Verdict {
+    decided: ArcSwapOption<Decided>,
+    /// It does not answer `initialize`.
+    only_modern: AtomicBool,
+    /// Held while asking, so that it happens once however many wait.
+    asking: tokio::sync::Mutex<()>,
+}
+
+enum Decided {
+    Modern(Arc<Session>),
+    Legacy { since: Instant },
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct DiscoverResult<'a> {
+    supported_versions: Vec<String>,
+    #[serde(borrow, default)]
+    capabilities: Option<&'a RawValue>,
+    #[serde(default)]
+    instructions: Option<String>,
+}
+
+impl Entry {
+    fn pinned(&self) -> Option<Era> {
+        let server = self.server.load();
+        let version = server.definition.protocol_version.as_deref()?;
+        if version == modern::VERSION.as_str() {
+            Some(Era::Modern)
+        } else {
+            Revision::parse(version).map(Revision::era)
+        }
+    }
+
+    /// The leg for a client of an era, if it is known without asking the server.
+    pub(crate) fn known_leg(&self, client: Era) -> Option<Leg> {
+        let decided = self.verdict.decided.load();
+        let modern = match decided.as_deref() {
+            Some(Decided::Modern(session)) => Some(session.clone()),
+            _ => None,
+        };
+        let pinned = self.pinned();
+        if pinned == Some(Era::Modern) {
+            return modern.map(Leg::Modern);
+        }
+        if client == Era::Legacy && pinned.is_none() && self.verdict.only_modern.load(Ordering::Relaxed) {
+            return modern.map(Leg::Modern);
+        }
+        if client == Era::Legacy || pinned == Some(Era::Legacy) {
+            return Some(Leg::Legacy);
+        }
+        match decided.as_deref() {
+            Some(Decided::Modern(session)) => Some(Leg::Modern(session.clone())),
+            Some(Decided::Legacy { since }) if since.elapsed() < LEGACY_HOLDS => Some(Leg::Legacy),
+            _ => None,
+        }
+    }
+
+    /// The leg for a client of an era; asks the server if need be.
+    pub(crate) async fn leg(self: &Arc<Self>, client: Era, out: &Arc<Outgoing>) -> Result<Leg, Fault> {
+        if let Some(leg) = self.known_leg(client) {
+            return Ok(leg);
+        }
+        // Boxed: it happens once a day.
+        Box::pin(self.ask_era(client, out)).await
+    }
+
+    async fn ask_era(self: &Arc<Self>, client: Era, out: &Arc<Outgoing>) -> Result<Leg, Fault> {
+        let _asking = self.verdict.asking.lock().await;
+        if let Some(leg) = self.known_leg(client) {
+            return Ok(leg);
+        }
+        match self.discover(out).await? {
+            Some(session) => {
+                tracing::info!(server = %self.prefix, "server speaks 2026-07-28");
+                let session = Arc::new(session);
+                self.verdict
+                    .decided
+                    .store(Some(Arc::new(Decided::Modern(session.clone()))));
+                Ok(Leg::Modern(session))
+            }
+            None if self.pinned() == Some(Era::Modern) => Err(Fault::protocol(
+                Step::Initialize,
+                "the server does not speak 2026-07-28, which its protocol_version asks for",
+            )
+            .hint("set protocol_version to auto")),
+            None => {
+                let since = Instant::now();
+                self.verdict
+                    .decided
+                    .store(Some(Arc::new(Decided::Legacy { since })));
+                Ok(Leg::Legacy)
+            }
+        }
+    }
+
+    /// `initialize` was refused in a way that a server of the new era alone would: whether it is one.
+    pub(crate) async fn turns_out_modern(self: &Arc<Self>, out: &Arc<Outgoing>, fault: &Fault) -> bool {
+        let may_be = fault.step == Step::Initialize
+            && matches!(
+                fault.status,
+                OutcomeStatus::ProtocolError | OutcomeStatus::UpstreamError | OutcomeStatus::Misconfigured
+            )
+            && self.pinned().is_none();
+        if !may_be || !matches!(Box::pin(self.ask_era(Era::Modern, out)).await, Ok(Leg::Modern(_))) {
+            return false;
+        }
+        self.verdict.only_modern.store(true, Ordering::Relaxed);
+        true
+    }
+
+    /// Forgets that the server speaks the new era.
+    fn forget_era(&self) {
+        self.verdict.decided.store(None);
+        self.verdict.only_modern.store(false, Ordering::Relaxed);
+    }
+
+    /// `server/discover`: `None` if the server answers like one that does not know it.
+    async fn discover(self: &Arc<Self>, out: &Arc<Outgoing>) -> Result<Option<Session>, Fault> {
+        let deadline = Deadline::after(DISCOVER_TIMEOUT);
+        let bare = Session::new(None, modern::VERSION, Introduction::default());
+        let params = modern::params_to_modern(None, CLIENT_INFO, ClientCapabilities::NONE, None);
+        let id = self.next_id();
+        let message = rpc::request(&id.to_string(), "server/discover", Some(&params));
+        let also = [(METHOD.clone(), HeaderValue::from_static("server/discover"))];
+        let sent = self.send_with(
+            &http::Method::POST,
+            out,
+            Some(&bare),
+            (message.into(), &also),
+            Step::Initialize,
+        );
+        let Ok(response) = timeout_at(deadline.at(), sent).await else {
+            // Silence says nothing about the era; the hand-shake, which comes next, will have its own deadline.
+            return Ok(None);
+        };
+        let response = response?;
+        let status = response.status();
+        if matches!(status.as_u16(), 401 | 403 | 429) || status.is_server_error() {
+            return Err(status_fault(&self.server.load(), Step::Initialize, response).await);
+        }
+        let body = async {
+            match media_type(&response).as_str() {
+                "text/event-stream" if status == StatusCode::OK => {
+                    let line = self.line(out, Arc::new(bare));
+                    let mut exchange =
+                        Exchange::begin(line, id, Step::Initialize, deadline, response, (None, None)).await?;
+                    loop {
+                        match exchange.next().await? {
+                            crate::Frame::Result(result) => return Ok(Some(result)),
+                            crate::Frame::Error(_) => return Ok(None),
+                            _ => {}
+                        }
+                    }
+                }
+                "application/json" if status == StatusCode::OK => {
+                    let body = read_body(response, 1 << 20, Step::Initialize).await?;
+                    Ok(match Message::parse(&body) {
+                        Ok(Message::Response {
+                            outcome: Ok(result), ..
+                        }) => Some(result.get().to_owned()),
+                        _ => None,
+                    })
+                }
+                _ => Ok(None),
+            }
+        };
+        let result: Result<Option<String>, Fault> = timeout_at(deadline.at(), body).await.unwrap_or(Ok(None));
+        Ok(result?.and_then(|result| introduced(&result)))
+    }
+
+    /// Sends a request without a session and begins to read its answer.
+    pub(crate) async fn request_modern(
+        self: &Arc<Self>,
+        out: &Arc<Outgoing>,
+        ask: &Ask<'_>,
+        session: Arc<Session>,
+        deadline: Deadline,
+        permit: Option<tokio::sync::OwnedSemaphorePermit>,
+    ) -> Result<Exchange, Fault> {
+        let step = ask.step();
+        let raw = ask
+            .params
+            .and_then(|params| serde_json::from_str::<&RawValue>(params).ok());
+        let params = match (ask.params, modern::claimed_version(raw)) {
+            (Some(params), Some(_)) => params.to_owned(),
+            (params, _) => {
+                modern::params_to_modern(params, CLIENT_INFO, ask.peer.capabilities, ask.peer.log_level)
+            }
+        };
+        let headers = mirrored(ask, &params)?;
+        let id = self.next_id();
+        let message = rpc::request(&id.to_string(), ask.method, Some(&params));
+        let line = self.line(out, session.clone());
+        let response = self
+            .send_with(
+                &http::Method::POST,
+                out,
+                Some(&session),
+                (message.into(), &headers),
+                step,
+            )
+            .await?;
+        let status = response.status();
+        if status == StatusCode::OK {
+            return Exchange::begin(line, id, step, deadline, response, (permit, None)).await;
+        }
+        if matches!(status.as_u16(), 401 | 403 | 429)
+            || status.is_server_error()
+            || media_type(&response) != "application/json"
+        {
+            return Err(status_fault(&self.server.load(), step, response).await);
+        }
+        self.refused(line, id, (step, deadline), response).await
+    }
+
+    /// An answer in JSON whose status says that it is an error: the error, if it is one of JSON-RPC.
+    async fn refused(
+        self: &Arc<Self>,
+        line: Line,
+        id: u64,
+        (step, deadline): (Step, Deadline),
+        response: Response<ResponseBody>,
+    ) -> Result<Exchange, Fault> {
+        let status = response.status();
+        let limit = self.shared.settings.max_message_bytes;
+        let body = timeout_at(deadline.at(), read_body(response, limit, step))
+            .await
+            .map_err(|_| deadline.missed(step))??;
+        let error = match Message::parse(&body) {
+            Ok(Message::Response {
+                outcome: Err(error), ..
+            }) => error.get().to_owned(),
+            _ => return Err(Fault::http(&self.server.load(), step, status, &words_of(&body))),
+        };
+        let code = RawObject::parse(&error)
+            .ok()
+            .and_then(|error| error.get("code")?.parse::<i64>().ok());
+        if code == Some(rpc::UNSUPPORTED_VERSION) {
+            self.forget_era();
+        }
+        Ok(Exchange::failed(line, id, (step, deadline), status, body))
+    }
+}
+
+/// The headers that mirror the body.
+fn mirrored(ask: &Ask<'_>, params: &str) -> Result<Vec<(HeaderName, HeaderValue)>, Fault> {
+    let unsendable = || {
+        Fault::protocol(
+            ask.step(),
+            "the request's method or name cannot stand in a header",
+        )
+    };
+    let value = |text: &str| HeaderValue::from_str(&header::encode(text)).map_err(|_| unsendable());
+    let mut headers = vec![(METHOD.clone(), value(ask.method)?)];
+    if let Some(key) = modern::name_key(ask.method)
+        && let Some(name) = RawObject::parse(params)
+            .ok()
+            .and_then(|params| params.get_string(key))
+    {
+        headers.push((NAME.clone(), value(&name)?));
+    }
+    if !ask.header_params.is_empty() {
+        let arguments = RawObject::parse(params)
+            .ok()
+            .and_then(|params| serde_json::from_str(params.get("arguments")?).ok())
+            .unwrap_or_default();
+        for param in ask.header_params {
+            if let Some(text) = param.value_in(&arguments) {
+                let name = format!("{}{}", header::PARAM_PREFIX, param.name);
+                let name = HeaderName::try_from(name).map_err(|_| unsendable())?;
+                headers.push((name, value(&text)?));
+            }
+        }
+    }
+    Ok(headers)
+}
+
+fn introduced(result: &str) -> Option<Session> {
+    let read: DiscoverResult<'_> = serde_json::from_str(result).ok()?;
+    if !read
+        .supported_versions
+        .iter()
+        .any(|version| version == modern::VERSION.as_str())
+    {
+        return None;
+    }
+    let server_info = RawObject::parse(result).ok().and_then(|object| {
+        RawObject::parse(object.get("_meta")?)
+            .ok()?
+            .get(modern::SERVER_INFO)
+            .map(ToOwned::to_owned)
+    });
+    let introduction = Introduction {
+        server_info,
+        instructions: read.instructions,
+        capabilities: read
+            .capabilities
+            .map(|raw| ServerCapabilities::new(raw.get()))
+            .unwrap_or_default(),
+    };
+    Some(Session::new(None, modern::VERSION, introduction))
+}

@@ -1,0 +1,138 @@
+//! Subscriptions to resources on behalf of one listener of the new era, with a server of either.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use trunkline_mcp::edit::{self, RawObject};
+use trunkline_mcp::{ClientCapabilities, Era};
+use trunkline_model::{Server, SessionKey};
+
+use crate::credential::Outgoing;
+use crate::entry::{Ask, Entry, Peer};
+use crate::exchange::{Deadline, Frame};
+use crate::fault::Fault;
+use crate::{listen, watch};
+
+/// Subscriptions that end when this is dropped.
+pub struct Subscribed {
+    /// The server's own URIs that were taken.
+    pub uris: Vec<String>,
+    _end: DropGuard,
+}
+
+const UPDATED: &str = "notifications/resources/updated";
+
+/// One `subscriptions/listen` for all of them.
+pub(crate) async fn modern(
+    entry: &Arc<Entry>,
+    out: &Arc<Outgoing>,
+    uris: &[String],
+    messages: mpsc::Sender<(Arc<Server>, String)>,
+) -> Result<Subscribed, Fault> {
+    let mut exchange = watch::subscribe(entry, out, &watch::resources(uris)).await?;
+    let taken = loop {
+        match exchange.next().await? {
+            Frame::Notification { method, message }
+                if method == "notifications/subscriptions/acknowledged" =>
+            {
+                break acknowledged(&message);
+            }
+            Frame::Notification { .. } | Frame::Request { .. } => {}
+            Frame::Result(_) | Frame::Error(_) => break Vec::new(),
+        }
+    };
+    let end = CancellationToken::new();
+    let (stop, server) = (end.clone(), entry.server.load_full());
+    entry.tasks.spawn(async move {
+        let reading = async {
+            while let Ok(frame) = exchange.next().await {
+                match frame {
+                    Frame::Result(_) | Frame::Error(_) => return,
+                    Frame::Notification { method, message } if method == UPDATED => {
+                        let told = messages.send((server.clone(), message)).await;
+                        if told.is_err() {
+                            return;
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        };
+        stop.run_until_cancelled(reading).await;
+    });
+    Ok(Subscribed {
+        uris: uris.iter().filter(|uri| taken.contains(*uri)).cloned().collect(),
+        _end: end.drop_guard(),
+    })
+}
+
+fn acknowledged(message: &str) -> Vec<String> {
+    let uris = || {
+        let message = RawObject::parse(message).ok()?;
+        let params = RawObject::parse(message.get("params")?).ok()?;
+        let notifications = RawObject::parse(params.get("notifications")?).ok()?;
+        serde_json::from_str(notifications.get("resourceSubscriptions")?).ok()
+    };
+    uris().unwrap_or_default()
+}
+
+/// A session of its own, `resources/subscribe` for each, and the session's `GET` stream.
+pub(crate) async fn legacy(
+    entry: &Arc<Entry>,
+    out: &Arc<Outgoing>,
+    uris: &[String],
+    messages: mpsc::Sender<(Arc<Server>, String)>,
+) -> Result<Subscribed, Fault> {
+    let client = SessionKey(*uuid::Uuid::new_v4().as_bytes());
+    let mut asides = entry.shared.listeners.enter(client);
+    let peer = Peer {
+        client: Some(client),
+        capabilities: ClientCapabilities::NONE,
+        log_level: None,
+    };
+    let mut taken = Vec::new();
+    for uri in uris {
+        let params = format!(r#"{{"uri":{}}}"#, edit::string(uri));
+        let ask = Ask {
+            peer,
+            era: Era::Legacy,
+            method: "resources/subscribe",
+            params: Some(&params),
+            header_params: &[],
+            progress: None,
+        };
+        let mut exchange = entry
+            .request(out, ask, Deadline::after(entry.shared.settings.call_timeout))
+            .await?;
+        loop {
+            match exchange.next().await? {
+                Frame::Result(_) => {
+                    taken.push(uri.clone());
+                    break;
+                }
+                Frame::Error(_) => break,
+                _ => {}
+            }
+        }
+        let line = entry.line(out, exchange.session().clone());
+        listen::ensure(&line).await;
+    }
+    let end = CancellationToken::new();
+    let (stop, entry) = (end.clone(), entry.clone());
+    entry.tasks.clone().spawn(async move {
+        let reading = async {
+            while let Some(aside) = asides.recv().await {
+                if aside.method == UPDATED && messages.send((aside.server, aside.message)).await.is_err() {
+                    return;
+                }
+            }
+        };
+        stop.run_until_cancelled(reading).await;
+        entry.end_all(entry.sessions.end_client(client));
+    });
+    Ok(Subscribed {
+        uris: taken,
+        _end: end.drop_guard(),
+    })
+}

