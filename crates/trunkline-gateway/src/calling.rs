@@ -1,6 +1,7 @@
 //! Call: decide, route, credential, call. The only way to a server for a client's request, for tools, prompts and resources,
 //! for MCP and REST alike.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,6 +39,8 @@ pub struct Call {
     asked: Vec<(String, String)>,
     /// Messages that were for nobody.
     dropped: u32,
+    /// Frames that came while others were looked for.
+    held: VecDeque<Frame>,
 }
 
 /// What is asked of one server. One more method: one variant, its words below, and where its target is.
@@ -341,6 +344,7 @@ pub async fn begin(
         progress,
         asked: Vec::new(),
         dropped: 0,
+        held: VecDeque::new(),
     })
 }
 
@@ -494,12 +498,14 @@ impl Call {
     /// an id that leads back to it, then the response.
     pub async fn next(&mut self, gateway: &Gateway, context: &Context) -> Result<Frame, CallError> {
         loop {
-            let frame = self.step().await.map_err(|fault| CallError::Upstream {
-                server: self.server.prefix(),
-                fault: Box::new(fault.without(self.out.secrets())),
-            })?;
+            let frame = match self.held.pop_front() {
+                Some(frame) => Some(frame),
+                None => self.stepped().await?,
+            };
             match frame {
                 None => {}
+                // A client of the new era is asked by the end of its request.
+                Some(frame @ Frame::Request { .. }) if context.era == Era::Modern => return Ok(frame),
                 Some(Frame::Notification { method, message }) => {
                     if let Some(message) = self.notification(gateway, context, &method, message) {
                         return Ok(Frame::Notification { method, message });
@@ -527,6 +533,55 @@ impl Call {
                 }
             }
         }
+    }
+
+    async fn stepped(&mut self) -> Result<Option<Frame>, CallError> {
+        self.step().await.map_err(|fault| self.failed(fault))
+    }
+
+    fn failed(&self, fault: Fault) -> CallError {
+        CallError::Upstream {
+            server: self.server.prefix(),
+            fault: Box::new(fault.without(self.out.secrets())),
+        }
+    }
+
+    /// What is asked of the server.
+    pub fn operation(&self) -> &Operation {
+        &self.operation
+    }
+
+    /// The server's next question; what comes instead is held back. Cancel-safe.
+    pub async fn question(&mut self) -> Result<Frame, CallError> {
+        loop {
+            if !self.held.is_empty() {
+                // Nothing overtakes what is held.
+                std::future::pending::<()>().await;
+            }
+            match self.stepped().await? {
+                None => {}
+                Some(frame @ Frame::Request { .. }) => return Ok(frame),
+                Some(frame) => self.held.push_back(frame),
+            }
+        }
+    }
+
+    /// Hands the client's answer to the server. `id` and `result` are JSON text.
+    pub async fn answer(&mut self, gateway: &Gateway, id: &str, result: &str) -> Result<(), CallError> {
+        let Phase::Open(exchange) = &self.phase else {
+            return Ok(());
+        };
+        let message = rpc::response(id, result);
+        gateway
+            .upstreams
+            .answer(&self.server, &self.out, exchange.session(), message)
+            .await
+            .map_err(|fault| self.failed(fault))
+    }
+
+    /// The error of asking for more than there is room for.
+    pub fn too_much(&self, message: &str) -> CallError {
+        self.failed(Fault::new(OutcomeStatus::RateLimited, Step::Call, message))
     }
 
     /// A notification as the client is to see it, if at all.

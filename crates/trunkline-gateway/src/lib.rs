@@ -31,6 +31,7 @@ pub mod listing;
 pub mod mcp;
 pub mod metrics;
 pub mod outcomes;
+pub mod parked;
 pub mod record;
 pub mod relay;
 pub mod rest;
@@ -70,6 +71,10 @@ pub struct Gateway {
     pub asked: TokenSealer,
     /// Positions in lists.
     pub cursors: TokenSealer,
+    /// Calls that wait for their client's answer.
+    pub parked: parked::Parked,
+    /// Handles of parked calls.
+    pub parking: TokenSealer,
     /// Answers that clients can come back to.
     pub streams: resumable::Streams,
     /// Requests that can be cancelled.

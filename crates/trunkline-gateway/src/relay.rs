@@ -18,6 +18,7 @@ use crate::Gateway;
 use crate::answer;
 use crate::calling::{self, Call, CallError};
 use crate::context::Context;
+use crate::parked;
 use crate::record::Pending;
 use crate::resumable::{self, Resumable};
 
@@ -43,6 +44,8 @@ pub struct Relay {
     pub pending: Pending,
     /// Cancelled by the client's `notifications/cancelled`.
     pub cancelled: Option<Cancellable>,
+    /// What the client asked, raw, and how often it was asked back: for a call that may have to wait for answers.
+    pub asking: Option<(String, u32)>,
 }
 
 /// A place in [`crate::sessions::InFlight`] that is left when the relay ends.
@@ -162,6 +165,9 @@ impl Relay {
         )
         .await;
         match first {
+            Ok(Some(Ok(frame @ Frame::Request { .. }))) if self.asking.is_some() => {
+                answer::json(StatusCode::OK, self.park(frame).await)
+            }
             Ok(Some(Ok(Frame::Notification { message, .. } | Frame::Request { message, .. }))) => {
                 self.stream(Some(message))
             }
@@ -227,6 +233,33 @@ impl Relay {
         gateway.streams.forget(&stream);
     }
 
+    /// Ends the request with what the server asks; the call waits for the client's next one.
+    async fn park(self, question: Frame) -> String {
+        let Self {
+            gateway,
+            context,
+            call,
+            id,
+            mut pending,
+            asking,
+            ..
+        } = self;
+        let (params, rounds) = asking.unwrap_or_default();
+        let method = call.operation().method().to_owned();
+        let parked = parked::park(&gateway, &context, call, (&method, &params), (question, rounds)).await;
+        let (message, word, error) = match parked {
+            Ok(result) => (rpc::response(&id, &result), "input_required", None),
+            Err(error) => (
+                error_message(&gateway, &id, &error, context.era),
+                error.outcome_word(),
+                Some(error.to_string()),
+            ),
+        };
+        pending.sent(message.len());
+        pending.finish(word, error);
+        message
+    }
+
     fn bound_stream(mut self, first: Option<String>) -> Response {
         let first = first.map_or_else(
             || sse::KEEP_ALIVE.to_owned(),
@@ -248,6 +281,10 @@ impl Relay {
                     Ok(Bytes::from_static(sse::KEEP_ALIVE.as_bytes())),
                     (Some(relay), None),
                 )),
+                Ok(Some(Ok(frame @ Frame::Request { .. }))) if relay.asking.is_some() => {
+                    let event = sse::encode_message(&relay.park(frame).await);
+                    Some((Ok(event.into()), (None, None)))
+                }
                 Ok(Some(Ok(Frame::Notification { message, .. } | Frame::Request { message, .. }))) => {
                     let event = sse::encode_message(&message);
                     relay.pending.sent(event.len());

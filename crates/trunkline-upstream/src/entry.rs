@@ -23,7 +23,7 @@ use crate::era::{Leg, Verdict};
 use crate::exchange::{Deadline, Exchange, Frame, Line};
 use crate::fault::{Fault, printable};
 use crate::http::{Target, beginning, means_unknown_session, status_fault, words_of};
-use crate::listen::{self, Progress};
+use crate::listen::{self, Askable, Progress};
 use crate::pool::ResponseBody;
 use crate::session::{Introduction, Owner, Session, Sessions, Slot};
 use crate::upstreams::Shared;
@@ -397,7 +397,7 @@ impl Entry {
             asks: ClientCapabilities::NONE,
         };
         let mut exchange =
-            Exchange::begin(line, id, Step::Initialize, deadline, response, (None, None)).await?;
+            Exchange::begin(line, id, Step::Initialize, deadline, response, (None, None, None)).await?;
         let result = loop {
             match exchange.next().await? {
                 Frame::Notification { .. } | Frame::Request { .. } => {}
@@ -531,6 +531,13 @@ impl Entry {
                 Some(progress) => Some(listen::register(&line, progress.clone()).await),
                 None => None,
             };
+            let askable = if ask.peer.client.is_none() && !ask.peer.capabilities.is_empty() {
+                // Some servers ask on the standing stream whatever the question is about.
+                listen::ensure(&line).await;
+                Some(Askable::enter(&session, id))
+            } else {
+                None
+            };
             let guard = SendGuard {
                 line: &line,
                 id,
@@ -540,7 +547,8 @@ impl Entry {
             guard.disarm();
             let response = sent?;
             if response.status() == StatusCode::OK {
-                return Exchange::begin(line, id, step, deadline, response, (permit, registered)).await;
+                let held = (permit, registered, askable);
+                return Exchange::begin(line, id, step, deadline, response, held).await;
             }
             if session.id.is_none() || reopened || !matches!(response.status().as_u16(), 400 | 404) {
                 return Err(status_fault(&self.server.load(), step, response).await);
@@ -578,8 +586,15 @@ impl Entry {
         let message = rpc::request(&id.to_string(), "logging/setLevel", Some(&params));
         let asked = async {
             let response = self.post(&line.out, Some(session), message, Step::Call).await?;
-            let mut exchange =
-                Exchange::begin(line.clone(), id, Step::Call, deadline, response, (None, None)).await?;
+            let mut exchange = Exchange::begin(
+                line.clone(),
+                id,
+                Step::Call,
+                deadline,
+                response,
+                (None, None, None),
+            )
+            .await?;
             while !matches!(exchange.next().await?, Frame::Result(_) | Frame::Error(_)) {}
             Ok::<(), Fault>(())
         };

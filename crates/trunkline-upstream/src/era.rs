@@ -205,7 +205,8 @@ impl Entry {
                 "text/event-stream" if status == StatusCode::OK => {
                     let line = self.line(out, Arc::new(bare));
                     let mut exchange =
-                        Exchange::begin(line, id, Step::Initialize, deadline, response, (None, None)).await?;
+                        Exchange::begin(line, id, Step::Initialize, deadline, response, (None, None, None))
+                            .await?;
                     loop {
                         match exchange.next().await? {
                             crate::Frame::Result(result) => return Ok(Some(result)),
@@ -264,7 +265,7 @@ impl Entry {
             .await?;
         let status = response.status();
         if status == StatusCode::OK {
-            return Exchange::begin(line, id, step, deadline, response, (permit, None)).await;
+            return Exchange::begin(line, id, step, deadline, response, (permit, None, None)).await;
         }
         if matches!(status.as_u16(), 401 | 403 | 429)
             || status.is_server_error()

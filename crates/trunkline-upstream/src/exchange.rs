@@ -21,7 +21,7 @@ use crate::credential::Outgoing;
 use crate::entry::Entry;
 use crate::fault::{Fault, printable};
 use crate::http::read_body;
-use crate::listen::Registered;
+use crate::listen::{Askable, Registered};
 use crate::pool::ResponseBody;
 use crate::session::Session;
 
@@ -75,6 +75,7 @@ pub struct Exchange {
     asked: bool,
     resuming: Resuming,
     status: StatusCode,
+    askable: Option<Askable>,
     _permit: Option<OwnedSemaphorePermit>,
     _progress: Option<Registered>,
 }
@@ -96,6 +97,9 @@ const MAX_IN_VAIN: u32 = 5;
 const RETRY: Duration = Duration::from_secs(1);
 /// No server makes a client wait longer.
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
+
+/// What an exchange holds until it ends: a place, its progress token, and its readiness to be asked.
+pub(crate) type Held = (Option<OwnedSemaphorePermit>, Option<Registered>, Option<Askable>);
 
 /// Whom the exchange is with.
 #[derive(Clone)]
@@ -145,7 +149,7 @@ impl Exchange {
         step: Step,
         deadline: Deadline,
         response: Response<ResponseBody>,
-        (permit, progress): (Option<OwnedSemaphorePermit>, Option<Registered>),
+        (permit, progress, askable): Held,
     ) -> Result<Self, Fault> {
         let mut exchange = Self {
             line,
@@ -160,6 +164,7 @@ impl Exchange {
             asked: false,
             resuming: Resuming::default(),
             status: StatusCode::OK,
+            askable,
             _permit: permit,
             _progress: progress,
         };
@@ -199,6 +204,7 @@ impl Exchange {
             asked: false,
             resuming: Resuming::default(),
             status,
+            askable: None,
             _permit: None,
             _progress: None,
         }
@@ -260,7 +266,30 @@ impl Exchange {
                 at: self.deadline,
                 allowed: self.allowed,
             };
-            let chunk = match timeout_at(self.deadline, body.frame()).await {
+            let read = async {
+                match &mut self.askable {
+                    None => Ok(body.frame().await),
+                    Some(askable) => tokio::select! {
+                        biased;
+                        aside = askable.next() => Err(aside),
+                        frame = body.frame() => Ok(frame),
+                    },
+                }
+            };
+            let read = match timeout_at(self.deadline, read).await {
+                Ok(Err(aside)) => {
+                    self.asked = true;
+                    self.deadline = self.deadline.max(Instant::now() + ANSWER_TIMEOUT);
+                    return Ok(Frame::Request {
+                        id: aside.request.unwrap_or_default(),
+                        method: aside.method,
+                        message: aside.message,
+                    });
+                }
+                Ok(Ok(frame)) => Ok(frame),
+                Err(late) => Err(late),
+            };
+            let chunk = match read {
                 Err(_) => return Err(missed.missed(self.step)),
                 Ok(None) => {
                     self.resume("the event stream ended before the answer").await?;

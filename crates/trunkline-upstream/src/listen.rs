@@ -228,11 +228,8 @@ fn deliver(line: &Line, data: &[u8]) {
     }
 }
 
-/// Hands a message to the one client of the session, if it listens.
+/// Hands a message to the one client of the session, if it listens, or to the one request on it.
 fn tell(line: &Line, request: Option<&str>, method: &str, data: &[u8]) -> bool {
-    let Some(client) = line.session.client() else {
-        return false;
-    };
     let aside = Aside {
         server: line.entry.server.load_full(),
         session: line.session.clone(),
@@ -240,5 +237,56 @@ fn tell(line: &Line, request: Option<&str>, method: &str, data: &[u8]) -> bool {
         method: method.to_owned(),
         message: String::from_utf8_lossy(data).into_owned(),
     };
-    line.entry.shared.listeners.tell(client, aside)
+    match (line.session.client(), request) {
+        (Some(client), _) => line.entry.shared.listeners.tell(client, aside),
+        (None, Some(_)) => {
+            let askable = line
+                .session
+                .askable
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            matches!(&askable[..], [(_, only)] if only.try_send(aside).is_ok())
+        }
+        (None, None) => false,
+    }
+}
+
+/// A request on a shared session that can be asked something; leaves when dropped.
+pub(crate) struct Askable {
+    session: Arc<Session>,
+    id: u64,
+    asides: mpsc::Receiver<Aside>,
+}
+
+impl Askable {
+    pub(crate) fn enter(session: &Arc<Session>, id: u64) -> Self {
+        let (sender, asides) = mpsc::channel(WAITING);
+        let mut askable = session.askable.lock().unwrap_or_else(PoisonError::into_inner);
+        askable.push((id, sender));
+        drop(askable);
+        Self {
+            session: session.clone(),
+            id,
+            asides,
+        }
+    }
+
+    /// What the server asks of this request, outside of its stream. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Aside {
+        match self.asides.recv().await {
+            Some(aside) => aside,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Askable {
+    fn drop(&mut self) {
+        let mut askable = self
+            .session
+            .askable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        askable.retain(|(id, _)| *id != self.id);
+    }
 }

@@ -15,12 +15,13 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use http::HeaderValue;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use trunkline_mcp::{ClientCapabilities, Revision, ServerCapabilities};
 use trunkline_model::{SessionKey, SessionMode};
 
 use crate::fault::Fault;
-use crate::listen::Listening;
+use crate::listen::{Aside, Listening};
 
 /// What a server says about itself when it is first asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,6 +45,9 @@ pub struct Session {
     pub introduction: Introduction,
     /// The one client that it belongs to.
     client: OnceLock<SessionKey>,
+    /// Requests under way on it that can be asked something, while it is nobody's own: what the server asks on its standing
+    /// stream is about the one of them, if there is but one.
+    pub(crate) askable: Mutex<Vec<(u64, mpsc::Sender<Aside>)>>,
     /// The log level that was last set on it.
     pub(crate) log_level: tokio::sync::Mutex<Option<&'static str>>,
     /// Its standing stream.
@@ -62,6 +66,7 @@ impl Session {
             revision,
             introduction,
             client: OnceLock::new(),
+            askable: Mutex::default(),
             log_level: tokio::sync::Mutex::default(),
             listening: Listening::default(),
             called: AtomicBool::new(false),

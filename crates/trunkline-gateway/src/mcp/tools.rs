@@ -11,11 +11,12 @@ use trunkline_model::CallKind;
 
 use crate::Gateway;
 use crate::answer;
-use crate::calling::{self, Operation};
+use crate::calling::{self, CallError, Operation};
 use crate::context::Context;
 use crate::listing::{self, Listing};
 use crate::mcp::initialize;
 use crate::outcomes::META_KEY;
+use crate::parked::{self, Resumed};
 use crate::record::Pending;
 use crate::relay::{Cancellable, Relay, error_message, error_status};
 use crate::uris;
@@ -138,6 +139,32 @@ pub async fn call(
     bytes: usize,
 ) -> Response {
     let mut pending = Pending::begin(gateway, context, operation.kind(), bytes);
+    let mut asking = None;
+    if context.era == Era::Modern {
+        let own = params.unwrap_or("{}");
+        // Boxed, and only here: every call would carry room for it.
+        match Box::pin(parked::resume(gateway, context, operation.method(), own)).await {
+            Ok(Resumed::None) => asking = Some((own.to_owned(), 0)),
+            Ok(Resumed::Again(result)) => {
+                pending.finish("input_required", None);
+                return answer::json(StatusCode::OK, rpc::response(id, &result));
+            }
+            Ok(Resumed::Call(call, rounds)) => {
+                pending.target(call.server.id.as_str(), &call.name);
+                let relay = Relay {
+                    gateway: gateway.clone(),
+                    context: context.clone(),
+                    call: *call,
+                    id: id.to_owned(),
+                    pending,
+                    cancelled: None,
+                    asking: Some((own.to_owned(), rounds)),
+                };
+                return relay.answer().await;
+            }
+            Err(error) => return refused(gateway, context, id, pending, &error),
+        }
+    }
     let mut cancelled = context
         .session
         .map(|session| Cancellable::enter(gateway, session, id));
@@ -166,22 +193,32 @@ pub async fn call(
                 id: id.to_owned(),
                 pending,
                 cancelled,
+                asking,
             }
             .answer()
             .await
         }
-        Some(Err(error)) => {
-            if let calling::CallError::Denied { name, reason, .. } = &error {
-                tracing::info!(request_id = %context.request_id, name = %name, reason = reason.as_str(), "call denied");
-            }
-            let text = error_message(gateway, id, &error, context.era);
-            pending.sent(text.len());
-            pending.finish(error.outcome_word(), Some(error.to_string()));
-            answer::json(error_status(&error, context.era), text)
-        }
+        Some(Err(error)) => refused(gateway, context, id, pending, &error),
         None => {
             pending.finish("cancelled", None);
             answer::rpc_error(StatusCode::OK, id, rpc::INTERNAL_ERROR, "cancelled by the client")
         }
     }
+}
+
+/// The answer to a request that does not become a call.
+fn refused(
+    gateway: &Gateway,
+    context: &Context,
+    id: &str,
+    mut pending: Pending,
+    error: &CallError,
+) -> Response {
+    if let CallError::Denied { name, reason, .. } = error {
+        tracing::info!(request_id = %context.request_id, name = %name, reason = reason.as_str(), "call denied");
+    }
+    let text = error_message(gateway, id, error, context.era);
+    pending.sent(text.len());
+    pending.finish(error.outcome_word(), Some(error.to_string()));
+    answer::json(error_status(error, context.era), text)
 }

@@ -59,6 +59,7 @@ pub async fn handle(State(gateway): State<Arc<Gateway>>, request: Request) -> Re
                 id: "0".to_owned(),
                 pending,
                 cancelled: None,
+                asking: None,
             };
             relay.result().await
         }

@@ -156,6 +156,8 @@ async fn build(settings: &Settings, loopback: bool) -> anyhow::Result<Built> {
         log_levels: trunkline_gateway::sessions::LogLevels::default(),
         asked: TokenSealer::derive(&settings.root_secret(), "mcp server request"),
         cursors: TokenSealer::derive(&settings.root_secret(), "mcp cursor"),
+        parked: trunkline_gateway::parked::Parked::default(),
+        parking: TokenSealer::derive(&settings.root_secret(), "mcp request state"),
         streams: trunkline_gateway::resumable::Streams::default(),
         in_flight: trunkline_gateway::sessions::InFlight::default(),
         recorder,

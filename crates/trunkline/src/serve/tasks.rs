@@ -52,6 +52,7 @@ async fn every_minute(gateway: Arc<Gateway>) {
     loop {
         ticks.tick().await;
         gateway.upstreams.reap();
+        gateway.parked.reap();
         gateway.ended.prune(gateway.clock.now());
     }
 }

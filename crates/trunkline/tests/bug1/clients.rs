@@ -141,9 +141,14 @@ fn assert_same(what: &str, direct: &Report, through: &Report) {
     assert_eq!(through.fail, direct.fail, "{what}");
     assert!(through.fail.is_error, "{what}");
     assert_eq!(through.slow.text, "done", "{what}");
-    assert_eq!(through.log, direct.log, "{what}");
+    if through.protocol == "2026-07-28" && through.log.is_empty() {
+        // In this revision clients ask for log messages with every request, and not every one does.
+        assert!(!what.contains("fastmcp"), "{what}");
+    } else {
+        assert_eq!(through.log, direct.log, "{what}");
+    }
     assert!(
-        ["2025-06-18", "2025-11-25"].contains(&through.protocol.as_str()),
+        ["2025-06-18", "2025-11-25", "2026-07-28"].contains(&through.protocol.as_str()),
         "{what}: {}",
         through.protocol
     );
@@ -252,7 +257,8 @@ async fn bug1_every_client_in_every_mode() {
         assert!(began <= most, "{:?}: {began} initialize for {most}", rig.mode);
         for request in rig.backend.requests() {
             assert_eq!(request.auth, "ok", "{request:?}");
-            let first = request.rpc.as_deref() == Some("initialize");
+            // Asking which era a server is of is no part of a session.
+            let first = matches!(request.rpc.as_deref(), Some("initialize" | "server/discover"));
             assert_eq!(request.session, !first && !rig.mode.stateless, "{request:?}");
         }
         assert_eq!(

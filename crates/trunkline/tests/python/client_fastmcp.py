@@ -24,7 +24,10 @@ async def one(mode: str, prefix: str, url: str) -> dict:
             )
             return bool(result.is_error), text_of(result.content)
 
-        return await run(prefix, client.initialize_result.protocol_version, logged, list_names, call)
+        # Without a hand-shake there is no result of one.
+        opened = client.initialize_result
+        protocol = opened.protocol_version if opened else "2026-07-28"
+        return await run(prefix, protocol, logged, list_names, call)
 
 
 main(one)

@@ -280,7 +280,10 @@ async fn revisions_are_negotiated_and_their_header_is_checked() {
     for known in ["2025-03-26", "2025-06-18", "2025-11-25"] {
         with(known).post("/mcp", &list).await.expect_status(200);
     }
-    for unknown in ["2099-01-01", "", "2025-06-18, 2025-11-25", "nonsense"] {
+    // A revision without hand-shake: then the body has to say so too.
+    let refused = with("2099-01-01").post("/mcp", &list).await.expect_status(400);
+    assert!(refused.text().contains("_meta"), "{}", refused.text());
+    for unknown in ["", "2025-06-18, 2025-11-25", "nonsense"] {
         let refused = with(unknown).post("/mcp", &list).await.expect_status(400);
         assert!(
             refused.text().contains("2025-11-25"),

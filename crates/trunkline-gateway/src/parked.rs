@@ -1,0 +1,289 @@
+//! Calls that wait for their client's answer (mcp reference §2.3). A server of the old era asks in the middle of a call,
+//! on the call's own stream; a client of the new one is asked by a result that ends its request, and answers with the
+//! next one. In between the server's stream is parked here, so that the tool runs once, however often the client is asked.
+//!
+//! What the client holds is sealed: it names the parked call, and is good for the same caller, method and parameters,
+//! once. The stream itself is in one process, so a retry that reaches another replica is told so.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+use tokio::time::Instant;
+use trunkline_mcp::edit::RawObject;
+use trunkline_upstream::Frame;
+
+use crate::Gateway;
+use crate::calling::{Call, CallError};
+use crate::context::Context;
+
+/// What every handle begins with, so that it is told apart from a server's own.
+const PREFIX: &str = "tl1.";
+/// How long a client may take to answer.
+const PATIENCE: Duration = Duration::from_mins(10);
+/// Calls of one caller that may wait, and of all callers.
+const MAX_OF_ONE: usize = 100;
+const MAX_OF_ALL: usize = 2000;
+/// Times that one call may ask.
+const MAX_ROUNDS: u32 = 10;
+/// Questions that come this soon after another are asked with it.
+const TOGETHER: Duration = Duration::from_millis(20);
+
+/// The parked calls of this process.
+#[derive(Default)]
+pub struct Parked {
+    calls: Mutex<HashMap<[u8; 16], Waiting>>,
+}
+
+struct Waiting {
+    call: Call,
+    /// The caller.
+    principal: String,
+    questions: Vec<Question>,
+    rounds: u32,
+    until: Instant,
+}
+
+/// What a server asks.
+struct Question {
+    /// Its name in `inputRequests`.
+    key: String,
+    /// The server's id: raw JSON.
+    id: String,
+    /// `method` and `params`: raw JSON.
+    request: String,
+    /// The client's answer: raw JSON.
+    answer: Option<String>,
+}
+
+impl Parked {
+    fn lock(&self) -> MutexGuard<'_, HashMap<[u8; 16], Waiting>> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives up the calls whose clients took too long; their servers are told.
+    pub fn reap(&self) {
+        let now = Instant::now();
+        let late: Vec<Waiting> = self
+            .lock()
+            .extract_if(|_, waiting| waiting.until <= now)
+            .map(|(_, waiting)| waiting)
+            .collect();
+        drop(late);
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    fn has_room(&self, principal: &str) -> bool {
+        let calls = self.lock();
+        let own = calls
+            .values()
+            .filter(|waiting| waiting.principal == principal)
+            .count();
+        calls.len() < MAX_OF_ALL && own < MAX_OF_ONE
+    }
+}
+
+/// What a handle is bound to besides its caller: the method, and the parameters without what changes between the rounds.
+fn binding(method: &str, params: &str) -> String {
+    let mut params: Map<String, Value> = serde_json::from_str(params).unwrap_or_default();
+    for key in ["_meta", "inputResponses", "requestState"] {
+        params.remove(key);
+    }
+    // Members in the order of their names: the client may have written them in another one.
+    format!("{method} {}", Value::Object(params))
+}
+
+/// Parks a call that asks: the result that asks the client. `params` are the client's own.
+pub async fn park(
+    gateway: &Gateway,
+    context: &Context,
+    mut call: Call,
+    (method, params): (&str, &str),
+    (first, rounds): (Frame, u32),
+) -> Result<String, CallError> {
+    let mut questions = Vec::new();
+    push(&mut questions, first, rounds);
+    // More of the same moment; whatever else comes waits in the call for the next round.
+    while let Ok(frame) = tokio::time::timeout(TOGETHER, call.question()).await {
+        push(&mut questions, frame?, rounds);
+    }
+    if rounds >= MAX_ROUNDS || !gateway.parked.has_room(context.principal.id()) {
+        return Err(call.too_much("too many questions of servers wait for answers of this caller"));
+    }
+    Ok(wait(gateway, context, call, (method, params), questions, rounds))
+}
+
+fn push(questions: &mut Vec<Question>, frame: Frame, round: u32) {
+    if let Frame::Request { id, message, .. } = frame
+        && let Some(request) = bare(&message)
+    {
+        let key = format!("q{round}-{}", questions.len() + 1);
+        questions.push(Question {
+            key,
+            id,
+            request,
+            answer: None,
+        });
+    }
+}
+
+/// `method` and `params` of a request. An elicitation's id means nothing where there is nothing to refer to it with.
+fn bare(message: &str) -> Option<String> {
+    let message = RawObject::parse(message).ok()?;
+    let mut request = RawObject::default();
+    request.set("method", message.get("method")?.to_owned());
+    if let Some(params) = message.get("params") {
+        let mut params = RawObject::parse(params).ok()?;
+        params.remove("elicitationId");
+        request.set("params", params.to_json());
+    }
+    Some(request.to_json())
+}
+
+fn wait(
+    gateway: &Gateway,
+    context: &Context,
+    call: Call,
+    (method, params): (&str, &str),
+    questions: Vec<Question>,
+    rounds: u32,
+) -> String {
+    let handle = *uuid::Uuid::new_v4().as_bytes();
+    let principal = context.principal.id().to_owned();
+    let token = gateway
+        .parking
+        .seal(&[&principal, &binding(method, params)], &handle);
+    let mut requests = RawObject::default();
+    for question in questions.iter().filter(|question| question.answer.is_none()) {
+        requests.set(&question.key, question.request.clone());
+    }
+    let mut result = RawObject::default();
+    result.set_string("resultType", "input_required");
+    result.set("inputRequests", requests.to_json());
+    result.set_string("requestState", &format!("{PREFIX}{token}"));
+    gateway.parked.lock().insert(
+        handle,
+        Waiting {
+            call,
+            principal,
+            questions,
+            rounds,
+            until: Instant::now() + PATIENCE,
+        },
+    );
+    result.to_json()
+}
+
+/// What a retry leads to.
+pub enum Resumed {
+    /// No parked call: the request is one of its own.
+    None,
+    /// Answers are missing still: the result that asks for them again.
+    Again(String),
+    /// The call goes on.
+    Call(Box<Call>, u32),
+}
+
+/// Takes up the call that the parameters' `requestState` names, and hands the client's answers to its server.
+pub async fn resume(
+    gateway: &Gateway,
+    context: &Context,
+    method: &str,
+    params: &str,
+) -> Result<Resumed, CallError> {
+    let Ok(object) = RawObject::parse(params) else {
+        return Ok(Resumed::None);
+    };
+    let Some(state) = object.get_string("requestState") else {
+        return Ok(Resumed::None);
+    };
+    let Some(token) = state.strip_prefix(PREFIX) else {
+        return Ok(Resumed::None);
+    };
+    let gone = || {
+        CallError::Params(
+            "requestState is not good here: it was used, is too old, belongs to another call, or another replica has it"
+                .to_owned(),
+        )
+    };
+    let handle = gateway
+        .parking
+        .open(&[context.principal.id(), &binding(method, params)], token)
+        .and_then(|handle| <[u8; 16]>::try_from(handle).ok())
+        .ok_or_else(gone)?;
+    // Taken out: whoever comes second finds nothing, and the tool runs once.
+    let mut waiting = gateway.parked.lock().remove(&handle).ok_or_else(gone)?;
+    let answers = object
+        .get("inputResponses")
+        .and_then(|answers| RawObject::parse(answers).ok())
+        .unwrap_or_default();
+    for question in &mut waiting.questions {
+        if let Some(answer) = answers
+            .get(&question.key)
+            .filter(|answer| answer.starts_with('{'))
+        {
+            question.answer = Some(answer.to_owned());
+        }
+    }
+    if waiting.questions.iter().any(|question| question.answer.is_none()) {
+        let result = wait(
+            gateway,
+            context,
+            waiting.call,
+            (method, params),
+            waiting.questions,
+            waiting.rounds,
+        );
+        return Ok(Resumed::Again(result));
+    }
+    for question in &waiting.questions {
+        let answer = question.answer.as_deref().unwrap_or("{}");
+        waiting.call.answer(gateway, &question.id, answer).await?;
+    }
+    Ok(Resumed::Call(Box::new(waiting.call), waiting.rounds + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s23_a_handle_is_bound_to_the_call_and_not_to_its_spelling() {
+        let one = binding(
+            "tools/call",
+            r#"{"name":"a","arguments":{"x":1,"y":2},"_meta":{"p":1}}"#,
+        );
+        let two = binding(
+            "tools/call",
+            r#"{"requestState":"s","arguments":{"y":2,"x":1},"name":"a","inputResponses":{}}"#,
+        );
+        assert_eq!(one, two);
+        assert_ne!(
+            one,
+            binding("tools/call", r#"{"name":"a","arguments":{"x":1,"y":3}}"#)
+        );
+        assert_ne!(
+            one,
+            binding("prompts/get", r#"{"name":"a","arguments":{"x":1,"y":2}}"#)
+        );
+    }
+
+    #[test]
+    fn a_question_is_the_servers_without_its_envelope() {
+        let message = r#"{"jsonrpc":"2.0","id":7,"method":"elicitation/create","params":{"mode":"url","elicitationId":"e","url":"https://a"}}"#;
+        assert_eq!(
+            bare(message).unwrap(),
+            r#"{"method":"elicitation/create","params":{"mode":"url","url":"https://a"}}"#
+        );
+    }
+}
