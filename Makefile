@@ -1,6 +1,6 @@
 # Every target works on a fresh clone with Rust and Python 3.10; Node adds the TypeScript tests.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench contracts
+.PHONY: help demo test check bench contracts conformance
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -10,6 +10,9 @@ demo: ## build, start two real MCP servers and the gateway, register, list, call
 
 test: ## every test, with all set-up (ARGS="-p trunkline b14_" for some)
 	@scripts/test.sh $(ARGS)
+
+conformance: ## the official conformance suite through the gateway, beside the same servers without it
+	@scripts/conformance-env.sh && cargo build -q -p trunkline && scripts/conformance.py
 
 check: ## format, lints, dependency directions, licences, spelling
 	@scripts/check.sh

@@ -2,11 +2,14 @@
 """The official conformance suite through the gateway, beside the same without it.
 
     scripts/conformance.py            # all runs
-    scripts/conformance.py 2025-11-25 # those whose name has this in it
+    scripts/conformance.py 2025-11-25 # those whose name has this in it; `bridge` for the one below
 
 A run is one suite at one wire against one official server: first the server alone, then the gateway in front of it at a
 one-server endpoint with `prefix: never`. What fails through the gateway and not without it fails the run, and so does a
 new warning. There is no list of expected failures.
+
+The bridge run has the official client of each era before a server that is held to each era, and compares what the client
+was asked, and what came of it, with the same without a gateway.
 """
 
 import json
@@ -59,10 +62,11 @@ def everything(name):
     return child, port
 
 
-def gateway(folder, upstream):
+def gateway(folder, upstream, version="auto"):
     folder.mkdir()
     (folder / "config.yaml").write_text(
         f"mcp_servers:\n  everything:\n    url: http://127.0.0.1:{upstream}/mcp\n    prefix: never\n"
+        f"    protocol_version: {version}\n"
     )
     child = Child(
         "trunkline",
@@ -75,6 +79,8 @@ def gateway(folder, upstream):
         cwd=folder,
     )
     port = int(child.wait_for(r"listening on http://127\.0\.0\.1:(\d+)")[1])
+    if version != "auto":
+        return [child], port
     front = free_port()
     keyed = Child("with-key", [node(), ROOT / "scripts/conformance/with-key.mjs", front, port, KEY])
     wait_for_port(front, keyed)
@@ -121,6 +127,37 @@ def run(folder, name, server, suite, arguments):
     return not new
 
 
+def bridged(mode, key, url, kind):
+    """What the official client was asked and answered."""
+    command = [ROOT / ".tools/py-sdk2/bin/python", ROOT / "scripts/conformance/bridge.py", mode, key, url, kind]
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=120, check=False)
+    if done.returncode != 0:
+        raise Failed(f"bridge {mode} {kind}", done.stdout[-1000:] + done.stderr[-4000:])
+    return json.loads(done.stdout)
+
+
+def bridge(folder):
+    """Clients of both eras before servers pinned to either: the answers are those without a gateway."""
+    upstream, port = everything("everything2")
+    good = True
+    for number, (kind, own, version) in enumerate(
+        [("pushes", "legacy", "2025-11-25"), ("returns", "2026-07-28", "2026-07-28")]
+    ):
+        alone = bridged(own, KEY, f"http://127.0.0.1:{port}/mcp", kind)
+        children, front = gateway(folder / str(number), port, version)
+        for mode in ("legacy", "2026-07-28"):
+            through = bridged(mode, KEY, f"http://127.0.0.1:{front}/everything/mcp", kind)
+            lost = [name for name in alone if name != "protocol" and alone[name] != through.get(name)]
+            print(f"conformance: bridge {through['protocol']} client, {version} server: {len(alone) - 1} asked, {len(lost)} lost")
+            for name in lost:
+                print(f"  {name}: {through.get(name)} instead of {alone[name]}")
+            good = good and not lost
+        for child in children:
+            child.stop()
+    upstream.stop()
+    return good
+
+
 def main():
     end_on_signals()
     wanted = sys.argv[1:]
@@ -131,6 +168,9 @@ def main():
             if not wanted or any(text in row[0] for text in wanted):
                 (folder / str(number)).mkdir()
                 good = run(folder / str(number), *row) and good
+        if not wanted or "bridge" in wanted:
+            (folder / "bridge").mkdir()
+            good = bridge(folder / "bridge") and good
     except Failed as error:
         return fail(error)
     finally:

@@ -19,3 +19,13 @@ scope=--workspace
 case " $* " in *" -p "* | *" --package "* | *" --package="*) scope= ;; esac
 scripts/with-postgres.sh cargo nextest run ${scope:+"$scope"} --profile "$profile" "$@"
 [ $# -gt 0 ] || cargo test -q --workspace --doc
+# The official conformance suite, and the official client before servers of both eras, through the binary just built.
+if [ $# -eq 0 ]; then
+  if scripts/conformance-env.sh; then
+    cargo build -q -p trunkline
+    scripts/conformance.py
+  else
+    echo "test: the conformance suite is left out" >&2
+    [ "${CI:-}" != true ]
+  fi
+fi

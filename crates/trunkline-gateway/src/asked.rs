@@ -60,6 +60,12 @@ pub async fn answer(
     id: &RawValue,
     outcome: Result<&RawValue, &RawValue>,
 ) {
+    if context
+        .session
+        .is_some_and(|session| gateway.questions.answer(session, id, outcome))
+    {
+        return;
+    }
     let Some((server, session, upstream_id)) = open(gateway, context, id) else {
         tracing::debug!(request_id = %context.request_id, "an answer to nothing that was asked");
         return;

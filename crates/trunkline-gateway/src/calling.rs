@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use axum::http::StatusCode;
 
 use tokio::sync::mpsc;
-use trunkline_mcp::edit::RawObject;
+use trunkline_mcp::edit::{self, RawObject};
+use trunkline_mcp::header::HeaderParam;
 use trunkline_mcp::{Era, ListKind, header, modern, rpc, uri};
 use trunkline_model::{CallKind, OutcomeStatus, Server, Step};
 use trunkline_policy::Decision;
@@ -20,6 +21,7 @@ use crate::asked;
 use crate::context::Context;
 use crate::outcomes;
 use crate::record::Pending;
+use crate::rounds::Round;
 use crate::route::{self, RouteError, Target};
 use crate::uris::{self, Holder};
 
@@ -41,7 +43,16 @@ pub struct Call {
     dropped: u32,
     /// Frames that came while others were looked for.
     held: VecDeque<Frame>,
+    /// The parameters, with the server's own names: raw JSON.
+    params: Arc<str>,
+    header_params: Vec<HeaderParam>,
+    /// What a server of the new era asks the client, while it does.
+    round: Option<Box<Round>>,
+    rounds: u32,
 }
+
+/// Times that a server may ask in one call.
+const MAX_ROUNDS: u32 = 8;
 
 /// What is asked of one server. One more method: one variant, its words below, and where its target is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -289,7 +300,7 @@ pub async fn begin(
         .upstreams
         .outgoing(&server, &context.client_headers())
         .map_err(failed)?;
-    let params = params.to_json();
+    let params: Arc<str> = params.to_json().into();
     let peer = context.peer(gateway);
     let (phase, progress) = match token {
         None => {
@@ -316,7 +327,7 @@ pub async fn begin(
             });
             let (upstreams, server, out) = (gateway.upstreams.clone(), server.clone(), out.clone());
             let (operation, era) = (operation.clone(), context.era);
-            let header_params = target.header_params;
+            let (header_params, params) = (target.header_params.clone(), params.clone());
             let opening = async move {
                 upstreams
                     .call(CallRequest {
@@ -345,6 +356,10 @@ pub async fn begin(
         asked: Vec::new(),
         dropped: 0,
         held: VecDeque::new(),
+        params,
+        header_params: target.header_params,
+        round: None,
+        rounds: 0,
     })
 }
 
@@ -498,6 +513,11 @@ impl Call {
     /// an id that leads back to it, then the response.
     pub async fn next(&mut self, gateway: &Gateway, context: &Context) -> Result<Frame, CallError> {
         loop {
+            if self.round.is_some()
+                && let Some(frame) = Box::pin(self.asked_back(gateway, context)).await?
+            {
+                return Ok(frame);
+            }
             let frame = match self.held.pop_front() {
                 Some(frame) => Some(frame),
                 None => self.stepped().await?,
@@ -528,10 +548,79 @@ impl Call {
                         _ => error,
                     }));
                 }
+                Some(Frame::Result(result))
+                    if context.era == Era::Legacy
+                        && self.leg() == Era::Modern
+                        && modern::result_type(&result) == "input_required" =>
+                {
+                    self.rounds += 1;
+                    let begun = if self.rounds > MAX_ROUNDS {
+                        Err(format!("the server asked more than {MAX_ROUNDS} times"))
+                    } else {
+                        Round::begin(&gateway.questions, context, &result)
+                    };
+                    match begun {
+                        Ok(round) => self.round = Some(Box::new(round)),
+                        Err(why) => return Ok(self.given_up(&why)),
+                    }
+                }
                 Some(Frame::Result(result)) => {
                     return Ok(Frame::Result(self.result(gateway, context, result)));
                 }
             }
+        }
+    }
+
+    /// Goes through the round that the server's question began, if there is one: the questions, and when they are answered
+    /// the server's request again. A frame if the client is to hear something.
+    async fn asked_back(&mut self, gateway: &Gateway, context: &Context) -> Result<Option<Frame>, CallError> {
+        let Some(round) = &mut self.round else {
+            return Ok(None);
+        };
+        if let Some((id, method, message)) = round.next_question() {
+            return Ok(Some(Frame::Request { id, method, message }));
+        }
+        let answered = round.answers().await;
+        self.round = None;
+        let members = match answered {
+            Ok(members) => members,
+            Err(why) => return Ok(Some(self.given_up(&why))),
+        };
+        let mut params =
+            RawObject::parse(&self.params).map_err(|error| CallError::Params(error.to_string()))?;
+        for (key, value) in members {
+            params.set(key, value);
+        }
+        let params = params.to_json();
+        let (upstreams, server, out) = (gateway.upstreams.clone(), self.server.clone(), self.out.clone());
+        let (operation, peer, era) = (self.operation.clone(), context.peer(gateway), context.era);
+        let header_params = self.header_params.clone();
+        self.phase = Phase::Opening(Box::pin(async move {
+            upstreams
+                .call(CallRequest {
+                    server: &server,
+                    out: &out,
+                    peer,
+                    era,
+                    header_params: &header_params,
+                    method: operation.method(),
+                    params: &params,
+                    progress: None,
+                })
+                .await
+        }));
+        Ok(None)
+    }
+
+    /// The end of a call whose server's questions cannot be answered.
+    fn given_up(&self, why: &str) -> Frame {
+        if self.operation == Operation::CallTool {
+            let text = edit::string(why);
+            Frame::Result(format!(
+                r#"{{"content":[{{"type":"text","text":{text}}}],"isError":true}}"#
+            ))
+        } else {
+            Frame::Error(rpc::error_object(rpc::INTERNAL_ERROR, why, None))
         }
     }
 

@@ -36,6 +36,7 @@ pub mod record;
 pub mod relay;
 pub mod rest;
 pub mod resumable;
+pub mod rounds;
 pub mod route;
 pub mod scope;
 pub mod sessions;
@@ -67,6 +68,8 @@ pub struct Gateway {
     pub ended: sessions::EndedSessions,
     /// Log levels of sessions.
     pub log_levels: sessions::LogLevels,
+    /// Questions that clients of this process were asked.
+    pub questions: Arc<rounds::Questions>,
     /// Handles of what servers ask clients.
     pub asked: TokenSealer,
     /// Positions in lists.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 use tokio::time::Instant;
-use trunkline_mcp::edit::RawObject;
+use trunkline_mcp::edit::{self, RawObject};
 use trunkline_upstream::Frame;
 
 use crate::Gateway;
@@ -99,8 +99,36 @@ fn binding(method: &str, params: &str) -> String {
     for key in ["_meta", "inputResponses", "requestState"] {
         params.remove(key);
     }
-    // Members in the order of their names: the client may have written them in another one.
-    format!("{method} {}", Value::Object(params))
+    let mut text = format!("{method} ");
+    write_sorted(&Value::Object(params), &mut text);
+    text
+}
+
+/// JSON with members in the order of their names: the client may write them in another one the next time.
+fn write_sorted(value: &Value, text: &mut String) {
+    match value {
+        Value::Object(members) => {
+            let mut members: Vec<(&String, &Value)> = members.iter().collect();
+            members.sort_by_key(|(name, _)| *name);
+            text.push('{');
+            for (name, value) in members {
+                edit::push_string(text, name);
+                text.push(':');
+                write_sorted(value, text);
+                text.push(',');
+            }
+            text.push('}');
+        }
+        Value::Array(items) => {
+            text.push('[');
+            for item in items {
+                write_sorted(item, text);
+                text.push(',');
+            }
+            text.push(']');
+        }
+        other => text.push_str(&other.to_string()),
+    }
 }
 
 /// Parks a call that asks: the result that asks the client. `params` are the client's own.

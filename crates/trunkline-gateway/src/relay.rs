@@ -193,7 +193,7 @@ impl Relay {
             Some(session) if self.context.resumes => {
                 let stream = self.gateway.streams.begin(session);
                 tokio::spawn(self.write(stream.clone(), first));
-                stream.answer(0)
+                stream.answer(None)
             }
             _ => self.bound_stream(first),
         }

@@ -142,8 +142,8 @@ impl Resumable {
         self.changed.notify_waiters();
     }
 
-    /// The answer with the events after `last`; with 0, a priming event comes first.
-    pub fn answer(self: &Arc<Self>, last: u64) -> Response {
+    /// The answer with the events after `last`; from the beginning, after a priming event, without one.
+    pub fn answer(self: &Arc<Self>, last: Option<u64>) -> Response {
         let reader = {
             let mut state = self.lock();
             state.reader += 1;
@@ -155,20 +155,25 @@ impl Resumable {
             reader,
         };
         self.changed.notify_waiters();
-        let first = (last == 0).then(|| Bytes::from(sse::priming_event(&self.event_id(0), RETRY_MS)));
-        let body = stream::unfold((reading, last, first), |(reading, last, first)| async move {
-            if let Some(first) = first {
-                return Some((first, (reading, last, None)));
-            }
-            match reading.next(last).await {
-                Next::Event(number, event) => Some((event, (reading, number, None))),
-                Next::Silence => {
-                    let comment = Bytes::from_static(sse::KEEP_ALIVE.as_bytes());
-                    Some((comment, (reading, last, None)))
+        let first = last
+            .is_none()
+            .then(|| Bytes::from(sse::priming_event(&self.event_id(0), RETRY_MS)));
+        let body = stream::unfold(
+            (reading, last.unwrap_or(0), first),
+            |(reading, last, first)| async move {
+                if let Some(first) = first {
+                    return Some((first, (reading, last, None)));
                 }
-                Next::End => None,
-            }
-        });
+                match reading.next(last).await {
+                    Next::Event(number, event) => Some((event, (reading, number, None))),
+                    Next::Silence => {
+                        let comment = Bytes::from_static(sse::KEEP_ALIVE.as_bytes());
+                        Some((comment, (reading, last, None)))
+                    }
+                    Next::End => None,
+                }
+            },
+        );
         answer::event_stream(Body::from_stream(body.map(Ok::<_, std::convert::Infallible>)))
     }
 }
@@ -255,7 +260,7 @@ mod tests {
             assert!(stream.write(&format!("{{\"n\":{number}}}")).await);
         }
         stream.end();
-        let text = all(stream.answer(0)).await;
+        let text = all(stream.answer(None)).await;
         assert!(text.starts_with("id: ") && text.contains("retry: 1000"), "{text}");
         assert!(text.contains("{\"n\":1}") && text.contains("{\"n\":3}"), "{text}");
         let id = stream.event_id(2);
@@ -264,7 +269,7 @@ mod tests {
             "another session's"
         );
         let (found, last) = streams.find(session, &id).unwrap();
-        let text = all(found.answer(last)).await;
+        let text = all(found.answer(Some(last))).await;
         assert!(
             !text.contains("{\"n\":2}") && text.contains("{\"n\":3}"),
             "{text}"
@@ -276,7 +281,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn s38_what_nobody_reads_is_bounded_and_given_up() {
         let stream = Streams::default().begin(SessionKey([1; 16]));
-        drop(stream.answer(0));
+        drop(stream.answer(None));
         let mut written = 0;
         while stream.write("{}").await {
             written += 1;

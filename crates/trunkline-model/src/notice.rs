@@ -111,7 +111,7 @@ impl ServerDefinition {
     }
 
     /// The same for what only makes a server, or a part of it, unusable.
-    fn features(&self) -> [(bool, &'static str, &'static str); 9] {
+    fn features(&self) -> [(bool, &'static str, &'static str); 8] {
         let renamed = !self.tool_name_to_display_name.is_empty() || !self.tool_name_to_description.is_empty();
         let unserved_auth = self
             .auth_type
@@ -141,11 +141,6 @@ impl ServerDefinition {
                 self.is_byok,
                 "is_byok",
                 "per-user keys are not served yet: the server is listed as misconfigured.",
-            ),
-            (
-                self.protocol_version.as_deref() == Some("2026-07-28"),
-                "protocol_version",
-                "revision 2026-07-28 is not spoken yet: the newest revision with a handshake is offered.",
             ),
             (
                 self.rpm.is_some(),

@@ -102,7 +102,7 @@ fn resumed(gateway: &Gateway, path: &PathSelection, context: &Context) -> Option
         Err(answer) => return Some(answer),
     };
     if let Some((stream, number)) = gateway.streams.find(claims.key, last) {
-        return Some(stream.answer(number));
+        return Some(stream.answer(Some(number)));
     }
     let text = "Bad Request: nothing follows this event here: its answer was given up, or another replica has it; send \
                 the request again";

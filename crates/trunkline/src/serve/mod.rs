@@ -154,6 +154,7 @@ async fn build(settings: &Settings, loopback: bool) -> anyhow::Result<Built> {
         sealer: SessionSealer::derive(&settings.root_secret()),
         ended,
         log_levels: trunkline_gateway::sessions::LogLevels::default(),
+        questions: Arc::default(),
         asked: TokenSealer::derive(&settings.root_secret(), "mcp server request"),
         cursors: TokenSealer::derive(&settings.root_secret(), "mcp cursor"),
         parked: trunkline_gateway::parked::Parked::default(),

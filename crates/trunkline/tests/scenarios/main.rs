@@ -6,6 +6,7 @@
 //! - [`calls`]: calls under way, called off and left alone
 //! - [`routing`]: which server a call reaches
 //! - [`fidelity`]: what is relayed, byte for byte
+//! - [`eras`]: requests of 2026-07-28, prompts and resources
 //! - [`registry`]: where servers are declared
 //! - [`headers`]: what reaches servers of a request's headers, and back
 //! - [`scale`]: fifty servers, good and bad
@@ -15,6 +16,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod calls;
+mod eras;
 mod fidelity;
 mod headers;
 mod lifecycle;
