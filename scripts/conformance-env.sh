@@ -4,13 +4,19 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/python-env.sh everything2 everything1
+# A Python with pip: environments made by uv have none.
+pip_python=
+for candidate in .tools/uv/bin/python "${PYTHON:-python3}" /usr/bin/python3; do
+  if "$candidate" -m pip --version >/dev/null 2>&1; then pip_python=$candidate; break; fi
+done
+[ -n "$pip_python" ] || { echo "conformance-env: no Python with pip here" >&2; exit 3; }
 for name in everything2 everything1; do
   version=$(sed -n 's/^mcp==\([^ ;]*\).*/\1/p' "scripts/python/$name.txt")
   folder=.tools/$name
   [ "$(cat "$folder/.stamp" 2>/dev/null)" = "$version" ] && continue
   echo "conformance-env: unpacking the everything-server of mcp $version" >&2
   rm -rf "$folder" && mkdir -p "$folder"
-  "${PYTHON:-python3}" -m pip download -q --disable-pip-version-check --no-deps --no-binary :all: -d "$folder" "mcp==$version"
+  "$pip_python" -m pip download -q --disable-pip-version-check --no-deps --no-binary :all: -d "$folder" "mcp==$version"
   tar -xzf "$folder/mcp-$version.tar.gz" -C "$folder" --strip-components 4 "mcp-$version/examples/servers/everything-server"
   echo "$version" >"$folder/.stamp"
 done

@@ -27,6 +27,8 @@ const MAX_OF_ONE: usize = 100;
 const MAX_OF_ALL: usize = 2000;
 /// Times that one call may ask.
 const MAX_ROUNDS: u32 = 10;
+/// Questions of one round.
+const MAX_TOGETHER: usize = 32;
 /// Questions that come this soon after another are asked with it.
 const TOGETHER: Duration = Duration::from_millis(20);
 
@@ -139,14 +141,19 @@ pub async fn park(
     (method, params): (&str, &str),
     (first, rounds): (Frame, u32),
 ) -> Result<String, CallError> {
+    if rounds >= MAX_ROUNDS || !gateway.parked.has_room(context.principal.id()) {
+        return Err(call.too_much("too many questions of servers wait for answers of this caller"));
+    }
     let mut questions = Vec::new();
     push(&mut questions, first, rounds);
     // More of the same moment; whatever else comes waits in the call for the next round.
-    while let Ok(frame) = tokio::time::timeout(TOGETHER, call.question()).await {
+    while questions.len() < MAX_TOGETHER
+        && let Ok(frame) = tokio::time::timeout(TOGETHER, call.question()).await
+    {
         push(&mut questions, frame?, rounds);
     }
-    if rounds >= MAX_ROUNDS || !gateway.parked.has_room(context.principal.id()) {
-        return Err(call.too_much("too many questions of servers wait for answers of this caller"));
+    if questions.is_empty() {
+        return Err(call.too_much("the server asks in a way that cannot be read"));
     }
     Ok(wait(gateway, context, call, (method, params), questions, rounds))
 }

@@ -20,7 +20,7 @@ use crate::calling::{self, Call, CallError};
 use crate::context::Context;
 use crate::parked;
 use crate::record::Pending;
-use crate::resumable::{self, Resumable};
+use crate::resumable::Resumable;
 
 /// After this long without a frame the answer becomes a stream, so that proxies and clients see life.
 const UPGRADE_AFTER: Duration = Duration::from_secs(5);
@@ -189,19 +189,26 @@ impl Relay {
 
     /// The rest of the answer as a stream.
     fn stream(self, first: Option<String>) -> Response {
-        match self.context.session {
-            Some(session) if self.context.resumes => {
-                let stream = self.gateway.streams.begin(session);
+        let session = self.context.session.filter(|_| self.context.resumes);
+        match session.and_then(|session| self.gateway.streams.begin(session)) {
+            Some(stream) => {
                 tokio::spawn(self.write(stream.clone(), first));
                 stream.answer(None)
             }
-            _ => self.bound_stream(first),
+            None => self.bound_stream(first),
         }
     }
 
     /// Goes on until the response was written, whether somebody reads or not, for as long as somebody may come back.
-    async fn write(mut self, stream: Arc<Resumable>, first: Option<String>) {
+    async fn write(self, stream: Arc<Resumable>, first: Option<String>) {
         let gateway = self.gateway.clone();
+        // The call and all that it holds end with it; only what was written is kept.
+        self.written(&stream, first).await;
+        stream.end().await;
+        gateway.streams.forget(&stream);
+    }
+
+    async fn written(mut self, stream: &Resumable, first: Option<String>) {
         if let Some(first) = first {
             self.pending.sent(first.len());
             stream.write(&first).await;
@@ -210,12 +217,12 @@ impl Relay {
             let at = (&*self.gateway, &*self.context);
             let frame = next(&mut self.call, at, self.cancelled.as_mut());
             match timeout(LOOK_UP_EVERY, frame).await {
-                Err(_) if stream.is_abandoned() => break,
+                Err(_) if stream.is_abandoned() => return,
                 Err(_) => {}
                 Ok(Some(Ok(Frame::Notification { message, .. } | Frame::Request { message, .. }))) => {
                     self.pending.sent(message.len());
                     if !stream.write(&message).await {
-                        break;
+                        return;
                     }
                 }
                 Ok(frame) => {
@@ -224,13 +231,10 @@ impl Relay {
                     self.pending.sent(message.len());
                     stream.write(&message).await;
                     self.pending.finish(word, error);
-                    break;
+                    return;
                 }
             }
         }
-        stream.end();
-        tokio::time::sleep(resumable::ABANDONED_AFTER).await;
-        gateway.streams.forget(&stream);
     }
 
     /// Ends the request with what the server asks; the call waits for the client's next one.

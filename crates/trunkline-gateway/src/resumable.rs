@@ -19,6 +19,10 @@ use crate::relay::KEEP_ALIVE_EVERY;
 
 /// How long a call goes on, and its answer is kept, while nobody reads it.
 pub const ABANDONED_AFTER: Duration = Duration::from_mins(1);
+/// How long an answer is kept that was read to its end: the last of it may have been lost on the way.
+const KEPT_WHEN_READ: Duration = Duration::from_secs(10);
+/// Streams at the same time; answers beyond it end with their connection.
+const MAX_STREAMS: usize = 10_000;
 /// What clients are told to wait before they come back, milliseconds.
 const RETRY_MS: u64 = 1000;
 /// Events of one stream that are kept for a client that comes back, and bytes of them.
@@ -61,8 +65,11 @@ impl Streams {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A new stream of a session.
-    pub fn begin(&self, session: SessionKey) -> Arc<Resumable> {
+    /// A new stream of a session, if there is room for one.
+    pub fn begin(&self, session: SessionKey) -> Option<Arc<Resumable>> {
+        if self.lock().len() >= MAX_STREAMS {
+            return None;
+        }
         let stream = Arc::new(Resumable {
             id: *uuid::Uuid::new_v4().as_bytes(),
             session,
@@ -78,7 +85,7 @@ impl Streams {
             changed: Notify::new(),
         });
         self.lock().insert(stream.id, stream.clone());
-        stream
+        Some(stream)
     }
 
     /// The stream of an event, and the event's number, if it is one of this session.
@@ -136,10 +143,18 @@ impl Resumable {
             .is_some_and(|left| left.elapsed() >= ABANDONED_AFTER)
     }
 
-    /// Nothing more will be written.
-    pub fn end(&self) {
+    /// Nothing more will be written. Returns when nobody needs it any more.
+    pub async fn end(&self) {
         self.lock().ended = true;
         self.changed.notify_waiters();
+        let began = Instant::now();
+        while began.elapsed() < ABANDONED_AFTER {
+            tokio::time::sleep(KEPT_WHEN_READ).await;
+            let state = self.lock();
+            if state.read >= state.written {
+                return;
+            }
+        }
     }
 
     /// The answer with the events after `last`; from the beginning, after a priming event, without one.
@@ -255,11 +270,11 @@ mod tests {
     async fn a_stream_is_read_on_from_the_last_event() {
         let streams = Streams::default();
         let session = SessionKey([1; 16]);
-        let stream = streams.begin(session);
+        let stream = streams.begin(session).unwrap();
         for number in 1..=3 {
             assert!(stream.write(&format!("{{\"n\":{number}}}")).await);
         }
-        stream.end();
+        stream.lock().ended = true;
         let text = all(stream.answer(None)).await;
         assert!(text.starts_with("id: ") && text.contains("retry: 1000"), "{text}");
         assert!(text.contains("{\"n\":1}") && text.contains("{\"n\":3}"), "{text}");
@@ -280,7 +295,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn s38_what_nobody_reads_is_bounded_and_given_up() {
-        let stream = Streams::default().begin(SessionKey([1; 16]));
+        let stream = Streams::default().begin(SessionKey([1; 16])).unwrap();
         drop(stream.answer(None));
         let mut written = 0;
         while stream.write("{}").await {

@@ -174,20 +174,35 @@ impl HeaderParam {
         }
     }
 
-    /// Whether a header's raw value says what the argument says; integers are compared as numbers.
+    /// Whether a header's raw value says what the argument says. Integers are compared as numbers, exactly; everything else
+    /// is the same text or it is not.
     pub fn agrees(&self, header: Option<&[u8]>, arguments: &Value) -> bool {
         match (header.map(decode), self.value_in(arguments)) {
             (None, None) => true,
             (Some(Some(header)), Some(value)) => {
-                header == value
-                    || matches!(
-                        (header.parse::<f64>(), value.parse::<f64>()),
-                        (Ok(a), Ok(b)) if a.to_bits() == b.to_bits() && header.bytes().all(|b| b.is_ascii_digit() || b"-.eE+".contains(&b))
-                    )
+                header == value || (self.is_number(arguments) && same_integer(&header, &value))
             }
             _ => false,
         }
     }
+
+    fn is_number(&self, arguments: &Value) -> bool {
+        let mut value = Some(arguments);
+        for key in &self.path {
+            value = value.and_then(|value| value.get(key));
+        }
+        value.is_some_and(Value::is_number)
+    }
+}
+
+/// Whether two spellings are the same integer; one that is spelled with a fraction of zeros counts.
+fn same_integer(a: &str, b: &str) -> bool {
+    let integer = |text: &str| {
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+        let zeros = !fraction.is_empty() && fraction.bytes().all(|b| b == b'0');
+        whole.parse::<i128>().ok().filter(|_| zeros)
+    };
+    integer(a).is_some_and(|a| integer(b) == Some(a))
 }
 
 #[cfg(test)]
@@ -254,6 +269,14 @@ mod tests {
         assert!(!param.agrees(Some(b"1"), &json!({})));
         assert!(param.agrees(Some(b"1.0"), &json!({"n": 1})));
         assert!(!param.agrees(Some(b"2"), &json!({"n": 1})));
+        assert!(
+            !param.agrees(Some(b"7"), &json!({"n": "007"})),
+            "a text is no number"
+        );
+        assert!(!param.agrees(
+            Some(b"1234567890123456788"),
+            &json!({"n": 1_234_567_890_123_456_789_u64})
+        ));
         assert!(param.agrees(Some(b"=?base64?w6Q=?="), &json!({"n": "ä"})));
         assert!(!param.agrees(Some(b"=?base64?w6Q?="), &json!({"n": "ä"})));
         assert!(param.agrees(Some(b"true"), &json!({"n": true})));

@@ -1,7 +1,7 @@
 //! What the gateway keeps about one server at run time: where it really is, its sessions, its catalogues, its limits.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -31,6 +31,8 @@ use crate::watch::Watched;
 
 /// Time for `initialize` and `notifications/initialized` together.
 pub const INITIALIZE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for `logging/setLevel`, which a call waits for.
+const LOG_LEVEL_TIMEOUT: Duration = Duration::from_secs(2);
 /// What a server says about itself is kept with every session and in the database: so many bytes of each text.
 const MAX_INTRODUCTION: usize = 32 * 1024;
 /// Requests of a server that are being answered at the same time.
@@ -61,6 +63,8 @@ pub struct Entry {
     /// Which eras it speaks.
     pub(crate) verdict: Verdict,
     limit: Option<Limit>,
+    /// Another definition took its place, or none: nothing is begun for it any more.
+    pub(crate) retired: AtomicBool,
     /// Who is to be told of changes.
     watched: Mutex<Watched>,
     /// Answers to the server's own requests that are under way.
@@ -160,6 +164,7 @@ impl Entry {
             next_id: AtomicU64::new(1),
             verdict: Verdict::default(),
             watched: Mutex::default(),
+            retired: AtomicBool::new(false),
             asides: Arc::new(Semaphore::new(MAX_ASIDES)),
             limit,
             catalogues: Mutex::new(HashMap::new()),
@@ -348,6 +353,7 @@ impl Entry {
         deadline: Deadline,
     ) -> Result<Session, Fault> {
         let session = self.send_initialize(out, declared, deadline).await?;
+        session.declare(declared);
         let message = rpc::notification("notifications/initialized", None);
         let sent = self.post(out, Some(&session), message, Step::Initialized);
         let response = timeout_at(deadline.at(), sent)
@@ -598,8 +604,10 @@ impl Entry {
             while !matches!(exchange.next().await?, Frame::Result(_) | Frame::Error(_)) {}
             Ok::<(), Fault>(())
         };
-        if let Err(fault) = asked.await {
-            tracing::debug!(server = %self.prefix, %fault, "the log level was not taken");
+        match tokio::time::timeout(LOG_LEVEL_TIMEOUT, asked).await {
+            Ok(Ok(())) => {}
+            Ok(Err(fault)) => tracing::debug!(server = %self.prefix, %fault, "the log level was not taken"),
+            Err(_) => tracing::debug!(server = %self.prefix, "the log level was not answered"),
         }
         *current = Some(level);
     }

@@ -29,6 +29,8 @@ use crate::session::{Introduction, Session};
 const DISCOVER_TIMEOUT: Duration = Duration::from_secs(5);
 /// After this long a server of the old era is asked again.
 const LEGACY_HOLDS: Duration = Duration::from_hours(24);
+/// A server that refuses the hand-shake of the old era, and was taken for one of it, is asked again after this long.
+const DOUBTED_AFTER: Duration = Duration::from_secs(10);
 /// What the gateway calls itself.
 const CLIENT_INFO: &str = concat!(
     r#"{"name":"trunkline","version":""#,
@@ -70,6 +72,15 @@ pub(crate) struct Verdict {
 enum Decided {
     Modern(Arc<Session>),
     Legacy { since: Instant },
+}
+
+/// What came of `server/discover`.
+enum Discovered {
+    Modern(Box<Session>),
+    /// An answer like that of a server that does not know it.
+    Legacy,
+    /// No answer.
+    Silence,
 }
 
 #[derive(Deserialize)]
@@ -131,7 +142,13 @@ impl Entry {
         if let Some(leg) = self.known_leg(client) {
             return Ok(leg);
         }
-        match self.discover(out).await? {
+        let found = match self.discover(out).await? {
+            Discovered::Modern(session) => Some(*session),
+            // Nothing was learnt: this request goes the old way, and the next one asks again.
+            Discovered::Silence if self.pinned().is_none() => return Ok(Leg::Legacy),
+            Discovered::Legacy | Discovered::Silence => None,
+        };
+        match found {
             Some(session) => {
                 tracing::info!(server = %self.prefix, "server speaks 2026-07-28");
                 let session = Arc::new(session);
@@ -163,7 +180,18 @@ impl Entry {
                 OutcomeStatus::ProtocolError | OutcomeStatus::UpstreamError | OutcomeStatus::Misconfigured
             )
             && self.pinned().is_none();
-        if !may_be || !matches!(Box::pin(self.ask_era(Era::Modern, out)).await, Ok(Leg::Modern(_))) {
+        if !may_be {
+            return false;
+        }
+        // What was decided before may have been a bad moment of the server.
+        let doubtful = match self.verdict.decided.load().as_deref() {
+            Some(Decided::Legacy { since }) => since.elapsed() > DOUBTED_AFTER,
+            _ => false,
+        };
+        if doubtful {
+            self.verdict.decided.store(None);
+        }
+        if !matches!(Box::pin(self.ask_era(Era::Modern, out)).await, Ok(Leg::Modern(_))) {
             return false;
         }
         self.verdict.only_modern.store(true, Ordering::Relaxed);
@@ -176,8 +204,8 @@ impl Entry {
         self.verdict.only_modern.store(false, Ordering::Relaxed);
     }
 
-    /// `server/discover`: `None` if the server answers like one that does not know it.
-    async fn discover(self: &Arc<Self>, out: &Arc<Outgoing>) -> Result<Option<Session>, Fault> {
+    /// `server/discover`.
+    async fn discover(self: &Arc<Self>, out: &Arc<Outgoing>) -> Result<Discovered, Fault> {
         let deadline = Deadline::after(DISCOVER_TIMEOUT);
         let bare = Session::new(None, modern::VERSION, Introduction::default());
         let params = modern::params_to_modern(None, CLIENT_INFO, ClientCapabilities::NONE, None);
@@ -193,7 +221,7 @@ impl Entry {
         );
         let Ok(response) = timeout_at(deadline.at(), sent).await else {
             // Silence says nothing about the era; the hand-shake, which comes next, will have its own deadline.
-            return Ok(None);
+            return Ok(Discovered::Silence);
         };
         let response = response?;
         let status = response.status();
@@ -227,8 +255,15 @@ impl Entry {
                 _ => Ok(None),
             }
         };
-        let result: Result<Option<String>, Fault> = timeout_at(deadline.at(), body).await.unwrap_or(Ok(None));
-        Ok(result?.and_then(|result| introduced(&result)))
+        let read: Result<Option<String>, Fault> = match timeout_at(deadline.at(), body).await {
+            Ok(read) => read,
+            Err(_) => return Ok(Discovered::Silence),
+        };
+        Ok(read?
+            .and_then(|result| introduced(&result))
+            .map_or(Discovered::Legacy, |session| {
+                Discovered::Modern(Box::new(session))
+            }))
     }
 
     /// Sends a request without a session and begins to read its answer.
@@ -298,7 +333,13 @@ impl Entry {
         let code = RawObject::parse(&error)
             .ok()
             .and_then(|error| error.get("code")?.parse::<i64>().ok());
-        if code == Some(rpc::UNSUPPORTED_VERSION) {
+        // A server of the old era that stands there now knows none of this era's answers.
+        let gone_back = status == StatusCode::BAD_REQUEST
+            && !matches!(
+                code,
+                Some(rpc::HEADER_MISMATCH | rpc::MISSING_CLIENT_CAPABILITY | rpc::INVALID_PARAMS)
+            );
+        if gone_back || code == Some(rpc::UNSUPPORTED_VERSION) {
             self.forget_era();
         }
         Ok(Exchange::failed(line, id, (step, deadline), status, body))

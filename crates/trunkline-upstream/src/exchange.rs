@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -87,6 +88,8 @@ struct Resuming {
     last_event_id: Option<String>,
     /// The server's `retry:`.
     retry: Option<Duration>,
+    /// When the stream is asked for again.
+    at: Option<Instant>,
     /// Streams that ended without a new event.
     in_vain: u32,
 }
@@ -242,9 +245,13 @@ impl Exchange {
     /// read is in the exchange before anything is waited for again.
     pub async fn next(&mut self) -> Result<Frame, Fault> {
         loop {
-            while let Some(message) = self.pending.pop_front() {
-                // A stream that is all notifications must not keep a thread from everybody else's requests (S38).
+            while !self.pending.is_empty() {
+                // A stream that is all notifications must not keep a thread from everybody else's requests (S38). Before
+                // anything is taken out: whoever waits here may be dropped.
                 tokio::task::coop::consume_budget().await;
+                let Some(message) = self.pending.pop_front() else {
+                    break;
+                };
                 self.frames += 1;
                 if self.frames > MAX_FRAMES {
                     return Err(Fault::protocol(
@@ -338,11 +345,13 @@ impl Exchange {
             at: self.deadline,
             allowed: self.allowed,
         };
+        // The moment, and not the pause: whoever waits for it may look after something else in between.
         let pause = self.resuming.retry.unwrap_or(RETRY);
-        if Instant::now() + pause >= self.deadline {
+        let at = *self.resuming.at.get_or_insert_with(|| Instant::now() + pause);
+        if at >= self.deadline {
             return Err(missed.missed(self.step));
         }
-        tokio::time::sleep(pause).await;
+        tokio::time::sleep_until(at).await;
         let asked = self
             .line
             .entry
@@ -354,6 +363,7 @@ impl Exchange {
             return Err(broken(self.step, why));
         }
         self.resuming.in_vain += 1;
+        self.resuming.at = None;
         let max = self.line.entry.shared.settings.max_message_bytes;
         self.stream = Some((response.into_body(), Decoder::new(max)));
         Ok(())
@@ -436,6 +446,10 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         if !self.finished {
+            if self.askable.is_some() {
+                // Whatever the server asks now could be about this request, and must not reach another's client.
+                self.line.session.muddled.store(true, Ordering::Relaxed);
+            }
             self.line.cancel(self.id);
         }
     }

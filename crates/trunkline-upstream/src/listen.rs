@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use trunkline_mcp::edit::RawObject;
 use trunkline_mcp::sse::Decoder;
-use trunkline_mcp::{ListKind, Message};
+use trunkline_mcp::{Era, ListKind, Message};
 use trunkline_model::{Server, SessionKey, Step};
 
 use crate::exchange::{Line, media_type};
@@ -209,9 +209,11 @@ fn deliver(line: &Line, data: &[u8]) {
             let mut announced = false;
             for kind in changed {
                 announced = true;
-                line.entry
-                    .catalogue(kind, line.session.revision.era(), line.out.fingerprint)
-                    .announce(&line.entry, &line.out);
+                for era in [Era::Legacy, Era::Modern] {
+                    line.entry
+                        .catalogue(kind, era, line.out.fingerprint)
+                        .announce(&line.entry, &line.out);
+                }
             }
             // Of changed lists clients hear from the gateway, after they were fetched.
             if !announced && method != "notifications/cancelled" {
@@ -220,7 +222,7 @@ fn deliver(line: &Line, data: &[u8]) {
         }
         Ok(Message::Request { id, method, .. }) => {
             let id = id.get();
-            if !line.asks.answers(&method) || !tell(line, Some(id), &method, data) {
+            if !line.session.declared().answers(&method) || !tell(line, Some(id), &method, data) {
                 line.refuse(id, &method);
             }
         }
@@ -239,6 +241,7 @@ fn tell(line: &Line, request: Option<&str>, method: &str, data: &[u8]) -> bool {
     };
     match (line.session.client(), request) {
         (Some(client), _) => line.entry.shared.listeners.tell(client, aside),
+        (None, Some(_)) if line.session.muddled.load(Ordering::Relaxed) => false,
         (None, Some(_)) => {
             let askable = line
                 .session

@@ -45,9 +45,13 @@ pub struct Session {
     pub introduction: Introduction,
     /// The one client that it belongs to.
     client: OnceLock<SessionKey>,
+    /// What the server was told that it can ask.
+    declared: OnceLock<ClientCapabilities>,
     /// Requests under way on it that can be asked something, while it is nobody's own: what the server asks on its standing
     /// stream is about the one of them, if there is but one.
     pub(crate) askable: Mutex<Vec<(u64, mpsc::Sender<Aside>)>>,
+    /// One of these requests was given up: what the server asks from then on may be about that one.
+    pub(crate) muddled: AtomicBool,
     /// The log level that was last set on it.
     pub(crate) log_level: tokio::sync::Mutex<Option<&'static str>>,
     /// Its standing stream.
@@ -66,7 +70,9 @@ impl Session {
             revision,
             introduction,
             client: OnceLock::new(),
+            declared: OnceLock::new(),
             askable: Mutex::default(),
+            muddled: AtomicBool::new(false),
             log_level: tokio::sync::Mutex::default(),
             listening: Listening::default(),
             called: AtomicBool::new(false),
@@ -77,6 +83,15 @@ impl Session {
     /// The client that it belongs to, if it is not shared.
     pub fn client(&self) -> Option<SessionKey> {
         self.client.get().copied()
+    }
+
+    /// What the server was told that it can ask.
+    pub(crate) fn declared(&self) -> ClientCapabilities {
+        self.declared.get().copied().unwrap_or(ClientCapabilities::NONE)
+    }
+
+    pub(crate) fn declare(&self, capabilities: ClientCapabilities) {
+        self.declared.get_or_init(|| capabilities);
     }
 
     /// Notes whose it is, once it is somebody's.

@@ -86,6 +86,21 @@ pub(crate) async fn legacy(
 ) -> Result<Subscribed, Fault> {
     let client = SessionKey(*uuid::Uuid::new_v4().as_bytes());
     let mut asides = entry.shared.listeners.enter(client);
+    // From here on: a subscription that is given up half-way must leave no session behind.
+    let end = CancellationToken::new();
+    let (stop, reader) = (end.clone(), entry.clone());
+    let end = end.drop_guard();
+    entry.tasks.spawn(async move {
+        let reading = async {
+            while let Some(aside) = asides.recv().await {
+                if aside.method == UPDATED && messages.send((aside.server, aside.message)).await.is_err() {
+                    return;
+                }
+            }
+        };
+        stop.run_until_cancelled(reading).await;
+        reader.end_all(reader.sessions.end_client(client));
+    });
     let peer = Peer {
         client: Some(client),
         capabilities: ClientCapabilities::NONE,
@@ -115,24 +130,16 @@ pub(crate) async fn legacy(
                 _ => {}
             }
         }
-        let line = entry.line(out, exchange.session().clone());
-        listen::ensure(&line).await;
+        let session = exchange.session().clone();
+        if session.id.is_none() || session.client() != Some(client) {
+            // Without a session of its own there is nowhere for updates to come from.
+            taken.clear();
+            break;
+        }
+        listen::ensure(&entry.line(out, session)).await;
     }
-    let end = CancellationToken::new();
-    let (stop, entry) = (end.clone(), entry.clone());
-    entry.tasks.clone().spawn(async move {
-        let reading = async {
-            while let Some(aside) = asides.recv().await {
-                if aside.method == UPDATED && messages.send((aside.server, aside.message)).await.is_err() {
-                    return;
-                }
-            }
-        };
-        stop.run_until_cancelled(reading).await;
-        entry.end_all(entry.sessions.end_client(client));
-    });
     Ok(Subscribed {
         uris: taken,
-        _end: end.drop_guard(),
+        _end: end,
     })
 }

@@ -1,6 +1,7 @@
 //! All upstreams: entries by server, made and replaced as the registry changes.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -28,6 +29,9 @@ use crate::watch::{self as watching, Watching};
 
 /// Time for handing an answer of a client to the server.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Time for a server to take a client's subscriptions.
+const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Times and rules for all upstreams.
 #[derive(Debug, Clone)]
@@ -169,6 +173,7 @@ impl Upstreams {
             (entries.insert(server.id.clone(), entry.clone()), entry)
         };
         if let Some(old) = replaced {
+            old.retired.store(true, Ordering::Relaxed);
             old.end_all(old.sessions.drain());
         }
         entry
@@ -184,6 +189,7 @@ impl Upstreams {
                 .collect()
         };
         for entry in gone {
+            entry.retired.store(true, Ordering::Relaxed);
             entry.end_all(entry.sessions.drain());
         }
         for server in snapshot.servers().iter().filter(|server| server.is_active()) {
@@ -451,10 +457,17 @@ impl Upstreams {
     ) -> Result<Subscribed, Fault> {
         let entry = self.entry(server);
         let out = entry.outgoing(client)?;
-        match entry.leg(Era::Modern, &out).await? {
-            Leg::Modern(_) => subscribe::modern(&entry, &out, uris, messages).await,
-            Leg::Legacy => subscribe::legacy(&entry, &out, uris, messages).await,
-        }
+        let deadline = Deadline::after(SUBSCRIBE_TIMEOUT);
+        let subscribed = async {
+            match entry.leg(Era::Modern, &out).await? {
+                Leg::Modern(_) => subscribe::modern(&entry, &out, uris, messages).await,
+                Leg::Legacy => subscribe::legacy(&entry, &out, uris, messages).await,
+            }
+        };
+        // A silent server must not keep the client from hearing of the others.
+        tokio::time::timeout_at(deadline.at(), subscribed)
+            .await
+            .unwrap_or_else(|_| Err(deadline.missed(Step::Call)))
     }
 
     /// The client listens for what servers say outside of its requests.

@@ -5,6 +5,7 @@
 //! `subscriptions/listen`.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -59,7 +60,17 @@ pub(crate) fn watch(entry: &Arc<Entry>, out: &Arc<Outgoing>, era: Era) -> Watchi
 }
 
 async fn keep(entry: &Arc<Entry>, out: &Arc<Outgoing>, era: Era) {
-    loop {
+    while !entry.retired.load(Ordering::Relaxed) {
+        // A server that cannot be listed is looked after by its catalogue, with its back-off: a wrong credential must not
+        // be tried every few seconds.
+        let usable = [Era::Legacy, Era::Modern].iter().any(|era| {
+            let known = entry.catalogue(ListKind::Tools, *era, out.fingerprint).known();
+            known.outcome.is_ok()
+        });
+        if !usable {
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        }
         match entry.leg(era, out).await {
             Ok(Leg::Legacy) => {
                 if let Ok(session) = entry.introduction(Era::Legacy, out).await
