@@ -141,6 +141,11 @@ async fn subscribe(
         let Ok(target) = route::resource(gateway, context, uri).await else {
             continue;
         };
+        let decision = context.may_use(&target.server, ListKind::Resources, &target.name);
+        if !decision.is_allow() {
+            // Not honoured, as if it were not there: the same as for reading it.
+            continue;
+        }
         let pair: Resource = (uri.clone(), target.name);
         match by_server
             .iter_mut()
