@@ -9,9 +9,9 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde_json::{Map, Value};
 use tokio::time::Instant;
-use trunkline_mcp::edit::{self, RawObject};
+use trunkline_mcp::canonical::canonical;
+use trunkline_mcp::edit::RawObject;
 use trunkline_upstream::Frame;
 
 use crate::Gateway;
@@ -97,40 +97,17 @@ impl Parked {
 
 /// What a handle is bound to besides its caller: the method, and the parameters without what changes between the rounds.
 fn binding(method: &str, params: &str) -> String {
-    let mut params: Map<String, Value> = serde_json::from_str(params).unwrap_or_default();
+    let Ok(mut object) = RawObject::parse(params) else {
+        // No call has such parameters.
+        return format!("{method} {params}");
+    };
     for key in ["_meta", "inputResponses", "requestState"] {
-        params.remove(key);
+        object.remove(key);
     }
-    let mut text = format!("{method} ");
-    write_sorted(&Value::Object(params), &mut text);
-    text
-}
-
-/// JSON with members in the order of their names: the client may write them in another one the next time.
-fn write_sorted(value: &Value, text: &mut String) {
-    match value {
-        Value::Object(members) => {
-            let mut members: Vec<(&String, &Value)> = members.iter().collect();
-            members.sort_by_key(|(name, _)| *name);
-            text.push('{');
-            for (name, value) in members {
-                edit::push_string(text, name);
-                text.push(':');
-                write_sorted(value, text);
-                text.push(',');
-            }
-            text.push('}');
-        }
-        Value::Array(items) => {
-            text.push('[');
-            for item in items {
-                write_sorted(item, text);
-                text.push(',');
-            }
-            text.push(']');
-        }
-        other => text.push_str(&other.to_string()),
-    }
+    let params = object.to_json();
+    // The client may spell the same call differently the next time.
+    let params = canonical(&params).unwrap_or(params);
+    format!("{method} {params}")
 }
 
 /// Parks a call that asks: the result that asks the client. `params` are the client's own.
@@ -311,6 +288,12 @@ mod tests {
             one,
             binding("prompts/get", r#"{"name":"a","arguments":{"x":1,"y":2}}"#)
         );
+        // Neither is what no type holds.
+        for (one, other) in [("1e400", "1e401"), (r#""\ud800""#, r#""\ud801""#)] {
+            let bound = |x: &str| binding("tools/call", &format!(r#"{{"name":"a","arguments":{{"x":{x}}}}}"#));
+            assert_ne!(bound(one), bound(other));
+            assert_eq!(bound(one), bound(&format!(" {one} ")));
+        }
     }
 
     #[test]

@@ -1,8 +1,9 @@
-//! Rewriting one level of a JSON object and nothing below it.
+//! Rewriting one level of a JSON object and nothing below it, nor beside it: keys keep their spelling, blanks their place.
 //!
 //! Duplicate keys are refused: a parser that takes the first and one that takes the last would see different messages,
 //! and a policy decision would be about another call than the one made (S23).
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
@@ -10,16 +11,26 @@ use serde_json::value::RawValue;
 
 /// A member's value: as it was, or new JSON text.
 #[derive(Debug, Clone)]
-enum Member<'a> {
-    Raw(&'a RawValue),
+enum Value<'a> {
+    Raw(&'a str),
     New(String),
+}
+
+#[derive(Debug, Clone)]
+struct Member<'a> {
+    /// Decoded. Bytes, for JSON has texts that are no UTF-8: half a surrogate pair is a legal escape.
+    key: Cow<'a, [u8]>,
+    /// What stands before the comma, between it and the value (blanks, the key, a colon): as it was. Empty for new ones.
+    before: &'a str,
+    head: &'a str,
+    value: Value<'a>,
 }
 
 impl Member<'_> {
     fn json(&self) -> &str {
-        match self {
-            Self::Raw(raw) => raw.get(),
-            Self::New(text) => text,
+        match &self.value {
+            Value::Raw(raw) => raw,
+            Value::New(text) => text,
         }
     }
 }
@@ -30,21 +41,45 @@ const MAX_MEMBERS: usize = 10_000;
 /// An object taken apart: members in their order, values untouched.
 #[derive(Debug, Clone, Default)]
 pub struct RawObject<'a> {
-    members: Vec<(String, Member<'a>)>,
+    members: Vec<Member<'a>>,
+    /// What stands between the last value and the closing brace.
+    tail: &'a str,
 }
 
 impl<'a> RawObject<'a> {
     /// Takes an object apart. Errors if the text is no object, or if a key occurs twice.
     pub fn parse(json: &'a str) -> Result<Self, serde_json::Error> {
-        serde_json::from_str(json)
+        let json = json.trim_matches(BLANKS);
+        let Spans(spans) = serde_json::from_str(json)?;
+        let mut members = Vec::with_capacity(spans.len());
+        // Just after the opening brace, then after each value.
+        let mut at = 1;
+        for (key, raw_key, value) in spans {
+            let start = offset(json, value.get());
+            let gap = json.get(at..offset(json, raw_key.get())).unwrap_or_default();
+            let before = gap.split_once(',').map_or("", |(before, _)| before);
+            let skipped = if members.is_empty() { 0 } else { before.len() + 1 };
+            members.push(Member {
+                key,
+                before,
+                head: json.get(at + skipped..start).unwrap_or_default(),
+                value: Value::Raw(value.get()),
+            });
+            at = start + value.get().len();
+        }
+        Ok(Self {
+            members,
+            tail: json.get(at..json.len().saturating_sub(1)).unwrap_or_default(),
+        })
+    }
+
+    fn find(&self, key: &str) -> Option<&Member<'a>> {
+        self.members.iter().find(|member| *member.key == *key.as_bytes())
     }
 
     /// A member's JSON text.
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.members
-            .iter()
-            .find(|(own, _)| own == key)
-            .map(|(_, member)| member.json())
+        self.find(key).map(Member::json)
     }
 
     /// A member that is a string, decoded.
@@ -54,9 +89,18 @@ impl<'a> RawObject<'a> {
 
     /// Replaces a member in its place, or adds it at the end. `json` must be JSON text.
     pub fn set(&mut self, key: &str, json: String) {
-        match self.members.iter_mut().find(|(own, _)| own == key) {
-            Some((_, member)) => *member = Member::New(json),
-            None => self.members.push((key.to_owned(), Member::New(json))),
+        let found = self
+            .members
+            .iter_mut()
+            .find(|member| *member.key == *key.as_bytes());
+        match found {
+            Some(member) => member.value = Value::New(json),
+            None => self.members.push(Member {
+                key: Cow::Owned(key.as_bytes().to_owned()),
+                before: "",
+                head: "",
+                value: Value::New(json),
+            }),
         }
     }
 
@@ -68,35 +112,57 @@ impl<'a> RawObject<'a> {
     /// Takes a member out; whether it was there.
     pub fn remove(&mut self, key: &str) -> bool {
         let before = self.members.len();
-        self.members.retain(|(own, _)| own != key);
+        self.members.retain(|member| *member.key != *key.as_bytes());
         before != self.members.len()
     }
 
-    /// The keys, in order.
-    pub fn keys(&self) -> impl Iterator<Item = &str> {
-        self.members.iter().map(|(key, _)| key.as_str())
+    /// Whether there is no member.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
     }
 
-    /// The object as JSON text, compact at this level.
+    /// The keys, in order; those that are no text (half a surrogate pair) are left out.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.members
+            .iter()
+            .filter_map(|member| std::str::from_utf8(&member.key).ok())
+    }
+
+    /// The object as JSON text. What was not changed is as it was, blanks too.
     pub fn to_json(&self) -> String {
         let size: usize = self
             .members
             .iter()
-            .map(|(key, member)| key.len() + member.json().len() + 4)
+            .map(|member| member.key.len() + member.head.len() + member.before.len() + member.json().len() + 4)
             .sum();
-        let mut text = String::with_capacity(size + 2);
+        let mut text = String::with_capacity(size + self.tail.len() + 2);
         text.push('{');
-        for (index, (key, member)) in self.members.iter().enumerate() {
+        for (index, member) in self.members.iter().enumerate() {
             if index > 0 {
+                text.push_str(member.before);
                 text.push(',');
             }
-            push_string(&mut text, key);
-            text.push(':');
+            if member.head.is_empty() {
+                // A new member's key came as text.
+                push_string(&mut text, std::str::from_utf8(&member.key).unwrap_or_default());
+                text.push(':');
+            } else {
+                text.push_str(member.head);
+            }
             text.push_str(member.json());
         }
+        text.push_str(self.tail);
         text.push('}');
         text
     }
+}
+
+/// What JSON allows between its parts.
+const BLANKS: [char; 4] = [' ', '\t', '\n', '\r'];
+
+/// Where `part`, a piece of `whole`, begins in it.
+fn offset(whole: &str, part: &str) -> usize {
+    (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize)
 }
 
 /// `value` as a JSON string.
@@ -119,26 +185,60 @@ pub fn push_string(text: &mut String, value: &str) {
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for RawObject<'a> {
+/// A JSON string's bytes: UTF-8, but for halves of surrogate pairs, which are written as if they were characters.
+pub fn decoded(raw: &str) -> Option<Cow<'_, [u8]>> {
+    let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
+    if inner.contains('\\') {
+        serde_json::from_str::<Text>(raw).ok().map(|text| Cow::Owned(text.0))
+    } else {
+        Some(Cow::Borrowed(inner.as_bytes()))
+    }
+}
+
+struct Text(Vec<u8>);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Bytes;
+        impl Visitor<'_> for Bytes {
+            type Value = Text;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Text, E> {
+                Ok(Text(bytes.to_owned()))
+            }
+        }
+        deserializer.deserialize_bytes(Bytes)
+    }
+}
+
+/// Keys, decoded and raw, and raw values.
+struct Spans<'a>(Vec<(Cow<'a, [u8]>, &'a RawValue, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Spans<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Members;
         impl<'de> Visitor<'de> for Members {
-            type Value = RawObject<'de>;
+            type Value = Spans<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members: Vec<(String, Member<'de>)> = Vec::with_capacity(4);
+                let mut members: Vec<(Cow<'de, [u8]>, &'de RawValue, &'de RawValue)> = Vec::with_capacity(4);
                 let mut seen = std::collections::HashSet::new();
-                while let Some((key, value)) = map.next_entry::<String, &'de RawValue>()? {
+                while let Some((raw, value)) = map.next_entry::<&'de RawValue, &'de RawValue>()? {
+                    let key = decoded(raw.get()).ok_or_else(|| de::Error::custom("a key is no string"))?;
                     // Small objects are the rule; a set keeps a hostile one with a million keys linear.
                     let twice = if members.len() < 16 {
-                        members.iter().any(|(own, _)| *own == key)
+                        members.iter().any(|(own, ..)| *own == key)
                     } else {
                         if seen.is_empty() {
-                            seen.extend(members.iter().map(|(own, _)| own.clone()));
+                            seen.extend(members.iter().map(|(own, ..)| own.clone()));
                         }
                         !seen.insert(key.clone())
                     };
@@ -146,11 +246,12 @@ impl<'de: 'a, 'a> Deserialize<'de> for RawObject<'a> {
                         return Err(de::Error::custom(format_args!("more than {MAX_MEMBERS} members")));
                     }
                     if twice {
+                        let key = String::from_utf8_lossy(&key);
                         return Err(de::Error::custom(format_args!("duplicate key {key:?}")));
                     }
-                    members.push((key, Member::Raw(value)));
+                    members.push((key, raw, value));
                 }
-                Ok(RawObject { members })
+                Ok(Spans(members))
             }
         }
         deserializer.deserialize_map(Members)

@@ -6,6 +6,7 @@
 //! - [`envelope`]: JSON-RPC messages, borrowed from the body.
 //! - [`revision`]: protocol revisions and their negotiation.
 //! - [`sse`]: event streams, incremental and bounded.
+//! - [`canonical`]: one spelling of JSON, for comparing.
 //! - [`capability`]: what clients and servers declare.
 //! - [`list`]: pages of tools, prompts, resources and templates.
 //! - [`header`]: headers that mirror the body.
@@ -15,6 +16,7 @@
 //! - [`rpc`]: error codes and building messages.
 
 mod bounded;
+pub mod canonical;
 pub mod capability;
 pub mod depth;
 pub mod edit;

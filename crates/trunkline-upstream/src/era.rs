@@ -364,12 +364,12 @@ fn mirrored(ask: &Ask<'_>, params: &str) -> Result<Vec<(HeaderName, HeaderValue)
         headers.push((NAME.clone(), value(&name)?));
     }
     if !ask.header_params.is_empty() {
-        let arguments = RawObject::parse(params)
-            .ok()
-            .and_then(|params| serde_json::from_str(params.get("arguments")?).ok())
-            .unwrap_or_default();
+        let read = RawObject::parse(params).ok();
+        let arguments = read.as_ref().and_then(|params| params.get("arguments"));
         for param in ask.header_params {
-            if let Some(text) = param.value_in(&arguments) {
+            let mirrored = param.value_in(arguments.unwrap_or("{}"));
+            let unclear = |unclear: header::Unclear| Fault::protocol(ask.step(), unclear.to_string());
+            if let Some(text) = mirrored.map_err(unclear)? {
                 let name = format!("{}{}", header::PARAM_PREFIX, param.name);
                 let name = HeaderName::try_from(name).map_err(|_| unsendable())?;
                 headers.push((name, value(&text)?));
