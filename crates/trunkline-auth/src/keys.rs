@@ -42,6 +42,11 @@ impl SealingKey {
     pub(crate) fn seal(&self, aad: &[u8], plaintext: &[u8]) -> Vec<u8> {
         let mut nonce = [0; NONCE_LEN];
         rand::fill(&mut nonce).expect("the system's random source works");
+        self.seal_with(nonce, aad, plaintext)
+    }
+
+    /// The same with a nonce that the caller answers for: never one for two different texts or contexts.
+    pub(crate) fn seal_with(&self, nonce: [u8; NONCE_LEN], aad: &[u8], plaintext: &[u8]) -> Vec<u8> {
         let mut sealed = Vec::with_capacity(NONCE_LEN + plaintext.len() + AES_256_GCM.tag_len());
         sealed.extend_from_slice(&nonce);
         let mut text = plaintext.to_vec();

@@ -17,5 +17,5 @@ pub mod vault;
 pub use admission::Admission;
 pub use authenticate::{AuthError, Authenticated, Authenticator, Surface};
 pub use session::{SessionClaims, SessionError, SessionSealer};
-pub use token::TokenSealer;
+pub use token::{HandleSealer, TokenSealer};
 pub use vault::{Vault, VaultError};

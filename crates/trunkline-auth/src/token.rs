@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use trunkline_model::Secret;
 
-use crate::keys::SealingKey;
+use crate::keys::{MacKey, SealingKey};
 
 /// Seals and opens the tokens of one purpose.
 pub struct TokenSealer {
@@ -28,6 +28,38 @@ impl TokenSealer {
     /// What was sealed, if the token was made for this context.
     pub fn open(&self, context: &[&str], token: &str) -> Option<Vec<u8>> {
         let sealed = URL_SAFE_NO_PAD.decode(token).ok()?;
+        self.key.open(&aad(context), &sealed).ok()
+    }
+}
+
+/// Seals and opens names of things that clients compare: the same body in the same context gives the same text, every time
+/// and on every replica. That two are the same is all that the text shows.
+pub struct HandleSealer {
+    key: SealingKey,
+    nonces: MacKey,
+}
+
+impl HandleSealer {
+    /// A sealer under keys derived from `root` for `purpose`.
+    pub fn derive(root: &Secret, purpose: &str) -> Self {
+        Self {
+            key: SealingKey::derive(root, purpose),
+            nonces: MacKey::derive(root, &format!("{purpose} nonce")),
+        }
+    }
+
+    /// The handle of `body`, good where the same `context` is given again. URL-safe text.
+    pub fn seal(&self, context: &[&str], body: &[u8]) -> String {
+        let aad = aad(context);
+        // Made from all that is sealed, so that no nonce is used for two texts.
+        let [a, b, c, d, e, f, g, h, i, j, k, l, ..] = self.nonces.mac(&[&aad, body]);
+        let nonce = [a, b, c, d, e, f, g, h, i, j, k, l];
+        URL_SAFE_NO_PAD.encode(self.key.seal_with(nonce, &aad, body))
+    }
+
+    /// What was sealed, if the handle was made for this context.
+    pub fn open(&self, context: &[&str], handle: &str) -> Option<Vec<u8>> {
+        let sealed = URL_SAFE_NO_PAD.decode(handle).ok()?;
         self.key.open(&aad(context), &sealed).ok()
     }
 }
@@ -66,6 +98,30 @@ mod tests {
             }
             prop_assert_eq!(TokenSealer::derive(&Secret::new("root"), "two").open(&own, &token), None);
             prop_assert_eq!(sealer.open(&own, &garbage), None);
+        }
+
+        #[test]
+        fn s22_a_handle_is_the_same_every_time_and_good_in_its_own_context_only(
+            body in proptest::collection::vec(any::<u8>(), 0..80),
+            other_body in proptest::collection::vec(any::<u8>(), 0..80),
+            owner in ".{0,6}",
+            other in ".{0,6}",
+            garbage in "[ -~]{0,80}",
+        ) {
+            let root = Secret::new("root");
+            let sealer = HandleSealer::derive(&root, "one");
+            let handle = sealer.seal(&[&owner], &body);
+            prop_assert_eq!(&HandleSealer::derive(&root, "one").seal(&[&owner], &body), &handle);
+            prop_assert_eq!(sealer.open(&[&owner], &handle), Some(body.clone()));
+            if other_body != body {
+                prop_assert_ne!(&sealer.seal(&[&owner], &other_body)[..16], &handle[..16]);
+            }
+            if other != owner {
+                prop_assert_ne!(&sealer.seal(&[&other], &body)[..16], &handle[..16]);
+                prop_assert_eq!(sealer.open(&[&other], &handle), None);
+            }
+            prop_assert_eq!(HandleSealer::derive(&root, "two").open(&[&owner], &handle), None);
+            prop_assert_eq!(sealer.open(&[&owner], &garbage), None);
         }
     }
 }

@@ -10,12 +10,13 @@ use axum::http::HeaderValue;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use trunkline_mcp::edit::{self, RawObject};
-use trunkline_mcp::{Revision, rpc};
+use trunkline_mcp::{Revision, rpc, task};
 use trunkline_model::{Server, ServerId};
 use trunkline_upstream::{Introduction, Session};
 
 use crate::Gateway;
 use crate::context::Context;
+use crate::tasks::{self, Seen};
 
 #[derive(Serialize, Deserialize)]
 struct Handle {
@@ -48,7 +49,14 @@ pub fn offer(
     let body = serde_json::to_vec(&handle).ok()?;
     let token = gateway.asked.seal(&[context.principal.id(), &client], &body);
     let token = edit::string(&token);
-    let mut message = RawObject::parse(message).ok()?;
+    let seen = Seen {
+        gateway,
+        context,
+        server,
+        tool: None,
+    };
+    let message = seen.about(message.to_owned());
+    let mut message = RawObject::parse(&message).ok()?;
     message.set("id", token.clone());
     Some((message.to_json(), token))
 }
@@ -71,7 +79,12 @@ pub async fn answer(
         return;
     };
     let message = match outcome {
-        Ok(result) => rpc::response(&upstream_id, result.get()),
+        Ok(result) => {
+            // What is about nobody's task is about none.
+            let own = tasks::own_related(gateway, context, &server, result.get())
+                .unwrap_or_else(|_| task::unrelated(result.get()));
+            rpc::response(&upstream_id, own.as_deref().unwrap_or(result.get()))
+        }
         Err(error) => rpc::error_response(&upstream_id, error.get()),
     };
     let sent = async {

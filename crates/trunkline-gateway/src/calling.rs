@@ -11,7 +11,7 @@ use axum::http::StatusCode;
 use tokio::sync::mpsc;
 use trunkline_mcp::edit::{self, RawObject};
 use trunkline_mcp::header::HeaderParam;
-use trunkline_mcp::{Era, ListKind, header, modern, rpc, uri};
+use trunkline_mcp::{Era, ListKind, header, modern, rpc, task, uri};
 use trunkline_model::{CallKind, OutcomeStatus, Server, Step};
 use trunkline_policy::Decision;
 use trunkline_upstream::{CallRequest, Exchange, Fault, Frame, Outgoing, Progress};
@@ -23,6 +23,7 @@ use crate::outcomes;
 use crate::record::Pending;
 use crate::rounds::Round;
 use crate::route::{self, RouteError, Target};
+use crate::tasks::{self, Seen, Tasked, Waiting};
 use crate::uris::{self, Holder};
 
 /// A call under way.
@@ -49,6 +50,8 @@ pub struct Call {
     /// What a server of the new era asks the client, while it does.
     round: Option<Box<Round>>,
     rounds: u32,
+    /// What it has to do with tasks.
+    tasked: Option<Box<Tasked>>,
 }
 
 /// Times that a server may ask in one call.
@@ -69,6 +72,16 @@ pub enum Operation {
     Unsubscribe,
     /// `completion/complete`.
     Complete,
+    /// `tasks/get`.
+    GetTask,
+    /// `tasks/update`, of 2026-07-28.
+    UpdateTask,
+    /// `tasks/cancel`.
+    CancelTask,
+    /// `tasks/result`, of 2025-11-25.
+    TaskResult,
+    /// `tasks/list`, of 2025-11-25.
+    ListTasks,
     /// A method that is not known here, for the one server that it can be for.
     Other(String),
 }
@@ -83,6 +96,11 @@ impl Operation {
             Self::Subscribe => "resources/subscribe",
             Self::Unsubscribe => "resources/unsubscribe",
             Self::Complete => "completion/complete",
+            Self::GetTask => "tasks/get",
+            Self::UpdateTask => "tasks/update",
+            Self::CancelTask => task::CANCEL,
+            Self::TaskResult => task::RESULT,
+            Self::ListTasks => "tasks/list",
             Self::Other(method) => method,
         }
     }
@@ -96,6 +114,11 @@ impl Operation {
             Self::Subscribe,
             Self::Unsubscribe,
             Self::Complete,
+            Self::GetTask,
+            Self::UpdateTask,
+            Self::CancelTask,
+            Self::TaskResult,
+            Self::ListTasks,
         ]
         .into_iter()
         .find(|own| own.method() == method)
@@ -109,7 +132,12 @@ impl Operation {
             Self::ReadResource => CallKind::ReadResource,
             Self::Subscribe | Self::Unsubscribe => CallKind::SubscribeResource,
             Self::Complete => CallKind::Complete,
-            Self::Other(_) => CallKind::Other,
+            Self::GetTask
+            | Self::UpdateTask
+            | Self::CancelTask
+            | Self::TaskResult
+            | Self::ListTasks
+            | Self::Other(_) => CallKind::Other,
         }
     }
 }
@@ -125,6 +153,8 @@ enum Phase {
 struct Tracked {
     token: ProgressToken,
     aside: mpsc::Receiver<String>,
+    /// Where what comes aside is put.
+    messages: mpsc::Sender<String>,
 }
 
 /// The client's progress token, and the one used instead on the upstream session, where clients may share.
@@ -158,6 +188,12 @@ pub enum CallError {
     /// Nobody here knows the method.
     #[error("Method not found: {0}")]
     Method(String),
+    /// There is no such task for this caller.
+    #[error("Failed to retrieve task: Task not found")]
+    UnknownTask,
+    /// The client does not say that it knows tasks (2026-07-28).
+    #[error("Missing required client capability: {}", task::EXTENSION)]
+    NeedsTasks,
     /// The upstream failed.
     #[error("MCP server {server:?}: {}", fault_summary(.fault))]
     Upstream {
@@ -180,12 +216,14 @@ impl CallError {
         match self {
             Self::HeaderMismatch(_) => rpc::HEADER_MISMATCH,
             Self::Method(_) => rpc::METHOD_NOT_FOUND,
+            Self::NeedsTasks => rpc::MISSING_CLIENT_CAPABILITY,
             // Revisions before 2026-07-28 have a code of its own for it.
             Self::Route(RouteError::Unknown {
                 kind: ListKind::Resources,
                 ..
             }) => rpc::RESOURCE_NOT_FOUND,
             Self::Params(_)
+            | Self::UnknownTask
             | Self::Denied { .. }
             | Self::Route(RouteError::Unknown { .. } | RouteError::Ambiguous { .. }) => rpc::INVALID_PARAMS,
             Self::Route(RouteError::Unavailable { .. }) | Self::Upstream { .. } => rpc::INTERNAL_ERROR,
@@ -207,6 +245,8 @@ impl CallError {
             Self::Denied { .. } => "denied",
             Self::HeaderMismatch(_) => "header_mismatch",
             Self::Method(_) => "unknown_method",
+            Self::UnknownTask => "unknown_task",
+            Self::NeedsTasks => "missing_capability",
             Self::Route(RouteError::Unknown { kind, .. }) => match kind {
                 ListKind::Tools => "unknown_tool",
                 ListKind::Prompts => "unknown_prompt",
@@ -258,6 +298,7 @@ impl CallError {
                 name,
                 ..
             }) => return Some(serde_json::json!({"uri": name}).to_string()),
+            Self::NeedsTasks => return Some(task::MISSING_EXTENSION.to_owned()),
             Self::Route(RouteError::Unavailable { outcome, .. }) => (**outcome).clone(),
             Self::Upstream { fault, .. } => fault.outcome(now, std::time::Duration::ZERO),
             _ => return None,
@@ -290,7 +331,24 @@ pub async fn begin(
     let target = resolve(gateway, context, &operation, &mut params, only).await?;
     pending.target(target.server.id.as_str(), &target.name);
     check_param_headers(context, &target, &params)?;
-    let token = own_progress_token(&mut params)?;
+    begin_at(gateway, context, operation, target, params).await
+}
+
+/// Begins a call whose target is known, and allowed.
+pub async fn begin_at(
+    gateway: &Gateway,
+    context: &Context,
+    operation: Operation,
+    mut target: Target,
+    mut params: RawObject<'_>,
+) -> Result<Call, CallError> {
+    let tasked = tasked(context, &operation, &mut target, &mut params);
+    let token = if matches!(tasked.as_deref(), Some(Tasked::Wanted)) {
+        tasks::seal_token(gateway, context, &mut params)?;
+        None
+    } else {
+        own_progress_token(&mut params)?
+    };
     let server = target.server;
     let failed = |fault: Fault| CallError::Upstream {
         server: server.prefix(),
@@ -300,7 +358,10 @@ pub async fn begin(
         .upstreams
         .outgoing(&server, &context.client_headers())
         .map_err(failed)?;
-    let params: Arc<str> = params.to_json().into();
+    let params = params.to_json();
+    let params: Arc<str> = tasks::own_related(gateway, context, &server, &params)?
+        .unwrap_or(params)
+        .into();
     let peer = context.peer(gateway);
     let (phase, progress) = match token {
         None => {
@@ -323,7 +384,7 @@ pub async fn begin(
             let (messages, aside) = mpsc::channel(ASIDE);
             let progress = Some(Progress {
                 token: token.upstream.clone(),
-                messages,
+                messages: messages.clone(),
             });
             let (upstreams, server, out) = (gateway.upstreams.clone(), server.clone(), out.clone());
             let (operation, era) = (operation.clone(), context.era);
@@ -342,7 +403,14 @@ pub async fn begin(
                     })
                     .await
             };
-            (Phase::Opening(Box::pin(opening)), Some(Tracked { token, aside }))
+            (
+                Phase::Opening(Box::pin(opening)),
+                Some(Tracked {
+                    token,
+                    aside,
+                    messages,
+                }),
+            )
         }
     };
     Ok(Call {
@@ -360,7 +428,28 @@ pub async fn begin(
         header_params: target.header_params,
         round: None,
         rounds: 0,
+        tasked,
     })
+}
+
+/// What the call has to do with tasks. A tool that runs as a task only is asked for one.
+fn tasked(
+    context: &Context,
+    operation: &Operation,
+    target: &mut Target,
+    params: &mut RawObject<'_>,
+) -> Option<Box<Tasked>> {
+    if let Some((own, exposed)) = target.task.take() {
+        return Some(Box::new(Tasked::About(own, exposed)));
+    }
+    if context.era == Era::Legacy && params.get("task").is_some_and(|task| task.starts_with('{')) {
+        return Some(Box::new(Tasked::Wanted));
+    }
+    if *operation == Operation::CallTool && target.needs_task && !context.tasks {
+        params.set("task", "{}".to_owned());
+        return Some(Box::new(Tasked::Needed(None)));
+    }
+    None
 }
 
 /// Where a request goes, after its parameters were read and the policy asked; puts the server's own name or URI in them.
@@ -435,9 +524,48 @@ async fn resolve(
             params.set("ref", reference.to_json());
             Ok(target)
         }
+        Operation::GetTask | Operation::UpdateTask | Operation::CancelTask | Operation::TaskResult => {
+            task_target(gateway, context, operation, params)
+        }
+        // The list of all servers is not asked for here.
+        Operation::ListTasks => Err(CallError::Method(operation.method().to_owned())),
         Operation::Other(method) => route::of_method(gateway, context, method)
             .ok_or_else(|| CallError::Method(trunkline_upstream::fault::printable(method))),
     }
+}
+
+/// The server of a task, whose own id is put in the parameters.
+fn task_target(
+    gateway: &Gateway,
+    context: &Context,
+    operation: &Operation,
+    params: &mut RawObject<'_>,
+) -> Result<Target, CallError> {
+    let method = operation.method();
+    let only = match operation {
+        Operation::UpdateTask => Some(Era::Modern),
+        Operation::TaskResult => Some(Era::Legacy),
+        _ => None,
+    };
+    if only.is_some_and(|era| era != context.era) {
+        return Err(CallError::Method(method.to_owned()));
+    }
+    if context.era == Era::Modern && !task::declares(&params.to_json()) {
+        return Err(CallError::NeedsTasks);
+    }
+    let exposed = params
+        .get_string("taskId")
+        .ok_or_else(|| CallError::Params("`taskId` must be a string".to_owned()))?;
+    let task = tasks::find(gateway, context, &exposed).ok_or(CallError::UnknownTask)?;
+    params.set_string("taskId", &task.id);
+    Ok(Target {
+        server: task.server,
+        name: task.tool.unwrap_or_else(|| method.to_owned()),
+        qualified: false,
+        header_params: Vec::new(),
+        needs_task: false,
+        task: Some((task.id, exposed)),
+    })
 }
 
 /// In the new era, `Mcp-Param-*` must say what the arguments say (S23). Of others, unknown ones included, nothing is asked.
@@ -538,7 +666,11 @@ impl Call {
                         return Ok(Frame::Request { id, method, message });
                     }
                 }
+                Some(Frame::Result(result)) if self.becomes_task(&result) => {
+                    self.wait_for_task(gateway, context, &result);
+                }
                 Some(Frame::Error(error)) => {
+                    self.task_ended();
                     let error = self.without_secrets(&error);
                     return Ok(Frame::Error(match (context.era, self.leg()) {
                         (Era::Modern, Era::Legacy) => modern::error_to_modern(&error),
@@ -561,7 +693,13 @@ impl Call {
                         Err(why) => return Ok(self.given_up(&why)),
                     }
                 }
+                Some(Frame::Result(result))
+                    if context.era == Era::Legacy && self.leg() == Era::Modern && tasks::is_made(&result) =>
+                {
+                    return Ok(self.given_up("the server made a task of the call, which nobody asked for"));
+                }
                 Some(Frame::Result(result)) => {
+                    self.task_ended();
                     return Ok(Frame::Result(self.result(gateway, context, result)));
                 }
             }
@@ -589,9 +727,19 @@ impl Call {
             params.set(key, value);
         }
         let params = params.to_json();
+        self.ask_again(gateway, context, self.operation.method().to_owned(), params);
+        Ok(None)
+    }
+
+    /// Goes on with another request to the server, in the place of the one that was answered.
+    fn ask_again(&mut self, gateway: &Gateway, context: &Context, method: String, params: String) {
         let (upstreams, server, out) = (gateway.upstreams.clone(), self.server.clone(), self.out.clone());
-        let (operation, peer, era) = (self.operation.clone(), context.peer(gateway), context.era);
+        let (peer, era) = (context.peer(gateway), context.era);
         let header_params = self.header_params.clone();
+        let progress = self.progress.as_ref().map(|tracked| Progress {
+            token: tracked.token.upstream.clone(),
+            messages: tracked.messages.clone(),
+        });
         self.phase = Phase::Opening(Box::pin(async move {
             upstreams
                 .call(CallRequest {
@@ -600,13 +748,36 @@ impl Call {
                     peer,
                     era,
                     header_params: &header_params,
-                    method: operation.method(),
+                    method: &method,
                     params: &params,
-                    progress: None,
+                    progress,
                 })
                 .await
         }));
-        Ok(None)
+    }
+
+    /// Whether the result is a task that the call is to wait for.
+    fn becomes_task(&self, result: &str) -> bool {
+        matches!(self.tasked.as_deref(), Some(Tasked::Needed(None))) && task::announced(result).is_some()
+    }
+
+    /// Asks for the task's result, which comes when the task has ended. Progress and questions come on the same stream.
+    fn wait_for_task(&mut self, gateway: &Gateway, context: &Context, result: &str) {
+        let (Some(id), Phase::Open(exchange)) = (task::announced(result), &self.phase) else {
+            return;
+        };
+        let to = (&self.server, &self.out, exchange.session());
+        let waiting = Waiting::new(id, &gateway.upstreams, to);
+        let params = waiting.params();
+        self.tasked = Some(Box::new(Tasked::Needed(Some(waiting))));
+        self.ask_again(gateway, context, task::RESULT.to_owned(), params);
+    }
+
+    /// There is an answer: nobody waits for the task any more.
+    fn task_ended(&mut self) {
+        if let Some(Tasked::Needed(Some(waiting))) = self.tasked.as_deref_mut() {
+            waiting.end();
+        }
     }
 
     /// The end of a call whose server's questions cannot be answered.
@@ -622,7 +793,43 @@ impl Call {
     }
 
     async fn stepped(&mut self) -> Result<Option<Frame>, CallError> {
-        self.step().await.map_err(|fault| self.failed(fault))
+        let frame = self.step().await.map_err(|fault| self.failed(fault))?;
+        Ok(frame.map(|frame| self.without_task(frame)))
+    }
+
+    /// A client that knows no tasks is told of none.
+    fn without_task(&self, frame: Frame) -> Frame {
+        if self.awaited().is_none() {
+            return frame;
+        }
+        let bare = |message: String| task::within(&message, "params", &task::unrelated).unwrap_or(message);
+        match frame {
+            Frame::Notification { method, message } => Frame::Notification {
+                method,
+                message: bare(message),
+            },
+            Frame::Request { id, method, message } => Frame::Request {
+                id,
+                method,
+                message: bare(message),
+            },
+            frame => frame,
+        }
+    }
+
+    /// The server's id of the task that the call waits for.
+    fn awaited(&self) -> Option<&str> {
+        self.tasked.as_deref().and_then(Tasked::awaited)
+    }
+
+    /// How the client sees the server's tasks.
+    fn seen<'a>(&'a self, gateway: &'a Gateway, context: &'a Context) -> Seen<'a> {
+        Seen {
+            gateway,
+            context,
+            server: &self.server,
+            tool: (self.operation == Operation::CallTool).then_some(&*self.name),
+        }
     }
 
     fn failed(&self, fault: Fault) -> CallError {
@@ -657,7 +864,8 @@ impl Call {
         let Phase::Open(exchange) = &self.phase else {
             return Ok(());
         };
-        let message = rpc::response(id, result);
+        let about = self.awaited().and_then(|task| task::related_to(result, task));
+        let message = rpc::response(id, about.as_deref().unwrap_or(result));
         gateway
             .upstreams
             .answer(&self.server, &self.out, exchange.session(), message)
@@ -690,12 +898,16 @@ impl Call {
             return None;
         }
         match method {
-            PROGRESS_METHOD => self.with_clients_token(&message),
+            PROGRESS_METHOD => match self.with_clients_token(&message) {
+                Some(message) => Some(self.seen(gateway, context).about(message)),
+                None => outside(gateway, context, &self.server, method, message),
+            },
+            task::STATUS if self.awaited().is_some() => None,
             "notifications/cancelled" => self.withdrawn(&message),
             "notifications/message" if context.era == Era::Modern => {
                 is_wanted(context.log_level, &message).then_some(message)
             }
-            _ => Some(outside(gateway, context, &self.server, method, message)),
+            _ => outside(gateway, context, &self.server, method, message),
         }
     }
 
@@ -741,6 +953,13 @@ impl Call {
     /// The result in the client's era, with its URIs as this client can use them.
     fn result(&self, gateway: &Gateway, context: &Context, result: String) -> String {
         let result = self.with_uris(gateway, context, result);
+        let seen = self.seen(gateway, context);
+        let renamed = match &self.tasked {
+            Some(tasked) => tasked.result(&seen, &self.operation, &result),
+            None if self.leg() == Era::Modern => tasks::made(&seen, &result),
+            None => None,
+        };
+        let result = renamed.unwrap_or(result);
         match (context.era, self.leg(), &self.phase) {
             (Era::Modern, Era::Legacy, Phase::Open(exchange)) => {
                 let info = exchange.session().introduction.server_info.as_deref();
@@ -753,7 +972,7 @@ impl Call {
 
     fn with_uris(&self, gateway: &Gateway, context: &Context, result: String) -> String {
         let holder = match self.operation {
-            Operation::CallTool => Holder::Content,
+            Operation::CallTool | Operation::TaskResult => Holder::Content,
             Operation::GetPrompt => Holder::Messages,
             Operation::ReadResource => Holder::Contents,
             _ => return result,
@@ -843,16 +1062,22 @@ fn is_wanted(level: Option<&str>, message: &str) -> bool {
     }
 }
 
-/// A notification that is not about one request, as a client of `context` is to see it.
+/// A notification that is not about one request, as a client of `context` is to see it; `None` if it is not for it.
 pub fn outside(
     gateway: &Gateway,
     context: &Context,
     server: &Server,
     method: &str,
     message: String,
-) -> String {
+) -> Option<String> {
     if method != "notifications/resources/updated" {
-        return message;
+        let seen = Seen {
+            gateway,
+            context,
+            server,
+            tool: None,
+        };
+        return seen.message(method, message);
     }
     let rewritten = || {
         let mut object = RawObject::parse(&message).ok()?;
@@ -862,7 +1087,7 @@ pub fn outside(
         object.set("params", params);
         Some(object.to_json())
     };
-    rewritten().unwrap_or(message)
+    Some(rewritten().unwrap_or(message))
 }
 
 /// The record's word for a result: `isError: true` is a tool error, not a success (B65).

@@ -30,6 +30,8 @@ pub struct Context {
     pub capabilities: ClientCapabilities,
     /// The client can come back to a stream that broke off: its session is of a revision that says how.
     pub resumes: bool,
+    /// The client knows tasks as 2025-11-25 has them: its session is of that revision.
+    pub tasks: bool,
     /// Which kind of revision the request is of.
     pub era: Era,
     /// The least severe log message that a request of the new era wants.
@@ -54,6 +56,7 @@ impl Context {
         if let Some(claims) = claims {
             self.session = Some(claims.key);
             self.resumes = Revision::from_index(claims.revision) == Some(Revision::V2025_11_25);
+            self.tasks = self.resumes;
             self.capabilities = ClientCapabilities::from_bits(claims.capabilities).bridged();
         }
     }

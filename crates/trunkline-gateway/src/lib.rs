@@ -40,6 +40,7 @@ pub mod rounds;
 pub mod route;
 pub mod scope;
 pub mod sessions;
+pub mod tasks;
 pub mod uris;
 pub mod view;
 
@@ -49,7 +50,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::{get, post};
 use tokio_util::sync::CancellationToken;
-use trunkline_auth::{Authenticator, SessionSealer, TokenSealer};
+use trunkline_auth::{Authenticator, HandleSealer, SessionSealer, TokenSealer};
 use trunkline_model::Clock;
 use trunkline_store::Registry;
 use trunkline_upstream::Upstreams;
@@ -78,6 +79,8 @@ pub struct Gateway {
     pub parked: parked::Parked,
     /// Handles of parked calls.
     pub parking: TokenSealer,
+    /// Ids of tasks.
+    pub tasks: HandleSealer,
     /// Answers that clients can come back to.
     pub streams: resumable::Streams,
     /// Requests that can be cancelled.

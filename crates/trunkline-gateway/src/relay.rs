@@ -147,7 +147,7 @@ pub fn error_message(gateway: &Gateway, id: &str, error: &CallError, era: Era) -
 pub fn error_status(error: &CallError, era: Era) -> StatusCode {
     match (era, error) {
         (Era::Modern, CallError::Method(_)) => StatusCode::NOT_FOUND,
-        (Era::Modern, CallError::HeaderMismatch(_)) => StatusCode::BAD_REQUEST,
+        (Era::Modern, CallError::HeaderMismatch(_) | CallError::NeedsTasks) => StatusCode::BAD_REQUEST,
         _ => StatusCode::OK,
     }
 }

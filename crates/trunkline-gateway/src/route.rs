@@ -26,6 +26,24 @@ pub struct Target {
     pub qualified: bool,
     /// Parameters of a tool that are mirrored in headers.
     pub header_params: Vec<HeaderParam>,
+    /// The tool runs as a task only (2025-11-25).
+    pub needs_task: bool,
+    /// The task that is asked about: the server's id and the client's.
+    pub task: Option<(String, String)>,
+}
+
+impl Target {
+    /// A server, for what is asked of it as a whole.
+    pub fn of_server(server: &Arc<Server>, method: &str) -> Self {
+        Self {
+            server: server.clone(),
+            name: method.to_owned(),
+            qualified: false,
+            header_params: Vec::new(),
+            needs_task: false,
+            task: None,
+        }
+    }
 }
 
 /// Why a name leads nowhere.
@@ -152,19 +170,23 @@ fn lookup(
     (kind, name): (ListKind, &str),
     bare_first: bool,
 ) -> Result<Option<Target>, RouteError> {
-    let target = |own: &ServerItems, item: &str| Target {
-        server: own.server.clone(),
-        name: item.to_owned(),
-        qualified: false,
-        header_params: own
-            .view
-            .as_ref()
-            .and_then(|view| {
-                let index = view.catalogue.by_name.get(item)?;
-                view.catalogue.items.get(*index)
-            })
-            .map(|item| item.header_params.clone())
-            .unwrap_or_default(),
+    let target = |own: &ServerItems, name: &str| {
+        let item = own.view.as_ref().and_then(|view| {
+            let index = view.catalogue.by_name.get(name)?;
+            Some((view, view.catalogue.items.get(*index)?))
+        });
+        Target {
+            server: own.server.clone(),
+            name: name.to_owned(),
+            qualified: false,
+            header_params: item
+                .map(|(_, item)| item.header_params.clone())
+                .unwrap_or_default(),
+            needs_task: item.is_some_and(|(view, item)| {
+                item.needs_task && view.catalogue.introduction.capabilities.has("tasks")
+            }),
+            task: None,
+        }
     };
     if !bare_first {
         for own in known {
@@ -264,6 +286,8 @@ pub async fn resource(gateway: &Gateway, context: &Context, uri: &str) -> Result
         name: uri.to_owned(),
         qualified,
         header_params: Vec::new(),
+        needs_task: false,
+        task: None,
     };
     if let [only] = servers[..] {
         return Ok(target(only, uri, false));
@@ -346,12 +370,7 @@ pub fn of_method(gateway: &Gateway, context: &Context, method: &str) -> Option<T
         _ => servers.into_iter().filter(declares).collect(),
     };
     match able[..] {
-        [only] => Some(Target {
-            server: only.clone(),
-            name: method.to_owned(),
-            qualified: false,
-            header_params: Vec::new(),
-        }),
+        [only] => Some(Target::of_server(only, method)),
         _ => None,
     }
 }

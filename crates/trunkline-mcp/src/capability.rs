@@ -5,6 +5,8 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use crate::edit::RawObject;
+use crate::revision::Revision;
+use crate::task;
 
 /// What a server declared in `initialize` or `server/discover`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,6 +43,14 @@ impl ServerCapabilities {
             .is_some_and(|object| object.get(flag) == Some(&Value::Bool(true)))
     }
 
+    /// Whether a capability has a member (`list` of `tasks`), whatever it says.
+    pub fn offers(&self, name: &str, member: &str) -> bool {
+        self.member(name)
+            .and_then(|value| serde_json::from_str::<Map<String, Value>>(&value).ok())
+            .and_then(|mut object| object.remove(member))
+            .is_some_and(|value| !value.is_null() && value != Value::Bool(false))
+    }
+
     fn member(&self, name: &str) -> Option<String> {
         let object = RawObject::parse(self.as_json()).ok()?;
         object
@@ -67,11 +77,12 @@ pub fn union<'a>(servers: impl Iterator<Item = &'a ServerCapabilities>) -> Map<S
             continue;
         };
         for (name, value) in own {
-            // A task belongs to one server's session; nothing here finds its way back there yet.
-            if value.is_null() || name == "tasks" {
+            if value.is_null() {
                 continue;
             }
-            merge(all.entry(name).or_insert_with(|| json!({})), value);
+            // Which requests can be tasks is said two levels further down.
+            let depth = if name == "tasks" { 4 } else { 1 };
+            merge(all.entry(name).or_insert_with(|| json!({})), value, depth);
         }
     }
     for name in ["tools", "prompts", "resources"] {
@@ -82,7 +93,23 @@ pub fn union<'a>(servers: impl Iterator<Item = &'a ServerCapabilities>) -> Map<S
     all
 }
 
-fn merge(into: &mut Value, from: Value) {
+/// The capabilities without the tasks of revisions other than the one spoken: those of 2025-11-25 are a capability, those
+/// of 2026-07-28 an extension, and neither means the other.
+pub fn only_tasks_of(all: &mut Map<String, Value>, revision: Revision) {
+    if revision != Revision::V2025_11_25 {
+        all.remove("tasks");
+    }
+    if revision != Revision::V2026_07_28
+        && let Some(Value::Object(extensions)) = all.get_mut("extensions")
+    {
+        extensions.remove(task::EXTENSION);
+        if extensions.is_empty() {
+            all.remove("extensions");
+        }
+    }
+}
+
+fn merge(into: &mut Value, from: Value, depth: u8) {
     match (into, from) {
         (Value::Object(into), Value::Object(from)) => {
             for (key, value) in from {
@@ -91,6 +118,7 @@ fn merge(into: &mut Value, from: Value) {
                         into.insert(key, value);
                     }
                     Some(own @ Value::Bool(false)) => *own = value,
+                    Some(own) if depth > 1 => merge(own, value, depth - 1),
                     Some(_) => {}
                 }
             }
@@ -227,9 +255,7 @@ mod tests {
     #[test]
     fn servers_together_can_do_what_any_of_them_can() {
         let one = ServerCapabilities::new(r#"{"tools":{},"resources":{"subscribe":false},"logging":{}}"#);
-        let two = ServerCapabilities::new(
-            r#"{"resources":{"subscribe":true},"extensions":{"x/y":{"a":1}},"tasks":{}}"#,
-        );
+        let two = ServerCapabilities::new(r#"{"resources":{"subscribe":true},"extensions":{"x/y":{"a":1}}}"#);
         assert_eq!(
             Value::Object(union([&one, &two].into_iter())),
             json!({
@@ -241,7 +267,32 @@ mod tests {
         );
         assert!(two.flag("resources", "subscribe"));
         assert!(!one.flag("resources", "subscribe"));
+        assert!(two.offers("extensions", "x/y") && !two.offers("extensions", "x/z"));
+        assert!(!one.offers("resources", "subscribe") && !one.offers("tasks", "list"));
         assert!(!ServerCapabilities::default().has("tools"));
+    }
+
+    #[test]
+    fn tasks_of_one_revision_are_none_of_another() {
+        let one =
+            ServerCapabilities::new(r#"{"tasks":{"list":{},"requests":{"sampling":{"createMessage":{}}}}}"#);
+        let two = ServerCapabilities::new(r#"{"tasks":{"cancel":{},"requests":{"tools":{"call":{}}}}}"#);
+        let new = ServerCapabilities::new(r#"{"extensions":{"io.modelcontextprotocol/tasks":{}}}"#);
+        let of = |revision| {
+            let mut all = union([&one, &two, &new].into_iter());
+            only_tasks_of(&mut all, revision);
+            Value::Object(all)
+        };
+        let requests = json!({"sampling": {"createMessage": {}}, "tools": {"call": {}}});
+        assert_eq!(
+            of(Revision::V2025_11_25),
+            json!({"tasks": {"list": {}, "cancel": {}, "requests": requests}})
+        );
+        assert_eq!(of(Revision::V2025_06_18), json!({}));
+        assert_eq!(
+            of(Revision::V2026_07_28),
+            json!({"extensions": {"io.modelcontextprotocol/tasks": {}}})
+        );
     }
 
     proptest! {

@@ -13,6 +13,7 @@
 //! - [`uri`]: resource URIs of several servers under one endpoint.
 //! - [`modern`]: the metadata of requests and results since 2026-07-28, and what of it other revisions do not have.
 //! - [`name`]: exposed tool names.
+//! - [`task`]: requests whose result comes later.
 //! - [`rpc`]: error codes and building messages.
 
 mod bounded;
@@ -28,6 +29,7 @@ pub mod name;
 pub mod revision;
 pub mod rpc;
 pub mod sse;
+pub mod task;
 pub mod uri;
 
 pub use capability::{ClientCapabilities, ServerCapabilities};

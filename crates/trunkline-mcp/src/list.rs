@@ -9,6 +9,7 @@ use crate::bounded::Bounded;
 use crate::edit::RawObject;
 use crate::envelope::raw_str;
 use crate::header::{self, HeaderParam};
+use crate::task;
 
 /// One of the four lists. One more list: one variant, and its words below.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -99,6 +100,8 @@ pub struct Item {
     pub raw: Box<RawValue>,
     /// Parameters that are mirrored in headers (tools, 2026-07-28).
     pub header_params: Vec<HeaderParam>,
+    /// It can be called as a task only (tools, 2025-11-25).
+    pub needs_task: bool,
 }
 
 /// A definition that cannot be exposed; the others are.
@@ -207,6 +210,7 @@ fn read(kind: ListKind, raw: &RawValue) -> Result<Item, RejectedItem> {
         return Err(reject("the name is empty"));
     }
     let mut header_params = Vec::new();
+    let mut needs_task = false;
     if kind == ListKind::Tools {
         let schema = object.get("inputSchema").unwrap_or_default();
         if !schema.starts_with('{') {
@@ -219,11 +223,13 @@ fn read(kind: ListKind, raw: &RawValue) -> Result<Item, RejectedItem> {
             return Err(reject("the outputSchema is no schema"));
         }
         header_params = header::params_of(schema).map_err(reject)?;
+        needs_task = object.get("execution").is_some_and(task::is_required);
     }
     Ok(Item {
         name,
         raw: raw.to_owned(),
         header_params,
+        needs_task,
     })
 }
 

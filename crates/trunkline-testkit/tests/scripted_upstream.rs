@@ -458,3 +458,25 @@ async fn eventually_waits_for_what_comes() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn any_request_can_be_answered_with_messages() {
+    let note = |number: u32| json!({"jsonrpc": "2.0", "method": "notifications/x", "params": {"n": number}});
+    let upstream = ScriptedUpstream::start().await;
+    let mut client = client(&upstream).await;
+    let told = |result| Act::Events {
+        before: vec![note(1)],
+        result,
+    };
+    upstream.once("ping", told(Some(json!({"x": 1}))));
+    let reply = client.request("ping", &Value::Null).await;
+    assert_eq!(
+        (reply.notifications().len(), reply.result()),
+        (1, json!({"x": 1}))
+    );
+    upstream.once("ping", told(None));
+    let mut stream = client.open("ping", &Value::Null).await;
+    assert_eq!(stream.expect_next(SOON).await, note(1));
+    upstream.push(&note(2));
+    assert_eq!(stream.expect_next(SOON).await, note(2));
+}

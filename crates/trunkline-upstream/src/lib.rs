@@ -41,6 +41,6 @@ pub use fault::Fault;
 pub use listen::{Aside, Progress};
 pub use probe::{Probe, ProbeStep};
 pub use session::{Introduction, Session};
-pub use subscribe::Subscribed;
+pub use subscribe::{Subscribed, TasksWatched};
 pub use upstreams::{CallRequest, Settings, Upstreams};
 pub use watch::Watching;

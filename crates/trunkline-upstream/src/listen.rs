@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use trunkline_mcp::edit::RawObject;
 use trunkline_mcp::sse::Decoder;
-use trunkline_mcp::{Era, ListKind, Message};
+use trunkline_mcp::{Era, ListKind, Message, task};
 use trunkline_model::{Server, SessionKey, Step};
 
 use crate::exchange::{Line, media_type};
@@ -202,6 +202,11 @@ fn deliver(line: &Line, data: &[u8]) {
             if let Some(call) = line.session.listening.lock().get(&token) {
                 // A full queue means that the client reads slower than progress comes.
                 let _ = call.try_send(String::from_utf8_lossy(data).into_owned());
+                return;
+            }
+            if token.trim_start_matches('"').starts_with(task::TOKEN_PREFIX) {
+                // Of a task, whose request was answered long ago.
+                tell(line, None, &method, data);
             }
         }
         Ok(Message::Notification { method, .. }) => {

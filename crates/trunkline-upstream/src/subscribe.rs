@@ -1,11 +1,11 @@
-//! Subscriptions to resources on behalf of one listener of the new era, with a server of either.
+//! Subscriptions to resources and tasks on behalf of one listener of the new era, with a server of either.
 
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use trunkline_mcp::edit::{self, RawObject};
-use trunkline_mcp::{ClientCapabilities, Era};
+use trunkline_mcp::{ClientCapabilities, Era, task};
 use trunkline_model::{Server, SessionKey};
 
 use crate::credential::Outgoing;
@@ -23,6 +23,13 @@ pub struct Subscribed {
 
 const UPDATED: &str = "notifications/resources/updated";
 
+/// Tasks whose changes are told as long as this lives.
+pub struct TasksWatched {
+    /// The server's own ids that were taken.
+    pub ids: Vec<String>,
+    _end: DropGuard,
+}
+
 /// One `subscriptions/listen` for all of them.
 pub(crate) async fn modern(
     entry: &Arc<Entry>,
@@ -30,13 +37,48 @@ pub(crate) async fn modern(
     uris: &[String],
     messages: mpsc::Sender<(Arc<Server>, String)>,
 ) -> Result<Subscribed, Fault> {
-    let mut exchange = watch::subscribe(entry, out, &watch::resources(uris)).await?;
+    let wanted = watch::resources(uris);
+    let (taken, end) = listening(entry, out, &wanted, ("resourceSubscriptions", UPDATED), messages).await?;
+    Ok(Subscribed {
+        uris: uris.iter().filter(|uri| taken.contains(*uri)).cloned().collect(),
+        _end: end,
+    })
+}
+
+/// The same for tasks. `meta` is that of the client, which says that it knows what tasks are.
+pub(crate) async fn tasks(
+    entry: &Arc<Entry>,
+    out: &Arc<Outgoing>,
+    (ids, meta): (&[String], &str),
+    messages: mpsc::Sender<(Arc<Server>, String)>,
+) -> Result<TasksWatched, Fault> {
+    let named: Vec<String> = ids.iter().map(|id| edit::string(id)).collect();
+    let wanted = format!(
+        r#"{{"notifications":{{"taskIds":[{}]}},"_meta":{meta}}}"#,
+        named.join(",")
+    );
+    let (taken, end) = listening(entry, out, &wanted, ("taskIds", task::CHANGED), messages).await?;
+    Ok(TasksWatched {
+        ids: ids.iter().filter(|id| taken.contains(*id)).cloned().collect(),
+        _end: end,
+    })
+}
+
+/// A subscription: what was taken of `member`, and the reading of `method` until the guard goes.
+async fn listening(
+    entry: &Arc<Entry>,
+    out: &Arc<Outgoing>,
+    wanted: &str,
+    (member, method): (&str, &'static str),
+    messages: mpsc::Sender<(Arc<Server>, String)>,
+) -> Result<(Vec<String>, DropGuard), Fault> {
+    let mut exchange = watch::subscribe(entry, out, wanted).await?;
     let taken = loop {
         match exchange.next().await? {
             Frame::Notification { method, message }
                 if method == "notifications/subscriptions/acknowledged" =>
             {
-                break acknowledged(&message);
+                break acknowledged(&message, member);
             }
             Frame::Notification { .. } | Frame::Request { .. } => {}
             Frame::Result(_) | Frame::Error(_) => break Vec::new(),
@@ -49,7 +91,10 @@ pub(crate) async fn modern(
             while let Ok(frame) = exchange.next().await {
                 match frame {
                     Frame::Result(_) | Frame::Error(_) => return,
-                    Frame::Notification { method, message } if method == UPDATED => {
+                    Frame::Notification {
+                        method: told,
+                        message,
+                    } if told == method => {
                         let told = messages.send((server.clone(), message)).await;
                         if told.is_err() {
                             return;
@@ -61,20 +106,17 @@ pub(crate) async fn modern(
         };
         stop.run_until_cancelled(reading).await;
     });
-    Ok(Subscribed {
-        uris: uris.iter().filter(|uri| taken.contains(*uri)).cloned().collect(),
-        _end: end.drop_guard(),
-    })
+    Ok((taken, end.drop_guard()))
 }
 
-fn acknowledged(message: &str) -> Vec<String> {
-    let uris = || {
+fn acknowledged(message: &str, member: &str) -> Vec<String> {
+    let taken = || {
         let message = RawObject::parse(message).ok()?;
         let params = RawObject::parse(message.get("params")?).ok()?;
         let notifications = RawObject::parse(params.get("notifications")?).ok()?;
-        serde_json::from_str(notifications.get("resourceSubscriptions")?).ok()
+        serde_json::from_str(notifications.get(member)?).ok()
     };
-    uris().unwrap_or_default()
+    taken().unwrap_or_default()
 }
 
 /// A session of its own, `resources/subscribe` for each, and the session's `GET` stream.

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 use trunkline_auth::Vault;
 use trunkline_mcp::header::HeaderParam;
-use trunkline_mcp::{Era, ListKind, ServerCapabilities};
+use trunkline_mcp::{Era, ListKind, ServerCapabilities, rpc, task};
 use trunkline_model::{Clock, Outcome, Server, ServerId, SessionKey, Snapshot, Step};
 use trunkline_store::Store;
 
@@ -24,7 +24,7 @@ use crate::http::{HttpClient, status_fault};
 use crate::listen::{Aside, Listeners, Progress};
 use crate::probe::{self, Probe};
 use crate::session::{Introduction, Session};
-use crate::subscribe::{self, Subscribed};
+use crate::subscribe::{self, Subscribed, TasksWatched};
 use crate::watch::{self as watching, Watching};
 
 /// Time for handing an answer of a client to the server.
@@ -434,6 +434,11 @@ impl Upstreams {
             .is_some_and(|leg| leg.era() == era)
     }
 
+    /// Whether it is known which era is spoken with the server for a client of an era.
+    pub fn is_decided(&self, server: &Arc<Server>, era: Era) -> bool {
+        self.entry(server).known_leg(era).is_some()
+    }
+
     /// Keeps a stream to the server open on which it can say that its lists have changed, as long as the answer lives.
     pub fn watch(
         &self,
@@ -468,6 +473,38 @@ impl Upstreams {
         tokio::time::timeout_at(deadline.at(), subscribed)
             .await
             .unwrap_or_else(|_| Err(deadline.missed(Step::Call)))
+    }
+
+    /// Watches tasks of a server of the new era, by its own ids; `messages` gets what it says. The answer says which were
+    /// taken; it ends with it. `meta` is that of the client's request: raw JSON.
+    pub async fn watch_tasks(
+        &self,
+        server: &Arc<Server>,
+        client: &ClientHeaders<'_>,
+        (ids, meta): (&[String], &str),
+        messages: mpsc::Sender<(Arc<Server>, String)>,
+    ) -> Result<TasksWatched, Fault> {
+        let entry = self.entry(server);
+        let out = entry.outgoing(client)?;
+        let deadline = Deadline::after(SUBSCRIBE_TIMEOUT);
+        let watched = subscribe::tasks(&entry, &out, (ids, meta), messages);
+        tokio::time::timeout_at(deadline.at(), watched)
+            .await
+            .unwrap_or_else(|_| Err(deadline.missed(Step::Call)))
+    }
+
+    /// Tells a server that nobody waits for a task of its any more, without making anybody wait. `params` name it.
+    pub fn cancel_task(
+        &self,
+        server: &Arc<Server>,
+        out: &Arc<Outgoing>,
+        session: &Arc<Session>,
+        params: &str,
+    ) {
+        let entry = self.entry(server);
+        let id = entry.next_id().to_string();
+        let message = rpc::request(&id, task::CANCEL, Some(params));
+        entry.line(out, session.clone()).post_aside(message, None);
     }
 
     /// The client listens for what servers say outside of its requests.

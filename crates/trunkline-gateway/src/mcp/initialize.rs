@@ -75,7 +75,7 @@ pub fn answer(
         .seal(&claims, &context.principal, &path.route_key());
     let mut result = json!({
         "protocolVersion": revision.as_str(),
-        "capabilities": capabilities(gateway, context),
+        "capabilities": capabilities(gateway, context, revision),
         "serverInfo": server_info(context),
     });
     if let Some(text) = instructions(gateway, context) {
@@ -128,10 +128,12 @@ fn known_tools(
 }
 
 /// What the servers of this request can do together. One that was never listed may be able to do anything.
-pub fn capabilities(gateway: &Gateway, context: &Context) -> Map<String, Value> {
+/// Tasks are those of the revision that is spoken.
+pub fn capabilities(gateway: &Gateway, context: &Context, revision: Revision) -> Map<String, Value> {
     let anything = ServerCapabilities::new(
-        r#"{"tools":{},"prompts":{},"resources":{"subscribe":true},"completions":{},"logging":{}}"#,
+        r#"{"tools":{},"prompts":{},"resources":{"subscribe":true},"completions":{},"logging":{},"tasks":{"list":{},"cancel":{},"requests":{"tools":{"call":{}}}}}"#,
     );
+    let new_tasks = ServerCapabilities::new(r#"{"extensions":{"io.modelcontextprotocol/tasks":{}}}"#);
     let some_tools = ServerCapabilities::new(r#"{"tools":{}}"#);
     let client = context.client_headers();
     let mut all = Vec::new();
@@ -147,12 +149,18 @@ pub fn capabilities(gateway: &Gateway, context: &Context) -> Map<String, Value> 
             }
             None => all.push(anything.clone()),
         }
+        if revision.era() == Era::Modern && !gateway.upstreams.is_decided(server, Era::Modern) {
+            // What it said so far it said in the other era, where there is no such extension.
+            all.push(new_tasks.clone());
+        }
     }
     if all.is_empty() {
         // Servers may come later, and clients are told.
         all.push(some_tools);
     }
-    capability::union(all.iter())
+    let mut all = capability::union(all.iter());
+    capability::only_tasks_of(&mut all, revision);
+    all
 }
 
 /// The servers' instructions under their names, as LiteLLM joins them: the operator's text, else what the upstream said

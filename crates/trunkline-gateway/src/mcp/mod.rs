@@ -2,6 +2,7 @@
 //!
 //! - [`post`]: messages, and which of the files below answers them.
 //! - [`initialize`], [`logging`], [`tools`]: JSON-RPC methods. One more: one file, one arm in [`post`].
+//! - [`task_list`]: the one request about tasks that is for all servers.
 //! - [`modern`], [`subscriptions`]: what is different in 2026-07-28.
 //! - [`stream`]: `GET`, what the gateway has to say outside of requests.
 //! - `end`: the HTTP method that ends a session.
@@ -13,6 +14,7 @@ pub mod modern;
 pub mod post;
 pub mod stream;
 pub mod subscriptions;
+pub mod task_list;
 pub mod tools;
 
 use std::sync::Arc;
@@ -83,6 +85,7 @@ fn enter(
         session: None,
         capabilities: ClientCapabilities::NONE,
         resumes: false,
+        tasks: false,
         era: trunkline_mcp::Era::Legacy,
         log_level: None,
         headers,

@@ -172,7 +172,7 @@ fn discover(gateway: &Gateway, context: &Context) -> String {
     let mut result = json!({
         "resultType": "complete",
         "supportedVersions": [modern::VERSION.as_str()],
-        "capabilities": initialize::capabilities(gateway, context),
+        "capabilities": initialize::capabilities(gateway, context, modern::VERSION),
         "ttlMs": Cacheable::NEVER.ttl_ms,
         "cacheScope": "private",
         "_meta": {modern::SERVER_INFO: initialize::server_info(context)},

@@ -20,7 +20,7 @@ use crate::answer;
 use crate::asked;
 use crate::calling::Operation;
 use crate::context::Context;
-use crate::mcp::{enter, initialize, logging, modern, session, tools};
+use crate::mcp::{enter, initialize, logging, modern, session, task_list, tools};
 use crate::scope::PathSelection;
 
 /// Messages in one batch.
@@ -169,6 +169,9 @@ async fn dispatch(
                     let request = (id, params.map(RawValue::get));
                     if let Some(kind) = ListKind::of_method(other) {
                         return tools::list(gateway, context, kind, request, bytes).await;
+                    }
+                    if other == Operation::ListTasks.method() {
+                        return Box::pin(task_list::list(gateway, context, request, bytes)).await;
                     }
                     let operation =
                         Operation::of_method(other).unwrap_or_else(|| Operation::Other(other.to_owned()));

@@ -269,13 +269,7 @@ impl Standing {
                 let asked = (id.as_str(), aside.message.as_str());
                 asked::offer(gateway, context, server, &aside.session, asked).map(|(message, _)| message)
             }
-            None => Some(calling::outside(
-                gateway,
-                context,
-                server,
-                &aside.method,
-                aside.message,
-            )),
+            None => calling::outside(gateway, context, server, &aside.method, aside.message),
         }
     }
 

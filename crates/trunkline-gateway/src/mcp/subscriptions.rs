@@ -10,16 +10,18 @@ use futures_util::{StreamExt as _, stream};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
-use trunkline_mcp::{ListKind, modern, rpc, sse};
+use trunkline_mcp::{Era, ListKind, modern, rpc, sse, task};
 use trunkline_model::Server;
 use trunkline_upstream::{Subscribed, Watching};
 
 use crate::Gateway;
 use crate::answer;
-use crate::calling;
+use crate::calling::{self, CallError};
 use crate::context::Context;
 use crate::mcp::stream::Standing;
+use crate::relay::error_message;
 use crate::route;
+use crate::tasks::{WatchedTasks, is_of_task};
 
 #[derive(Deserialize)]
 struct Params {
@@ -33,10 +35,13 @@ struct Filter {
     prompts_list_changed: bool,
     resources_list_changed: bool,
     resource_subscriptions: Vec<String>,
+    task_ids: Option<Vec<String>>,
 }
 
 /// Resources that one stream subscribes to.
 const MAX_RESOURCES: usize = 200;
+/// Tasks that one stream watches.
+const MAX_TASKS: usize = 200;
 /// Updates that may wait for a slow client.
 const WAITING: usize = 256;
 
@@ -48,6 +53,7 @@ struct Listening {
     updates: mpsc::Receiver<(Arc<Server>, String)>,
     /// Kept, so that what is subscribed to stays so.
     _subscribed: Vec<Subscribed>,
+    tasks: WatchedTasks,
     _watching: Vec<Watching>,
 }
 
@@ -70,6 +76,10 @@ pub async fn listen(
         let text = format!("Invalid params: more than {MAX_RESOURCES} resources in one subscription");
         return answer::rpc_error(StatusCode::BAD_REQUEST, id, rpc::INVALID_PARAMS, &text);
     }
+    let task_ids = filter.task_ids.as_deref();
+    if let Some(refusal) = refuse_tasks(gateway, id, params.unwrap_or("{}"), task_ids) {
+        return refusal;
+    }
     let mut wanted = Vec::new();
     if filter.tools_list_changed {
         wanted.push(ListKind::Tools);
@@ -88,6 +98,10 @@ pub async fn listen(
         .collect();
     let (messages, updates) = mpsc::channel(WAITING);
     let (subscribed, honoured) = subscribe(gateway, &context, &filter, &messages).await;
+    let tasks = match task_ids {
+        Some(ids) => WatchedTasks::begin(gateway, &context, (ids, params.unwrap_or("{}")), &messages).await,
+        None => WatchedTasks::default(),
+    };
     let mut notifications = Map::new();
     for (name, flag) in [
         ("toolsListChanged", filter.tools_list_changed),
@@ -101,6 +115,10 @@ pub async fn listen(
     if !filter.resource_subscriptions.is_empty() {
         notifications.insert("resourceSubscriptions".to_owned(), honoured.into());
     }
+    if let Some(ids) = task_ids {
+        let taken = ids.iter().filter(|id| tasks.has(id)).map(|id| Value::from(&**id));
+        notifications.insert("taskIds".to_owned(), taken.collect());
+    }
     let standing = Standing::of_request(gateway, &context).await;
     let listening = Listening {
         standing,
@@ -108,6 +126,7 @@ pub async fn listen(
         wanted,
         updates,
         _subscribed: subscribed,
+        tasks,
         _watching: watching,
     };
     let params = json!({"notifications": Value::Object(notifications)}).to_string();
@@ -124,6 +143,20 @@ pub async fn listen(
         }
     });
     answer::event_stream(Body::from_stream(body.map(Ok::<_, std::convert::Infallible>)))
+}
+
+/// The refusal of a client that wants to hear of tasks and does not say that it knows them, or of too many.
+fn refuse_tasks(gateway: &Gateway, id: &str, params: &str, ids: Option<&[String]>) -> Option<Response> {
+    let ids = ids?;
+    let error = if !task::declares(params) {
+        CallError::NeedsTasks
+    } else if ids.len() > MAX_TASKS {
+        CallError::Params(format!("more than {MAX_TASKS} tasks in one subscription"))
+    } else {
+        return None;
+    };
+    let text = error_message(gateway, id, &error, Era::Modern);
+    Some(answer::json(StatusCode::BAD_REQUEST, text))
 }
 
 /// A URI as the client wrote it, and the server's own.
@@ -185,7 +218,15 @@ impl Listening {
             let message = tokio::select! {
                 Some((server, message)) = self.updates.recv() => {
                     let (gateway, context) = self.standing.at();
-                    calling::outside(gateway, context, &server, "notifications/resources/updated", message)
+                    let told = if is_of_task(&message) {
+                        self.tasks.told(gateway, context, &server, &message)
+                    } else {
+                        calling::outside(gateway, context, &server, "notifications/resources/updated", message)
+                    };
+                    match told {
+                        Some(message) => message,
+                        None => continue,
+                    }
                 }
                 due = self.standing.due(&self.wanted) => match due? {
                     None => return Some(sse::KEEP_ALIVE.to_owned()),

@@ -1,12 +1,13 @@
 //! The lists and the requests to one server as JSON-RPC: thin adapters over [`crate::listing`] and [`crate::calling`].
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Map, Value};
 use trunkline_mcp::modern::{self, Cacheable};
-use trunkline_mcp::{Era, ListKind, rpc};
+use trunkline_mcp::{Era, ListKind, rpc, task};
 use trunkline_model::CallKind;
 
 use crate::Gateway;
@@ -76,7 +77,7 @@ fn result(listing: &Listing, context: &Context) -> String {
         }
         match uris::listed(listing, context, &own.server, &item.own) {
             Some(uri) => text.push_str(&renamed(own, listing.kind, &item.own, &uri)),
-            None => text.push_str(&item.json),
+            None => text.push_str(&definition(own, context, &item.json)),
         }
     }
     text.push(']');
@@ -88,6 +89,18 @@ fn result(listing: &Listing, context: &Context) -> String {
     text.push_str(&meta);
     text.push('}');
     text
+}
+
+/// A definition as the client's era has it: tools of the old one say what they are as tasks.
+fn definition<'a>(own: &listing::ServerItems, context: &Context, json: &'a str) -> Cow<'a, str> {
+    let is_of_client = || {
+        let revision = own.view.as_ref()?.catalogue.revision.as_deref()?;
+        Some(revision == modern::VERSION.as_str())
+    };
+    if context.era == Era::Legacy || is_of_client().unwrap_or_default() {
+        return Cow::Borrowed(json);
+    }
+    task::without_execution(json).map_or(Cow::Borrowed(json), Cow::Owned)
 }
 
 /// As long as every server says, and for this client alone: what is listed depends on who asks.

@@ -34,6 +34,7 @@ fn enter(gateway: &Gateway, request_id: Option<RequestId>, headers: &HeaderMap) 
         session: None,
         capabilities: trunkline_mcp::ClientCapabilities::NONE,
         resumes: false,
+        tasks: false,
         era: trunkline_mcp::Era::Legacy,
         log_level: None,
         headers: headers.clone(),

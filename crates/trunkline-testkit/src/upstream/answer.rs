@@ -165,6 +165,20 @@ async fn perform(act: Act, state: &Arc<State>, arrived: &Arrived) -> Result<Resp
             ))
         }
         Act::SlowLoris(pause) => events(stream::forever("data: {", " ", pause)),
+        Act::Events { before, result } => {
+            let before = before.iter().map(Value::to_string);
+            match result {
+                Some(result) => {
+                    let last = format!(
+                        "{{\"jsonrpc\":\"2.0\",\"id\":{},\"result\":{result}}}",
+                        arrived.id()
+                    );
+                    let all = before.chain([last]).map(|message| (Duration::ZERO, message));
+                    events(stream::timed(all.collect()))
+                }
+                None => protocol::pushed_after(state, before.collect()),
+            }
+        }
         Act::KeepAlivesOnly(pause) => events(stream::forever("", ": still here\n\n", pause)),
     })
 }

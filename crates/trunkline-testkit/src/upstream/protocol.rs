@@ -113,6 +113,11 @@ fn unknown_session(state: &State, head: &Parts) -> Option<Response<Body>> {
 }
 
 fn get_stream(state: &State) -> Response<Body> {
+    pushed_after(state, Vec::new())
+}
+
+/// A stream with these messages, and then what is pushed.
+pub(crate) fn pushed_after(state: &State, first: Vec<String>) -> Response<Body> {
     let pushes = streams::unfold(state.pushes.subscribe(), |mut pushes| async move {
         loop {
             match pushes.recv().await {
@@ -123,9 +128,9 @@ fn get_stream(state: &State) -> Response<Body> {
         }
     });
     // The comment makes the head go out at once.
-    events(stream::pieces(
-        streams::iter([Ok(Bytes::from_static(b": open\n\n"))]).chain(pushes),
-    ))
+    let first = first.into_iter().map(|message| Ok(stream::event(&message)));
+    let open = [Ok(Bytes::from_static(b": open\n\n"))].into_iter().chain(first);
+    events(stream::pieces(streams::iter(open).chain(pushes)))
 }
 
 fn post(state: &State, arrived: &Arrived) -> Response<Body> {

@@ -50,6 +50,14 @@ pub enum Act {
     SlowLoris(Duration),
     /// An event stream that gives a comment in this time, and never a message.
     KeepAlivesOnly(Duration),
+    /// An event stream with these messages and then the result; without one, it stays open and gives what is pushed (see
+    /// [`ScriptedUpstream::push`]).
+    Events {
+        /// Notifications or requests of the server.
+        before: Vec<Value>,
+        /// The result.
+        result: Option<Value>,
+    },
 }
 
 impl Act {

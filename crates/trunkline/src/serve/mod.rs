@@ -15,7 +15,7 @@ use axum::extract::Request;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use trunkline_admin::AdminState;
-use trunkline_auth::{Authenticator, SessionSealer, TokenSealer};
+use trunkline_auth::{Authenticator, HandleSealer, SessionSealer, TokenSealer};
 use trunkline_config::General;
 use trunkline_gateway::Gateway;
 use trunkline_gateway::accept::Edge;
@@ -159,6 +159,7 @@ async fn build(settings: &Settings, loopback: bool) -> anyhow::Result<Built> {
         cursors: TokenSealer::derive(&settings.root_secret(), "mcp cursor"),
         parked: trunkline_gateway::parked::Parked::default(),
         parking: TokenSealer::derive(&settings.root_secret(), "mcp request state"),
+        tasks: HandleSealer::derive(&settings.root_secret(), "mcp task"),
         streams: trunkline_gateway::resumable::Streams::default(),
         in_flight: trunkline_gateway::sessions::InFlight::default(),
         recorder,
