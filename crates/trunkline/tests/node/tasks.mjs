@@ -53,7 +53,7 @@ console.log(
   JSON.stringify({
     support: tool.execution?.taskSupport,
     capabilities: client.getServerCapabilities().tasks,
-    statuses: [statuses[0], statuses.includes('input_required'), statuses.at(-1)],
+    statuses,
     text: result.content[0].text,
     about_it: about === id,
     result_about_it: result._meta?.[RELATED]?.taskId === id,

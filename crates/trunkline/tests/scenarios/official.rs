@@ -95,7 +95,7 @@ async fn b62_tasks_of_the_reference_server_are_what_its_own_client_sees() {
         ),
     );
     assert_eq!(through, direct);
-    assert_eq!(direct["statuses"], json!(["working", true, "completed"]));
+    assert_eq!(direct["statuses"], json!(["working", "input_required"]));
     for yes in ["about_it", "result_about_it", "listed", "same_id"] {
         assert_eq!(through[yes], true, "{yes}: {through}");
     }

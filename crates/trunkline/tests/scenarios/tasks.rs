@@ -8,7 +8,7 @@ use trunkline_testkit::{
     TestGateway, ToolAnswer, UpstreamBuilder, eventually,
 };
 
-use crate::support::{Config, PATIENCE, array, listed, text};
+use crate::support::{Config, PATIENCE, array, listed, names, text};
 
 const MODERN: &str = "2026-07-28";
 const EXTENSION: &str = "io.modelcontextprotocol/tasks";
@@ -76,9 +76,18 @@ async fn new_servers() -> (TestGateway, ScriptedUpstream, ScriptedUpstream) {
         .server("one", &one, PINNED)
         .server("two", &two, PINNED);
     let gateway = config.start().await;
-    listed(&gateway, "one").await;
-    listed(&gateway, "two").await;
+    ready(&gateway, &["one-work", "two-work"]).await;
     (gateway, one, two)
+}
+
+/// Waits until the tools are listed.
+async fn ready(gateway: &TestGateway, tools: &[&str]) {
+    let client = Client::of(gateway);
+    eventually("the servers are listed", PATIENCE, async || {
+        let answer = client.ask("tools/list", json!({})).await.json();
+        answer["result"].is_object() && names(&answer["result"]) == tools
+    })
+    .await;
 }
 
 /// A client of 2026-07-28.
@@ -285,7 +294,7 @@ async fn s22_a_tool_that_was_taken_away_takes_its_tasks_along() {
     let one = new_server("one").start().await;
     let config = Config::default().server("one", &one, PINNED);
     let mut gateway = config.start().await;
-    listed(&gateway, "one").await;
+    ready(&gateway, &["one-work"]).await;
     let id = Client::of(&gateway).task("one-work").await;
     let less = Config::default().server("one", &one, &format!("{PINNED}\ndisallowed_tools: [work]"));
     gateway.set_config(&less.text());
@@ -414,8 +423,8 @@ async fn b20_an_id_is_good_on_every_replica() {
         .config(&config.text())
         .master_key(Some("sk-replicas-3f9d1c7a5e2b8046"));
     let (a, b) = tokio::join!(builder.clone().start(), builder.start());
-    listed(&a, "one").await;
-    listed(&b, "one").await;
+    ready(&a, &["one-work"]).await;
+    ready(&b, &["one-work"]).await;
     let id = Client::of(&a).task("one-work").await;
     let got = Client::of(&b).result("tasks/get", json!({"taskId": id})).await;
     assert_eq!((text(&got["taskId"]), text(&got["status"])), (&*id, "completed"));
