@@ -342,7 +342,7 @@ pub async fn begin_at(
     mut target: Target,
     mut params: RawObject<'_>,
 ) -> Result<Call, CallError> {
-    let tasked = tasked(context, &operation, &mut target, &mut params);
+    let tasked = Tasked::of(context, &operation, &mut target, &mut params);
     let token = if matches!(tasked.as_deref(), Some(Tasked::Wanted)) {
         tasks::seal_token(gateway, context, &mut params)?;
         None
@@ -432,26 +432,6 @@ pub async fn begin_at(
     })
 }
 
-/// What the call has to do with tasks. A tool that runs as a task only is asked for one.
-fn tasked(
-    context: &Context,
-    operation: &Operation,
-    target: &mut Target,
-    params: &mut RawObject<'_>,
-) -> Option<Box<Tasked>> {
-    if let Some((own, exposed)) = target.task.take() {
-        return Some(Box::new(Tasked::About(own, exposed)));
-    }
-    if context.era == Era::Legacy && params.get("task").is_some_and(|task| task.starts_with('{')) {
-        return Some(Box::new(Tasked::Wanted));
-    }
-    if *operation == Operation::CallTool && target.needs_task && !context.tasks {
-        params.set("task", "{}".to_owned());
-        return Some(Box::new(Tasked::Needed(None)));
-    }
-    None
-}
-
 /// Where a request goes, after its parameters were read and the policy asked; puts the server's own name or URI in them.
 async fn resolve(
     gateway: &Gateway,
@@ -525,47 +505,13 @@ async fn resolve(
             Ok(target)
         }
         Operation::GetTask | Operation::UpdateTask | Operation::CancelTask | Operation::TaskResult => {
-            task_target(gateway, context, operation, params)
+            tasks::target(gateway, context, operation, params)
         }
         // The list of all servers is not asked for here.
         Operation::ListTasks => Err(CallError::Method(operation.method().to_owned())),
         Operation::Other(method) => route::of_method(gateway, context, method)
             .ok_or_else(|| CallError::Method(trunkline_upstream::fault::printable(method))),
     }
-}
-
-/// The server of a task, whose own id is put in the parameters.
-fn task_target(
-    gateway: &Gateway,
-    context: &Context,
-    operation: &Operation,
-    params: &mut RawObject<'_>,
-) -> Result<Target, CallError> {
-    let method = operation.method();
-    let only = match operation {
-        Operation::UpdateTask => Some(Era::Modern),
-        Operation::TaskResult => Some(Era::Legacy),
-        _ => None,
-    };
-    if only.is_some_and(|era| era != context.era) {
-        return Err(CallError::Method(method.to_owned()));
-    }
-    if context.era == Era::Modern && !task::declares(&params.to_json()) {
-        return Err(CallError::NeedsTasks);
-    }
-    let exposed = params
-        .get_string("taskId")
-        .ok_or_else(|| CallError::Params("`taskId` must be a string".to_owned()))?;
-    let task = tasks::find(gateway, context, &exposed).ok_or(CallError::UnknownTask)?;
-    params.set_string("taskId", &task.id);
-    Ok(Target {
-        server: task.server,
-        name: task.tool.unwrap_or_else(|| method.to_owned()),
-        qualified: false,
-        header_params: Vec::new(),
-        needs_task: false,
-        task: Some((task.id, exposed)),
-    })
 }
 
 /// In the new era, `Mcp-Param-*` must say what the arguments say (S23). Of others, unknown ones included, nothing is asked.
@@ -794,27 +740,10 @@ impl Call {
 
     async fn stepped(&mut self) -> Result<Option<Frame>, CallError> {
         let frame = self.step().await.map_err(|fault| self.failed(fault))?;
-        Ok(frame.map(|frame| self.without_task(frame)))
-    }
-
-    /// A client that knows no tasks is told of none.
-    fn without_task(&self, frame: Frame) -> Frame {
-        if self.awaited().is_none() {
-            return frame;
-        }
-        let bare = |message: String| task::within(&message, "params", &task::unrelated).unwrap_or(message);
-        match frame {
-            Frame::Notification { method, message } => Frame::Notification {
-                method,
-                message: bare(message),
-            },
-            Frame::Request { id, method, message } => Frame::Request {
-                id,
-                method,
-                message: bare(message),
-            },
-            frame => frame,
-        }
+        Ok(match self.awaited() {
+            Some(_) => frame.map(tasks::unrelated),
+            None => frame,
+        })
     }
 
     /// The server's id of the task that the call waits for.

@@ -290,7 +290,12 @@ mod tests {
         );
         // Neither is what no type holds.
         for (one, other) in [("1e400", "1e401"), (r#""\ud800""#, r#""\ud801""#)] {
-            let bound = |x: &str| binding("tools/call", &format!(r#"{{"name":"a","arguments":{{"x":{x}}}}}"#));
+            let bound = |x: &str| {
+                binding(
+                    "tools/call",
+                    &format!(r#"{{"name":"a","arguments":{{"x":{x}}}}}"#),
+                )
+            };
             assert_ne!(bound(one), bound(other));
             assert_eq!(bound(one), bound(&format!(" {one} ")));
         }

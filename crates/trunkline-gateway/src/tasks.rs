@@ -17,11 +17,12 @@ use trunkline_mcp::edit::{self, RawObject};
 use trunkline_mcp::task::{self, RELATED, TOKEN_PREFIX};
 use trunkline_mcp::{Era, ListKind, modern};
 use trunkline_model::{Server, ServerId};
-use trunkline_upstream::{Outgoing, Session, TasksWatched, Upstreams};
+use trunkline_upstream::{Frame, Outgoing, Session, TasksWatched, Upstreams};
 
 use crate::Gateway;
 use crate::calling::{CallError, Operation};
 use crate::context::Context;
+use crate::route::Target;
 use crate::uris::{self, Holder};
 
 /// What handles are sealed for, beside whom.
@@ -66,6 +67,40 @@ pub fn find(gateway: &Gateway, context: &Context, exposed: &str) -> Option<Task>
         server,
         id: handle.id,
         tool: handle.tool,
+    })
+}
+
+/// The server of a task, whose own id is put in the parameters.
+pub fn target(
+    gateway: &Gateway,
+    context: &Context,
+    operation: &Operation,
+    params: &mut RawObject<'_>,
+) -> Result<Target, CallError> {
+    let method = operation.method();
+    let only = match operation {
+        Operation::UpdateTask => Some(Era::Modern),
+        Operation::TaskResult => Some(Era::Legacy),
+        _ => None,
+    };
+    if only.is_some_and(|era| era != context.era) {
+        return Err(CallError::Method(method.to_owned()));
+    }
+    if context.era == Era::Modern && !task::declares(&params.to_json()) {
+        return Err(CallError::NeedsTasks);
+    }
+    let exposed = params
+        .get_string("taskId")
+        .ok_or_else(|| CallError::Params("`taskId` must be a string".to_owned()))?;
+    let task = find(gateway, context, &exposed).ok_or(CallError::UnknownTask)?;
+    params.set_string("taskId", &task.id);
+    Ok(Target {
+        server: task.server,
+        name: task.tool.unwrap_or_else(|| method.to_owned()),
+        qualified: false,
+        header_params: Vec::new(),
+        needs_task: false,
+        task: Some((task.id, exposed)),
     })
 }
 
@@ -149,6 +184,26 @@ pub enum Tasked {
 }
 
 impl Tasked {
+    /// What the call has to do with tasks. A tool that runs as a task only is asked for one.
+    pub fn of(
+        context: &Context,
+        operation: &Operation,
+        target: &mut Target,
+        params: &mut RawObject<'_>,
+    ) -> Option<Box<Self>> {
+        if let Some((own, exposed)) = target.task.take() {
+            return Some(Box::new(Self::About(own, exposed)));
+        }
+        if context.era == Era::Legacy && params.get("task").is_some_and(|task| task.starts_with('{')) {
+            return Some(Box::new(Self::Wanted));
+        }
+        if *operation == Operation::CallTool && target.needs_task && !context.tasks {
+            params.set("task", "{}".to_owned());
+            return Some(Box::new(Self::Needed(None)));
+        }
+        None
+    }
+
     /// The result as the client sees it, if it is not the server's own.
     pub fn result(&self, seen: &Seen<'_>, operation: &Operation, result: &str) -> Option<String> {
         match self {
@@ -185,6 +240,23 @@ pub fn made(seen: &Seen<'_>, result: &str) -> Option<String> {
 pub fn is_made(result: &str) -> bool {
     // Results can be large, and few are tasks.
     result.contains("\"task\"") && modern::result_type(result) == "task"
+}
+
+/// A frame that does not say what task it is about, for a client that knows none.
+pub fn unrelated(frame: Frame) -> Frame {
+    let bare = |message: String| task::within(&message, "params", &task::unrelated).unwrap_or(message);
+    match frame {
+        Frame::Notification { method, message } => Frame::Notification {
+            method,
+            message: bare(message),
+        },
+        Frame::Request { id, method, message } => Frame::Request {
+            id,
+            method,
+            message: bare(message),
+        },
+        frame => frame,
+    }
 }
 
 /// A task that somebody waits for. When that ends before the task does, its server is told.
@@ -368,6 +440,8 @@ impl WatchedTasks {
         server: &Server,
         message: &str,
     ) -> Option<String> {
+        // The server may have been taken away from this client since.
+        context.servers().find(|own| own.id == server.id)?;
         let seen = Seen {
             gateway,
             context,

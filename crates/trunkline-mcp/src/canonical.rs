@@ -119,10 +119,16 @@ mod tests {
     #[test]
     fn the_same_in_every_spelling() {
         let same = |one: &str, other: &str| canonical(one).unwrap() == canonical(other).unwrap();
-        assert!(same(r#"{"a":1,"b":[true,null]}"#, " {\"b\" : [ true,null ] ,\n\"\\u0061\":1}"));
+        assert!(same(
+            r#"{"a":1,"b":[true,null]}"#,
+            " {\"b\" : [ true,null ] ,\n\"\\u0061\":1}"
+        ));
         assert!(same(r#"["\u00e9\/"]"#, r#"["é/"]"#));
         assert!(!same("[1]", "[1.0]"));
-        assert!(!same("[123456789012345678901234567890]", "[123456789012345678901234567891]"));
+        assert!(!same(
+            "[123456789012345678901234567890]",
+            "[123456789012345678901234567891]"
+        ));
         assert!(!same("[1e400]", "[1e401]"));
         assert!(!same(r#"["\ud800"]"#, r#"["\ud801"]"#));
         assert!(!same(r#"{"a":1,"a":2}"#, r#"{"a":2,"a":1}"#));

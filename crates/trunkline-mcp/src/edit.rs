@@ -133,7 +133,9 @@ impl<'a> RawObject<'a> {
         let size: usize = self
             .members
             .iter()
-            .map(|member| member.key.len() + member.head.len() + member.before.len() + member.json().len() + 4)
+            .map(|member| {
+                member.key.len() + member.head.len() + member.before.len() + member.json().len() + 4
+            })
             .sum();
         let mut text = String::with_capacity(size + self.tail.len() + 2);
         text.push('{');
@@ -189,7 +191,9 @@ pub fn push_string(text: &mut String, value: &str) {
 pub fn decoded(raw: &str) -> Option<Cow<'_, [u8]>> {
     let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
     if inner.contains('\\') {
-        serde_json::from_str::<Text>(raw).ok().map(|text| Cow::Owned(text.0))
+        serde_json::from_str::<Text>(raw)
+            .ok()
+            .map(|text| Cow::Owned(text.0))
     } else {
         Some(Cow::Borrowed(inner.as_bytes()))
     }

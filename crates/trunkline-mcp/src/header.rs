@@ -116,7 +116,9 @@ fn collect(
         path.pop();
         return Ok(());
     }
-    let Some(own) = members(schema)? else { return Ok(()) };
+    let Some(own) = members(schema)? else {
+        return Ok(());
+    };
     for key in own.keys() {
         let value = own.get(key).unwrap_or_default();
         if matches!(key, ANNOTATION | "default" | "const" | "enum" | "examples") {
@@ -311,7 +313,11 @@ mod tests {
             Ok(Vec::new())
         );
         let odd = r#"{"properties":{"a":{"type":"string","x-mcp-header":"A","maximum":1e400,"description":"\ud800"}}}"#;
-        assert_eq!(params_of(odd).unwrap().len(), 1, "what no type holds is passed over");
+        assert_eq!(
+            params_of(odd).unwrap().len(),
+            1,
+            "what no type holds is passed over"
+        );
         let twice = r#"{"properties":{"a":{"type":"string","x-mcp-header":"A","x-mcp-header":"B"}}}"#;
         assert!(params_of(twice).is_err());
     }
@@ -329,10 +335,7 @@ mod tests {
         assert!(!agrees(Some(b"1"), json!({})));
         assert!(agrees(Some(b"1.0"), json!({"n": 1})));
         assert!(!agrees(Some(b"2"), json!({"n": 1})));
-        assert!(
-            !agrees(Some(b"7"), json!({"n": "007"})),
-            "a text is no number"
-        );
+        assert!(!agrees(Some(b"7"), json!({"n": "007"})), "a text is no number");
         assert!(!agrees(
             Some(b"1234567890123456788"),
             json!({"n": 1_234_567_890_123_456_789_u64})
@@ -354,7 +357,11 @@ mod tests {
             ("1e400", "1e401", false),
         ] {
             let arguments = format!(r#"{{"n":{argument},"x":1e400,"y":"\ud800"}}"#);
-            assert_eq!(param.agrees(Some(header.as_bytes()), &arguments), same, "{header} {argument}");
+            assert_eq!(
+                param.agrees(Some(header.as_bytes()), &arguments),
+                same,
+                "{header} {argument}"
+            );
         }
         // Which of two is meant cannot be told.
         assert!(!param.agrees(Some(b"1"), r#"{"n":1,"n":1}"#));

@@ -7,7 +7,7 @@
 //! - [`routing`]: which server a call reaches
 //! - [`fidelity`]: what is relayed, byte for byte
 //! - [`eras`]: requests of 2026-07-28, prompts and resources
-//! - [`tasks`]: work that outlives its request; [`official`]: the same of official servers and clients
+//! - [`tasks`], [`old_tasks`]: work that outlives its request; [`official`]: the same of official servers and clients
 //! - [`registry`]: where servers are declared
 //! - [`headers`]: what reaches servers of a request's headers, and back
 //! - [`scale`]: fifty servers, good and bad
@@ -24,6 +24,7 @@ mod lifecycle;
 mod listing;
 mod names;
 mod official;
+mod old_tasks;
 mod registry;
 mod routing;
 mod scale;
