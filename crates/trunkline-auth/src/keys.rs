@@ -45,8 +45,14 @@ impl SealingKey {
         self.seal_with(nonce, aad, plaintext)
     }
 
-    /// The same with a nonce that the caller answers for: never one for two different texts or contexts.
-    pub(crate) fn seal_with(&self, nonce: [u8; NONCE_LEN], aad: &[u8], plaintext: &[u8]) -> Vec<u8> {
+    /// The same with a nonce made from `mac`, which must be one of the text and the context: then no nonce is used for two.
+    pub(crate) fn seal_same(&self, mac: [u8; 16], aad: &[u8], plaintext: &[u8]) -> Vec<u8> {
+        let mut nonce = [0; NONCE_LEN];
+        nonce.copy_from_slice(&mac[..NONCE_LEN]);
+        self.seal_with(nonce, aad, plaintext)
+    }
+
+    fn seal_with(&self, nonce: [u8; NONCE_LEN], aad: &[u8], plaintext: &[u8]) -> Vec<u8> {
         let mut sealed = Vec::with_capacity(NONCE_LEN + plaintext.len() + AES_256_GCM.tag_len());
         sealed.extend_from_slice(&nonce);
         let mut text = plaintext.to_vec();

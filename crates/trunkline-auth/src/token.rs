@@ -51,10 +51,8 @@ impl HandleSealer {
     /// The handle of `body`, good where the same `context` is given again. URL-safe text.
     pub fn seal(&self, context: &[&str], body: &[u8]) -> String {
         let aad = aad(context);
-        // Made from all that is sealed, so that no nonce is used for two texts.
-        let [a, b, c, d, e, f, g, h, i, j, k, l, ..] = self.nonces.mac(&[&aad, body]);
-        let nonce = [a, b, c, d, e, f, g, h, i, j, k, l];
-        URL_SAFE_NO_PAD.encode(self.key.seal_with(nonce, &aad, body))
+        let mac = self.nonces.mac(&[&aad, body]);
+        URL_SAFE_NO_PAD.encode(self.key.seal_same(mac, &aad, body))
     }
 
     /// What was sealed, if the handle was made for this context.
