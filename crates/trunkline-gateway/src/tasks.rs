@@ -484,9 +484,9 @@ mod tests {
             modern: true,
         };
         let body = serde_json::to_vec(&handle).unwrap();
-        let sealed = sealer.seal(&[IDS, "a"], &body);
-        assert_eq!(sealer.open(&[IDS, "a"], &sealed), Some(body));
-        assert_eq!(sealer.open(&[IDS, "b"], &sealed), None);
-        assert_eq!(sealer.open(&[TOKENS, "a"], &sealed), None);
+        let exposed = sealer.seal(&[IDS, "a"], &body);
+        assert_eq!(sealer.open(&[IDS, "a"], &exposed), Some(body));
+        assert_eq!(sealer.open(&[IDS, "b"], &exposed), None);
+        assert_eq!(sealer.open(&[TOKENS, "a"], &exposed), None);
     }
 }

@@ -21,9 +21,10 @@ fn state(status: &str) -> Value {
 }
 
 pub(crate) fn with(mut object: Value, members: Value) -> Value {
-    for (name, value) in members.as_object().unwrap() {
-        object[name] = value.clone();
-    }
+    let Value::Object(members) = members else {
+        panic!("no object: {members}")
+    };
+    object.as_object_mut().unwrap().extend(members);
     object
 }
 
