@@ -2,7 +2,7 @@
 """The official conformance suite through the gateway, beside the same without it.
 
     scripts/conformance.py            # all runs
-    scripts/conformance.py 2025-11-25 # those whose name has this in it; `bridge` for the one below
+    scripts/conformance.py 2025-11-25 # those whose name has this in it; `bridge` and `client` for the two below
 
 A run is one suite at one wire against one official server: first the server alone, then the gateway in front of it at a
 one-server endpoint with `prefix: never`. What fails through the gateway and not without it fails the run, and so does a
@@ -10,8 +10,13 @@ new warning. There is no list of expected failures.
 
 The bridge run has the official client of each era before a server that is held to each era, and compares what the client
 was asked, and what came of it, with the same without a gateway.
+
+The client run turns the suite round: it plays a server that looks closely at what reaches it, the gateway is before it as a
+client is, and scripts/conformance/client.py does behind the gateway what each scenario is about. Every check counts. The
+scenarios of OAuth (auth/*) are left out: the gateway is no OAuth client yet.
 """
 
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -38,6 +43,24 @@ RUNS = [
 ]
 # The legacy server has no fixtures for these, so through the gateway there is nothing to look at on the modern wire.
 NO_FIXTURE = ("Not testable", "Unknown tool: test_", "Unknown prompt: test_", "not found. Available tools", "Prerequisite failed", "Expected InputRequiredResult")
+
+# Scenario of `conformance client`, its wire, and the gateway's `protocol_version` of the server. `auto` says `initialize` to
+# a server that it does not know, and two scenarios take every request that is not of 2026-07-28 for a mistake.
+SCENARIOS = [
+    ("initialize", "2025-11-25", "auto"),
+    ("tools_call", "2025-11-25", "auto"),
+    ("elicitation-sep1034-client-defaults", "2025-11-25", "auto"),
+    ("sse-retry", "2025-11-25", "auto"),
+    ("json-schema-2020-12-preservation", "2025-11-25", "auto"),
+    ("tools_call", "2026-07-28", "auto"),
+    ("request-metadata", "2026-07-28", "2026-07-28"),
+    ("http-standard-headers", "2026-07-28", "2026-07-28"),
+    ("http-custom-headers", "2026-07-28", "auto"),
+    ("http-invalid-tool-headers", "2026-07-28", "auto"),
+    ("sep-2322-client-request-state", "2026-07-28", "auto"),
+    ("json-schema-ref-no-deref", "2026-07-28", "auto"),
+    ("json-schema-2020-12-preservation", "2026-07-28", "auto"),
+]
 
 
 def node():
@@ -158,6 +181,38 @@ def bridge(folder):
     return good
 
 
+def scenario(folder, name, wire, version):
+    """One scenario of `conformance client`: whether all is well."""
+    place = folder / f"{name} {wire}".replace(" ", "-")
+    shim = [
+        *(ROOT / ".tools/py-sdk2/bin/python", ROOT / "scripts/conformance/client.py"),
+        *(target_folder() / "debug/trunkline", place / "gateway", version),
+    ]
+    command = [
+        *(node(), NODE / "conformance-0.2/dist/index.js", "client"),
+        *("--command", " ".join(str(part) for part in shim)),
+        *("--scenario", name, "--spec-version", wire, "--timeout", 60000, "-o", place),
+    ]
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=120, check=False)
+    results = [check for path in place.glob("*/checks.json") for check in json.loads(path.read_text())]
+    bad = [check for check in results if check["status"] in ("FAILURE", "WARNING")]
+    passed = sum(check["status"] == "SUCCESS" for check in results)
+    good = done.returncode == 0 and passed > 0 and not bad
+    print(f"conformance: client {name + ' ' + wire:46} {passed:>3} passed, {len(bad)} lost{'' if good else '  FAILED'}")
+    for check in bad:
+        print(f"  {check['status']} {check['id']}: {check.get('errorMessage') or check['description']}"[:400])
+    if not good:
+        print((done.stdout + done.stderr)[-4000:])
+    return good
+
+
+def client(folder):
+    """The suite as the server, the gateway as its client."""
+    # Two at a time: each of them waits more than it works.
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        return all(list(pool.map(lambda row: scenario(folder, *row), SCENARIOS)))
+
+
 def main():
     end_on_signals()
     wanted = sys.argv[1:]
@@ -171,6 +226,9 @@ def main():
         if not wanted or "bridge" in wanted:
             (folder / "bridge").mkdir()
             good = bridge(folder / "bridge") and good
+        if not wanted or "client" in wanted:
+            (folder / "client").mkdir()
+            good = client(folder / "client") and good
     except Failed as error:
         return fail(error)
     finally:

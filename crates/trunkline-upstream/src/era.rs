@@ -79,8 +79,41 @@ enum Discovered {
     Modern(Box<Session>),
     /// An answer like that of a server that does not know it.
     Legacy,
+    /// The version was refused, and named among those that the server speaks.
+    Again,
     /// No answer.
     Silence,
+}
+
+impl Discovered {
+    fn of_result(result: &str) -> Self {
+        introduced(result).map_or(Self::Legacy, |session| Self::Modern(Box::new(session)))
+    }
+
+    fn of_error(error: &str) -> Self {
+        #[derive(Deserialize)]
+        struct Refusal {
+            code: i64,
+            data: Versions,
+        }
+        #[derive(Deserialize)]
+        struct Versions {
+            supported: Vec<String>,
+        }
+        match serde_json::from_str::<Refusal>(error) {
+            Ok(refusal)
+                if refusal.code == rpc::UNSUPPORTED_VERSION
+                    && refusal
+                        .data
+                        .supported
+                        .iter()
+                        .any(|version| version == modern::VERSION.as_str()) =>
+            {
+                Self::Again
+            }
+            _ => Self::Legacy,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -146,7 +179,7 @@ impl Entry {
             Discovered::Modern(session) => Some(*session),
             // Nothing was learnt: this request goes the old way, and the next one asks again.
             Discovered::Silence if self.pinned().is_none() => return Ok(Leg::Legacy),
-            Discovered::Legacy | Discovered::Silence => None,
+            Discovered::Legacy | Discovered::Again | Discovered::Silence => None,
         };
         match found {
             Some(session) => {
@@ -204,8 +237,15 @@ impl Entry {
         self.verdict.only_modern.store(false, Ordering::Relaxed);
     }
 
-    /// `server/discover`.
+    /// `server/discover`; once more when the server takes back that it does not speak this version.
     async fn discover(self: &Arc<Self>, out: &Arc<Outgoing>) -> Result<Discovered, Fault> {
+        match self.discover_once(out).await? {
+            Discovered::Again => self.discover_once(out).await,
+            found => Ok(found),
+        }
+    }
+
+    async fn discover_once(self: &Arc<Self>, out: &Arc<Outgoing>) -> Result<Discovered, Fault> {
         let deadline = Deadline::after(DISCOVER_TIMEOUT);
         let bare = Session::new(None, modern::VERSION, Introduction::default());
         let params = modern::params_to_modern(None, CLIENT_INFO, ClientCapabilities::NONE, None);
@@ -237,33 +277,31 @@ impl Entry {
                             .await?;
                     loop {
                         match exchange.next().await? {
-                            crate::Frame::Result(result) => return Ok(Some(result)),
-                            crate::Frame::Error(_) => return Ok(None),
+                            crate::Frame::Result(result) => return Ok(Discovered::of_result(&result)),
+                            crate::Frame::Error(error) => return Ok(Discovered::of_error(&error)),
                             _ => {}
                         }
                     }
                 }
-                "application/json" if status == StatusCode::OK => {
+                "application/json" if matches!(status, StatusCode::OK | StatusCode::BAD_REQUEST) => {
                     let body = read_body(response, 1 << 20, Step::Initialize).await?;
                     Ok(match Message::parse(&body) {
                         Ok(Message::Response {
                             outcome: Ok(result), ..
-                        }) => Some(result.get().to_owned()),
-                        _ => None,
+                        }) if status == StatusCode::OK => Discovered::of_result(result.get()),
+                        Ok(Message::Response {
+                            outcome: Err(error), ..
+                        }) => Discovered::of_error(error.get()),
+                        _ => Discovered::Legacy,
                     })
                 }
-                _ => Ok(None),
+                _ => Ok(Discovered::Legacy),
             }
         };
-        let read: Result<Option<String>, Fault> = match timeout_at(deadline.at(), body).await {
-            Ok(read) => read,
-            Err(_) => return Ok(Discovered::Silence),
-        };
-        Ok(read?
-            .and_then(|result| introduced(&result))
-            .map_or(Discovered::Legacy, |session| {
-                Discovered::Modern(Box::new(session))
-            }))
+        match timeout_at(deadline.at(), body).await {
+            Ok(found) => found,
+            Err(_) => Ok(Discovered::Silence),
+        }
     }
 
     /// Sends a request without a session and begins to read its answer.
