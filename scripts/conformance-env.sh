@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
-# Makes what the conformance run needs: the suite and a Node for it (scripts/conformance/node_modules), the official
-# everything-servers (.tools/everything-NAME, from the source distributions of the Python SDK) and their environments.
+# Makes what the conformance run and the tests with official clients need: the suite, the Inspector and a Node for both
+# (scripts/conformance/node_modules), the official everything-servers (.tools/everythingN, from the source distributions of
+# the Python SDK) and their environments.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-scripts/python-env.sh everything2 everything1
+scripts/python-env.sh everything2 everything1 sdk2
+# Several tests may want it at the same time.
+if command -v flock >/dev/null; then exec 9>scripts/conformance/.lock; flock 9; fi
 # A Python with pip: environments made by uv have none.
 pip_python=
 for candidate in .tools/uv/bin/python "${PYTHON:-python3}" /usr/bin/python3; do
@@ -22,7 +25,6 @@ for name in everything2 everything1; do
 done
 cd scripts/conformance
 command -v npm >/dev/null || { echo "conformance-env: no npm here" >&2; exit 3; }
-if command -v flock >/dev/null; then exec 9>.lock; flock 9; fi
 want=$(cat package.json package-lock.json | cksum)
 [ "$(cat node_modules/.stamp 2>/dev/null)" = "$want" ] && exit 0
 echo "conformance-env: making scripts/conformance/node_modules" >&2

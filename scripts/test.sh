@@ -12,6 +12,13 @@ scripts/node-env.sh || {
   echo "test: the tests with the TypeScript client and server-everything are left out" >&2
   [ "${CI:-}" != true ] || exit 1
 }
+# All tests: those with the official clients and servers among them, and the conformance suite below.
+if [ $# -eq 0 ]; then
+  scripts/conformance-env.sh || {
+    echo "test: the conformance suite, and the tests with official clients and servers, are left out" >&2
+    [ "${CI:-}" != true ] || exit 1
+  }
+fi
 profile=default
 [ "${CI:-}" != true ] || profile=ci
 # All crates, unless some are named: cargo takes --workspace for the last word.
@@ -19,13 +26,9 @@ scope=--workspace
 case " $* " in *" -p "* | *" --package "* | *" --package="*) scope= ;; esac
 scripts/with-postgres.sh cargo nextest run ${scope:+"$scope"} --profile "$profile" "$@"
 [ $# -gt 0 ] || cargo test -q --workspace --doc
-# The official conformance suite, and the official client before servers of both eras, through the binary just built.
-if [ $# -eq 0 ]; then
-  if scripts/conformance-env.sh; then
-    cargo build -q -p trunkline
-    scripts/conformance.py
-  else
-    echo "test: the conformance suite is left out" >&2
-    [ "${CI:-}" != true ]
-  fi
+# The official conformance suite, from both sides, and the official client before servers of both eras, through the binary
+# just built.
+if [ $# -eq 0 ] && [ -f scripts/conformance/node_modules/.stamp ]; then
+  cargo build -q -p trunkline
+  scripts/conformance.py
 fi

@@ -7,7 +7,7 @@
 //! - [`ScriptedUpstream`]: an MCP server in this process, proper unless told otherwise
 //! - [`TestGateway`]: the built binary in a child process with a data directory of its own
 //! - [`HttpClient`] and [`McpClient`]: plain requests, and MCP with every event and its time
-//! - [`FastMcpBackend`] and [`tools`]: the Python and Node programs of `scripts/`
+//! - [`FastMcpBackend`], [`ForeignServer`] and [`tools`]: the Python and Node programs of `scripts/`
 //! - [`ScratchDatabase`]: a PostgreSQL database that lives as long as the test
 //! - [`Canary`]: a secret that must not turn up anywhere
 //!
@@ -22,6 +22,7 @@ mod locate;
 mod mcp;
 mod postgres;
 mod process;
+mod program;
 mod python;
 mod sse;
 pub mod tools;
@@ -35,6 +36,7 @@ pub use locate::repository_root;
 pub use mcp::{Event, EventStream, McpClient, RpcError, RpcReply};
 pub use postgres::ScratchDatabase;
 pub use process::{Exit, Signal};
+pub use program::ForeignServer;
 pub use python::{BackendRequest, FastMcpBackend, FastMcpOptions};
 pub use upstream::{
     Act, Cursors, Framing, Recorded, ScriptedUpstream, Sessions, Socket, ToolAnswer, ToolCall,

