@@ -21,7 +21,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use serde_json::Value;
@@ -162,6 +162,11 @@ impl ScriptedUpstream {
     /// Its port.
     pub fn port(&self) -> u16 {
         self.address.port()
+    }
+
+    /// Since it was started, by the clock of [`ToolAnswer::Stamped`].
+    pub fn now(&self) -> Duration {
+        self.state.began.elapsed()
     }
 
     // === What arrived ===

@@ -289,6 +289,17 @@ fn call(state: &State, arrived: &Arrived) -> Response<Body> {
                 before.chain([(std::time::Duration::ZERO, last)]).collect(),
             ))
         }
+        ToolAnswer::Stamped { token, count, every } => {
+            let began = state.began;
+            let progress = move |token: &Value| {
+                let now = u64::try_from(began.elapsed().as_micros()).unwrap_or_default();
+                let params = json!({"progressToken": token, "progress": now});
+                json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": params}).to_string()
+            };
+            let result = json!({"content": [{"type": "text", "text": "done"}], "isError": false, "resultType": "complete"});
+            let last = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{result}}}");
+            events(stream::stamped(count, every, move || progress(&token), last))
+        }
     }
 }
 

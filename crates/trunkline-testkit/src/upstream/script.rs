@@ -191,6 +191,16 @@ pub enum ToolAnswer {
         /// The result, right after the last.
         result: Value,
     },
+    /// Progress notifications that say when they were sent: `progress` is [`ScriptedUpstream::now`] in microseconds. Then
+    /// the text `done`.
+    Stamped {
+        /// The token of the call.
+        token: Value,
+        /// How many.
+        count: u32,
+        /// The pause before each.
+        every: Duration,
+    },
 }
 
 impl ToolAnswer {

@@ -73,6 +73,23 @@ pub(crate) fn timed(messages: Vec<(Duration, String)>) -> Body {
     }))
 }
 
+/// So many messages, each made when it is sent, after its pause; then the last one.
+pub(crate) fn stamped(
+    count: u32,
+    every: Duration,
+    message: impl Fn() -> String + Send + 'static,
+    last: String,
+) -> Body {
+    let messages = stream::unfold((0, message), move |(sent, message)| async move {
+        if sent == count {
+            return None;
+        }
+        tokio::time::sleep(every).await;
+        Some((Ok(event(&message())), (sent + 1, message)))
+    });
+    pieces(messages.chain(stream::iter([Ok(event(&last))])))
+}
+
 /// One message as an event.
 pub(crate) fn event(message: &str) -> Bytes {
     // A line break in pretty JSON needs a `data:` line of its own; the reader puts it back.

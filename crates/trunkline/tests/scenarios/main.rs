@@ -11,12 +11,14 @@
 //! - [`registry`]: where servers are declared
 //! - [`headers`]: what reaches servers of a request's headers, and back
 //! - [`scale`]: fifty servers, good and bad
+//! - [`economy`]: how many requests and sessions servers see, and how long what they stream is held
 //!
 //! To add one: a test named `b<number>_<what must hold>` in the file of its domain. One that measures time has `_within_`
 //! in its name, so that it runs beside nothing else.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod calls;
+mod economy;
 mod eras;
 mod fidelity;
 mod headers;
