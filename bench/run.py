@@ -4,14 +4,15 @@
     make bench                    # BENCH_PROFILE=dist for what is published; or: bench/run.py [--seconds 3] [--rounds 2] [--no-build] [--check]
 
 What is on in the gateway: the master key, policy, the record of every call. The upstream is bench's mockmcp behind a
-bearer token, the load is mcpload, one text of 64 bytes echoed. On shared machines only figures of one run compare, so
-the three take turns in every round. Results go to bench/results/latest.json.
+bearer token, the load is mcpload, one text of 64 bytes echoed, at the last revision with a hand-shake and at the first
+without. On shared machines only figures of one run compare, so the three take turns in every round. Results go to bench/results/latest.json.
 
 --check makes missed targets an error. It is not part of .ci/run: a busy machine would fail it.
 """
 
 import argparse
 import http.client
+import itertools
 import json
 import os
 import pathlib
@@ -31,6 +32,8 @@ from processes import wait_for_port  # noqa: E402
 KEY = "sk-" + secrets.token_hex(24)
 TOKEN = secrets.token_hex(16)
 SERVERS, TOOLS = 50, 10
+# The last revision with a hand-shake, and the first without.
+REVISIONS = ("2025-11-25", "2026-07-28")
 # Cargo's profile: `release`, or `dist` for what is published (it takes longer to build).
 PROFILE = os.environ.get("BENCH_PROFILE", "release")
 
@@ -142,18 +145,19 @@ def rss_mb(pid):
 
 
 def calls(options, mock, proxy, gateway):
-    """Means over the rounds: {(who, c): {…}}."""
+    """Means over the rounds: {(who, c, revision): {…}}."""
     who = [("direct", f"http://127.0.0.1:{mock.port}/mcp", TOKEN, "echo", mock.pid)]
     if proxy:
         who.append(("nginx", proxy[1], TOKEN, "echo", proxy[0].pid))
     who.append(("gateway", gateway.url(), KEY, "mock-echo", gateway.child.pid))
     seen = {}
     for number in range(options.rounds):
-        for c in (1, 64):
+        for c, revision in itertools.product((1, 64), REVISIONS):
             for name, url, token, tool, pid in who:
-                result = load(url, token, c=c, d=options.seconds, warmup=0.5, p=64, tool=tool, pid=pid, label=name)
-                seen.setdefault((name, c), []).append(result)
-                print(f"  round {number + 1}  {name:8} c={c:<3} {result['rps']:>9.0f} calls/s", file=sys.stderr)
+                one = {"tool": tool, "pid": pid, "label": name, "protocol": revision}
+                result = load(url, token, c=c, d=options.seconds, warmup=0.5, p=64, **one)
+                seen.setdefault((name, c, revision), []).append(result)
+                print(f"  round {number + 1}  {name:8} c={c:<3} {revision} {result['rps']:>9.0f} calls/s", file=sys.stderr)
     figures = ("rps", "p50_ms", "p99_ms", "cpu_us_per_request", "peak_rss_mb")
     return {
         key: {figure: round(statistics.mean(run[figure] for run in runs), 3) for figure in figures}
@@ -215,16 +219,19 @@ def measure(options):
     time.sleep(2)
     results["idle_rss_mb"] = round(rss_mb(one.child.pid), 1)
     proxy = nginx(folder, mock.port)
-    results["calls"] = {f"{name} c={c}": row for (name, c), row in calls(options, mock, proxy, one).items()}
+    rows = calls(options, mock, proxy, one)
+    results["calls"] = {f"{name} c={c} {revision}": row for (name, c, revision), row in rows.items()}
     results["loaded_rss_mb"] = round(rss_mb(one.child.pid), 1)
 
     # A warm call is one request upstream: what the mock counts during a run must be calls and nothing else.
-    before = stats(mock.port)
-    warm = load(one.url(), KEY, c=1, d=1, warmup=0, tool="mock-echo", max_ops=200)
-    after = stats(mock.port)
-    arrived = {what: after[what] - before.get(what, 0) for what in after if after[what] != before.get(what, 0)}
-    results["upstream_requests_per_call"] = round(sum(arrived.values()) / max(1, warm["requests"]), 2)
-    results["upstream_requests_of_200_calls"] = arrived
+    results["upstream_requests_per_call"], results["upstream_requests_of_200_calls"] = {}, {}
+    for revision in REVISIONS:
+        before = stats(mock.port)
+        warm = load(one.url(), KEY, c=1, d=1, warmup=0, tool="mock-echo", max_ops=200, protocol=revision)
+        after = stats(mock.port)
+        arrived = {what: after[what] - before.get(what, 0) for what in after if after[what] != before.get(what, 0)}
+        results["upstream_requests_per_call"][revision] = round(sum(arrived.values()) / max(1, warm["requests"]), 2)
+        results["upstream_requests_of_200_calls"][revision] = arrived
     one.stop()
     if proxy:
         proxy[0].stop()
@@ -254,13 +261,15 @@ def targets(results):
         sign = "≤" if at_most else "≥"
         found.append((what, value, f"{sign} {limit:g}", value <= limit if at_most else value >= limit))
 
-    if "nginx c=64" in rows:
-        for c in (1, 64):
-            ratio = rows[f"gateway c={c}"]["cpu_us_per_request"] / max(0.1, rows[f"nginx c={c}"]["cpu_us_per_request"])
-            target(f"CPU per call, gateway / nginx, c={c}", round(ratio, 2), 3)
-        ratio = rows["gateway c=64"]["rps"] / rows["nginx c=64"]["rps"]
-        target("calls per second, gateway / nginx, c=64", round(ratio, 2), 0.5, at_most=False)
-    target("upstream requests per warm call", results["upstream_requests_per_call"], 1.05)
+    for revision in REVISIONS:
+        if f"nginx c=64 {revision}" in rows:
+            for c in (1, 64):
+                front, plain = rows[f"gateway c={c} {revision}"], rows[f"nginx c={c} {revision}"]
+                ratio = front["cpu_us_per_request"] / max(0.1, plain["cpu_us_per_request"])
+                target(f"{revision}: CPU per call, gateway / nginx, c={c}", round(ratio, 2), 3)
+            ratio = front["rps"] / plain["rps"]
+            target(f"{revision}: calls per second, gateway / nginx, c=64", round(ratio, 2), 0.5, at_most=False)
+        target(f"{revision}: upstream requests per warm call", results["upstream_requests_per_call"][revision], 1.05)
     target("warm tools/list of 50 × 10, p50 in ms, c=1", results["warm_list"]["p50_ms"], 1)
     target("idle memory in MB", results["idle_rss_mb"], 25)
     target("from exec to the first list, in ms", results["first_list_ms"], 150)
@@ -268,16 +277,16 @@ def targets(results):
 
 
 def report(results):
-    print(f"\n{'':16}{'calls/s':>10}{'p50 ms':>9}{'p99 ms':>9}{'CPU µs/call':>13}{'RSS MB':>8}")
+    print(f"\n{'':26}{'calls/s':>10}{'p50 ms':>9}{'p99 ms':>9}{'CPU µs/call':>13}{'RSS MB':>8}")
     for name, row in results["calls"].items():
         print(
-            f"{name:16}{row['rps']:>10.0f}{row['p50_ms']:>9.3f}{row['p99_ms']:>9.3f}"
+            f"{name:26}{row['rps']:>10.0f}{row['p50_ms']:>9.3f}{row['p99_ms']:>9.3f}"
             f"{row['cpu_us_per_request']:>13.1f}{row['peak_rss_mb']:>8.1f}"
         )
     print(f"\ncold tools/list of {SERVERS} servers: {results['cold_list_ms']:.0f} ms\n")
     met = []
     for what, value, limit, good in targets(results):
-        print(f"  {'ok  ' if good else 'MISS'}  {what:48}{value:>9g}   {limit}")
+        print(f"  {'ok  ' if good else 'MISS'}  {what:52}{value:>9g}   {limit}")
         met.append(good)
     return all(met)
 

@@ -19,6 +19,8 @@ use tokio::net::TcpStream;
 
 use super::{Args, Mode};
 
+/// The revision in which every request stands for itself.
+const MODERN: &str = "2026-07-28";
 const BOTH: &str = "application/json, text/event-stream";
 
 /// Where requests go and what they carry; the same for all requests of a worker.
@@ -60,6 +62,10 @@ impl Target {
             expect_tools: args.expect_tools,
             server_id: args.server_id.clone(),
         })
+    }
+
+    fn is_modern(&self) -> bool {
+        self.protocol == MODERN
     }
 }
 
@@ -150,6 +156,10 @@ impl Client {
 
     pub(crate) async fn initialize(&mut self) -> Result<()> {
         (self.session, self.revision) = (None, None);
+        if self.target.is_modern() {
+            self.revision = Some(HeaderValue::from_static(MODERN));
+            return Ok(());
+        }
         let params = json!({
             "protocolVersion": self.target.protocol,
             "capabilities": {},
@@ -244,8 +254,9 @@ impl Client {
     async fn rpc(&mut self, method: &str, params: &str) -> Result<(String, Instant)> {
         self.next_id += 1;
         let id = self.next_id.to_string();
+        let (params, mirrored) = self.of_era(method, params)?;
         let body = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"{method}\",\"params\":{params}}}");
-        let answer = self.send(Method::POST, body.into()).await?;
+        let answer = self.send_with(Method::POST, body.into(), &mirrored).await?;
         let status = answer.status();
         if let Some(session) = answer.headers().get("mcp-session-id") {
             self.session = Some(session.clone());
@@ -272,11 +283,37 @@ impl Client {
         bail!("the stream ended without the answer")
     }
 
+    /// Parameters with the metadata that the revision asks for, and the headers that mirror them.
+    fn of_era(&self, method: &str, params: &str) -> Result<(String, HeaderMap)> {
+        const META: &str = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"mcpload","version":"1"},"io.modelcontextprotocol/clientCapabilities":{}}}"#;
+        let mut mirrored = HeaderMap::new();
+        if !self.target.is_modern() {
+            return Ok((params.to_owned(), mirrored));
+        }
+        mirrored.insert("mcp-method", HeaderValue::from_str(method)?);
+        if method == "tools/call" {
+            mirrored.insert("mcp-name", HeaderValue::from_str(&self.target.tool)?);
+        }
+        let open = params.strip_suffix('}').context("parameters are an object")?;
+        let comma = if open == "{" { "" } else { "," };
+        Ok((format!("{open}{comma}{META}"), mirrored))
+    }
+
     async fn send(&mut self, method: Method, body: Bytes) -> Result<Response<Incoming>> {
+        self.send_with(method, body, &HeaderMap::new()).await
+    }
+
+    async fn send_with(
+        &mut self,
+        method: Method,
+        body: Bytes,
+        also: &HeaderMap,
+    ) -> Result<Response<Incoming>> {
         // The server may have closed a kept-alive connection: once more, on a new one.
         for last in [false, true] {
             let fresh = self.connect().await?;
-            let request = self.request(method.clone(), body.clone())?;
+            let mut request = self.request(method.clone(), body.clone())?;
+            request.headers_mut().extend(also.clone());
             let Some(sender) = &mut self.sender else {
                 bail!("not connected")
             };

@@ -64,7 +64,8 @@ struct Args {
     /// "Name: value", repeatable
     #[arg(short = 'H', long)]
     header: Vec<String>,
-    #[arg(long, default_value = "2025-06-18")]
+    /// revision; 2026-07-28 has no sessions
+    #[arg(long, default_value = "2025-11-25")]
     protocol: String,
     /// exact number of tools in a list (0: at least one)
     #[arg(long, default_value_t = 0)]

@@ -2,7 +2,7 @@
 //!
 //!     mockmcp --port 9130 --servers 50 --tools 10 --token KEY
 //!
-//! `/mcp` is the first server, `/s/{i}/mcp` the others; each has its own sessions. The first tool of each, `echo`,
+//! `/mcp` is the first server, `/s/{i}/mcp` the others; each has its own sessions, and speaks 2026-07-28 without one. The first tool of each, `echo`,
 //! returns its `message`; the others look like the tools of a real server and do the same. `GET /stats` counts what
 //! arrived: a warm call through a gateway must add one `tools_call` and nothing else.
 

@@ -17,7 +17,9 @@ use super::Args;
 
 type Answer = Response<Full<Bytes>>;
 
-/// Newest first.
+/// Without a hand-shake: every request says of which revision it is, and results of which kind they are.
+const MODERN: &str = "2026-07-28";
+/// With one; newest first.
 const REVISIONS: [&str; 3] = ["2025-11-25", "2025-06-18", "2025-03-26"];
 
 pub(crate) struct Servers {
@@ -95,7 +97,9 @@ impl Servers {
             return Err(refused);
         }
         let session = header_of(&request, "mcp-session-id").map(str::to_owned);
-        let known = self.args.stateless
+        let modern = header_of(&request, "mcp-protocol-version") == Some(MODERN);
+        let known = modern
+            || self.args.stateless
             || session
                 .as_ref()
                 .is_some_and(|session| lock(&server.sessions).contains(session));
@@ -131,6 +135,9 @@ impl Servers {
             return Ok(accepted);
         };
         let params = message.params.map_or("{}", RawValue::get);
+        if modern && method != "initialize" {
+            return Ok(self.modern(server, method, id.get(), params));
+        }
         Ok(self.request(server, method, id.get(), params))
     }
 
@@ -153,15 +160,31 @@ impl Servers {
             "initialize" => self.initialize(server, id, params),
             "ping" => self.result(id, "{}"),
             "tools/list" => self.result(id, &server.tools),
-            "tools/call" => match serde_json::from_str::<Call>(params) {
-                Ok(call) if !call.name.is_empty() => {
-                    let text = Value::from(call.arguments.message);
-                    self.result(
-                        id,
-                        &format!("{{\"content\":[{{\"type\":\"text\",\"text\":{text}}}],\"isError\":false}}"),
-                    )
-                }
-                _ => error(id, -32602, "Invalid params"),
+            "tools/call" => match called(params, "") {
+                Some(result) => self.result(id, &result),
+                None => error(id, -32602, "Invalid params"),
+            },
+            _ => error(id, -32601, "Method not found"),
+        }
+    }
+
+    fn modern(&self, server: &Server, method: &str, id: &str, params: &str) -> Answer {
+        const COMPLETE: &str = r#""resultType":"complete","#;
+        const CACHEABLE: &str = r#""resultType":"complete","ttlMs":0,"cacheScope":"private","#;
+        match method {
+            "server/discover" => {
+                let result = format!(
+                    r#"{{{CACHEABLE}"supportedVersions":["{MODERN}"],"capabilities":{{"tools":{{}}}}}}"#
+                );
+                self.result(id, &result)
+            }
+            "tools/list" => {
+                let list = server.tools.strip_prefix('{').unwrap_or_default();
+                self.result(id, &format!("{{{CACHEABLE}{list}"))
+            }
+            "tools/call" => match called(params, COMPLETE) {
+                Some(result) => self.result(id, &result),
+                None => error(id, -32602, "Invalid params"),
             },
             _ => error(id, -32601, "Method not found"),
         }
@@ -215,6 +238,15 @@ impl Servers {
     fn counts(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {
         lock(&self.counts)
     }
+}
+
+/// The result of a call, with `members` before the others; `None` for none of a tool.
+fn called(params: &str, members: &str) -> Option<String> {
+    let call: Call = serde_json::from_str(params).ok()?;
+    let text = Value::from(call.arguments.message);
+    (!call.name.is_empty()).then(|| {
+        format!("{{{members}\"content\":[{{\"type\":\"text\",\"text\":{text}}}],\"isError\":false}}")
+    })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
