@@ -434,9 +434,13 @@ impl Upstreams {
             .is_some_and(|leg| leg.era() == era)
     }
 
-    /// Whether it is known which era is spoken with the server for a client of an era.
-    pub fn is_decided(&self, server: &Arc<Server>, era: Era) -> bool {
-        self.entry(server).known_leg(era).is_some()
+    /// Whether a server declares an extension of 2026-07-28 to clients of it, or was not asked yet.
+    pub fn may_extend(&self, server: &Arc<Server>, extension: &str) -> bool {
+        match self.entry(server).known_leg(Era::Modern) {
+            None => true,
+            Some(Leg::Legacy) => false,
+            Some(Leg::Modern(session)) => session.introduction.capabilities.offers("extensions", extension),
+        }
     }
 
     /// Keeps a stream to the server open on which it can say that its lists have changed, as long as the answer lives.

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use trunkline_auth::SessionClaims;
-use trunkline_mcp::{ClientCapabilities, Era, ListKind, Revision, ServerCapabilities, capability, rpc};
+use trunkline_mcp::{ClientCapabilities, Era, ListKind, Revision, ServerCapabilities, capability, rpc, task};
 use trunkline_model::{Server, SessionKey};
 use trunkline_upstream::catalogue::Known;
 use trunkline_upstream::{ClientHeaders, Fault};
@@ -149,8 +149,8 @@ pub fn capabilities(gateway: &Gateway, context: &Context, revision: Revision) ->
             }
             None => all.push(anything.clone()),
         }
-        if revision.era() == Era::Modern && !gateway.upstreams.is_decided(server, Era::Modern) {
-            // What it said so far it said in the other era, where there is no such extension.
+        if revision.era() == Era::Modern && gateway.upstreams.may_extend(server, task::EXTENSION) {
+            // What it was listed with may be of the other era, where there is no such extension.
             all.push(new_tasks.clone());
         }
     }
