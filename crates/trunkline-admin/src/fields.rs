@@ -238,6 +238,16 @@ pub(crate) const FIELDS: &[Field] = &[
     field!(Text byok_api_key_help_url, "Where to get that key."),
     field!(Text source_url, "Where the server's source is, for reviewers."),
     field!(Seconds timeout, "Deadline of a tool call, seconds."),
+    Field {
+        name: "tool_timeouts",
+        doc: "Deadlines of single tools, seconds. Settable in the configuration file.",
+        kind: Kind::FileOnly(|definition| {
+            let timeouts = definition.tool_timeouts.iter();
+            timeouts
+                .map(|(tool, seconds)| (tool.clone(), Value::from(*seconds)))
+                .collect()
+        }),
+    },
     field!(Count max_concurrent_requests = 1, "Calls in flight at the same time."),
     field!(Count rpm = 0, "Calls per minute over all callers."),
     mode!(

@@ -27,6 +27,8 @@ pub(crate) enum Kind {
     SecretMap,
     /// Name to a list of text.
     TextsMap,
+    /// Name to seconds, with decimals.
+    SecondsMap,
     /// A mapping with free content.
     Object,
     /// `[{name, value, scope, description}]`.
@@ -91,8 +93,8 @@ const NOT_SERVED_AUTH: &str = "Kept for an `auth_type` that is not served yet.";
 /// The fields of one entry of `mcp_servers`, in the order of the documentation.
 pub(crate) const SERVER: &[Field] = {
     use Kind::{
-        Bool, EnvVars, Integer, Object, Seconds, Secret, SecretMap, Text, TextMap, TextOrTexts, Texts,
-        TextsMap, Word,
+        Bool, EnvVars, Integer, Object, Seconds, SecondsMap, Secret, SecretMap, Text, TextMap, TextOrTexts,
+        Texts, TextsMap, Word,
     };
     &[
         field(
@@ -228,6 +230,12 @@ pub(crate) const SERVER: &[Field] = {
             Seconds,
             "`general_settings.mcp_call_timeout_ms`",
             "Deadline of a `tools/call`, seconds.",
+        ),
+        field(
+            "tool_timeouts",
+            SecondsMap,
+            "`timeout`",
+            "Trunkline: deadlines of single tools, seconds, by the tool's own name.",
         ),
         field(
             "max_concurrent_requests",
@@ -465,6 +473,12 @@ pub(crate) const GENERAL: &[Field] = {
             "Trunkline: deadline of a `tools/call` where the server has no `timeout`.",
         ),
         field(
+            "mcp_max_call_timeout_ms",
+            Integer,
+            "600000",
+            "Trunkline: the longest deadline that a request may ask for with `x-litellm-timeout`, where neither the tool nor its server has one.",
+        ),
+        field(
             "mcp_health_timeout_ms",
             Integer,
             "env `LITELLM_MCP_HEALTH_CHECK_TIMEOUT`, else 10000",
@@ -499,6 +513,18 @@ pub(crate) const GENERAL: &[Field] = {
             Integer,
             "env `MCP_TOOL_LISTING_MAX_PAGES`, else 1000",
             "Trunkline: pages of one server's list.",
+        ),
+        field(
+            "mcp_max_sessions_per_principal",
+            Integer,
+            "10000",
+            "Trunkline: sessions of one key at the same time, in each replica. One that ended or was unused for 30 minutes does not count. More are answered 503.",
+        ),
+        field(
+            "mcp_max_streams_per_principal",
+            Integer,
+            "1000",
+            "Trunkline: streams that one key may hold open in each replica: `GET`, `subscriptions/listen`, HTTP+SSE. More are answered 503.",
         ),
     ]
 };

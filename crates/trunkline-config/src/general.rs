@@ -38,6 +38,8 @@ pub struct General {
     pub list_timeout_ms: u64,
     /// Deadline of a `tools/call` where the server has no `timeout`.
     pub call_timeout_ms: u64,
+    /// The longest deadline that a request may ask for.
+    pub max_call_timeout_ms: u64,
     /// Deadline of a health check of one server.
     pub health_timeout_ms: u64,
     /// How long a list of several servers waits for late ones.
@@ -50,6 +52,10 @@ pub struct General {
     pub max_upstream_bytes: u64,
     /// Pages of one server's list.
     pub list_max_pages: u32,
+    /// Sessions of one key at the same time.
+    pub max_sessions_per_principal: u32,
+    /// Streams that one key may hold open.
+    pub max_streams_per_principal: u32,
 }
 
 impl Default for General {
@@ -66,12 +72,15 @@ impl Default for General {
             server_root_path: None,
             list_timeout_ms: 30_000,
             call_timeout_ms: 60_000,
+            max_call_timeout_ms: 600_000,
             health_timeout_ms: 10_000,
             fanout_deadline_ms: 2_000,
             catalogue_ttl_ms: 300_000,
             max_body_bytes: 16 * MEBIBYTE,
             max_upstream_bytes: 64 * MEBIBYTE,
             list_max_pages: 1_000,
+            max_sessions_per_principal: 10_000,
+            max_streams_per_principal: 1_000,
         }
     }
 }
@@ -213,6 +222,11 @@ fn limits(section: &mut Section<'_>, general: &mut General) {
     for (name, target, max) in [
         ("mcp_list_timeout_ms", &mut general.list_timeout_ms, MAX_MS),
         ("mcp_call_timeout_ms", &mut general.call_timeout_ms, MAX_MS),
+        (
+            "mcp_max_call_timeout_ms",
+            &mut general.max_call_timeout_ms,
+            MAX_MS,
+        ),
         ("mcp_health_timeout_ms", &mut general.health_timeout_ms, MAX_MS),
         ("mcp_fanout_deadline_ms", &mut general.fanout_deadline_ms, MAX_MS),
         ("mcp_catalogue_ttl_ms", &mut general.catalogue_ttl_ms, 30 * MAX_MS),
@@ -226,8 +240,20 @@ fn limits(section: &mut Section<'_>, general: &mut General) {
             *target = value;
         }
     }
-    if let Some(pages) = section.integer("mcp_list_max_pages", 1, 1_000_000) {
-        general.list_max_pages = u32::try_from(pages).unwrap_or(u32::MAX);
+    for (name, target) in [
+        ("mcp_list_max_pages", &mut general.list_max_pages),
+        (
+            "mcp_max_sessions_per_principal",
+            &mut general.max_sessions_per_principal,
+        ),
+        (
+            "mcp_max_streams_per_principal",
+            &mut general.max_streams_per_principal,
+        ),
+    ] {
+        if let Some(count) = section.integer(name, 1, 1_000_000) {
+            *target = u32::try_from(count).unwrap_or(u32::MAX);
+        }
     }
     #[expect(
         clippy::cast_possible_truncation,

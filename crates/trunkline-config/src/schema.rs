@@ -102,6 +102,9 @@ fn property(field: &Field) -> Value {
         Kind::TextsMap => {
             json!({ "type": ["object", "null"], "additionalProperties": { "type": "array", "items": { "type": "string" } } })
         }
+        Kind::SecondsMap => {
+            json!({ "type": ["object", "null"], "additionalProperties": { "anyOf": [{ "type": "number", "exclusiveMinimum": 0 }, reference] } })
+        }
         Kind::Object => json!({ "type": ["object", "null"] }),
         Kind::EnvVars => json!({ "type": ["array", "null"], "items": object(ENV_VAR) }),
         Kind::Word(words) => json!({ "anyOf": [{ "enum": words }, { "type": "null" }, reference] }),
@@ -154,6 +157,7 @@ fn words_of(kind: Kind) -> String {
         Kind::TextMap => "name to text".into(),
         Kind::SecretMap => "name to secret text".into(),
         Kind::TextsMap => "name to list".into(),
+        Kind::SecondsMap => "name to seconds".into(),
         Kind::Object => "mapping".into(),
         Kind::EnvVars => "list of variables".into(),
         Kind::Word(words) => words

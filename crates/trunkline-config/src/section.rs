@@ -170,15 +170,7 @@ impl<'a> Section<'a> {
 
     /// A finite number greater than zero; a reference gives it as text.
     pub(crate) fn positive(&mut self, name: &str) -> Option<f64> {
-        let node = self.node(name)?;
-        #[expect(clippy::cast_precision_loss, reason = "settings are far below 2^53")]
-        let value = match &node.value {
-            Value::Integer(value) => Some(*value as f64),
-            Value::Float(value) => Some(*value),
-            Value::Text(text) => text.trim().parse().ok(),
-            _ => None,
-        };
-        let value = value.filter(|value: &f64| value.is_finite() && *value > 0.0);
+        let value = positive_of(self.node(name)?);
         if value.is_none() {
             self.error(name, "must be a number greater than 0");
         }
@@ -256,6 +248,22 @@ impl<'a> Section<'a> {
             .collect()
     }
 
+    /// Name to a number greater than zero.
+    pub(crate) fn seconds_map(&mut self, name: &str) -> BTreeMap<String, f64> {
+        let mut map = BTreeMap::new();
+        for (path, entry) in self.map(name) {
+            match positive_of(&entry.node) {
+                Some(seconds) => {
+                    map.insert(entry.key.clone(), seconds);
+                }
+                None => self
+                    .report
+                    .error(entry.node.at, format!("{path} must be a number greater than 0")),
+            }
+        }
+        map
+    }
+
     /// Name to a list of text.
     pub(crate) fn texts_map(&mut self, name: &str) -> BTreeMap<String, Vec<String>> {
         let entries = self.map(name);
@@ -286,6 +294,18 @@ impl<'a> Section<'a> {
         self.mismatch(node, &path, "a mapping");
         None
     }
+}
+
+/// A finite number greater than zero; a reference gives it as text.
+fn positive_of(node: &Node) -> Option<f64> {
+    #[expect(clippy::cast_precision_loss, reason = "settings are far below 2^53")]
+    let value = match &node.value {
+        Value::Integer(value) => Some(*value as f64),
+        Value::Float(value) => Some(*value),
+        Value::Text(text) => text.trim().parse().ok(),
+        _ => None,
+    };
+    value.filter(|value: &f64| value.is_finite() && *value > 0.0)
 }
 
 /// `; did you mean "…"?`, or nothing where no known name is near.

@@ -392,6 +392,7 @@ fn access_and_limits(section: &mut Section<'_>, definition: &mut ServerDefinitio
     definition.allow_all_keys = section.boolean("allow_all_keys").unwrap_or(false);
     definition.available_on_public_internet = section.boolean("available_on_public_internet").unwrap_or(true);
     definition.timeout = section.positive("timeout");
+    definition.tool_timeouts = section.seconds_map("tool_timeouts");
     let most = u64::from(u32::MAX);
     let small = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
     definition.max_concurrent_requests = section.integer("max_concurrent_requests", 1, most).map(small);

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tower::ServiceExt as _;
 
+use crate::mcp::sse::Endpoint;
 use crate::scope::PathSelection;
 use crate::{answer, mcp};
 
@@ -28,6 +29,8 @@ pub struct Edge {
     pub loopback: bool,
     /// Largest request body, bytes.
     pub max_body_bytes: usize,
+    /// Before every path, as clients see it: `SERVER_ROOT_PATH`. Empty, or `/path`.
+    pub root: String,
 }
 
 const LOOPBACK_HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
@@ -139,7 +142,11 @@ pub async fn serve(gateway: &Arc<crate::Gateway>, others: &Router, mut request: 
     let mut response = match gateway.edge.check(request.uri(), request.headers()) {
         Ok(()) => {
             let request_id = trunkline_model::RequestId::new(id.as_str());
-            if let Some(path) = PathSelection::of_path(request.uri().path()) {
+            let path = request.uri().path();
+            if let Some(endpoint) = Endpoint::of_path(path) {
+                // Boxed: a transport of the past, and every request would carry room for it.
+                Box::pin(mcp::sse::handle(gateway.clone(), endpoint, request_id, request)).await
+            } else if let Some(path) = PathSelection::of_path(path) {
                 mcp::handle(gateway.clone(), path, request_id, request).await
             } else {
                 request.extensions_mut().insert(request_id);

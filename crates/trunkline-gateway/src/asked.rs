@@ -18,6 +18,11 @@ use crate::Gateway;
 use crate::context::Context;
 use crate::tasks::{self, Seen};
 
+/// Why a server's question is refused that cannot be handed on.
+pub const UNREADABLE: &str = "Invalid params: the request cannot be handed on to the client as it is";
+/// Why a server's question is refused whose client is not there any more.
+pub const GONE: &str = "the client has gone";
+
 #[derive(Serialize, Deserialize)]
 struct Handle {
     server: String,

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use axum::http::StatusCode;
 
@@ -19,7 +20,9 @@ use trunkline_upstream::{CallRequest, Exchange, Fault, Frame, Outgoing, Progress
 use crate::Gateway;
 use crate::asked;
 use crate::context::Context;
+use crate::deadline;
 use crate::outcomes;
+use crate::parked;
 use crate::record::Pending;
 use crate::rounds::Round;
 use crate::route::{self, RouteError, Target};
@@ -46,6 +49,7 @@ pub struct Call {
     held: VecDeque<Frame>,
     /// The parameters, with the server's own names: raw JSON.
     params: Arc<str>,
+    timeout: Duration,
     header_params: Vec<HeaderParam>,
     /// What a server of the new era asks the client, while it does.
     round: Option<Box<Round>>,
@@ -358,6 +362,10 @@ pub async fn begin_at(
         .upstreams
         .outgoing(&server, &context.client_headers())
         .map_err(failed)?;
+    let tool = (operation == Operation::CallTool).then_some(&*target.name);
+    let settings = gateway.upstreams.settings();
+    let limits = (settings.call_timeout, settings.max_call_timeout);
+    let timeout = deadline::of_call(&context.headers, &server, tool, limits).map_err(CallError::Params)?;
     let params = params.to_json();
     let params: Arc<str> = tasks::own_related(gateway, context, &server, &params)?
         .unwrap_or(params)
@@ -373,6 +381,7 @@ pub async fn begin_at(
                 header_params: &target.header_params,
                 method: operation.method(),
                 params: &params,
+                timeout,
                 progress: None,
             };
             (
@@ -399,6 +408,7 @@ pub async fn begin_at(
                         header_params: &header_params,
                         method: operation.method(),
                         params: &params,
+                        timeout,
                         progress,
                     })
                     .await
@@ -425,6 +435,7 @@ pub async fn begin_at(
         dropped: 0,
         held: VecDeque::new(),
         params,
+        timeout,
         header_params: target.header_params,
         round: None,
         rounds: 0,
@@ -596,7 +607,12 @@ impl Call {
             match frame {
                 None => {}
                 // A client of the new era is asked by the end of its request.
-                Some(frame @ Frame::Request { .. }) if context.era == Era::Modern => return Ok(frame),
+                Some(Frame::Request { id, method, message }) if context.era == Era::Modern => {
+                    if parked::is_readable(&message) {
+                        return Ok(Frame::Request { id, method, message });
+                    }
+                    self.refuse(&id);
+                }
                 Some(Frame::Notification { method, message }) => {
                     if let Some(message) = self.notification(gateway, context, &method, message) {
                         return Ok(Frame::Notification { method, message });
@@ -608,8 +624,9 @@ impl Call {
                     }
                 }
                 Some(Frame::Request { id, method, message }) => {
-                    if let Some(message) = self.ask(gateway, context, &id, &message) {
-                        return Ok(Frame::Request { id, method, message });
+                    match self.ask(gateway, context, &id, &message) {
+                        Some(message) => return Ok(Frame::Request { id, method, message }),
+                        None => self.refuse(&id),
                     }
                 }
                 Some(Frame::Result(result)) if self.becomes_task(&result) => {
@@ -681,7 +698,7 @@ impl Call {
     fn ask_again(&mut self, gateway: &Gateway, context: &Context, method: String, params: String) {
         let (upstreams, server, out) = (gateway.upstreams.clone(), self.server.clone(), self.out.clone());
         let (peer, era) = (context.peer(gateway), context.era);
-        let header_params = self.header_params.clone();
+        let (header_params, timeout) = (self.header_params.clone(), self.timeout);
         let progress = self.progress.as_ref().map(|tracked| Progress {
             token: tracked.token.upstream.clone(),
             messages: tracked.messages.clone(),
@@ -696,6 +713,7 @@ impl Call {
                     header_params: &header_params,
                     method: &method,
                     params: &params,
+                    timeout,
                     progress,
                 })
                 .await
@@ -840,7 +858,14 @@ impl Call {
         }
     }
 
-    /// The server's request to the client; without a session of the client it is refused.
+    /// Tells the server that its question cannot be handed on.
+    pub fn refuse(&self, id: &str) {
+        if let Phase::Open(exchange) = &self.phase {
+            exchange.refuse(id, asked::UNREADABLE);
+        }
+    }
+
+    /// The server's request as the client is to see it, if it can be handed on.
     fn ask(&mut self, gateway: &Gateway, context: &Context, id: &str, message: &str) -> Option<String> {
         let Phase::Open(exchange) = &self.phase else {
             return None;

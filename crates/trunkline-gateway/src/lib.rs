@@ -25,7 +25,10 @@ pub mod accept;
 pub mod answer;
 pub mod asked;
 pub mod calling;
+pub mod caps;
 pub mod context;
+pub mod conversations;
+pub mod deadline;
 pub mod health;
 pub mod listing;
 pub mod mcp;
@@ -81,6 +84,10 @@ pub struct Gateway {
     pub parking: TokenSealer,
     /// Ids of tasks.
     pub tasks: HandleSealer,
+    /// What one caller may hold at the same time.
+    pub caps: Arc<caps::Caps>,
+    /// Conversations over the transport of 2024-11-05.
+    pub conversations: conversations::Conversations,
     /// Answers that clients can come back to.
     pub streams: resumable::Streams,
     /// Requests that can be cancelled.

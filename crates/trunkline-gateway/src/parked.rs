@@ -122,12 +122,12 @@ pub async fn park(
         return Err(call.too_much("too many questions of servers wait for answers of this caller"));
     }
     let mut questions = Vec::new();
-    push(&mut questions, first, rounds);
+    push(&mut questions, &call, first, rounds);
     // More of the same moment; whatever else comes waits in the call for the next round.
     while questions.len() < MAX_TOGETHER
         && let Ok(frame) = tokio::time::timeout(TOGETHER, call.question()).await
     {
-        push(&mut questions, frame?, rounds);
+        push(&mut questions, &call, frame?, rounds);
     }
     if questions.is_empty() {
         return Err(call.too_much("the server asks in a way that cannot be read"));
@@ -135,18 +135,25 @@ pub async fn park(
     Ok(wait(gateway, context, call, (method, params), questions, rounds))
 }
 
-fn push(questions: &mut Vec<Question>, frame: Frame, round: u32) {
-    if let Frame::Request { id, message, .. } = frame
-        && let Some(request) = bare(&message)
-    {
-        let key = format!("q{round}-{}", questions.len() + 1);
-        questions.push(Question {
-            key,
+/// Takes a question up; one that cannot be read is refused at once, so that the server does not wait for an answer (B59).
+fn push(questions: &mut Vec<Question>, call: &Call, frame: Frame, round: u32) {
+    let Frame::Request { id, message, .. } = frame else {
+        return;
+    };
+    match bare(&message) {
+        Some(request) => questions.push(Question {
+            key: format!("q{round}-{}", questions.len() + 1),
             id,
             request,
             answer: None,
-        });
+        }),
+        None => call.refuse(&id),
     }
+}
+
+/// Whether a server's question can be put into a result.
+pub fn is_readable(message: &str) -> bool {
+    bare(message).is_some()
 }
 
 /// `method` and `params` of a request. An elicitation's id means nothing where there is nothing to refer to it with.

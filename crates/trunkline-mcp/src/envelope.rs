@@ -154,6 +154,14 @@ impl<'a> Message<'a> {
     }
 }
 
+/// The id of a request that cannot be read otherwise, as raw JSON: whoever sent it waits for an answer.
+pub fn id_of_request(body: &[u8]) -> Option<String> {
+    check_depth(body).ok()?;
+    let wire: Wire<'_> = serde_json::from_slice(body).ok()?;
+    wire.method?;
+    wire.id.filter(|id| is_id(id)).map(|id| id.get().to_owned())
+}
+
 /// Whether a value can be a request's id: a string or a number.
 fn is_id(raw: &RawValue) -> bool {
     matches!(raw.get().as_bytes().first(), Some(b'"' | b'-' | b'0'..=b'9'))
@@ -174,6 +182,27 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn b59_a_request_that_cannot_be_read_has_an_id_to_refuse_it_by() {
+        for broken in [
+            r#"{"jsonrpc":"2.0","id":7,"method":"elicitation/create","params":5}"#,
+            r#"{"jsonrpc":"1.0","id":7,"method":"elicitation/create"}"#,
+            r#"{"id":7,"method":7}"#,
+        ] {
+            assert!(Message::parse(broken.as_bytes()).is_err(), "{broken}");
+            assert_eq!(id_of_request(broken.as_bytes()).as_deref(), Some("7"), "{broken}");
+        }
+        for nothing in [
+            "7",
+            r#"{"id":7}"#,
+            r#"{"id":null,"method":"a"}"#,
+            r#"{"method":"a"}"#,
+            "{",
+        ] {
+            assert_eq!(id_of_request(nothing.as_bytes()), None, "{nothing}");
+        }
+    }
 
     #[test]
     fn three_kinds() {

@@ -238,6 +238,26 @@ pub fn tagged(message: &str, subscription: &str) -> Option<String> {
     Some(object.to_json())
 }
 
+/// A notification of a subscription as the old era has it, where it belongs to none.
+pub fn untagged(message: &str) -> Option<String> {
+    let mut object = RawObject::parse(message).ok()?;
+    let Some(before) = object.get("params").map(ToOwned::to_owned) else {
+        return Some(message.to_owned());
+    };
+    let mut params = RawObject::parse(&before).ok()?;
+    if let Some(meta) = params.get("_meta").map(ToOwned::to_owned) {
+        let mut meta = RawObject::parse(&meta).ok()?;
+        meta.remove(SUBSCRIPTION_ID);
+        if meta.keys().next().is_some() {
+            params.set("_meta", meta.to_json());
+        } else {
+            params.remove("_meta");
+        }
+    }
+    object.set("params", params.to_json());
+    Some(object.to_json())
+}
+
 /// The severity of a log level, 0 the least; `None` if it is none.
 pub fn severity(level: &str) -> Option<usize> {
     [

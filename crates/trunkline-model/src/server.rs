@@ -126,6 +126,8 @@ pub struct ServerDefinition {
     pub source_url: Option<String>,
     /// Deadline of a `tools/call`, seconds.
     pub timeout: Option<f64>,
+    /// Trunkline: the same per tool, by the tool's own name; wins over `timeout`.
+    pub tool_timeouts: BTreeMap<String, f64>,
     /// Calls in flight at the same time.
     pub max_concurrent_requests: Option<u32>,
     /// Calls per minute over all callers.
@@ -185,6 +187,7 @@ impl Default for ServerDefinition {
             byok_api_key_help_url: None,
             source_url: None,
             timeout: None,
+            tool_timeouts: BTreeMap::new(),
             max_concurrent_requests: None,
             rpm: None,
             prefix: PrefixMode::Always,

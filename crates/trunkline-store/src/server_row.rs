@@ -95,6 +95,8 @@ fn encode_definition(vault: &Vault, id: &ServerId, definition: &ServerDefinition
         byok_api_key_help_url,
         source_url,
         timeout,
+        // Of the configuration file alone, whose servers have no rows.
+        tool_timeouts: _,
         max_concurrent_requests,
         rpm,
         prefix,
@@ -387,6 +389,7 @@ fn decode_definition(reader: &mut Reader<'_>) -> ServerDefinition {
         byok_api_key_help_url: reader.text("byok_api_key_help_url"),
         source_url: reader.text("source_url"),
         timeout: reader.cell("timeout", Row::double),
+        tool_timeouts: BTreeMap::new(),
         max_concurrent_requests: reader.count("max_concurrent_requests"),
         rpm: reader.count("rpm"),
         prefix: reader

@@ -18,6 +18,7 @@
 mod canary;
 mod gateway;
 mod http;
+mod legacy;
 mod locate;
 mod mcp;
 mod postgres;
@@ -32,6 +33,7 @@ mod wait;
 pub use canary::Canary;
 pub use gateway::{GatewayBuilder, StartFailure, TestGateway};
 pub use http::{Chunks, HttpClient, Reply, TransportError};
+pub use legacy::SseClient;
 pub use locate::repository_root;
 pub use mcp::{Event, EventStream, McpClient, RpcError, RpcReply};
 pub use postgres::ScratchDatabase;

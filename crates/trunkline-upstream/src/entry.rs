@@ -23,6 +23,7 @@ use crate::era::{Leg, Verdict};
 use crate::exchange::{Deadline, Exchange, Frame, Line};
 use crate::fault::{Fault, printable};
 use crate::http::{Target, beginning, means_unknown_session, status_fault, words_of};
+use crate::hub::{self, Hubs};
 use crate::listen::{self, Askable, Progress};
 use crate::pool::ResponseBody;
 use crate::session::{Introduction, Owner, Session, Sessions, Slot};
@@ -67,6 +68,8 @@ pub struct Entry {
     pub(crate) retired: AtomicBool,
     /// Who is to be told of changes.
     watched: Mutex<Watched>,
+    /// Subscriptions of clients of the old era, where the server is of the new one.
+    pub(crate) hubs: Hubs,
     /// Answers to the server's own requests that are under way.
     pub(crate) asides: Arc<Semaphore>,
     catalogues: Mutex<Catalogues>,
@@ -164,6 +167,7 @@ impl Entry {
             next_id: AtomicU64::new(1),
             verdict: Verdict::default(),
             watched: Mutex::default(),
+            hubs: Hubs::default(),
             retired: AtomicBool::new(false),
             asides: Arc::new(Semaphore::new(MAX_ASIDES)),
             limit,
@@ -500,7 +504,7 @@ impl Entry {
     ) -> Result<Exchange, Fault> {
         let step = ask.step();
         if let Leg::Modern(session) = self.leg(ask.era, out).await? {
-            return Box::pin(self.request_modern(out, &ask, session, deadline, permit)).await;
+            return Box::pin(self.request_translated(out, &ask, session, deadline, permit)).await;
         }
         let translated = (ask.era == Era::Modern).then(|| ask.params.map(modern::params_to_legacy));
         let params = translated.as_ref().map_or(ask.params, Option::as_deref);
@@ -512,7 +516,7 @@ impl Entry {
                     let Leg::Modern(session) = self.leg(Era::Modern, out).await? else {
                         return Err(fault);
                     };
-                    return Box::pin(self.request_modern(out, &ask, session, deadline, permit)).await;
+                    return Box::pin(self.request_translated(out, &ask, session, deadline, permit)).await;
                 }
                 Err(fault) => return Err(fault),
             };
@@ -567,6 +571,21 @@ impl Entry {
             tracing::info!(server = %self.prefix, "upstream session expired, opening a new one");
             slot.forget(&session);
             reopened = true;
+        }
+    }
+
+    /// A request to a server of the new era. What that era does in another way is done that way.
+    async fn request_translated(
+        self: &Arc<Self>,
+        out: &Arc<Outgoing>,
+        ask: &Ask<'_>,
+        session: Arc<Session>,
+        deadline: Deadline,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Result<Exchange, Fault> {
+        match hub::Change::of(ask) {
+            Some(change) => hub::answer(self, out, ask, change, (session, deadline)).await,
+            None => self.request_modern(out, ask, session, deadline, permit).await,
         }
     }
 

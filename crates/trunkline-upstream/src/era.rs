@@ -380,7 +380,7 @@ impl Entry {
         if gone_back || code == Some(rpc::UNSUPPORTED_VERSION) {
             self.forget_era();
         }
-        Ok(Exchange::failed(line, id, (step, deadline), status, body))
+        Ok(Exchange::answered(line, id, (step, deadline), status, body))
     }
 }
 

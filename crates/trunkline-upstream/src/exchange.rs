@@ -140,7 +140,7 @@ impl Deadline {
     /// The fault of missing it.
     pub fn missed(self, step: Step) -> Fault {
         Fault::timeout(step, self.allowed)
-            .hint("the server is slow or hangs; a server's deadline is its `timeout`, in seconds")
+            .hint("the server is slow or hangs; a server's deadline is its `timeout`, in seconds, and a tool's is in `tool_timeouts`")
     }
 }
 
@@ -186,8 +186,8 @@ impl Exchange {
         Ok(exchange)
     }
 
-    /// An exchange whose answer is an error with a status that says so.
-    pub(crate) fn failed(
+    /// An exchange whose whole answer is there: `body`, one message.
+    pub(crate) fn answered(
         line: Line,
         id: u64,
         (step, deadline): (Step, Deadline),
@@ -371,7 +371,17 @@ impl Exchange {
 
     /// One message: a frame, or something that is dealt with here.
     fn read(&mut self, body: &[u8]) -> Result<Option<Frame>, Fault> {
-        let message = Message::parse(body).map_err(|error| self.not_json(&error.to_string()))?;
+        let message = match Message::parse(body) {
+            Ok(message) => message,
+            Err(error) => {
+                // What the server asks wrongly is its own question's end, and not that of the call.
+                if let Some(id) = envelope::id_of_request(body) {
+                    self.line.reject(&id, error.code(), &error.to_string());
+                    return Ok(None);
+                }
+                return Err(self.not_json(&error.to_string()));
+            }
+        };
         if std::mem::take(&mut self.asked) {
             self.deadline = Instant::now() + self.allowed;
         }
@@ -437,6 +447,11 @@ impl Exchange {
         }
     }
 
+    /// Tells the server that its question `id` (raw JSON) reaches nobody.
+    pub fn refuse(&self, id: &str, why: &str) {
+        self.line.reject(id, rpc::INVALID_PARAMS, why);
+    }
+
     /// The session it runs on.
     pub fn session(&self) -> &Arc<Session> {
         &self.line.session
@@ -463,12 +478,21 @@ impl Line {
             tracing::debug!(server = %self.entry.prefix, method, "a request of the server where it may not make one");
             return;
         }
-        let answer = if method == "ping" {
-            rpc::response(id, "{}")
-        } else {
+        if method != "ping" {
             let text = format!("{} is not supported by this client", printable(method));
-            rpc::error_response(id, &rpc::error_object(rpc::METHOD_NOT_FOUND, &text, None))
-        };
+            return self.reject(id, rpc::METHOD_NOT_FOUND, &text);
+        }
+        self.answer_aside(rpc::response(id, "{}"));
+    }
+
+    /// Answers a request of the upstream with an error.
+    pub(crate) fn reject(&self, id: &str, code: i64, text: &str) {
+        if self.session.revision.era() == Era::Legacy {
+            self.answer_aside(rpc::error_response(id, &rpc::error_object(code, text, None)));
+        }
+    }
+
+    fn answer_aside(&self, answer: String) {
         // A server that asks without end does not get a connection for each of its questions (S38).
         match self.entry.asides.clone().try_acquire_owned() {
             Ok(permit) => self.post_aside(answer, Some(permit)),

@@ -9,6 +9,7 @@
 //! - [`exchange`]: one JSON-RPC request, its frames, its response.
 //! - [`catalogue`]: the tools of a server, cached, refreshed with single flight, kept in the database.
 //! - [`watch`]: hearing of changes.
+//! - `hub`: subscriptions of clients of the old era with servers of the new one.
 //! - [`probe`]: the hand-shake step by step, for people.
 //! - [`fault`]: what went wrong, whose fault it is, what to do next.
 //!
@@ -23,6 +24,7 @@ mod era;
 pub mod exchange;
 pub mod fault;
 pub mod http;
+mod hub;
 pub mod listen;
 pub mod listing;
 mod pool;

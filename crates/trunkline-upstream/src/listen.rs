@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use trunkline_mcp::edit::RawObject;
 use trunkline_mcp::sse::Decoder;
-use trunkline_mcp::{Era, ListKind, Message, task};
+use trunkline_mcp::{Era, ListKind, Message, envelope, rpc, task};
 use trunkline_model::{Server, SessionKey, Step};
 
 use crate::exchange::{Line, media_type};
@@ -36,8 +36,8 @@ pub struct Progress {
 }
 
 /// What a server says to one client outside of that client's requests.
-#[derive(Debug)]
 pub struct Aside {
+    pub(crate) line: Line,
     /// Which server.
     pub server: Arc<Server>,
     /// The upstream session that it was said on.
@@ -48,6 +48,15 @@ pub struct Aside {
     pub method: String,
     /// The message.
     pub message: String,
+}
+
+impl Aside {
+    /// Tells the server that what it asks reaches nobody; nothing if it asks nothing.
+    pub fn refuse(&self, why: &str) {
+        if let Some(id) = &self.request {
+            self.line.reject(id, rpc::INVALID_PARAMS, why);
+        }
+    }
 }
 
 /// Clients that hold a stream open for what servers say outside of requests.
@@ -83,7 +92,7 @@ impl Listeners {
     }
 
     /// Whether it was handed over.
-    fn tell(&self, client: SessionKey, aside: Aside) -> bool {
+    pub(crate) fn tell(&self, client: SessionKey, aside: Aside) -> bool {
         let sender = self.lock().get(&client).cloned();
         sender.is_some_and(|sender| sender.try_send(aside).is_ok())
     }
@@ -231,13 +240,19 @@ fn deliver(line: &Line, data: &[u8]) {
                 line.refuse(id, &method);
             }
         }
-        _ => {}
+        Ok(Message::Response { .. }) => {}
+        Err(error) => {
+            if let Some(id) = envelope::id_of_request(data) {
+                line.reject(&id, error.code(), &error.to_string());
+            }
+        }
     }
 }
 
 /// Hands a message to the one client of the session, if it listens, or to the one request on it.
 fn tell(line: &Line, request: Option<&str>, method: &str, data: &[u8]) -> bool {
     let aside = Aside {
+        line: line.clone(),
         server: line.entry.server.load_full(),
         session: line.session.clone(),
         request: request.map(ToOwned::to_owned),

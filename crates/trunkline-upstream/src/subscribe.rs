@@ -10,7 +10,7 @@ use trunkline_model::{Server, SessionKey};
 
 use crate::credential::Outgoing;
 use crate::entry::{Ask, Entry, Peer};
-use crate::exchange::{Deadline, Frame};
+use crate::exchange::{Deadline, Exchange, Frame};
 use crate::fault::Fault;
 use crate::{listen, watch};
 
@@ -21,7 +21,7 @@ pub struct Subscribed {
     _end: DropGuard,
 }
 
-const UPDATED: &str = "notifications/resources/updated";
+pub(crate) const UPDATED: &str = "notifications/resources/updated";
 
 /// Tasks whose changes are told as long as this lives.
 pub struct TasksWatched {
@@ -72,18 +72,7 @@ async fn listening(
     (member, method): (&str, &'static str),
     messages: mpsc::Sender<(Arc<Server>, String)>,
 ) -> Result<(Vec<String>, DropGuard), Fault> {
-    let mut exchange = watch::subscribe(entry, out, wanted).await?;
-    let taken = loop {
-        match exchange.next().await? {
-            Frame::Notification { method, message }
-                if method == "notifications/subscriptions/acknowledged" =>
-            {
-                break acknowledged(&message, member);
-            }
-            Frame::Notification { .. } | Frame::Request { .. } => {}
-            Frame::Result(_) | Frame::Error(_) => break Vec::new(),
-        }
-    };
+    let (mut exchange, taken) = open(entry, out, wanted, member).await?;
     let end = CancellationToken::new();
     let (stop, server) = (end.clone(), entry.server.load_full());
     entry.tasks.spawn(async move {
@@ -107,6 +96,36 @@ async fn listening(
         stop.run_until_cancelled(reading).await;
     });
     Ok((taken, end.drop_guard()))
+}
+
+/// Listens for updates of these resources; with it, which of them the server took.
+pub(crate) async fn resources(
+    entry: &Arc<Entry>,
+    out: &Arc<Outgoing>,
+    uris: &[String],
+) -> Result<(Exchange, Vec<String>), Fault> {
+    open(entry, out, &watch::resources(uris), "resourceSubscriptions").await
+}
+
+/// A stream that the server has acknowledged; with it, what was taken of `member`.
+async fn open(
+    entry: &Arc<Entry>,
+    out: &Arc<Outgoing>,
+    wanted: &str,
+    member: &str,
+) -> Result<(Exchange, Vec<String>), Fault> {
+    let mut exchange = watch::subscribe(entry, out, wanted).await?;
+    loop {
+        match exchange.next().await? {
+            Frame::Notification { method, message }
+                if method == "notifications/subscriptions/acknowledged" =>
+            {
+                return Ok((exchange, acknowledged(&message, member)));
+            }
+            Frame::Notification { .. } | Frame::Request { .. } => {}
+            Frame::Result(_) | Frame::Error(_) => return Ok((exchange, Vec::new())),
+        }
+    }
 }
 
 fn acknowledged(message: &str, member: &str) -> Vec<String> {

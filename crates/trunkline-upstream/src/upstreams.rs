@@ -40,6 +40,8 @@ pub struct Settings {
     pub list_timeout: Duration,
     /// One call, unless the server has a `timeout`.
     pub call_timeout: Duration,
+    /// The longest that a request may ask for, where neither its server nor its tool has a time of its own.
+    pub max_call_timeout: Duration,
     /// How long a health check waits for one server.
     pub health_timeout: Duration,
     /// How long a list waits for servers that were never listed.
@@ -61,6 +63,7 @@ impl Default for Settings {
         Self {
             list_timeout: Duration::from_secs(30),
             call_timeout: Duration::from_mins(1),
+            max_call_timeout: Duration::from_mins(10),
             health_timeout: Duration::from_secs(10),
             fanout_deadline: Duration::from_secs(2),
             catalogue_ttl: Duration::from_mins(5),
@@ -107,6 +110,8 @@ pub struct CallRequest<'a> {
     pub method: &'a str,
     /// The parameters, with the server's own names: raw JSON.
     pub params: &'a str,
+    /// How long the whole of it may take.
+    pub timeout: Duration,
     /// Where progress goes that does not come on the request's own stream.
     pub progress: Option<Progress>,
 }
@@ -174,6 +179,7 @@ impl Upstreams {
         };
         if let Some(old) = replaced {
             old.retired.store(true, Ordering::Relaxed);
+            old.hubs.stop();
             old.end_all(old.sessions.drain());
         }
         entry
@@ -190,6 +196,7 @@ impl Upstreams {
         };
         for entry in gone {
             entry.retired.store(true, Ordering::Relaxed);
+            entry.hubs.stop();
             entry.end_all(entry.sessions.drain());
         }
         for server in snapshot.servers().iter().filter(|server| server.is_active()) {
@@ -384,15 +391,10 @@ impl Upstreams {
         self.entry(server).outgoing(client)
     }
 
-    /// Begins a call. The deadline is the server's `timeout`, else the general one.
+    /// Begins a call.
     pub async fn call(&self, request: CallRequest<'_>) -> Result<Exchange, Fault> {
         let entry = self.entry(request.server);
-        let own = request
-            .server
-            .definition
-            .timeout
-            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        let deadline = Deadline::after(own.unwrap_or(self.shared.settings.call_timeout));
+        let deadline = Deadline::after(request.timeout);
         let ask = Ask {
             peer: request.peer,
             era: request.era,
@@ -531,6 +533,7 @@ impl Upstreams {
     /// A client ended its gateway session.
     pub fn end_client(&self, client: SessionKey) {
         for entry in self.all() {
+            entry.hubs.release(&entry, client);
             entry.end_all(entry.sessions.end_client(client));
         }
     }
@@ -538,6 +541,7 @@ impl Upstreams {
     /// Ends sessions that nobody used for a while; called every minute.
     pub fn reap(&self) {
         for entry in self.all() {
+            entry.hubs.reap(&entry);
             entry.end_all(entry.sessions.reap(self.shared.settings.session_idle));
         }
         self.shared.http.reap();
@@ -546,6 +550,7 @@ impl Upstreams {
     /// Ends all sessions and waits for what is under way, bounded.
     pub async fn shutdown(&self) {
         for entry in self.all() {
+            entry.hubs.stop();
             entry.end_all(entry.sessions.drain());
         }
         self.shared.tasks.close();

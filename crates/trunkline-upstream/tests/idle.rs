@@ -27,6 +27,7 @@ async fn call(upstreams: &Upstreams, server: &Arc<Server>, client: u8) {
         header_params: &[],
         method: "tools/call",
         params: r#"{"name":"echo","arguments":{"message":"hi"}}"#,
+        timeout: Duration::from_secs(60),
         progress: None,
     };
     let mut exchange = upstreams.call(request).await.unwrap();

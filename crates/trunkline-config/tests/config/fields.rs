@@ -30,6 +30,7 @@ const SAMPLES: &[(&str, &str)] = &[
     ("allow_all_keys", "true"),
     ("available_on_public_internet", "false"),
     ("timeout", "5"),
+    ("tool_timeouts", "{a: 5}"),
     ("max_concurrent_requests", "3"),
     ("rpm", "60"),
     ("prefix", "never"),

@@ -6,12 +6,19 @@ use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::response::Response;
 use trunkline_mcp::rpc;
-use trunkline_model::RequestId;
+use trunkline_model::{RequestId, SessionKey};
 
 use crate::Gateway;
 use crate::answer;
 use crate::mcp::{enter, session};
 use crate::scope::PathSelection;
+
+/// Lets go of what is kept for a session, here and upstream.
+pub fn let_go(gateway: &Gateway, caller: &str, session: SessionKey) {
+    gateway.caps.ended(caller, session);
+    gateway.log_levels.forget(session);
+    gateway.upstreams.end_client(session);
+}
 
 /// Answers a DELETE.
 pub async fn handle(
@@ -34,8 +41,7 @@ pub async fn handle(
         Err(answer) => return answer,
     };
     gateway.ended.insert(claims.key, claims.expires_at);
-    gateway.log_levels.forget(claims.key);
-    gateway.upstreams.end_client(claims.key);
+    let_go(&gateway, context.principal.id(), claims.key);
     // The one write that a request makes itself: the answer says that the session has ended, so it must stay ended after
     // a restart. If the database is away it has ended here all the same.
     if let Err(error) = gateway

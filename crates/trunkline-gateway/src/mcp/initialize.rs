@@ -30,6 +30,14 @@ struct Params {
 /// Longest merged `instructions`.
 const MAX_INSTRUCTIONS: usize = 32 * 1024;
 
+/// What was agreed on.
+pub struct Agreed {
+    /// The session.
+    pub claims: SessionClaims,
+    /// The result of `initialize`.
+    pub result: String,
+}
+
 /// Answers `initialize` with a sealed session id.
 pub fn answer(
     gateway: &Gateway,
@@ -38,50 +46,17 @@ pub fn answer(
     id: &RawValue,
     params: Option<&RawValue>,
 ) -> Response {
-    let read = params.map(|params| serde_json::from_str::<Params>(params.get()));
-    let params = match read {
-        Some(Ok(params)) => params,
-        Some(Err(error)) => {
-            let text = format!("Invalid params: {error}");
-            return answer::rpc_error(StatusCode::OK, id.get(), rpc::INVALID_PARAMS, &text);
-        }
-        None => {
-            return answer::rpc_error(
-                StatusCode::OK,
-                id.get(),
-                rpc::INVALID_PARAMS,
-                "Invalid params: none",
-            );
-        }
+    let agreed = match agree(gateway, context, new_session_key(), params) {
+        Ok(agreed) => agreed,
+        Err(text) => return answer::rpc_error(StatusCode::OK, id.get(), rpc::INVALID_PARAMS, &text),
     };
-    let revision = Revision::negotiate(&params.protocol_version);
-    let expires_at = gateway
-        .clock
-        .now()
-        .checked_add(SignedDuration::try_from(crate::SESSION_LIFETIME).unwrap_or(SignedDuration::MAX))
-        .unwrap_or(jiff::Timestamp::MAX);
-    let claims = SessionClaims {
-        key: new_session_key(),
-        revision: revision.index(),
-        capabilities: params
-            .capabilities
-            .as_deref()
-            .map_or(ClientCapabilities::NONE, ClientCapabilities::read)
-            .bits(),
-        expires_at,
-    };
+    if let Err(full) = gateway.caps.begin(context.principal.id(), agreed.claims.key) {
+        return full.answer(id.get());
+    }
     let sealed = gateway
         .sealer
-        .seal(&claims, &context.principal, &path.route_key());
-    let mut result = json!({
-        "protocolVersion": revision.as_str(),
-        "capabilities": capabilities(gateway, context, revision),
-        "serverInfo": server_info(context),
-    });
-    if let Some(text) = instructions(gateway, context) {
-        result["instructions"] = text.into();
-    }
-    let mut response = answer::json(StatusCode::OK, rpc::response(id.get(), &result.to_string()));
+        .seal(&agreed.claims, &context.principal, &path.route_key());
+    let mut response = answer::json(StatusCode::OK, rpc::response(id.get(), &agreed.result));
     if let Ok(value) = HeaderValue::from_str(&sealed) {
         response
             .headers_mut()
@@ -90,7 +65,58 @@ pub fn answer(
     response
 }
 
-fn new_session_key() -> SessionKey {
+/// The hand-shake, whatever the session is known by: the revision, what the client can be asked, and the result. The error
+/// is what is wrong with the parameters.
+pub fn agree(
+    gateway: &Gateway,
+    context: &Context,
+    key: SessionKey,
+    params: Option<&RawValue>,
+) -> Result<Agreed, String> {
+    let params = params.ok_or("Invalid params: none")?;
+    let params: Params =
+        serde_json::from_str(params.get()).map_err(|error| format!("Invalid params: {error}"))?;
+    let revision = Revision::negotiate(&params.protocol_version);
+    let capabilities_of_client = params
+        .capabilities
+        .as_deref()
+        .map_or(ClientCapabilities::NONE, ClientCapabilities::read);
+    let mut result = json!({
+        "protocolVersion": revision.as_str(),
+        "capabilities": capabilities(gateway, context, revision),
+        "serverInfo": server_info(context),
+    });
+    if let Some(text) = instructions(gateway, context) {
+        result["instructions"] = text.into();
+    }
+    Ok(Agreed {
+        claims: claims(gateway, key, revision, capabilities_of_client),
+        result: result.to_string(),
+    })
+}
+
+/// What is to be known of a session that begins now.
+pub fn claims(
+    gateway: &Gateway,
+    key: SessionKey,
+    revision: Revision,
+    capabilities: ClientCapabilities,
+) -> SessionClaims {
+    let expires_at = gateway
+        .clock
+        .now()
+        .checked_add(SignedDuration::try_from(crate::SESSION_LIFETIME).unwrap_or(SignedDuration::MAX))
+        .unwrap_or(jiff::Timestamp::MAX);
+    SessionClaims {
+        key,
+        revision: revision.index(),
+        capabilities: capabilities.bits(),
+        expires_at,
+    }
+}
+
+/// A name for a session that nobody can guess.
+pub fn new_session_key() -> SessionKey {
     SessionKey(*uuid::Uuid::new_v4().as_bytes())
 }
 

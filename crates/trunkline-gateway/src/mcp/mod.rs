@@ -6,12 +6,14 @@
 //! - [`modern`], [`subscriptions`]: what is different in 2026-07-28.
 //! - [`stream`]: `GET`, what the gateway has to say outside of requests.
 //! - `end`: the HTTP method that ends a session.
+//! - [`sse`]: the transport of 2024-11-05, over which the same is said.
 
 pub mod end;
 pub mod initialize;
 pub mod logging;
 pub mod modern;
 pub mod post;
+pub mod sse;
 pub mod stream;
 pub mod subscriptions;
 pub mod task_list;
@@ -120,5 +122,6 @@ fn session(
     if gateway.ended.contains(&claims.key) {
         return Err(unknown("ended"));
     }
+    gateway.caps.used(context.principal.id(), claims.key);
     Ok(Some(claims))
 }

@@ -111,7 +111,7 @@ fn check_headers(headers: &HeaderMap) -> Result<(), Response> {
 
 /// The revision that a request with a hand-shake behind it names (2025-06-18, "Protocol Version Header").
 #[expect(clippy::result_large_err, reason = "the error is the answer, and it is rare")]
-fn check_version(headers: &HeaderMap) -> Result<(), Response> {
+pub fn check_version(headers: &HeaderMap) -> Result<(), Response> {
     match headers
         .get(&PROTOCOL_VERSION)
         .map(|value| value.to_str().ok().and_then(Revision::parse))
@@ -153,7 +153,7 @@ fn accepts(headers: &HeaderMap) -> bool {
 }
 
 /// One message of a known session, or of none.
-async fn dispatch(
+pub async fn dispatch(
     gateway: &Arc<Gateway>,
     context: &Arc<Context>,
     message: Message<'_>,
@@ -222,6 +222,11 @@ async fn batch(gateway: &Arc<Gateway>, path: &PathSelection, mut context: Contex
         return answer::rpc_error(StatusCode::BAD_REQUEST, "null", rpc::INVALID_REQUEST, text);
     }
     context.join(claims.as_ref());
+    answer_batch(gateway, context, body).await
+}
+
+/// The answer to a batch of a session that may send them.
+pub async fn answer_batch(gateway: &Arc<Gateway>, mut context: Context, body: &[u8]) -> Response {
     // Its answers are one array, in which nothing can be asked.
     context.capabilities = ClientCapabilities::NONE;
     context.resumes = false;

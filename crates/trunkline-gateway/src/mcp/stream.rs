@@ -23,6 +23,7 @@ use crate::Gateway;
 use crate::answer;
 use crate::asked;
 use crate::calling;
+use crate::caps::Place;
 use crate::context::Context;
 use crate::listing;
 use crate::mcp::{enter, session};
@@ -70,19 +71,17 @@ pub async fn handle(
         }
         Err(answer) => return answer,
     };
+    let place = match gateway.caps.stream(context.principal.id()) {
+        Ok(place) => place,
+        Err(full) => return full.answer("null"),
+    };
     context.join(Some(&watched.claims));
-    let client = context.client_headers();
-    let watching: Vec<Watching> = context
-        .servers()
-        .filter_map(|server| gateway.upstreams.watch(server, &client, context.era).ok())
-        .collect();
-    let asides = Some(gateway.upstreams.listen(watched.claims.key));
     // The digests are taken before the head of the answer: from then on the client counts on being told.
-    let standing = Standing::begin(gateway, context, Some(path.clone()), asides).await;
+    let standing = Standing::of_session(gateway, context, path).await;
     let standing = OfSession {
         watched,
         standing,
-        _watching: watching,
+        _place: place,
     };
     let body = stream::unfold((standing, true), |(mut standing, first)| async move {
         if first {
@@ -150,8 +149,7 @@ impl Drop for Watched {
 struct OfSession {
     watched: Watched,
     standing: Standing,
-    /// Kept, so that servers can say that their lists have changed.
-    _watching: Vec<Watching>,
+    _place: Place,
 }
 
 impl OfSession {
@@ -179,6 +177,8 @@ pub struct Standing {
     seen: Vec<Seen>,
     /// Messages that are ready to be sent.
     ready: VecDeque<String>,
+    /// Kept, so that servers can say that their lists have changed.
+    _watching: Vec<Watching>,
 }
 
 /// What the session has seen of one list of one server; without a digest, nothing.
@@ -195,6 +195,7 @@ impl Standing {
         context: Context,
         path: Option<PathSelection>,
         asides: Option<mpsc::Receiver<Aside>>,
+        watching: Vec<Watching>,
     ) -> Self {
         let changed = gateway.upstreams.changed();
         let mut standing = Self {
@@ -205,14 +206,26 @@ impl Standing {
             asides,
             seen: Vec::new(),
             ready: VecDeque::new(),
+            _watching: watching,
         };
         standing.seen = standing.digests().await;
         standing
     }
 
-    /// For the servers of one request.
+    /// For the session that `context` has joined.
+    pub async fn of_session(gateway: Arc<Gateway>, context: Context, path: &PathSelection) -> Self {
+        let client = context.client_headers();
+        let watching = context
+            .servers()
+            .filter_map(|server| gateway.upstreams.watch(server, &client, context.era).ok())
+            .collect();
+        let asides = context.session.map(|session| gateway.upstreams.listen(session));
+        Self::begin(gateway, context, Some(path.clone()), asides, watching).await
+    }
+
+    /// For the servers of one request, which are watched by whoever makes it.
     pub async fn of_request(gateway: &Arc<Gateway>, context: &Context) -> Self {
-        Self::begin(gateway.clone(), context.again(), None, None).await
+        Self::begin(gateway.clone(), context.again(), None, None, Vec::new()).await
     }
 
     /// For whom it stands.
@@ -263,11 +276,20 @@ impl Standing {
     /// What a server says outside of the session's requests, for the client.
     fn message(&self, aside: Aside) -> Option<String> {
         let (gateway, context) = (&self.gateway, &self.context);
-        let server = context.servers().find(|server| server.id == aside.server.id)?;
+        let server = context.servers().find(|server| server.id == aside.server.id);
+        let Some(server) = server else {
+            // It was taken away from this client since.
+            aside.refuse(asked::GONE);
+            return None;
+        };
         match &aside.request {
             Some(id) => {
                 let asked = (id.as_str(), aside.message.as_str());
-                asked::offer(gateway, context, server, &aside.session, asked).map(|(message, _)| message)
+                let offered = asked::offer(gateway, context, server, &aside.session, asked);
+                if offered.is_none() {
+                    aside.refuse(asked::UNREADABLE);
+                }
+                offered.map(|(message, _)| message)
             }
             None => calling::outside(gateway, context, server, &aside.method, aside.message),
         }
@@ -301,6 +323,17 @@ impl Standing {
             }));
         }
         seen
+    }
+}
+
+impl Drop for Standing {
+    fn drop(&mut self) {
+        let Some(asides) = &mut self.asides else { return };
+        // What was asked and not handed on must not be waited for.
+        asides.close();
+        while let Ok(aside) = asides.try_recv() {
+            aside.refuse(asked::GONE);
+        }
     }
 }
 

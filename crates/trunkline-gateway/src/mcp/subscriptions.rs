@@ -17,6 +17,7 @@ use trunkline_upstream::{Subscribed, Watching};
 use crate::Gateway;
 use crate::answer;
 use crate::calling::{self, CallError};
+use crate::caps::Place;
 use crate::context::Context;
 use crate::mcp::stream::Standing;
 use crate::relay::error_message;
@@ -55,6 +56,7 @@ struct Listening {
     _subscribed: Vec<Subscribed>,
     tasks: WatchedTasks,
     _watching: Vec<Watching>,
+    _place: Place,
 }
 
 /// Opens the stream.
@@ -80,6 +82,10 @@ pub async fn listen(
     if let Some(refusal) = refuse_tasks(gateway, id, params.unwrap_or("{}"), task_ids) {
         return refusal;
     }
+    let place = match gateway.caps.stream(context.principal.id()) {
+        Ok(place) => place,
+        Err(full) => return full.answer(id),
+    };
     let mut wanted = Vec::new();
     if filter.tools_list_changed {
         wanted.push(ListKind::Tools);
@@ -128,6 +134,7 @@ pub async fn listen(
         _subscribed: subscribed,
         tasks,
         _watching: watching,
+        _place: place,
     };
     let params = json!({"notifications": Value::Object(notifications)}).to_string();
     let first = rpc::notification("notifications/subscriptions/acknowledged", Some(&params));

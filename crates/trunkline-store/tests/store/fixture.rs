@@ -331,6 +331,8 @@ pub(crate) fn full(id: &str, tag: &str) -> Server {
             byok_api_key_help_url: text("byok_api_key_help_url"),
             source_url: text("source_url"),
             timeout: Some(0.125),
+            // Of the configuration file alone: there is no column.
+            tool_timeouts: BTreeMap::new(),
             max_concurrent_requests: Some(u32::MAX),
             rpm: Some(0),
             prefix: PrefixMode::Never,

@@ -179,6 +179,7 @@ async fn perform(act: Act, state: &Arc<State>, arrived: &Arrived) -> Result<Resp
                 None => protocol::pushed_after(state, before.collect()),
             }
         }
+        Act::Listen => protocol::listen(state, arrived),
         Act::KeepAlivesOnly(pause) => events(stream::forever("", ": still here\n\n", pause)),
     })
 }

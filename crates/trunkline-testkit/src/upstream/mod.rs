@@ -263,6 +263,11 @@ impl ScriptedUpstream {
         let _ = self.state.pushes.send(message.to_string());
     }
 
+    /// How many streams are open that [`ScriptedUpstream::push`] reaches.
+    pub fn listeners(&self) -> usize {
+        self.state.pushes.receiver_count()
+    }
+
     /// Closes the port and every connection; the port then refuses.
     pub async fn stop(&self) {
         let open = self.lock_listener().take();

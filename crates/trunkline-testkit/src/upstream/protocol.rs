@@ -133,6 +133,37 @@ pub(crate) fn pushed_after(state: &State, first: Vec<String>) -> Response<Body> 
     events(stream::pieces(streams::iter(open).chain(pushes)))
 }
 
+const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
+
+/// The answer to `subscriptions/listen`.
+pub(crate) fn listen(state: &State, arrived: &Arrived) -> Response<Body> {
+    let id = arrived.message["id"].clone();
+    let tagged = move |mut message: Value| {
+        message["params"]["_meta"][SUBSCRIPTION_ID] = id.clone();
+        stream::event(&message.to_string())
+    };
+    let honoured = json!({"notifications": arrived.message["params"]["notifications"]});
+    let first = tagged(
+        json!({"jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged", "params": honoured}),
+    );
+    let pushes = streams::unfold(
+        (state.pushes.subscribe(), tagged),
+        |(mut pushes, tagged)| async move {
+            loop {
+                match pushes.recv().await {
+                    Ok(message) => {
+                        let message = serde_json::from_str(&message).unwrap_or_default();
+                        return Some((Ok::<_, io::Error>(tagged(message)), (pushes, tagged)));
+                    }
+                    Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => return None,
+                }
+            }
+        },
+    );
+    events(stream::pieces(streams::iter([Ok(first)]).chain(pushes)))
+}
+
 fn post(state: &State, arrived: &Arrived) -> Response<Body> {
     let head = &arrived.head;
     let text = |name| {

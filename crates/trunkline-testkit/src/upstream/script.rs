@@ -58,6 +58,9 @@ pub enum Act {
         /// The result.
         result: Option<Value>,
     },
+    /// What `subscriptions/listen` of 2026-07-28 asks for: acknowledged as it is asked for, then a stream of what is
+    /// pushed, under the id of the subscription.
+    Listen,
 }
 
 impl Act {

@@ -19,6 +19,8 @@ use trunkline_auth::{Authenticator, HandleSealer, SessionSealer, TokenSealer};
 use trunkline_config::General;
 use trunkline_gateway::Gateway;
 use trunkline_gateway::accept::Edge;
+use trunkline_gateway::caps::Caps;
+use trunkline_gateway::conversations::Conversations;
 use trunkline_gateway::record::Recorder;
 use trunkline_gateway::sessions::EndedSessions;
 use trunkline_model::{Secret, SystemClock};
@@ -160,6 +162,12 @@ async fn build(settings: &Settings, loopback: bool) -> anyhow::Result<Built> {
         parked: trunkline_gateway::parked::Parked::default(),
         parking: TokenSealer::derive(&settings.root_secret(), "mcp request state"),
         tasks: HandleSealer::derive(&settings.root_secret(), "mcp task"),
+        caps: Arc::new(caps(general, &upstreams)),
+        // A name of this process alone: streams end with it.
+        conversations: Conversations::new(
+            uuid::Uuid::new_v4().as_bytes(),
+            TokenSealer::derive(&settings.root_secret(), "mcp sse session"),
+        ),
         streams: trunkline_gateway::resumable::Streams::default(),
         in_flight: trunkline_gateway::sessions::InFlight::default(),
         recorder,
@@ -225,7 +233,17 @@ fn edge(general: &General, loopback: bool) -> Edge {
         allowed_origins: general.allowed_origins.clone(),
         loopback,
         max_body_bytes: usize::try_from(general.max_body_bytes).unwrap_or(usize::MAX),
+        root: general.server_root_path.clone().unwrap_or_default(),
     }
+}
+
+fn caps(general: &General, upstreams: &Upstreams) -> Caps {
+    let count = |max: u32| usize::try_from(max).unwrap_or(usize::MAX);
+    Caps::new(
+        count(general.max_sessions_per_principal),
+        count(general.max_streams_per_principal),
+        upstreams.settings().session_idle,
+    )
 }
 
 /// The upstreams' settings from the configuration.
@@ -233,6 +251,7 @@ pub(crate) fn upstream_settings(general: &General) -> anyhow::Result<trunkline_u
     Ok(trunkline_upstream::Settings {
         list_timeout: Duration::from_millis(general.list_timeout_ms),
         call_timeout: Duration::from_millis(general.call_timeout_ms),
+        max_call_timeout: Duration::from_millis(general.max_call_timeout_ms),
         health_timeout: Duration::from_millis(general.health_timeout_ms),
         fanout_deadline: Duration::from_millis(general.fanout_deadline_ms),
         catalogue_ttl: Duration::from_millis(general.catalogue_ttl_ms),

@@ -53,6 +53,7 @@ async fn every_minute(gateway: Arc<Gateway>) {
         ticks.tick().await;
         gateway.upstreams.reap();
         gateway.parked.reap();
+        gateway.caps.reap();
         gateway.ended.prune(gateway.clock.now());
     }
 }

@@ -272,3 +272,50 @@ async fn bug1_every_client_in_every_mode() {
         key.assert_absent(&[("the log", rig.gateway.log())]);
     }
 }
+
+/// The same over the transport of 2024-11-05, which the server does not have.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bug1_clients_of_the_old_transport_see_what_others_see() {
+    let key = Canary::new("backend-key");
+    let master_key = Canary::key("master").value().to_owned();
+    let (Some(client), Some(rig)) = (
+        Client::python("sdk1", "python/client_sdk1.py", &["-"]),
+        Rig::new(SSE_STATEFUL, &key, &master_key).await,
+    ) else {
+        return;
+    };
+    let direct = client
+        .clone()
+        .reports(
+            key.value().to_owned(),
+            vec![format!("={}", rig.backend.url())],
+            None,
+        )
+        .await;
+    let mut clients = vec![Client {
+        modes: &["sse"],
+        ..client
+    }];
+    let modules = tools::node_modules();
+    if modules.is_some() {
+        clients.push(Client {
+            program: "node".into(),
+            script: "node/client.mjs",
+            modes: &["sse"],
+        });
+    }
+    let targets: Vec<String> = ["sse", "mcp/sse", "mirror/sse"]
+        .map(|path| format!("mirror-={}/{path}", rig.gateway.url()))
+        .to_vec();
+    for client in clients {
+        let script = client.script;
+        let reports = client
+            .reports(master_key.clone(), targets.clone(), modules.clone())
+            .await;
+        assert_eq!(reports.len(), targets.len());
+        for (target, through) in targets.iter().zip(&reports) {
+            assert_same(&format!("{script} {target}"), &direct[0], through);
+        }
+    }
+    assert_calm(&rig.gateway.log());
+}

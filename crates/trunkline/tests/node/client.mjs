@@ -1,6 +1,6 @@
 // The TypeScript SDK, 1.x: does and prints what ../python/report.py says.
 //
-//     node client.mjs MODE PREFIX=URL…    MODE has no meaning here; MCP_BEARER as there; MCP_NODE_MODULES: the packages
+//     node client.mjs MODE PREFIX=URL…    MODE `sse`: the transport of 2024-11-05; MCP_BEARER as there; MCP_NODE_MODULES: the packages
 
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
@@ -11,18 +11,20 @@ const require = createRequire(join(process.env.MCP_NODE_MODULES, 'here.js'));
 const load = (name) => import(pathToFileURL(require.resolve(name)).href);
 const { Client } = await load('@modelcontextprotocol/sdk/client/index.js');
 const { StreamableHTTPClientTransport } = await load('@modelcontextprotocol/sdk/client/streamableHttp.js');
+const { SSEClientTransport } = await load('@modelcontextprotocol/sdk/client/sse.js');
 const { LoggingMessageNotificationSchema } = await load('@modelcontextprotocol/sdk/types.js');
 
 const text = (result) => result.content.map((block) => block.text).join('');
 
-async function report(prefix, url) {
+async function report(mode, prefix, url) {
   const client = new Client({ name: 'test', version: '1' });
   const log = [];
   client.setNotificationHandler(LoggingMessageNotificationSchema, ({ params }) => {
     log.push(params.data);
   });
   const headers = { Authorization: `Bearer ${process.env.MCP_BEARER}` };
-  const transport = new StreamableHTTPClientTransport(new URL(url), { requestInit: { headers } });
+  const Transport = mode === 'sse' ? SSEClientTransport : StreamableHTTPClientTransport;
+  const transport = new Transport(new URL(url), { requestInit: { headers } });
   await client.connect(transport);
 
   const tools = [];
@@ -48,7 +50,7 @@ async function report(prefix, url) {
   await call('sync_mirror', { name: 'm' });
 
   const seen = {
-    protocol: transport.protocolVersion,
+    protocol: transport.protocolVersion ?? transport._protocolVersion,
     tools: tools.map((name) => name.slice(prefix.length)),
     echo: text(echo),
     fail: { is_error: fail.isError === true, text: text(fail) },
@@ -61,6 +63,6 @@ async function report(prefix, url) {
 
 const targets = process.argv.slice(3).map((target) => {
   const at = target.indexOf('=');
-  return report(target.slice(0, at), target.slice(at + 1));
+  return report(process.argv[2], target.slice(0, at), target.slice(at + 1));
 });
 for (const seen of await Promise.all(targets)) console.log(JSON.stringify(seen));

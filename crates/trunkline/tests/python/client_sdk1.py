@@ -1,18 +1,31 @@
-"""The Python SDK, 1.x. MODE has no meaning here. See report.py."""
+"""The Python SDK, 1.x. MODE `sse` is the transport of 2024-11-05, any other Streamable HTTP. See report.py."""
+
+from contextlib import asynccontextmanager
 
 from mcp import ClientSession
+from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamablehttp_client
 
 from report import HEADERS, main, run, text_of
 
 
-async def one(_mode: str, prefix: str, url: str) -> dict:
+@asynccontextmanager
+async def connected(mode: str, url: str):
+    if mode == "sse":
+        async with sse_client(url, headers=HEADERS) as (read, write):
+            yield read, write
+    else:
+        async with streamablehttp_client(url, headers=HEADERS) as (read, write, _):
+            yield read, write
+
+
+async def one(mode: str, prefix: str, url: str) -> dict:
     logged: list = []
 
     async def on_log(params) -> None:
         logged.append(params.data)
 
-    async with streamablehttp_client(url, headers=HEADERS) as (read, write, _):
+    async with connected(mode, url) as (read, write):
         async with ClientSession(read, write, logging_callback=on_log) as session:
             begun = await session.initialize()
 

@@ -4,6 +4,9 @@
 //! - [`listing`], [`names`]: which tools there are, on every path, and what they are called
 //! - [`sessions`], [`streams`]: what belongs to one client, and what comes without being asked for
 //! - [`calls`]: calls under way, called off and left alone
+//! - [`bridged`]: subscriptions and questions between the eras
+//! - [`limits`]: how much one key may hold, and how long a call may take
+//! - [`legacy_sse`]: clients of the transport of 2024-11-05
 //! - [`routing`]: which server a call reaches
 //! - [`fidelity`]: what is relayed, byte for byte
 //! - [`eras`]: requests of 2026-07-28, prompts and resources
@@ -17,12 +20,15 @@
 //! in its name, so that it runs beside nothing else.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod bridged;
 mod calls;
 mod economy;
 mod eras;
 mod fidelity;
 mod headers;
+mod legacy_sse;
 mod lifecycle;
+mod limits;
 mod listing;
 mod names;
 mod official;

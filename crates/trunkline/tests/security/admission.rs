@@ -53,6 +53,10 @@ fn routes() -> Vec<(Method, String)> {
             routes.push((method, path.to_owned()));
         }
     }
+    for path in ["/sse", "/mcp/sse", "/files/sse", "/mcp/files/sse", "/nosuch/sse"] {
+        routes.push((Method::GET, path.to_owned()));
+        routes.push((Method::POST, format!("{path}/messages?session_id=AAAA")));
+    }
     routes.push((Method::HEAD, "/metrics".to_owned()));
     routes
 }
