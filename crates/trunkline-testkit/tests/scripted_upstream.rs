@@ -331,6 +331,22 @@ async fn acts_take_the_place_of_one_answer_or_all() {
         client.request("ping", &Value::Null).await.result(),
         json!({"x": 1})
     );
+    let by_header = Act::ByHeader {
+        name: "x-who".into(),
+        results: vec![(String::new(), "{\"who\":null}".into())],
+    };
+    upstream.once("ping", by_header.clone());
+    assert_eq!(
+        client.request("ping", &Value::Null).await.result(),
+        json!({"who": null})
+    );
+    upstream.once("ping", by_header);
+    let stranger = client
+        .clone()
+        .with_header("x-who", "b")
+        .request("ping", &Value::Null)
+        .await;
+    assert_eq!(stranger.status, 401);
     upstream.once(
         "ping",
         Act::Error {

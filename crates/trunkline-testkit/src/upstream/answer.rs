@@ -143,6 +143,17 @@ async fn perform(act: Act, state: &Arc<State>, arrived: &Arrived) -> Result<Resp
                 .expect("status and headers of the script are legal")
         }
         Act::Result(result) => rpc_result(state, &arrived.id(), &result),
+        Act::ByHeader { name, results } => {
+            let value = arrived.head.headers.get(&name).map(http::HeaderValue::as_bytes);
+            let value = value.unwrap_or_default();
+            match results.iter().find(|(own, _)| own.as_bytes() == value) {
+                Some((_, result)) => rpc_result(state, &arrived.id(), result),
+                None => Response::builder()
+                    .status(http::StatusCode::UNAUTHORIZED)
+                    .body(stream::full("unauthorized"))
+                    .expect("the status is legal"),
+            }
+        }
         Act::Error { code, message } => rpc_error(&arrived.id(), code, &message, &Value::Null),
         Act::GiantFrame(bytes) => {
             let (head, body) = whole(proper()).await?;

@@ -35,6 +35,13 @@ pub enum Act {
     },
     /// A JSON-RPC result, given as text and sent byte for byte.
     Result(String),
+    /// A JSON-RPC result that depends on a header: that of its value, else 401.
+    ByHeader {
+        /// The header.
+        name: String,
+        /// Values, and the results' texts. An empty value is that of no header.
+        results: Vec<(String, String)>,
+    },
     /// A JSON-RPC error.
     Error {
         /// The code.
