@@ -275,6 +275,7 @@ pub(crate) const FIELDS: &[Field] = &[
             },
         }),
     },
+    field!(Flag schema_compat = false, "Whether `oneOf`, `anyOf` and `allOf` at the root of a tool's `inputSchema` are made one object, for clients that refuse them."),
 ];
 
 /// What a new server has when nothing is said: LiteLLM's API takes `sse` where its configuration file takes `http`.

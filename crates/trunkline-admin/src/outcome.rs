@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
-use trunkline_model::{ApprovalStatus, Outcome, OutcomeStatus, Server, Step};
+use trunkline_model::{ApprovalStatus, Outcome, OutcomeStatus, Rejected, Server, Step};
 use utoipa::ToSchema;
 
 use crate::{App, scrub};
@@ -30,6 +30,20 @@ pub(crate) struct OutcomeBody {
     duration_ms: u64,
     /// The server's `Retry-After`, seconds.
     retry_after_s: Option<u64>,
+    /// Definitions that are left out of its list while the others are shown: the first 20.
+    rejected: Vec<RejectedBody>,
+    /// How many there are.
+    rejected_count: usize,
+}
+
+/// A definition that is left out.
+#[derive(Serialize, ToSchema)]
+#[schema(as = RejectedItem)]
+pub(crate) struct RejectedBody {
+    /// Its name; null if it has none that can be read.
+    name: Option<String>,
+    /// Why.
+    reason: String,
 }
 
 impl From<Outcome> for OutcomeBody {
@@ -43,6 +57,16 @@ impl From<Outcome> for OutcomeBody {
             hint: outcome.hint,
             duration_ms: outcome.duration_ms,
             retry_after_s: outcome.retry_after_s,
+            rejected_count: outcome.rejected.count,
+            rejected: outcome
+                .rejected
+                .items
+                .into_iter()
+                .map(|item| RejectedBody {
+                    name: item.name,
+                    reason: item.reason,
+                })
+                .collect(),
         }
     }
 }
@@ -85,5 +109,6 @@ pub(crate) fn not_contacted(server: &Server, now: Timestamp) -> Option<Outcome> 
         at: now,
         duration_ms: 0,
         retry_after_s: None,
+        rejected: Rejected::default(),
     })
 }

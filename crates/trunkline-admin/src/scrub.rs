@@ -23,6 +23,10 @@ pub(crate) fn text(text: &str, server: &Server) -> String {
 pub(crate) fn outcome(mut outcome: Outcome, server: &Server) -> Outcome {
     outcome.message = text(&outcome.message, server);
     outcome.hint = outcome.hint.map(|hint| text(&hint, server));
+    for item in &mut outcome.rejected.items {
+        item.name = item.name.take().map(|name| text(&name, server));
+        item.reason = text(&item.reason, server);
+    }
     outcome
 }
 

@@ -261,6 +261,12 @@ pub(crate) const SERVER: &[Field] = {
             "auto",
             "Trunkline: who shares an upstream session.",
         ),
+        field(
+            "schema_compat",
+            Bool,
+            "false",
+            "Trunkline: `true` makes `oneOf`, `anyOf` and `allOf` at the root of a tool's `inputSchema` one object, for clients that refuse them.",
+        ),
         field("source_url", Text, "", "Where its source is, for reviewers."),
         field("command", Text, "", "stdio: the program. Not served yet."),
         field("args", Texts, "", "stdio: its arguments."),
@@ -525,6 +531,18 @@ pub(crate) const GENERAL: &[Field] = {
             Integer,
             "1000",
             "Trunkline: streams that one key may hold open in each replica: `GET`, `subscriptions/listen`, HTTP+SSE. More are answered 503.",
+        ),
+        field(
+            "mcp_list_page_size",
+            Integer,
+            "0",
+            "Trunkline: tools, prompts, resources or templates on one page of a list that clients get. 0 is one page: several clients, Claude Code and Codex among them, never ask for a second.",
+        ),
+        field(
+            "mcp_strip_hidden_text",
+            Bool,
+            "false",
+            "Trunkline: `true` takes tag characters, bidirectional controls, characters without width and terminal escapes out of everything that servers say.",
         ),
     ]
 };

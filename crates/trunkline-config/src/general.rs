@@ -56,6 +56,10 @@ pub struct General {
     pub max_sessions_per_principal: u32,
     /// Streams that one key may hold open.
     pub max_streams_per_principal: u32,
+    /// Items on one page towards clients; 0: all.
+    pub list_page_size: u32,
+    /// Text that people do not see is taken out of what servers say.
+    pub strip_hidden_text: bool,
 }
 
 impl Default for General {
@@ -81,6 +85,8 @@ impl Default for General {
             list_max_pages: 1_000,
             max_sessions_per_principal: 10_000,
             max_streams_per_principal: 1_000,
+            list_page_size: 0,
+            strip_hidden_text: false,
         }
     }
 }
@@ -254,6 +260,12 @@ fn limits(section: &mut Section<'_>, general: &mut General) {
         if let Some(count) = section.integer(name, 1, 1_000_000) {
             *target = u32::try_from(count).unwrap_or(u32::MAX);
         }
+    }
+    if let Some(size) = section.integer("mcp_list_page_size", 0, 100_000) {
+        general.list_page_size = u32::try_from(size).unwrap_or(u32::MAX);
+    }
+    if let Some(strip) = section.boolean("mcp_strip_hidden_text") {
+        general.strip_hidden_text = strip;
     }
     #[expect(
         clippy::cast_possible_truncation,

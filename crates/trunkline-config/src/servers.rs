@@ -289,6 +289,7 @@ fn connection(section: &mut Section<'_>, definition: &mut ServerDefinition) {
     definition.prefix = section
         .word("prefix", &["always", "never"], PrefixMode::parse)
         .unwrap_or(definition.prefix);
+    definition.schema_compat = section.boolean("schema_compat").unwrap_or(false);
     let session = section.word("session", &["auto", "shared", "per_client"], SessionMode::parse);
     definition.session = session.unwrap_or(definition.session);
 }

@@ -6,7 +6,8 @@ use trunkline_model::{Outcome, OutcomeStatus};
 /// The member of a list result's `_meta` that LiteLLM's clients know.
 pub const META_KEY: &str = "litellm.ai/server_outcomes";
 
-/// One server's outcome. `status` and `tool_count` are LiteLLM's; the rest says where, why and what to do.
+/// One server's outcome. `status` and `tool_count` are LiteLLM's; the rest says where, why and what to do, and what was left
+/// out of a list that is otherwise there.
 pub fn to_json(outcome: &Outcome, tool_count: Option<usize>, stale: bool) -> Value {
     let mut object = Map::new();
     object.insert("status".into(), outcome.status.as_str().into());
@@ -28,6 +29,16 @@ pub fn to_json(outcome: &Outcome, tool_count: Option<usize>, stale: bool) -> Val
         if let Some(after) = outcome.retry_after_s {
             object.insert("retry_after_s".into(), after.into());
         }
+    }
+    let rejected = &outcome.rejected;
+    if rejected.count > 0 {
+        let items: Vec<Value> = rejected
+            .items
+            .iter()
+            .map(|item| json!({"name": item.name, "reason": item.reason}))
+            .collect();
+        object.insert("rejected".into(), items.into());
+        object.insert("rejected_count".into(), rejected.count.into());
     }
     object.insert("at".into(), outcome.at.to_string().into());
     object.insert("duration_ms".into(), outcome.duration_ms.into());

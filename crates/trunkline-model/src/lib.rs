@@ -19,7 +19,7 @@ pub mod snapshot;
 pub use clock::{Clock, SystemClock};
 pub use ids::{RequestId, ServerId, SessionKey};
 pub use notice::{Notice, Severity};
-pub use outcome::{Outcome, OutcomeStatus, Step};
+pub use outcome::{Outcome, OutcomeStatus, Rejected, RejectedItem, Step};
 pub use principal::Principal;
 pub use record::{CallKind, CallRecord};
 pub use scope::Scope;

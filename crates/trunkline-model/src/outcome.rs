@@ -21,6 +21,39 @@ pub struct Outcome {
     pub duration_ms: u64,
     /// `Retry-After` of the upstream, seconds.
     pub retry_after_s: Option<u64>,
+    /// What of its list cannot be shown, while the rest is.
+    pub rejected: Rejected,
+}
+
+/// Definitions that are left out of a server's list, each with a reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rejected {
+    /// The first of them.
+    pub items: Vec<RejectedItem>,
+    /// How many there are.
+    pub count: usize,
+}
+
+/// One of [`Rejected`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RejectedItem {
+    /// Its name, for people; none if it has none that can be read.
+    pub name: Option<String>,
+    /// Why, for people.
+    pub reason: String,
+}
+
+impl Rejected {
+    /// How many are named.
+    pub const MAX_NAMED: usize = 20;
+
+    /// One more.
+    pub fn push(&mut self, item: impl FnOnce() -> RejectedItem) {
+        self.count += 1;
+        if self.items.len() < Self::MAX_NAMED {
+            self.items.push(item());
+        }
+    }
 }
 
 impl Outcome {
@@ -35,6 +68,7 @@ impl Outcome {
             at,
             duration_ms,
             retry_after_s: None,
+            rejected: Rejected::default(),
         }
     }
 

@@ -138,6 +138,8 @@ pub struct ServerDefinition {
     pub session: SessionMode,
     /// Upstream protocol revision, or `None` to negotiate.
     pub protocol_version: Option<String>,
+    /// Trunkline: whether alternatives at the root of an `inputSchema` are made one object, for clients that refuse them.
+    pub schema_compat: bool,
 }
 
 impl Default for ServerDefinition {
@@ -193,6 +195,7 @@ impl Default for ServerDefinition {
             prefix: PrefixMode::Always,
             session: SessionMode::Auto,
             protocol_version: None,
+            schema_compat: false,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! May this principal do this to that? One pure, total function, asked by the list filter and by the call alike, so that
 //! what is listed can be called and what is hidden cannot. A decision always carries its reason.
 
+use trunkline_model::principal::PrincipalKind;
 use trunkline_model::{ApprovalStatus, Principal, Scope, Server};
 
 /// What is asked for.
@@ -82,6 +83,15 @@ pub fn decide(principal: &Principal, scope: &Scope, action: Action<'_>, server: 
         // No rule is about single prompts or resources yet.
         Action::UseServer | Action::UsePrompt(_) | Action::UseResource(_) => Decision::Allow,
         Action::UseTool(tool) => tool_rules(server, tool),
+    }
+}
+
+/// Whether everybody who may use the server at all may use the same of it: only then may an answer made for one be given to
+/// another. A rule about single principals has to say no here.
+pub fn is_same_for_all(principal: &Principal, _server: &Server) -> bool {
+    match principal.kind() {
+        // Nobody else has grants, and the server's own rules are about everybody.
+        PrincipalKind::MasterKey => true,
     }
 }
 

@@ -96,6 +96,7 @@ impl MigrationSet {
             step!(1, "registry"),
             step!(2, "records"),
             step!(3, "catalogue_capabilities"),
+            step!(4, "schema_compat"),
         ])
     }
 

@@ -106,6 +106,7 @@ pub(crate) const TABLES: &[Table] = &[
             text("prefix").or("'always'"),
             text("session").or("'auto'"),
             text("protocol_version"),
+            boolean("schema_compat").or("FALSE"),
         ],
         indexed: &["approval_status"],
     },

@@ -102,6 +102,7 @@ fn encode_definition(vault: &Vault, id: &ServerId, definition: &ServerDefinition
         prefix,
         session,
         protocol_version,
+        schema_compat,
     } = definition;
     let seal = |column: &str, plain: Option<Secret>| {
         Value::Text(plain.map(|plain| vault.seal(&context(id, column), plain.expose())))
@@ -176,6 +177,7 @@ fn encode_definition(vault: &Vault, id: &ServerId, definition: &ServerDefinition
         ("prefix", prefix.as_str().into()),
         ("session", session.as_str().into()),
         ("protocol_version", text(protocol_version.as_ref())),
+        ("schema_compat", Value::Bool(Some(*schema_compat))),
     ]);
 }
 
@@ -399,6 +401,7 @@ fn decode_definition(reader: &mut Reader<'_>) -> ServerDefinition {
             .word("session", SessionMode::parse)
             .unwrap_or(SessionMode::Auto),
         protocol_version: reader.text("protocol_version"),
+        schema_compat: reader.bool("schema_compat").unwrap_or(false),
     }
 }
 

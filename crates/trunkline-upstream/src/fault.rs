@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use jiff::Timestamp;
-use trunkline_model::{AuthType, Outcome, OutcomeStatus, Server, Step};
+use trunkline_model::{AuthType, Outcome, OutcomeStatus, Rejected, Server, Step};
 
 /// A failed attempt to use a server.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -116,6 +116,7 @@ impl Fault {
             at,
             duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             retry_after_s: self.retry_after.map(|after| after.as_secs()),
+            rejected: Rejected::default(),
         }
     }
 

@@ -107,6 +107,14 @@ fn print(server: &Server, probe: &Probe) {
             probe.tools.len(),
             outcome.duration_ms
         ));
+        for item in &outcome.rejected.items {
+            let name = item.name.as_deref().unwrap_or("(no name)");
+            output::line(&format!("     left out: {name}: {}", item.reason));
+        }
+        let more = outcome.rejected.count - outcome.rejected.items.len();
+        if more > 0 {
+            output::line(&format!("     left out: {more} more"));
+        }
     } else {
         output::line(&format!(
             "  => {} at {}: {}",

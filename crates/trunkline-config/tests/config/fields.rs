@@ -82,6 +82,7 @@ const SAMPLES: &[(&str, &str)] = &[
     ("allow_sampling", "true"),
     ("allow_elicitation", "true"),
     ("spec_version", "2025-06-18"),
+    ("schema_compat", "true"),
 ];
 
 const BASE: &str = "mcp_servers:\n  a:\n";
@@ -137,6 +138,8 @@ fn b29_every_general_setting_has_an_effect() {
         ("mcp_max_body_bytes", "1"),
         ("mcp_max_upstream_bytes", "1"),
         ("mcp_list_max_pages", "1"),
+        ("mcp_list_page_size", "1"),
+        ("mcp_strip_hidden_text", "true"),
     ] {
         let config = parse(&format!("general_settings: {{{name}: {value}}}")).unwrap();
         assert_ne!(config.general, plain, "{name} is ignored in silence");

@@ -338,6 +338,7 @@ pub(crate) fn full(id: &str, tag: &str) -> Server {
             prefix: PrefixMode::Never,
             session: SessionMode::PerClient,
             protocol_version: text("protocol_version"),
+            schema_compat: true,
         },
         approval: Approval {
             status: ApprovalStatus::Rejected,
