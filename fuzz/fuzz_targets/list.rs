@@ -4,13 +4,13 @@
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use trunkline_mcp::list::Page;
+use trunkline_mcp::list::{Page, Rules};
 use trunkline_mcp::{ListKind, header, name, uri};
 
 fuzz_target!(|text: &str| {
     let Ok(raw) = serde_json::from_str::<&RawValue>(text) else { return };
     for kind in ListKind::ALL {
-        let Ok(page) = Page::parse(kind, raw) else { continue };
+        let Ok(page) = Page::parse(kind, raw, Rules { schema_compat: true, strip_hidden: true }) else { continue };
         for item in &page.items {
             let exposed = if kind.by_uri() {
                 uri::qualified("server", &item.name)

@@ -30,10 +30,13 @@ pub(crate) struct OutcomeBody {
     duration_ms: u64,
     /// The server's `Retry-After`, seconds.
     retry_after_s: Option<u64>,
-    /// Definitions that are left out of its list while the others are shown: the first 20.
+    /// Definitions that are left out of its list while the others are shown: the first 20. Not there if there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
     rejected: Vec<RejectedBody>,
     /// How many there are.
-    rejected_count: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rejected_count: Option<usize>,
 }
 
 /// A definition that is left out.
@@ -57,7 +60,7 @@ impl From<Outcome> for OutcomeBody {
             hint: outcome.hint,
             duration_ms: outcome.duration_ms,
             retry_after_s: outcome.retry_after_s,
-            rejected_count: outcome.rejected.count,
+            rejected_count: Some(outcome.rejected.count).filter(|count| *count > 0),
             rejected: outcome
                 .rejected
                 .items

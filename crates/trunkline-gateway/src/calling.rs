@@ -12,7 +12,7 @@ use axum::http::StatusCode;
 use tokio::sync::mpsc;
 use trunkline_mcp::edit::{self, RawObject};
 use trunkline_mcp::header::HeaderParam;
-use trunkline_mcp::{Era, ListKind, header, modern, rpc, task, uri};
+use trunkline_mcp::{Era, ListKind, header, modern, rpc, task, uri, wrap};
 use trunkline_model::{CallKind, OutcomeStatus, Server, Step};
 use trunkline_policy::Decision;
 use trunkline_upstream::{CallRequest, Exchange, Fault, Frame, Outgoing, Progress};
@@ -38,6 +38,8 @@ pub struct Call {
     operation: Operation,
     /// The resource was asked for under the server's prefix.
     qualified: bool,
+    /// The client was shown a wrapped `outputSchema`.
+    wraps: bool,
     phase: Phase,
     out: Arc<Outgoing>,
     progress: Option<Tracked>,
@@ -428,6 +430,7 @@ pub async fn begin_at(
         name: target.name,
         operation,
         qualified: target.qualified,
+        wraps: target.wraps,
         phase,
         out,
         progress,
@@ -919,9 +922,27 @@ impl Call {
                 let info = exchange.session().introduction.server_info.as_deref();
                 modern::result_to_modern(self.operation.method(), &result, info)
             }
-            (Era::Legacy, Era::Modern, _) => modern::result_to_legacy(&result),
+            (Era::Legacy, Era::Modern, _) => self.as_object(modern::result_to_legacy(&result)),
+            (Era::Legacy, Era::Legacy, _) if self.wraps => self.as_object(result),
+            (Era::Modern, Era::Modern, _) => self.for_whom(context, result),
             _ => result,
         }
+    }
+
+    /// A tool's result whose structured content is an object, for clients that know no other.
+    fn as_object(&self, result: String) -> String {
+        let wrapped = matches!(self.operation, Operation::CallTool | Operation::TaskResult)
+            .then(|| wrap::value(&result, self.wraps))
+            .flatten();
+        wrapped.unwrap_or(result)
+    }
+
+    /// What was read with a client's own credential, or of servers that it chose, is nobody else's, whatever the server says.
+    fn for_whom(&self, context: &Context, result: String) -> String {
+        if self.operation != Operation::ReadResource || context.is_public(&self.server) {
+            return result;
+        }
+        modern::as_private(&result).unwrap_or(result)
     }
 
     fn with_uris(&self, gateway: &Gateway, context: &Context, result: String) -> String {

@@ -109,6 +109,14 @@ impl Context {
         ClientHeaders::of(&self.headers, &self.admission, &self.snapshot, self.several())
     }
 
+    /// Whether what this request sees of a server is what everybody sees who asks the same at the same place: with the
+    /// server's own credential, of servers that no header chose, under rules that are the same for all.
+    pub fn is_public(&self, server: &Server) -> bool {
+        !self.client_headers().concerns(server)
+            && !self.headers.contains_key("x-mcp-servers")
+            && trunkline_policy::is_same_for_all(&self.principal, server)
+    }
+
     /// Whether the request is about more than one server.
     pub fn several(&self) -> bool {
         self.servers().nth(1).is_some()

@@ -98,6 +98,8 @@ pub struct Gateway {
     pub metrics: metrics::Metrics,
     /// Names of tools, by catalogue.
     pub views: view::Views,
+    /// Items on one page of a list; 0: all.
+    pub list_page_size: usize,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Ids of requests.

@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::{Map, Value};
-use trunkline_mcp::ListKind;
+use trunkline_mcp::hidden::Removed;
+use trunkline_mcp::{Era, ListKind};
 use trunkline_model::{Outcome, OutcomeStatus, Server};
 use trunkline_upstream::catalogue::Known;
 
 use crate::Gateway;
 use crate::context::Context;
 use crate::outcomes;
-use crate::view::View;
+use crate::view::{Form, View};
 
 /// What one server contributes.
 pub struct ServerItems {
@@ -84,13 +85,23 @@ pub fn contribution(
     server: &Arc<Server>,
     known: &Known,
 ) -> ServerItems {
-    let bare = context.bare_names(server);
+    let form = Form {
+        bare: context.bare_names(server),
+        wrapped: context.era == Era::Legacy,
+    };
     let view = known
         .usable()
-        .map(|catalogue| gateway.views.get(&context.snapshot, server, catalogue, bare));
+        .map(|catalogue| gateway.views.get(&context.snapshot, server, catalogue, form));
+    let mut outcome = known.outcome.clone();
+    if let Some(rejected) = view.as_ref().map(|view| &view.rejected) {
+        for item in &rejected.items {
+            outcome.rejected.push(|| item.clone());
+        }
+        outcome.rejected.count += rejected.count - rejected.items.len();
+    }
     ServerItems {
         server: server.clone(),
-        outcome: known.outcome.clone(),
+        outcome,
         stale: known.stale && view.is_some(),
         generation: known.generation,
         view,
@@ -133,6 +144,12 @@ impl Listing {
                 .filter(|item| context.may_use(&own.server, self.kind, &item.own).is_allow())
                 .map(move |item| (own, item))
         })
+    }
+
+    /// Hidden text that was taken out of what is listed.
+    pub fn removed(&self) -> Removed {
+        let views = self.servers.iter().filter_map(|own| own.view.as_ref());
+        views.fold(Removed::default(), |all, view| all.and(view.catalogue.removed))
     }
 
     /// Why nothing can be listed, if every selected server failed: an error must not become an empty success.

@@ -26,6 +26,8 @@ pub struct Target {
     pub qualified: bool,
     /// Parameters of a tool that are mirrored in headers.
     pub header_params: Vec<HeaderParam>,
+    /// A tool whose `outputSchema` this request sees wrapped, and so the values.
+    pub wraps: bool,
     /// The tool runs as a task only (2025-11-25).
     pub needs_task: bool,
     /// The task that is asked about: the server's id and the client's.
@@ -40,6 +42,7 @@ impl Target {
             name: method.to_owned(),
             qualified: false,
             header_params: Vec::new(),
+            wraps: false,
             needs_task: false,
             task: None,
         }
@@ -182,6 +185,7 @@ fn lookup(
             header_params: item
                 .map(|(_, item)| item.header_params.clone())
                 .unwrap_or_default(),
+            wraps: context.era == Era::Legacy && item.is_some_and(|(_, item)| item.wraps),
             needs_task: item.is_some_and(|(view, item)| {
                 item.needs_task && view.catalogue.introduction.capabilities.has("tasks")
             }),
@@ -277,6 +281,16 @@ fn unavailable(known: &[ServerItems]) -> Vec<(String, String)> {
         .collect()
 }
 
+/// Whether this request sees a tool's `outputSchema` wrapped, and so the values.
+pub fn shows_wrapped(gateway: &Gateway, context: &Context, server: &Arc<Server>, tool: &str) -> bool {
+    let known = listing::at_hand(gateway, context, ListKind::Tools, std::iter::once(server));
+    let item = known.first().and_then(|own| {
+        let catalogue = &own.view.as_ref()?.catalogue;
+        catalogue.items.get(*catalogue.by_name.get(tool)?)
+    });
+    context.era == Era::Legacy && item.is_some_and(|item| item.wraps)
+}
+
 /// Finds the server of a resource. A URI under a server's prefix says so itself; others are looked for in the lists, then
 /// among the templates; and where one server alone can have resources, it is that one's.
 pub async fn resource(gateway: &Gateway, context: &Context, uri: &str) -> Result<Target, RouteError> {
@@ -286,6 +300,7 @@ pub async fn resource(gateway: &Gateway, context: &Context, uri: &str) -> Result
         name: uri.to_owned(),
         qualified,
         header_params: Vec::new(),
+        wraps: false,
         needs_task: false,
         task: None,
     };
@@ -294,7 +309,7 @@ pub async fn resource(gateway: &Gateway, context: &Context, uri: &str) -> Result
     }
     for server in &servers {
         if let Some(own) = uri::unqualified(&server.prefix(), uri) {
-            return Ok(target(server, own, true));
+            return Ok(target(server, &own, true));
         }
     }
     let unknown = RouteError::Unknown {

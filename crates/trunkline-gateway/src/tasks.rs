@@ -94,7 +94,13 @@ pub fn target(
         .ok_or_else(|| CallError::Params("`taskId` must be a string".to_owned()))?;
     let task = find(gateway, context, &exposed).ok_or(CallError::UnknownTask)?;
     params.set_string("taskId", &task.id);
+    let wraps = *operation == Operation::TaskResult
+        && task
+            .tool
+            .as_deref()
+            .is_some_and(|tool| route::shows_wrapped(gateway, context, &task.server, tool));
     Ok(Target {
+        wraps,
         server: task.server,
         name: task.tool.unwrap_or_else(|| method.to_owned()),
         qualified: false,

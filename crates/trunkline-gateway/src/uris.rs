@@ -1,24 +1,30 @@
 //! Resource URIs as clients see them, in lists, results and notifications (design §5): the server's own where only one
 //! server of the request can mean it, else under the server's prefix, so that a link leads back to where it came from.
 
+use std::collections::{HashMap, HashSet};
+
 use serde_json::value::RawValue;
 use trunkline_mcp::edit::RawObject;
-use trunkline_mcp::{ListKind, uri};
-use trunkline_model::Server;
+use trunkline_mcp::{ListKind, apps, uri};
+use trunkline_model::{Server, ServerId};
 
 use crate::Gateway;
 use crate::context::Context;
 use crate::listing::{self, Listing};
 
-/// The URI (or template) of `server` under which a list shows it: `shared` says whether another server lists the same.
-pub fn listed(listing: &Listing, context: &Context, server: &Server, own: &str) -> Option<String> {
+/// The URIs (or templates) of a list that more than one server has: a list shows each under its server's prefix.
+pub fn shared<'l>(listing: &'l Listing, context: &'l Context) -> HashSet<&'l str> {
+    let mut shared = HashSet::new();
     if !listing.kind.by_uri() || listing.servers.len() < 2 {
-        return None;
+        return shared;
     }
-    let shared = listing
-        .items(context)
-        .any(|(other, item)| other.server.id != server.id && item.own == own);
-    shared.then(|| uri::qualified(&server.prefix(), own))
+    let mut seen: HashMap<&str, &ServerId> = HashMap::new();
+    for (own, item) in listing.items(context) {
+        if *seen.entry(&item.own).or_insert(&own.server.id) != &own.server.id {
+            shared.insert(item.own.as_str());
+        }
+    }
+    shared
 }
 
 /// The URI as a client of this request can read it, if that is not the server's own.
@@ -73,6 +79,15 @@ pub enum Holder {
 
 /// The result with its URIs as clients see them; `None` if nothing changes. `expose` is asked for every URI.
 pub fn rewrite(holder: Holder, result: &str, expose: &dyn Fn(&str) -> Option<String>) -> Option<String> {
+    if holder == Holder::Content && apps::may_point(result) {
+        let repointed = apps::repointed(result, expose);
+        let links = rewrite_links(holder, repointed.as_deref().unwrap_or(result), expose);
+        return links.or(repointed);
+    }
+    rewrite_links(holder, result, expose)
+}
+
+fn rewrite_links(holder: Holder, result: &str, expose: &dyn Fn(&str) -> Option<String>) -> Option<String> {
     // Results can be large, and few have links in them.
     if !result.contains("uri") {
         return None;

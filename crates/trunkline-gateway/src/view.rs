@@ -1,11 +1,13 @@
 //! The exposed names of what a server lists, made once per catalogue and looked up ever after (design §5).
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use trunkline_mcp::name;
-use trunkline_model::{Server, Snapshot};
+use trunkline_mcp::list::Shown;
+use trunkline_mcp::{apps, name};
+use trunkline_model::{Rejected, RejectedItem, Server, Snapshot};
 use trunkline_upstream::Catalogue;
+use trunkline_upstream::fault::printable;
 
 /// One tool, prompt, resource or resource template as clients see it.
 #[derive(Debug)]
@@ -16,6 +18,30 @@ pub struct ViewItem {
     pub exposed: String,
     /// The definition under the gateway's name: JSON text.
     pub json: Box<str>,
+    /// It may point at a resource, whose URI may be another one here.
+    pub points: bool,
+}
+
+/// How a catalogue is seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Form {
+    /// Without prefix.
+    pub bare: bool,
+    /// With every `outputSchema` that of an object.
+    pub wrapped: bool,
+}
+
+impl Form {
+    const ALL: [Self; 4] = [
+        Self::of(false, false),
+        Self::of(false, true),
+        Self::of(true, false),
+        Self::of(true, true),
+    ];
+
+    const fn of(bare: bool, wrapped: bool) -> Self {
+        Self { bare, wrapped }
+    }
 }
 
 /// What is in one catalogue as clients see it, in the upstream's order.
@@ -24,6 +50,11 @@ pub struct View {
     /// The items.
     pub items: Vec<ViewItem>,
     by_exposed: HashMap<String, usize>,
+    by_own: HashMap<String, usize>,
+    /// Items whose exposed name another one has.
+    pub rejected: Rejected,
+    /// Positions in `items`, by the upstream's names.
+    sorted: OnceLock<Vec<usize>>,
     /// What it was made of; keeps the pointer that is its key alive.
     pub catalogue: Arc<Catalogue>,
 }
@@ -38,10 +69,17 @@ impl View {
 
     /// By the upstream's name.
     pub fn find_own(&self, own: &str) -> Option<&ViewItem> {
-        self.catalogue
-            .by_name
-            .get(own)
-            .and_then(|index| self.items.get(*index))
+        self.by_own.get(own).and_then(|index| self.items.get(*index))
+    }
+
+    /// The items in the order of the upstream's names: one in which a place can be found again whatever comes and goes.
+    pub fn in_order(&self) -> impl Iterator<Item = &ViewItem> {
+        let sorted = self.sorted.get_or_init(|| {
+            let mut sorted: Vec<usize> = (0..self.items.len()).collect();
+            sorted.sort_by(|a, b| self.items[*a].own.cmp(&self.items[*b].own));
+            sorted
+        });
+        sorted.iter().filter_map(|index| self.items.get(*index))
     }
 }
 
@@ -54,20 +92,20 @@ pub struct Views {
 #[derive(Default)]
 struct Cache {
     revision: u64,
-    views: HashMap<(usize, bool), Arc<View>>,
+    views: HashMap<(usize, Form), Arc<View>>,
 }
 
 impl Cache {
     /// Views of catalogues that nobody else holds any more: a newer one took their place, and a server whose tools
     /// change every other second must not fill the memory with what they were (S38).
     fn forget_replaced(&mut self) {
-        let held_here = |views: &HashMap<(usize, bool), Arc<View>>, at: usize| {
-            [false, true]
+        let held_here = |views: &HashMap<(usize, Form), Arc<View>>, at: usize| {
+            Form::ALL
                 .iter()
-                .filter(|bare| views.contains_key(&(at, **bare)))
+                .filter(|form| views.contains_key(&(at, **form)))
                 .count()
         };
-        let replaced: Vec<(usize, bool)> = self
+        let replaced: Vec<(usize, Form)> = self
             .views
             .iter()
             .filter(|((at, _), view)| Arc::strong_count(&view.catalogue) <= held_here(&self.views, *at))
@@ -83,15 +121,20 @@ impl Cache {
 const MAX_VIEWS: usize = 4096;
 
 impl Views {
-    /// The view of a catalogue. `bare`: without prefix.
+    /// The view of a catalogue.
     pub fn get(
         &self,
         snapshot: &Snapshot,
         server: &Server,
         catalogue: &Arc<Catalogue>,
-        bare: bool,
+        form: Form,
     ) -> Arc<View> {
-        let key = (Arc::as_ptr(catalogue) as usize, bare);
+        let form = Form {
+            // Nothing to wrap is seen the same by everybody.
+            wrapped: form.wrapped && catalogue.wraps,
+            ..form
+        };
+        let key = (Arc::as_ptr(catalogue) as usize, form);
         {
             let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
             // Names depend on the other servers' prefixes, so a change of the registry makes all of them anew.
@@ -103,7 +146,7 @@ impl Views {
                 return view.clone();
             }
         }
-        let view = Arc::new(build(snapshot, server, catalogue, bare));
+        let view = Arc::new(build(snapshot, server, catalogue, form));
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         if cache.revision == snapshot.revision {
             cache.forget_replaced();
@@ -113,33 +156,49 @@ impl Views {
     }
 }
 
-fn build(snapshot: &Snapshot, server: &Server, catalogue: &Arc<Catalogue>, bare: bool) -> View {
+fn build(snapshot: &Snapshot, server: &Server, catalogue: &Arc<Catalogue>, form: Form) -> View {
     let prefix = server.prefix();
     let rivals = rivals(snapshot, server, &prefix);
     let mut items = Vec::with_capacity(catalogue.items.len());
     let mut by_exposed = HashMap::with_capacity(catalogue.items.len());
+    let mut by_own = HashMap::with_capacity(catalogue.items.len());
+    let mut rejected = Rejected::default();
     for item in &catalogue.items {
         // URIs are as they are; where two servers have the same one, the listing that has both tells them apart.
-        let exposed = if bare || catalogue.kind.by_uri() {
+        let exposed = if form.bare || catalogue.kind.by_uri() {
             item.name.clone()
         } else {
             exposed(&prefix, &item.name, &rivals, server)
         };
-        let json = if exposed == item.name {
-            item.raw.get().to_owned()
-        } else {
-            item.renamed(catalogue.kind, &exposed)
+        if by_exposed.contains_key(&exposed) {
+            // Listed twice under one name, some clients would refuse the whole list.
+            rejected.push(|| RejectedItem {
+                name: Some(printable(&item.name)),
+                reason: format!("another one is exposed as {exposed} already"),
+            });
+            continue;
+        }
+        let shown = Shown {
+            name: &exposed,
+            schema_compat: server.definition.schema_compat,
+            wrapped: form.wrapped,
         };
-        by_exposed.entry(exposed.clone()).or_insert(items.len());
+        let json = item.shown(catalogue.kind, shown).into_boxed_str();
+        by_exposed.insert(exposed.clone(), items.len());
+        by_own.insert(item.name.clone(), items.len());
         items.push(ViewItem {
             own: item.name.clone(),
             exposed,
-            json: json.into_boxed_str(),
+            points: catalogue.kind == trunkline_mcp::ListKind::Tools && apps::may_point(&json),
+            json,
         });
     }
     View {
         items,
         by_exposed,
+        by_own,
+        rejected,
+        sorted: OnceLock::new(),
         catalogue: catalogue.clone(),
     }
 }
@@ -204,7 +263,9 @@ mod tests {
                 rejected: Vec::new(),
                 introduction: trunkline_upstream::Introduction::default(),
                 ttl_ms: None,
-                private: false,
+                public: false,
+                wraps: false,
+                removed: trunkline_mcp::hidden::Removed::default(),
                 revision: None,
                 fetched_at: jiff::Timestamp::UNIX_EPOCH,
             })
@@ -213,17 +274,25 @@ mod tests {
         let snapshot = Snapshot::new(1, vec![server.clone()]);
         let views = Views::default();
         let kept = catalogue();
-        views.get(&snapshot, &server, &kept, false);
+        views.get(&snapshot, &server, &kept, Form::default());
         for _ in 0..10 {
             let replaced = catalogue();
-            views.get(&snapshot, &server, &replaced, false);
-            views.get(&snapshot, &server, &replaced, true);
+            views.get(&snapshot, &server, &replaced, Form::default());
+            let bare = Form {
+                bare: true,
+                wrapped: false,
+            };
+            views.get(&snapshot, &server, &replaced, bare);
         }
-        views.get(&snapshot, &server, &catalogue(), false);
+        views.get(&snapshot, &server, &catalogue(), Form::default());
         let cache = views.cache.lock().unwrap();
         // The one that is still known, and the last.
         assert_eq!(cache.views.len(), 2);
-        assert!(cache.views.contains_key(&(Arc::as_ptr(&kept) as usize, false)));
+        assert!(
+            cache
+                .views
+                .contains_key(&(Arc::as_ptr(&kept) as usize, Form::default()))
+        );
     }
 
     #[test]

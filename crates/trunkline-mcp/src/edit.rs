@@ -128,6 +128,13 @@ impl<'a> RawObject<'a> {
             .filter_map(|member| std::str::from_utf8(&member.key).ok())
     }
 
+    /// Keys and JSON texts, in order; the same keys.
+    pub fn members(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.members
+            .iter()
+            .filter_map(|member| Some((std::str::from_utf8(&member.key).ok()?, member.json())))
+    }
+
     /// The object as JSON text. What was not changed is as it was, blanks too.
     pub fn to_json(&self) -> String {
         let size: usize = self

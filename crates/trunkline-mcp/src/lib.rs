@@ -9,6 +9,10 @@
 //! - [`canonical`]: one spelling of JSON, for comparing.
 //! - [`capability`]: what clients and servers declare.
 //! - [`list`]: pages of tools, prompts, resources and templates.
+//! - `definition`: which of what is listed can be shown.
+//! - [`schema`], [`mod@flatten`], [`wrap`]: whether a schema is one, and what it is for clients that take less.
+//! - [`hidden`]: text that people do not see.
+//! - [`apps`]: tools that point at resources.
 //! - [`header`]: headers that mirror the body.
 //! - [`uri`]: resource URIs of several servers under one endpoint.
 //! - [`modern`]: the metadata of requests and results since 2026-07-28, and what of it other revisions do not have.
@@ -16,21 +20,27 @@
 //! - [`task`]: requests whose result comes later.
 //! - [`rpc`]: error codes and building messages.
 
+pub mod apps;
 mod bounded;
 pub mod canonical;
 pub mod capability;
+mod definition;
 pub mod depth;
 pub mod edit;
 pub mod envelope;
+pub mod flatten;
 pub mod header;
+pub mod hidden;
 pub mod list;
 pub mod modern;
 pub mod name;
 pub mod revision;
 pub mod rpc;
+pub mod schema;
 pub mod sse;
 pub mod task;
 pub mod uri;
+pub mod wrap;
 
 pub use capability::{ClientCapabilities, ServerCapabilities};
 pub use envelope::{EnvelopeError, Message};

@@ -6,10 +6,12 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::bounded::Bounded;
+use crate::definition;
 use crate::edit::RawObject;
-use crate::envelope::raw_str;
-use crate::header::{self, HeaderParam};
-use crate::task;
+use crate::flatten;
+use crate::header::HeaderParam;
+use crate::hidden::Removed;
+use crate::wrap;
 
 /// One of the four lists. One more list: one variant, and its words below.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -85,6 +87,16 @@ impl ListKind {
         }
     }
 
+    /// What one of its items is called.
+    pub fn noun(self) -> &'static str {
+        match self {
+            Self::Tools => "tool",
+            Self::Prompts => "prompt",
+            Self::Resources => "resource",
+            Self::ResourceTemplates => "resource template",
+        }
+    }
+
     /// Whether items are asked for by URI rather than by name.
     pub fn by_uri(self) -> bool {
         matches!(self, Self::Resources | Self::ResourceTemplates)
@@ -100,6 +112,8 @@ pub struct Item {
     pub raw: Box<RawValue>,
     /// Parameters that are mirrored in headers (tools, 2026-07-28).
     pub header_params: Vec<HeaderParam>,
+    /// Its `outputSchema` is not that of an object, so clients of revisions that know no other see it wrapped.
+    pub wraps: bool,
     /// It can be called as a task only (tools, 2025-11-25).
     pub needs_task: bool,
 }
@@ -109,8 +123,28 @@ pub struct Item {
 pub struct RejectedItem {
     /// Its name, if it has one.
     pub name: Option<String>,
-    /// Why.
-    pub reason: &'static str,
+    /// Why. Has names of the definition in it.
+    pub reason: Cow<'static, str>,
+}
+
+/// What is done with the definitions of a server beyond reading them. Off by default.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// Alternatives at the root of an `inputSchema` are made one object ([`mod@flatten`]).
+    pub schema_compat: bool,
+    /// Hidden text is taken out ([`crate::hidden`]).
+    pub strip_hidden: bool,
+}
+
+/// An item as it is shown.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown<'a> {
+    /// Under which name, URI or URI template.
+    pub name: &'a str,
+    /// [`Rules::schema_compat`].
+    pub schema_compat: bool,
+    /// With its `outputSchema` wrapped, if it needs that.
+    pub wrapped: bool,
 }
 
 /// One page.
@@ -124,13 +158,14 @@ pub struct Page {
     pub next_cursor: Option<String>,
     /// How long the list may be kept, milliseconds, if the server says so.
     pub ttl_ms: Option<u64>,
-    /// `cacheScope: private`: the list is this credential's own.
-    pub private: bool,
+    /// `cacheScope: public`: the list is the same for everybody. What says nothing is this credential's own.
+    pub public: bool,
+    /// Hidden text that was taken out.
+    pub removed: Removed,
 }
 
 /// Items on one page; more is no list.
 const MAX_ITEMS: usize = 20_000;
-
 /// The four lists have their own members, of which a page has one.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -153,7 +188,7 @@ struct Wire<'a> {
 
 impl Page {
     /// Reads the `result` of a list request.
-    pub fn parse(kind: ListKind, result: &RawValue) -> Result<Self, serde_json::Error> {
+    pub fn parse(kind: ListKind, result: &RawValue, rules: Rules) -> Result<Self, serde_json::Error> {
         let wire: Wire<'_> = serde_json::from_str(result.get())?;
         let items = match kind {
             ListKind::Tools => wire.tools,
@@ -167,12 +202,15 @@ impl Page {
         let mut page = Self {
             next_cursor: wire.next_cursor.map(Cow::into_owned),
             ttl_ms: wire.ttl_ms.and_then(read_ttl),
-            private: wire.cache_scope.is_some_and(|scope| scope.get() == "\"private\""),
+            public: wire.cache_scope.is_some_and(|scope| scope.get() == "\"public\""),
             ..Self::default()
         };
         for raw in items.0 {
-            match read(kind, raw) {
-                Ok(item) => page.items.push(item),
+            match definition::read(kind, raw, rules) {
+                Ok((item, removed)) => {
+                    page.items.push(item);
+                    page.removed = page.removed.and(removed);
+                }
                 Err(rejected) => page.rejected.push(rejected),
             }
         }
@@ -192,57 +230,51 @@ fn read_ttl(raw: &RawValue) -> Option<u64> {
     ttl.is_finite().then_some(ttl.max(0.0) as u64)
 }
 
-fn read(kind: ListKind, raw: &RawValue) -> Result<Item, RejectedItem> {
-    let nameless = |reason| RejectedItem { name: None, reason };
-    let object = RawObject::parse(raw.get())
-        .map_err(|_| nameless("the definition is no object, or has a key twice"))?;
-    let name = object
-        .get(kind.key())
-        .and_then(|json| serde_json::from_str::<&RawValue>(json).ok())
-        .and_then(raw_str)
-        .map(Cow::into_owned)
-        .ok_or_else(|| nameless("the definition has no name that is a string"))?;
-    let reject = |reason| RejectedItem {
-        name: Some(name.clone()),
-        reason,
-    };
-    if name.is_empty() {
-        return Err(reject("the name is empty"));
-    }
-    let mut header_params = Vec::new();
-    let mut needs_task = false;
-    if kind == ListKind::Tools {
-        let schema = object.get("inputSchema").unwrap_or_default();
-        if !schema.starts_with('{') {
-            return Err(reject("the inputSchema is missing or no object"));
-        }
-        if object
-            .get("outputSchema")
-            .is_some_and(|schema| !matches!(schema.as_bytes()[0], b'{' | b't' | b'f' | b'n'))
-        {
-            return Err(reject("the outputSchema is no schema"));
-        }
-        header_params = header::params_of(schema).map_err(reject)?;
-        needs_task = object.get("execution").is_some_and(task::is_required);
-    }
-    Ok(Item {
-        name,
-        raw: raw.to_owned(),
-        header_params,
-        needs_task,
-    })
-}
-
 impl Item {
     /// The definition under another name; everything else stays as it is.
     pub fn renamed(&self, kind: ListKind, name: &str) -> String {
-        match RawObject::parse(self.raw.get()) {
-            Ok(mut object) => {
-                object.set_string(kind.key(), name);
-                object.to_json()
+        self.shown(
+            kind,
+            Shown {
+                name,
+                schema_compat: false,
+                wrapped: false,
+            },
+        )
+    }
+
+    /// The definition as it is shown; what need not change stays as it is.
+    pub fn shown(&self, kind: ListKind, shown: Shown<'_>) -> String {
+        // Taken in, so it is an object without duplicate keys.
+        let Ok(mut object) = RawObject::parse(self.raw.get()) else {
+            return self.raw.get().to_owned();
+        };
+        let mut changed = false;
+        if shown.name != self.name {
+            object.set_string(kind.key(), shown.name);
+            changed = true;
+        }
+        if kind == ListKind::Tools {
+            let flat = shown
+                .schema_compat
+                .then(|| flatten::flatten(object.get("inputSchema")?))
+                .flatten();
+            if let Some(flat) = flat {
+                object.set("inputSchema", flat);
+                changed = true;
             }
-            // Taken in, so it is an object without duplicate keys.
-            Err(_) => self.raw.get().to_owned(),
+            if shown.wrapped && self.wraps {
+                let wrapped = object.get("outputSchema").map(wrap::schema);
+                if let Some(wrapped) = wrapped {
+                    object.set("outputSchema", wrapped);
+                    changed = true;
+                }
+            }
+        }
+        if changed {
+            object.to_json()
+        } else {
+            self.raw.get().to_owned()
         }
     }
 }
@@ -255,7 +287,7 @@ mod tests {
 
     fn page(kind: ListKind, text: &str) -> Page {
         let raw: Box<RawValue> = serde_json::from_str(text).unwrap();
-        Page::parse(kind, &raw).unwrap()
+        Page::parse(kind, &raw, Rules::default()).unwrap()
     }
 
     #[test]
@@ -273,44 +305,145 @@ mod tests {
     }
 
     #[test]
-    fn one_bad_tool_is_left_out_and_the_others_are_not() {
+    fn one_bad_tool_is_left_out_with_a_reason_and_the_others_are_not() {
+        let good = r#""inputSchema":{"type":"object"}"#;
+        let bad = [
+            (r#"{"name":"none"}"#.to_owned(), Some("none"), "the inputSchema is missing or no object"),
+            (r#"{"name":"list","inputSchema":[]}"#.to_owned(), Some("list"), "the inputSchema is missing or no object"),
+            (format!(r#"{{"name":"",{good}}}"#), Some(""), "the name is empty"),
+            (
+                format!(r#"{{"name":"twice","name":"x",{good}}}"#),
+                None,
+                "the definition is no object, or has a key twice",
+            ),
+            ("7".to_owned(), None, "the definition is no object, or has a key twice"),
+            (
+                format!(r#"{{"name":"out",{good},"outputSchema":7}}"#),
+                Some("out"),
+                "its `outputSchema` is not an object",
+            ),
+            (
+                r#"{"name":"any","inputSchema":{}}"#.to_owned(),
+                Some("any"),
+                "the inputSchema: its root must have `type: \"object\"`",
+            ),
+            (
+                format!(r#"{{"name":"words",{good},"description":["x"]}}"#),
+                Some("words"),
+                "its `description` is not a string",
+            ),
+            (
+                r#"{"name":"head","inputSchema":{"type":"object","properties":{"a":{"type":"number","x-mcp-header":"A"}}}}"#
+                    .to_owned(),
+                Some("head"),
+                "x-mcp-header stands on a parameter that is no integer, string or boolean",
+            ),
+            (
+                format!(r#"{{"name":"deep",{good},"_meta":{{"x":{}{}}}}}"#, "[".repeat(120), "]".repeat(120)),
+                None,
+                "the definition is nested too deep",
+            ),
+            (
+                format!(r#"{{"name":"{}",{good}}}"#, "n".repeat(2000)),
+                Some(&*"n".repeat(2000)),
+                "the name is longer than 1024 bytes",
+            ),
+        ];
+        let texts: Vec<&str> = bad.iter().map(|(text, ..)| text.as_str()).collect();
         let page = page(
             ListKind::Tools,
-            r#"{"tools":[{"name":"good","inputSchema":{}},{"name":"none"},{"name":"list","inputSchema":[]},{"name":"","inputSchema":{}},{"name":"twice","name":"x","inputSchema":{}},{"name":"out","inputSchema":{},"outputSchema":7},{"name":"head","inputSchema":{"properties":{"a":{"type":"number","x-mcp-header":"A"}}}}]}"#,
+            &format!(
+                r#"{{"tools":[{{"name":"good",{good}}},{},{{"name":"also",{good}}}]}}"#,
+                texts.join(",")
+            ),
         );
-        assert_eq!(page.items.len(), 1);
-        let names: Vec<Option<&str>> = page
-            .rejected
-            .iter()
-            .map(|rejected| rejected.name.as_deref())
-            .collect();
+        assert_eq!(page.items.len(), 2);
+        assert_eq!(page.rejected.len(), bad.len());
+        for (rejected, (text, name, reason)) in page.rejected.iter().zip(&bad) {
+            assert_eq!(
+                (rejected.name.as_deref(), &*rejected.reason),
+                (*name, *reason),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn null_is_nothing_and_said_so_to_nobody() {
+        let page = page(
+            ListKind::Tools,
+            r#"{"tools":[{"name":"a","title":null,"inputSchema":{"type":"object"},"outputSchema":null,"other":null}]}"#,
+        );
         assert_eq!(
-            names,
-            [
-                Some("none"),
-                Some("list"),
-                Some(""),
-                None,
-                Some("out"),
-                Some("head")
-            ]
+            page.items[0].raw.get(),
+            r#"{"name":"a","inputSchema":{"type":"object"},"other":null}"#
         );
+    }
+
+    #[test]
+    fn shown_as_it_was_but_for_what_is_asked() {
+        let text = r#"{"tools":[{"name":"a","x":1e2,"inputSchema":{"anyOf":[{"required":["a"]}]},"outputSchema":{"type":"string"}}]}"#;
+        let raw: Box<RawValue> = serde_json::from_str(text).unwrap();
+        let strict = Page::parse(ListKind::Tools, &raw, Rules::default()).unwrap();
+        assert_eq!((strict.items.len(), strict.rejected.len()), (0, 1));
+        let rules = Rules {
+            schema_compat: true,
+            strip_hidden: false,
+        };
+        let page = Page::parse(ListKind::Tools, &raw, rules).unwrap();
+        let item = &page.items[0];
+        assert!(item.wraps);
+        let shown = |schema_compat, wrapped| {
+            let shown = Shown {
+                name: "a",
+                schema_compat,
+                wrapped,
+            };
+            item.shown(ListKind::Tools, shown)
+        };
+        assert_eq!(shown(false, false), item.raw.get());
+        assert_eq!(
+            shown(true, true),
+            r#"{"name":"a","x":1e2,"inputSchema":{"type":"object","required":["a"],"description":"At least one of these must fit: (1) required: a."},"outputSchema":{"type":"object","properties":{"result":{"type":"string"}},"required":["result"]}}"#
+        );
+    }
+
+    #[test]
+    fn s30_definitions_lose_hidden_text_and_names_are_what_they_are() {
+        let text = r#"{"tools":[{"name":"a","description":"x\u200by","inputSchema":{"type":"object"}},{"name":"b\u200b","inputSchema":{"type":"object"}}]}"#;
+        let raw: Box<RawValue> = serde_json::from_str(text).unwrap();
+        let rules = Rules {
+            schema_compat: false,
+            strip_hidden: true,
+        };
+        let page = Page::parse(ListKind::Tools, &raw, rules).unwrap();
+        assert_eq!(
+            page.items[0].raw.get(),
+            r#"{"name":"a","description":"xy","inputSchema":{"type":"object"}}"#
+        );
+        assert_eq!(page.removed.total(), 1);
+        assert_eq!(
+            page.rejected[0].reason,
+            "the name has characters in it that do not show"
+        );
+        let plain = Page::parse(ListKind::Tools, &raw, Rules::default()).unwrap();
+        assert_eq!((plain.items.len(), plain.removed.total()), (2, 0));
     }
 
     #[test]
     fn the_other_lists() {
         let page = page(
             ListKind::ResourceTemplates,
-            r#"{"resourceTemplates":[{"uriTemplate":"x://{id}","name":"n"}],"ttlMs":-5,"cacheScope":"private"}"#,
+            r#"{"resourceTemplates":[{"uriTemplate":"x://{id}","name":"n"}],"ttlMs":-5,"cacheScope":"public"}"#,
         );
         assert_eq!(
             page.items[0].renamed(ListKind::ResourceTemplates, "a+x://{id}"),
             r#"{"uriTemplate":"a+x://{id}","name":"n"}"#
         );
-        assert_eq!((page.ttl_ms, page.private), (Some(0), true));
+        assert_eq!((page.ttl_ms, page.public), (Some(0), true));
         let raw: Box<RawValue> = serde_json::from_str("{}").unwrap();
         assert!(
-            Page::parse(ListKind::Prompts, &raw).is_err(),
+            Page::parse(ListKind::Prompts, &raw, Rules::default()).is_err(),
             "no list is no empty list"
         );
     }
@@ -318,11 +451,11 @@ mod tests {
     proptest! {
         #[test]
         fn any_name_is_exposed_and_any_garbage_survived(name in ".{0,80}", garbage in ".{0,80}") {
-            let definition = serde_json::json!({"name": name, "description": garbage, "inputSchema": {}});
+            let definition = serde_json::json!({"name": name, "description": garbage, "inputSchema": {"type": "object"}});
             for list in [format!("[{definition}]"), format!("[{definition},{garbage}]"), garbage.clone()] {
                 let text = format!(r#"{{"tools":{list}}}"#);
                 let Ok(raw) = RawValue::from_string(text) else { continue };
-                let Ok(page) = Page::parse(ListKind::Tools, &raw) else { continue };
+                let Ok(page) = Page::parse(ListKind::Tools, &raw, Rules::default()) else { continue };
                 for item in &page.items {
                     let renamed = item.renamed(ListKind::Tools, &crate::name::exposed("server", &item.name));
                     let renamed: serde_json::Value = serde_json::from_str(&renamed).unwrap();

@@ -206,6 +206,15 @@ pub fn result_to_legacy(result: &str) -> String {
     object.to_json()
 }
 
+/// A result that says that anybody may have it, for one whose it is alone; `None` if it does not say so.
+pub fn as_private(result: &str) -> Option<String> {
+    let mut object = RawObject::parse(result).ok()?;
+    // Whatever is no `private` is not what it should be.
+    object.get("cacheScope").filter(|scope| *scope != "\"private\"")?;
+    object.set_string("cacheScope", "private");
+    Some(object.to_json())
+}
+
 /// `resultType`; without one a result is complete.
 pub fn result_type(result: &str) -> String {
     RawObject::parse(result)

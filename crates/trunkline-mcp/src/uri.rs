@@ -2,7 +2,8 @@
 //! prefix in front of the scheme, which can be taken off again (design §5).
 //!
 //! `file:///a` of the server `docs` is then `docs+file:///a`: still a URI by RFC 3986, and a template stays a template by
-//! RFC 6570.
+//! RFC 6570. What is shown with a tool's result has to begin with `ui://` for clients to take it, so there the prefix comes
+//! after that: `ui://docs+page`.
 
 /// Between a server's prefix and the URI. Legal in a scheme, and not in an encoded prefix.
 const SEPARATOR: char = '+';
@@ -28,21 +29,33 @@ fn scheme_of(prefix: &str) -> String {
     scheme
 }
 
+/// The scheme of what MCP Apps shows.
+const UI: &str = "ui://";
+
 /// The URI under the server's prefix.
 pub fn qualified(prefix: &str, uri: &str) -> String {
-    let mut text = scheme_of(prefix);
+    let (ui, rest) = split_ui(uri);
+    let mut text = ui.to_owned();
+    text.push_str(&scheme_of(prefix));
     text.push(SEPARATOR);
-    text.push_str(uri);
+    text.push_str(rest);
     text
 }
 
 /// The server's own URI, if `uri` is one under its prefix.
-pub fn unqualified<'u>(prefix: &str, uri: &'u str) -> Option<&'u str> {
+pub fn unqualified(prefix: &str, uri: &str) -> Option<String> {
     let scheme = scheme_of(prefix);
-    let head = uri.get(..scheme.len())?;
-    head.eq_ignore_ascii_case(&scheme)
-        .then(|| uri[scheme.len()..].strip_prefix(SEPARATOR))
-        .flatten()
+    let (ui, rest) = split_ui(uri);
+    let head = rest.get(..scheme.len())?;
+    let own = head
+        .eq_ignore_ascii_case(&scheme)
+        .then(|| rest[scheme.len()..].strip_prefix(SEPARATOR))
+        .flatten()?;
+    Some(format!("{ui}{own}"))
+}
+
+fn split_ui(uri: &str) -> (&str, &str) {
+    uri.strip_prefix(UI).map_or(("", uri), |rest| (UI, rest))
 }
 
 /// Whether `uri` may be an expansion of the RFC 6570 `template`. Literal parts must occur in their order; an expression
@@ -133,11 +146,22 @@ mod tests {
         assert!(!matches_template("x://{a", "x://{a"));
     }
 
+    #[test]
+    fn what_is_shown_keeps_its_scheme() {
+        assert_eq!(qualified("docs", "ui://page/1"), "ui://docs+page/1");
+        assert_eq!(
+            unqualified("docs", "ui://docs+page/1").as_deref(),
+            Some("ui://page/1")
+        );
+        assert_eq!(unqualified("docs", "ui://page/1"), None);
+        assert_eq!(qualified("docs", "file:///a"), "docs+file:///a");
+    }
+
     proptest! {
         #[test]
         fn s23_a_qualified_uri_leads_back(prefix in ".{1,12}", other in ".{1,12}", uri in ".{0,40}") {
             let text = qualified(&prefix, &uri);
-            prop_assert_eq!(unqualified(&prefix, &text), Some(uri.as_str()));
+            prop_assert_eq!(unqualified(&prefix, &text), Some(uri));
             if other != prefix {
                 prop_assert_eq!(unqualified(&other, &text), None);
             }

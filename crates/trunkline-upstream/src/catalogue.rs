@@ -16,14 +16,15 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use trunkline_mcp::hidden::Removed;
 use trunkline_mcp::list::{Item, RejectedItem};
 use trunkline_mcp::{Era, ListKind};
-use trunkline_model::{Outcome, OutcomeStatus, Step};
+use trunkline_model::{Outcome, OutcomeStatus, Rejected, Step};
 use trunkline_store::CatalogueRow;
 
 use crate::credential::Outgoing;
 use crate::entry::Entry;
-use crate::fault::Fault;
+use crate::fault::{Fault, printable, redacted};
 use crate::listing::list_items;
 use crate::session::Introduction;
 use crate::upstreams::Shared;
@@ -43,8 +44,12 @@ pub struct Catalogue {
     pub introduction: Introduction,
     /// `ttlMs`: how long it may be kept, milliseconds, if the server said so.
     pub ttl_ms: Option<u64>,
-    /// `cacheScope: private`.
-    pub private: bool,
+    /// `cacheScope: public`: the same for whoever asks, says the server.
+    pub public: bool,
+    /// An item's `outputSchema` is shown wrapped to clients that know none of its kind.
+    pub wraps: bool,
+    /// Hidden text that was taken out of the definitions.
+    pub removed: Removed,
     /// The negotiated revision.
     pub revision: Option<String>,
     /// When it was listed.
@@ -60,6 +65,23 @@ impl Catalogue {
                 .iter()
                 .zip(&other.items)
                 .all(|(a, b)| a.raw.get() == b.raw.get())
+    }
+
+    /// What was left out, for people: bounded, printable, without what was sent as a credential.
+    pub(crate) fn left_out<'s>(&self, secrets: impl Iterator<Item = &'s str>) -> Rejected {
+        let mut rejected = Rejected::default();
+        if self.rejected.is_empty() {
+            return rejected;
+        }
+        let secrets: Vec<&str> = secrets.collect();
+        let words = |text: &str| redacted(&printable(text), &secrets);
+        for item in &self.rejected {
+            rejected.push(|| trunkline_model::RejectedItem {
+                name: item.name.as_deref().map(words),
+                reason: words(&item.reason),
+            });
+        }
+        rejected
     }
 
     /// The definitions as one JSON array.
@@ -161,17 +183,23 @@ impl CatalogueSlot {
         self.created
     }
 
+    /// Whether what is known is good, and the same for whoever asks.
+    pub(crate) fn is_public(&self) -> bool {
+        let known = self.known.load();
+        known.outcome.is_ok() && known.usable().is_some_and(|catalogue| catalogue.public)
+    }
+
     /// What is known, without any attempt.
     pub fn known(&self) -> Arc<Known> {
         self.known.load_full()
     }
 
     /// Puts the copy of the database in, if nothing is known yet.
-    pub(crate) fn seed(&self, catalogue: Catalogue) {
+    pub(crate) fn seed(&self, catalogue: &Arc<Catalogue>) {
         let known = self.known.load_full();
         if known.catalogue.is_none() {
             self.known.store(Arc::new(Known {
-                catalogue: Some(Arc::new(catalogue)),
+                catalogue: Some(catalogue.clone()),
                 ..(*known).clone()
             }));
         }
@@ -278,7 +306,9 @@ impl CatalogueSlot {
                 | OutcomeStatus::ProtocolError
                 | OutcomeStatus::RateLimited
         );
-        if may_pass && is_due(&known) {
+        // A server that turns out to be of the new era has a list that nobody has asked for yet.
+        let untried = known.attempted.is_none() && self.era == Era::Modern;
+        if (may_pass || untried) && is_due(&known) {
             self.start(entry, out);
         }
     }
@@ -329,9 +359,13 @@ impl CatalogueSlot {
         let after = match listed {
             Ok(catalogue) => {
                 let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+                let rejected = catalogue.left_out(out.secrets());
                 Known {
                     catalogue: Some(Arc::new(catalogue)),
-                    outcome: Outcome::ok(now, duration_ms),
+                    outcome: Outcome {
+                        rejected,
+                        ..Outcome::ok(now, duration_ms)
+                    },
                     stale: false,
                     generation,
                     attempted,
@@ -340,15 +374,23 @@ impl CatalogueSlot {
             }
             Err(fault) => Known {
                 catalogue: before.catalogue.clone(),
-                outcome: fault.outcome(now, took),
+                outcome: Outcome {
+                    // Of the copy, which is shown on.
+                    rejected: before.outcome.rejected.clone(),
+                    ..fault.outcome(now, took)
+                },
                 stale: true,
                 generation,
                 attempted,
                 failures: before.failures.saturating_add(1),
             },
         };
-        if self.kind == ListKind::Tools && self.era == Era::Legacy {
+        let own = self.kind == ListKind::Tools && self.era == entry.own_era();
+        if own {
             log_change(entry, &before, &after);
+        }
+        if own || self.kind != ListKind::Tools {
+            self.log_content(entry, &before, &after);
         }
         let changed = match (before.usable(), after.usable()) {
             (Some(old), Some(new)) => before.generation != generation || !old.same_items(new),
@@ -356,9 +398,7 @@ impl CatalogueSlot {
             _ => true,
         };
         if let (true, false, Some(catalogue)) = (
-            self.kind == ListKind::Tools
-                && self.era == Era::Legacy
-                && entry.own_fingerprint() == Some(out.fingerprint),
+            own && entry.own_fingerprint() == Some(out.fingerprint),
             after.stale,
             &after.catalogue,
         ) {
@@ -367,6 +407,30 @@ impl CatalogueSlot {
         self.known.store(Arc::new(after));
         if changed {
             entry.shared.changed.send_modify(|count| *count += 1);
+        }
+    }
+}
+
+impl CatalogueSlot {
+    /// What of a list is not shown as the server sent it: said when it changes.
+    fn log_content(&self, entry: &Entry, before: &Known, after: &Known) {
+        let server = &entry.prefix;
+        let noun = self.kind.noun();
+        let (old, new) = (&before.outcome.rejected, &after.outcome.rejected);
+        if old != new {
+            for item in &new.items {
+                tracing::warn!(%server, name = item.name.as_deref(), "{noun} left out: {}", item.reason);
+            }
+            if new.count > new.items.len() {
+                tracing::warn!(%server, more = new.count - new.items.len(), "more were left out: {noun}");
+            }
+        }
+        let removed = |known: &Known| known.catalogue.as_ref().map(|catalogue| catalogue.removed);
+        if let Some(now) = removed(after)
+            && now.total() > 0
+            && removed(before) != Some(now)
+        {
+            tracing::warn!(%server, removed = %now.to_json(), "hidden text was taken out of definitions: {noun}");
         }
     }
 }
@@ -417,15 +481,6 @@ fn log_change(entry: &Entry, before: &Known, after: &Known) {
             "server is not usable: {}",
             outcome.message
         );
-    }
-    for rejected in after
-        .catalogue
-        .iter()
-        .flat_map(|catalogue| &catalogue.rejected)
-        .take(20)
-    {
-        let tool = rejected.name.as_deref().map(crate::fault::printable);
-        tracing::warn!(%server, tool, "tool left out: {}", rejected.reason);
     }
 }
 

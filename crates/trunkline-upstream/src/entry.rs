@@ -227,6 +227,35 @@ impl Entry {
             .clone()
     }
 
+    /// The list of tools that the server is judged by: with its own credential, in the era that clients with a hand-shake get it
+    /// in.
+    pub(crate) fn own_list(&self, out: &Outgoing) -> Arc<CatalogueSlot> {
+        self.catalogue(ListKind::Tools, self.own_era(), out.fingerprint)
+    }
+
+    /// The era of that list.
+    pub(crate) fn own_era(&self) -> Era {
+        self.known_leg(Era::Legacy).map_or(Era::Legacy, |leg| leg.era())
+    }
+
+    /// The catalogue for a request with these headers, and what it is listed with. What a server calls public is fetched once,
+    /// with its own credential, for everybody; everything else is nobody's but who asked with that credential (S36).
+    pub(crate) fn list_of(
+        &self,
+        (kind, era): (ListKind, Era),
+        out: Arc<Outgoing>,
+    ) -> (Arc<CatalogueSlot>, Arc<Outgoing>) {
+        if let Ok(own) = &self.own
+            && own.fingerprint != out.fingerprint
+        {
+            let slot = self.catalogue(kind, era, own.fingerprint);
+            if slot.is_public() {
+                return (slot, own.clone());
+            }
+        }
+        (self.catalogue(kind, era, out.fingerprint), out)
+    }
+
     pub(crate) fn watched(&self) -> MutexGuard<'_, Watched> {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -18,6 +18,7 @@ use trunkline_mcp::sse::{Decoder, Event};
 use trunkline_mcp::{ClientCapabilities, Era, Message, envelope, rpc};
 use trunkline_model::{OutcomeStatus, Step};
 
+use crate::clean;
 use crate::credential::Outgoing;
 use crate::entry::Entry;
 use crate::fault::{Fault, printable};
@@ -371,7 +372,20 @@ impl Exchange {
 
     /// One message: a frame, or something that is dealt with here.
     fn read(&mut self, body: &[u8]) -> Result<Option<Frame>, Fault> {
-        let message = match Message::parse(body) {
+        // The definitions of a list are looked at one by one, when it is taken apart.
+        let list = self.step == Step::List;
+        let cleaned = if list {
+            None
+        } else {
+            clean::message(&self.line.entry, body)
+        };
+        let body = cleaned.as_deref().unwrap_or(body);
+        let read = if list {
+            Message::parse_deep(body)
+        } else {
+            Message::parse(body)
+        };
+        let message = match read {
             Ok(message) => message,
             Err(error) => {
                 // What the server asks wrongly is its own question's end, and not that of the call.

@@ -8,6 +8,7 @@
 //! - `era`: which of the two eras a request to a server uses.
 //! - [`exchange`]: one JSON-RPC request, its frames, its response.
 //! - [`catalogue`]: the tools of a server, cached, refreshed with single flight, kept in the database.
+//! - `clean`: hidden text taken out of what servers say.
 //! - [`watch`]: hearing of changes.
 //! - `hub`: subscriptions of clients of the old era with servers of the new one.
 //! - [`probe`]: the hand-shake step by step, for people.
@@ -17,6 +18,7 @@
 
 mod addressing;
 pub mod catalogue;
+mod clean;
 pub mod credential;
 pub mod egress;
 pub mod entry;

@@ -19,6 +19,7 @@ use trunkline_mcp::sse::Decoder;
 use trunkline_mcp::{Era, ListKind, Message, envelope, rpc, task};
 use trunkline_model::{Server, SessionKey, Step};
 
+use crate::clean;
 use crate::exchange::{Line, media_type};
 use crate::pool::ResponseBody;
 use crate::session::Session;
@@ -202,6 +203,8 @@ async fn read(line: Line, mut body: ResponseBody) {
 }
 
 fn deliver(line: &Line, data: &[u8]) {
+    let cleaned = clean::message(&line.entry, data);
+    let data = cleaned.as_deref().unwrap_or(data);
     match Message::parse(data) {
         Ok(Message::Notification { method, params }) if method == "notifications/progress" => {
             let token = params
@@ -224,9 +227,8 @@ fn deliver(line: &Line, data: &[u8]) {
             for kind in changed {
                 announced = true;
                 for era in [Era::Legacy, Era::Modern] {
-                    line.entry
-                        .catalogue(kind, era, line.out.fingerprint)
-                        .announce(&line.entry, &line.out);
+                    let (slot, out) = line.entry.list_of((kind, era), line.out.clone());
+                    slot.announce(&line.entry, &out);
                 }
             }
             // Of changed lists clients hear from the gateway, after they were fetched.

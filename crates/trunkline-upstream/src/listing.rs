@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 use trunkline_mcp::edit::{self, RawObject};
-use trunkline_mcp::list::{Item, Page, RejectedItem};
+use trunkline_mcp::hidden::Removed;
+use trunkline_mcp::list::{Item, Page, RejectedItem, Rules};
 use trunkline_mcp::{Era, ListKind, rpc};
-use trunkline_model::Step;
+use trunkline_model::{Server, Step};
 
 use crate::catalogue::Catalogue;
 use crate::credential::Outgoing;
@@ -16,6 +17,7 @@ use crate::entry::{Ask, Entry, rpc_fault};
 use crate::exchange::{Deadline, Frame};
 use crate::fault::{Fault, printable};
 use crate::session::{Introduction, Session};
+use crate::upstreams::Settings;
 
 /// How often one cursor is followed: a server that repeats one by mistake may have more behind it, one that repeats it
 /// for ever has not.
@@ -44,7 +46,8 @@ async fn list_pages(
     allowed: Duration,
 ) -> Result<Catalogue, Fault> {
     let deadline = Deadline::after(allowed);
-    let mut pages = Pages::new(kind, entry.shared.settings.list_max_pages);
+    let rules = rules(&entry.server.load(), &entry.shared.settings);
+    let mut pages = Pages::new(kind, rules, entry.shared.settings.list_max_pages);
     let mut cursor: Option<String> = None;
     if kind != ListKind::Tools {
         // A server without the capability has nothing to list, and need not be asked. Tools are asked for all the same:
@@ -92,8 +95,17 @@ fn has_no_list(kind: ListKind, session: &Session, error: &str) -> bool {
     code == Some(rpc::METHOD_NOT_FOUND) && (kind == ListKind::ResourceTemplates || !declared)
 }
 
+/// What is done with a server's definitions.
+pub(crate) fn rules(server: &Server, settings: &Settings) -> Rules {
+    Rules {
+        schema_compat: server.definition.schema_compat,
+        strip_hidden: settings.strip_hidden_text,
+    }
+}
+
 struct Pages {
     kind: ListKind,
+    rules: Rules,
     items: Vec<Item>,
     by_name: HashMap<String, usize>,
     rejected: Vec<RejectedItem>,
@@ -102,15 +114,18 @@ struct Pages {
     count: usize,
     bytes: usize,
     ttl_ms: Option<u64>,
-    private: bool,
+    /// Every page is.
+    public: bool,
+    removed: Removed,
     /// Pages of one listing.
     max: usize,
 }
 
 impl Pages {
-    fn new(kind: ListKind, max: usize) -> Self {
+    fn new(kind: ListKind, rules: Rules, max: usize) -> Self {
         Self {
             kind,
+            rules,
             items: Vec::new(),
             by_name: HashMap::new(),
             rejected: Vec::new(),
@@ -118,7 +133,8 @@ impl Pages {
             count: 0,
             bytes: 0,
             ttl_ms: None,
-            private: false,
+            public: true,
+            removed: Removed::default(),
             max,
         }
     }
@@ -129,7 +145,7 @@ impl Pages {
         self.bytes += result.len();
         let raw: Box<RawValue> = RawValue::from_string(result)
             .map_err(|error| Fault::protocol(Step::List, printable(&error.to_string())))?;
-        let page = Page::parse(self.kind, &raw).map_err(|error| {
+        let page = Page::parse(self.kind, &raw, self.rules).map_err(|error| {
             Fault::protocol(
                 Step::List,
                 format!(
@@ -145,7 +161,8 @@ impl Pages {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
-        self.private |= page.private;
+        self.public &= page.public;
+        self.removed = self.removed.and(page.removed);
         for item in page.items {
             // A name that comes again, in a page that comes again, is listed once.
             if !self.by_name.contains_key(&item.name) {
@@ -195,12 +212,15 @@ impl Pages {
     ) -> Catalogue {
         Catalogue {
             kind: self.kind,
+            wraps: self.items.iter().any(|item| item.wraps),
             items: self.items,
             by_name: self.by_name,
             rejected: self.rejected,
             introduction,
             ttl_ms: self.ttl_ms,
-            private: self.private,
+            // A list without pages is none that anybody said anything about.
+            public: self.public && self.count > 0,
+            removed: self.removed,
             revision,
             fetched_at,
         }
@@ -211,11 +231,12 @@ impl Catalogue {
     /// A catalogue of tools from the database: `tools` is a JSON array of definitions.
     pub(crate) fn stored(
         tools: &str,
+        rules: Rules,
         introduction: Introduction,
         revision: Option<String>,
         fetched_at: jiff::Timestamp,
     ) -> Option<Self> {
-        let mut pages = Pages::new(ListKind::Tools, 1);
+        let mut pages = Pages::new(ListKind::Tools, rules, 1);
         pages.add("", format!(r#"{{"tools":{tools}}}"#)).ok()?;
         Some(pages.introduced(introduction, revision, fetched_at))
     }

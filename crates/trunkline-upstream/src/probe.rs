@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use trunkline_mcp::{ClientCapabilities, Era, ListKind, rpc};
-use trunkline_model::{Outcome, OutcomeStatus, Server, Step};
+use trunkline_model::{Outcome, OutcomeStatus, Rejected, Server, Step};
 use url::Url;
 
 use crate::credential::{ClientHeaders, Outgoing};
@@ -29,6 +29,8 @@ pub struct Probe {
     pub steps: Vec<ProbeStep>,
     /// The tools, as the server sent them.
     pub tools: Vec<Box<RawValue>>,
+    /// What of the list cannot be shown; in the outcome too.
+    rejected: Rejected,
     /// The negotiated revision.
     pub protocol_version: Option<String>,
     /// `serverInfo`, raw JSON.
@@ -112,6 +114,7 @@ pub(crate) async fn run(shared: &Arc<Shared>, server: &Server, client: &ClientHe
         outcome: Outcome::ok(shared.clock.now(), 0),
         steps: Vec::new(),
         tools: Vec::new(),
+        rejected: Rejected::default(),
         protocol_version: None,
         server_info: None,
     };
@@ -120,10 +123,13 @@ pub(crate) async fn run(shared: &Arc<Shared>, server: &Server, client: &ClientHe
     let walked = handshake(shared, &entry, client, &mut walk, &mut probe).await;
     let now = shared.clock.now();
     probe.outcome = match walked {
-        Ok(()) => Outcome::ok(
-            now,
-            u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
-        ),
+        Ok(()) => Outcome {
+            rejected: std::mem::take(&mut probe.rejected),
+            ..Outcome::ok(
+                now,
+                u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            )
+        },
         Err(fault) => fault.outcome(now, began.elapsed()),
     };
     probe.steps = walk.steps;
@@ -175,12 +181,22 @@ async fn handshake(
     )
     .await;
     let listed = walk.step(Step::List, listed, |catalogue| {
-        (Some(200), false, format!("{} tools", catalogue.items.len()))
+        let left_out = match catalogue.rejected.len() {
+            0 => String::new(),
+            count => format!(", {count} left out"),
+        };
+        (
+            Some(200),
+            false,
+            format!("{} tools{left_out}", catalogue.items.len()),
+        )
     });
     for (_, session) in entry.sessions.drain() {
         entry.end(&out, &session).await;
     }
-    probe.tools = listed?.items.into_iter().map(|tool| tool.raw).collect();
+    let listed = listed?;
+    probe.rejected = listed.left_out(out.secrets());
+    probe.tools = listed.items.into_iter().map(|tool| tool.raw).collect();
     Ok(())
 }
 

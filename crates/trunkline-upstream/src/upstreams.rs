@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 use trunkline_auth::Vault;
 use trunkline_mcp::header::HeaderParam;
-use trunkline_mcp::{Era, ListKind, ServerCapabilities, rpc, task};
+use trunkline_mcp::{Era, ListKind, ServerCapabilities, modern, rpc, task};
 use trunkline_model::{Clock, Outcome, Server, ServerId, SessionKey, Snapshot, Step};
 use trunkline_store::Store;
 
@@ -22,6 +22,7 @@ use crate::exchange::{Deadline, Exchange};
 use crate::fault::Fault;
 use crate::http::{HttpClient, status_fault};
 use crate::listen::{Aside, Listeners, Progress};
+use crate::listing;
 use crate::probe::{self, Probe};
 use crate::session::{Introduction, Session};
 use crate::subscribe::{self, Subscribed, TasksWatched};
@@ -52,6 +53,8 @@ pub struct Settings {
     pub session_idle: Duration,
     /// Pages of one server's list; more is an endless one (S38).
     pub list_max_pages: usize,
+    /// Whether text that people do not see is taken out of what servers say (S30).
+    pub strip_hidden_text: bool,
     /// Largest JSON answer and largest event, bytes.
     pub max_message_bytes: usize,
     /// Where connections may go.
@@ -69,6 +72,7 @@ impl Default for Settings {
             catalogue_ttl: Duration::from_mins(5),
             session_idle: Duration::from_mins(30),
             list_max_pages: 1000,
+            strip_hidden_text: false,
             max_message_bytes: 64 * 1024 * 1024,
             egress: Egress::default(),
         }
@@ -236,11 +240,27 @@ impl Upstreams {
                     .map(ServerCapabilities::new)
                     .unwrap_or_default(),
             };
-            let stored = Catalogue::stored(&row.tools, introduction, row.protocol_version, row.fetched_at);
+            let rules = listing::rules(server, &self.shared.settings);
+            let stored = Catalogue::stored(
+                &row.tools,
+                rules,
+                introduction,
+                row.protocol_version,
+                row.fetched_at,
+            );
             if let Some(catalogue) = stored {
-                entry
-                    .catalogue(ListKind::Tools, Era::Legacy, fingerprint)
-                    .seed(catalogue);
+                // For whatever turns out to be spoken with it.
+                let era = if catalogue.revision.as_deref() == Some(modern::VERSION.as_str()) {
+                    Era::Modern
+                } else {
+                    Era::Legacy
+                };
+                let catalogue = Arc::new(catalogue);
+                for era in [Era::Legacy, era] {
+                    entry
+                        .catalogue(ListKind::Tools, era, fingerprint)
+                        .seed(&catalogue);
+                }
                 seeded += 1;
             }
         }
@@ -260,7 +280,7 @@ impl Upstreams {
             let Ok(out) = entry.outgoing(&ClientHeaders::none()) else {
                 continue;
             };
-            let slot = entry.catalogue(ListKind::Tools, Era::Legacy, out.fingerprint);
+            let slot = entry.own_list(&out);
             let delay = if slot.known().catalogue.is_some() {
                 Duration::from_millis(500 + (index as u64 % 50) * 20)
             } else {
@@ -279,9 +299,7 @@ impl Upstreams {
         for server in snapshot.servers().iter().filter(|server| server.is_active()) {
             let entry = self.entry(server);
             if let Ok(out) = entry.outgoing(&ClientHeaders::none()) {
-                entry
-                    .catalogue(ListKind::Tools, Era::Legacy, out.fingerprint)
-                    .retry(&entry, &out);
+                entry.own_list(&out).retry(&entry, &out);
             }
         }
     }
@@ -306,7 +324,7 @@ impl Upstreams {
                 .and_then(Result::ok)
                 .map_or(Era::Legacy, |leg| leg.era()),
         };
-        let slot = entry.catalogue(kind, era, out.fingerprint);
+        let (slot, out) = entry.list_of((kind, era), out);
         Ok(slot.current(&entry, &out, wait).await)
     }
 
@@ -320,7 +338,7 @@ impl Upstreams {
         let entry = self.entry(server);
         let out = entry.outgoing(client)?;
         let era = entry.known_leg(era).map_or(Era::Legacy, |leg| leg.era());
-        Ok(entry.catalogue(kind, era, out.fingerprint).known())
+        Ok(entry.list_of((kind, era), out).0.known())
     }
 
     /// Something is asked for that the catalogue does not have: lists again, not too often, and waits for it.
@@ -334,7 +352,7 @@ impl Upstreams {
         let entry = self.entry(server);
         let out = entry.outgoing(client)?;
         let era = entry.known_leg(era).map_or(Era::Legacy, |leg| leg.era());
-        let slot = entry.catalogue(kind, era, out.fingerprint);
+        let (slot, out) = entry.list_of((kind, era), out);
         if slot.demand(&entry, &out) {
             Ok(slot.attempt(&entry, &out, wait).await)
         } else {
@@ -346,7 +364,8 @@ impl Upstreams {
     pub fn list_changed(&self, kind: ListKind, server: &Arc<Server>, out: &Arc<Outgoing>) {
         let entry = self.entry(server);
         for era in [Era::Legacy, Era::Modern] {
-            entry.catalogue(kind, era, out.fingerprint).announce(&entry, out);
+            let (slot, out) = entry.list_of((kind, era), out.clone());
+            slot.announce(&entry, &out);
         }
     }
 
@@ -357,7 +376,7 @@ impl Upstreams {
         let settings = &self.shared.settings;
         let fault = match entry.outgoing(&ClientHeaders::none()) {
             Ok(out) => {
-                let slot = entry.catalogue(ListKind::Tools, Era::Legacy, out.fingerprint);
+                let slot = entry.own_list(&out);
                 let attempt = slot.attempt(&entry, &out, settings.list_timeout);
                 match tokio::time::timeout(settings.health_timeout, attempt).await {
                     Ok(known) => return known.outcome.clone(),

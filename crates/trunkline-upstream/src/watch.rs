@@ -64,7 +64,7 @@ async fn keep(entry: &Arc<Entry>, out: &Arc<Outgoing>, era: Era) {
         // A server that cannot be listed is looked after by its catalogue, with its back-off: a wrong credential must not
         // be tried every few seconds.
         let usable = [Era::Legacy, Era::Modern].iter().any(|era| {
-            let known = entry.catalogue(ListKind::Tools, *era, out.fingerprint).known();
+            let known = entry.list_of((ListKind::Tools, *era), out.clone()).0.known();
             known.outcome.is_ok()
         });
         if !usable {
@@ -106,7 +106,8 @@ async fn subscribed(entry: &Arc<Entry>, out: &Arc<Outgoing>) -> Result<(), Fault
             Frame::Notification { method, .. } => {
                 for kind in ListKind::ALL.into_iter().filter(|kind| kind.changed() == method) {
                     for era in [Era::Legacy, Era::Modern] {
-                        entry.catalogue(kind, era, out.fingerprint).announce(entry, out);
+                        let (slot, out) = entry.list_of((kind, era), out.clone());
+                        slot.announce(entry, &out);
                     }
                 }
             }

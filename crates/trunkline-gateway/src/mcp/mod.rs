@@ -3,6 +3,7 @@
 //! - [`post`]: messages, and which of the files below answers them.
 //! - [`initialize`], [`logging`], [`tools`]: JSON-RPC methods. One more: one file, one arm in [`post`].
 //! - [`task_list`]: the one request about tasks that is for all servers.
+//! - [`page`]: pages of lists, and how long they may be kept.
 //! - [`modern`], [`subscriptions`]: what is different in 2026-07-28.
 //! - [`stream`]: `GET`, what the gateway has to say outside of requests.
 //! - `end`: the HTTP method that ends a session.
@@ -12,6 +13,7 @@ pub mod end;
 pub mod initialize;
 pub mod logging;
 pub mod modern;
+pub mod page;
 pub mod post;
 pub mod sse;
 pub mod stream;

@@ -1,13 +1,13 @@
 //! The lists and the requests to one server as JSON-RPC: thin adapters over [`crate::listing`] and [`crate::calling`].
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Map, Value};
-use trunkline_mcp::modern::{self, Cacheable};
-use trunkline_mcp::{Era, ListKind, rpc, task};
+use trunkline_mcp::{Era, ListKind, apps, edit, hidden, modern, rpc, task, uri};
 use trunkline_model::CallKind;
 
 use crate::Gateway;
@@ -16,6 +16,7 @@ use crate::calling::{self, CallError, Operation};
 use crate::context::Context;
 use crate::listing::{self, Listing};
 use crate::mcp::initialize;
+use crate::mcp::page::{self, Listed, Place};
 use crate::outcomes::META_KEY;
 use crate::parked::{self, Resumed};
 use crate::record::Pending;
@@ -31,7 +32,7 @@ fn record_kind(kind: ListKind) -> CallKind {
     }
 }
 
-/// A list. One page: many clients never ask for a second.
+/// A list, or a page of it.
 pub async fn list(
     gateway: &Arc<Gateway>,
     context: &Arc<Context>,
@@ -40,10 +41,10 @@ pub async fn list(
     bytes: usize,
 ) -> Response {
     let mut pending = Pending::begin(gateway, context, record_kind(kind), bytes);
-    if has_cursor(params) {
+    let Ok(after) = page::place(gateway, context, kind, params) else {
         pending.finish("invalid_params", None);
         return answer::rpc_error(StatusCode::OK, id, rpc::INVALID_PARAMS, "Invalid cursor");
-    }
+    };
     let listing = listing::list(gateway, context, kind).await;
     if let Some(failure) = listing.failure() {
         let data = serde_json::json!({META_KEY: listing.outcomes(context)}).to_string();
@@ -51,39 +52,45 @@ pub async fn list(
         let error = rpc::error_object(rpc::INTERNAL_ERROR, &failure, Some(&data));
         return answer::json(StatusCode::OK, rpc::error_response(id, &error));
     }
-    let text = rpc::response(id, &result(&listing, context));
+    if context.several() && listing.items(context).any(|(_, item)| item.points) {
+        // Which URIs these tools point at depends on who has them. Boxed, and only here.
+        let wait = gateway.upstreams.settings().fanout_deadline;
+        Box::pin(listing::list_within(gateway, context, ListKind::Resources, wait)).await;
+    }
+    let text = rpc::response(id, &result(gateway, &listing, context, after.as_ref()));
     pending.sent(text.len());
     pending.finish("ok", None);
     answer::json(StatusCode::OK, text)
 }
 
-/// A cursor was given, though the gateway never gives one.
-fn has_cursor(params: Option<&str>) -> bool {
-    let read = params.and_then(|params| serde_json::from_str::<Map<String, Value>>(params).ok());
-    read.is_some_and(|params| params.get("cursor").is_some_and(|cursor| !cursor.is_null()))
-}
-
 /// The result: definitions as they are but for their names, and every server's outcome.
-fn result(listing: &Listing, context: &Context) -> String {
-    let size: usize = listing.items(context).map(|(_, item)| item.json.len() + 1).sum();
+fn result(gateway: &Gateway, listing: &Listing, context: &Context, after: Option<&Place>) -> String {
+    let page = page::cut(gateway, context, listing, after);
+    let size: usize = page.items.iter().map(|(_, item)| item.json.len() + 1).sum();
     let meta = Value::Object(meta(listing, context)).to_string();
     let mut text = String::with_capacity(size + meta.len() + 64);
     text.push_str("{\"");
     text.push_str(listing.kind.member());
     text.push_str("\":[");
-    for (index, (own, item)) in listing.items(context).enumerate() {
+    let shared = uris::shared(listing, context);
+    for (index, (own, item)) in page.items.iter().enumerate() {
         if index > 0 {
             text.push(',');
         }
-        match uris::listed(listing, context, &own.server, &item.own) {
-            Some(uri) => text.push_str(&renamed(own, listing.kind, &item.own, &uri)),
-            None => text.push_str(&definition(own, context, &item.json)),
+        let json = changed(gateway, context, listing.kind, (own, item), &shared)
+            .map_or(Cow::Borrowed(&*item.json), Cow::Owned);
+        text.push_str(&definition(own, context, &json));
         }
     }
     text.push(']');
+    let cacheable = page::cacheable(gateway, context, listing, after);
+    if let Some(cursor) = page.next(gateway, context, listing.kind, cacheable) {
+        text.push_str(r#","nextCursor":"#);
+        edit::push_string(&mut text, &cursor);
+    }
     if context.era == Era::Modern {
         text.push_str(r#","resultType":"complete","#);
-        text.push_str(&cacheable(listing).members());
+        text.push_str(&cacheable.members());
     }
     text.push_str(r#","_meta":"#);
     text.push_str(&meta);
@@ -103,27 +110,26 @@ fn definition<'a>(own: &listing::ServerItems, context: &Context, json: &'a str) 
     task::without_execution(json).map_or(Cow::Borrowed(json), Cow::Owned)
 }
 
-/// As long as every server says, and for this client alone: what is listed depends on who asks.
-fn cacheable(listing: &Listing) -> Cacheable {
-    let ttl = |own: &listing::ServerItems| own.view.as_ref()?.catalogue.ttl_ms;
-    let ttl_ms = listing
-        .servers
-        .iter()
-        .map(|own| ttl(own).unwrap_or(0))
-        .min()
-        .unwrap_or(0);
-    Cacheable {
-        ttl_ms,
-        public: false,
+/// An item whose definition is not the same in every listing: a URI that several servers have, a tool that points at one.
+fn changed(
+    gateway: &Gateway,
+    context: &Context,
+    kind: ListKind,
+    (own, item): Listed<'_>,
+    shared: &HashSet<&str>,
+) -> Option<String> {
+    if item.points {
+        return apps::repointed(&item.json, &|uri| {
+            uris::exposed(gateway, context, &own.server, uri)
+        });
     }
-}
-
-fn renamed(own: &listing::ServerItems, kind: ListKind, name: &str, exposed: &str) -> String {
-    let found = own.view.as_ref().and_then(|view| {
-        let index = view.catalogue.by_name.get(name)?;
-        view.catalogue.items.get(*index)
-    });
-    found.map_or_else(String::new, |item| item.renamed(kind, exposed))
+    if !shared.contains(item.own.as_str()) {
+        return None;
+    }
+    let view = own.view.as_ref()?;
+    let index = view.catalogue.by_name.get(&item.own)?;
+    let exposed = uri::qualified(&own.server.prefix(), &item.own);
+    Some(view.catalogue.items.get(*index)?.renamed(kind, &exposed))
 }
 
 fn meta(listing: &Listing, context: &Context) -> Map<String, Value> {
@@ -132,6 +138,11 @@ fn meta(listing: &Listing, context: &Context) -> Map<String, Value> {
         meta.insert(modern::SERVER_INFO.to_owned(), initialize::server_info(context));
     }
     meta.insert(META_KEY.to_owned(), Value::Object(listing.outcomes(context)));
+    let removed = listing.removed();
+    if removed.total() > 0 {
+        let removed = serde_json::from_str(&removed.to_json()).unwrap_or_default();
+        meta.insert(hidden::META_KEY.to_owned(), removed);
+    }
     if listing.servers.is_empty() {
         let reason = if context.snapshot.servers().is_empty() {
             "no_servers: none is registered; add one with POST /v1/mcp/server or in mcp_servers of the configuration file"

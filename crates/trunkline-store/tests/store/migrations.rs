@@ -49,7 +49,10 @@ both! {
         let store = db.connect().await;
         let report = store.migrate_set(&all.clone().up_to(1)).await.unwrap();
         assert_eq!(report.applied, ["0001_registry"]);
+        // This version writes columns that the older one did not have, so they are there while it does.
+        db.by_hand("ALTER TABLE mcp_server ADD COLUMN schema_compat BOOLEAN NOT NULL DEFAULT FALSE").await;
         store.server_insert(&full("a", "a")).await.unwrap();
+        db.by_hand("ALTER TABLE mcp_server DROP COLUMN schema_compat").await;
         let drift = store.verify().await.unwrap_err().to_string();
         assert!(drift.contains("table call_record is missing"), "{drift}");
         assert_eq!(store.status().await.unwrap().pending, newer);
@@ -58,7 +61,9 @@ both! {
         let store = db.connect().await;
         assert_eq!(store.migrate().await.unwrap().applied, newer);
         store.verify().await.unwrap();
-        assert_eq!(store.server_list().await.unwrap(), [full("a", "a")]);
+        let mut upgraded = full("a", "a");
+        upgraded.definition.schema_compat = false;
+        assert_eq!(store.server_list().await.unwrap(), [upgraded]);
         store.call_record_insert(&[crate::records::record("r", 1)]).await.unwrap();
     }
 

@@ -173,6 +173,7 @@ async fn build(settings: &Settings, loopback: bool) -> anyhow::Result<Built> {
         recorder,
         metrics: trunkline_gateway::metrics::Metrics::default(),
         views: trunkline_gateway::view::Views::default(),
+        list_page_size: usize::try_from(general.list_page_size).unwrap_or(usize::MAX),
         clock: clock.clone(),
         new_id: new_id.clone(),
         database: trunkline_gateway::health::DatabaseState::default(),
@@ -256,6 +257,7 @@ pub(crate) fn upstream_settings(general: &General) -> anyhow::Result<trunkline_u
         fanout_deadline: Duration::from_millis(general.fanout_deadline_ms),
         catalogue_ttl: Duration::from_millis(general.catalogue_ttl_ms),
         list_max_pages: usize::try_from(general.list_max_pages).unwrap_or(usize::MAX),
+        strip_hidden_text: general.strip_hidden_text,
         max_message_bytes: usize::try_from(general.max_upstream_bytes).unwrap_or(usize::MAX),
         egress: Egress::parse(&general.egress_allow).context("general_settings.mcp_egress_allow")?,
         ..trunkline_upstream::Settings::default()

@@ -183,7 +183,12 @@ async fn b62_links_in_results_lead_back_to_their_server() {
 }
 
 /// A request of the new era. `headers` replaces what they should be.
-async fn modern(http: &HttpClient, method: &str, params: Value, headers: &[(&str, &str)]) -> Reply {
+pub(crate) async fn modern(
+    http: &HttpClient,
+    method: &str,
+    params: Value,
+    headers: &[(&str, &str)],
+) -> Reply {
     let mut params = params;
     params["_meta"] = json!({
         "io.modelcontextprotocol/protocolVersion": MODERN,

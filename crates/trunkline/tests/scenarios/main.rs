@@ -9,6 +9,8 @@
 //! - [`legacy_sse`]: clients of the transport of 2024-11-05
 //! - [`routing`]: which server a call reaches
 //! - [`fidelity`]: what is relayed, byte for byte
+//! - [`pages`], [`definitions`], [`hidden`]: lists page by page and who may keep them, what of them cannot be shown, and text
+//!   that people do not see
 //! - [`eras`]: requests of 2026-07-28, prompts and resources
 //! - [`tasks`], [`old_tasks`]: work that outlives its request; [`official`]: the same of official servers and clients
 //! - [`registry`]: where servers are declared
@@ -22,10 +24,12 @@
 
 mod bridged;
 mod calls;
+mod definitions;
 mod economy;
 mod eras;
 mod fidelity;
 mod headers;
+mod hidden;
 mod legacy_sse;
 mod lifecycle;
 mod limits;
@@ -33,6 +37,7 @@ mod listing;
 mod names;
 mod official;
 mod old_tasks;
+mod pages;
 mod registry;
 mod routing;
 mod scale;

@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use trunkline_testkit::{HttpClient, RpcReply, ScriptedUpstream, TestGateway, eventually};
+use trunkline_testkit::{
+    Act, HttpClient, RpcReply, ScriptedUpstream, Sessions, TestGateway, UpstreamBuilder, eventually,
+};
 
 /// What a busy machine may need for anything that is not measured here.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -144,6 +146,29 @@ pub(crate) fn said(reply: &RpcReply) -> String {
 pub(crate) fn message(text: &str) -> Value {
     json!({"message": text})
 }
+
+/// A server of 2026-07-28 alone, with the entry that says so.
+pub(crate) fn modern_upstream() -> UpstreamBuilder {
+    ScriptedUpstream::builder()
+        .sessions(Sessions::Off)
+        .revisions(&["2026-07-28"])
+        .on(
+            "server/discover",
+            Act::Result(
+                json!({
+                    "resultType": "complete",
+                    "supportedVersions": ["2026-07-28"],
+                    "capabilities": {"tools": {}, "resources": {}},
+                    "ttlMs": 0,
+                    "cacheScope": "private",
+                })
+                .to_string(),
+            ),
+        )
+}
+
+/// The line of an entry for [`modern_upstream`].
+pub(crate) const MODERN: &str = "protocol_version: \"2026-07-28\"";
 
 /// A tool definition without anything special.
 pub(crate) fn tool(name: &str) -> Value {
