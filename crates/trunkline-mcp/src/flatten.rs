@@ -264,7 +264,7 @@ impl Shape {
                 None => self.properties.push((name, variants)),
                 Some((_, own)) if *own == variants => {}
                 Some((_, own)) => {
-                    *own = vec![format!(r#"{{"allOf":[{},{}]}}"#, any_of(own), any_of(&variants))]
+                    *own = vec![format!(r#"{{"allOf":[{},{}]}}"#, any_of(own), any_of(&variants))];
                 }
             }
         }

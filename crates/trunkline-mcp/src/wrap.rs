@@ -104,9 +104,7 @@ fn reference(value: &str) -> Option<String> {
 /// A result whose `structuredContent` is an object, for a client that knows no other; `None` if nothing changes.
 /// `advertised`: the client was shown a wrapped schema, so what looks like an object already is wrapped too.
 pub fn value(result: &str, advertised: bool) -> Option<String> {
-    if memchr::memmem::find(result.as_bytes(), b"structuredContent").is_none() {
-        return None;
-    }
+    memchr::memmem::find(result.as_bytes(), b"structuredContent")?;
     let mut object = RawObject::parse(result).ok()?;
     let value = object.get("structuredContent")?;
     if !advertised && value.starts_with('{') {

@@ -9,10 +9,10 @@ use crate::support::{
     row, text, tool,
 };
 
-#[tokio::test]
-async fn b10_b63_a_definition_that_is_none_is_left_out_with_a_reason_everywhere() {
+/// Definitions that cannot be shown, and a part of the reason.
+fn bad_definitions() -> Vec<(String, &'static str)> {
     let good = r#""inputSchema":{"type":"object"}"#;
-    let bad = [
+    vec![
         (r#"{"name":"empty","inputSchema":{}}"#.to_owned(), "type: \"object\""),
         (
             r#"{"name":"listed","inputSchema":{"type":"object","properties":[]}}"#.to_owned(),
@@ -43,10 +43,15 @@ async fn b10_b63_a_definition_that_is_none_is_left_out_with_a_reason_everywhere(
             "x-mcp-header",
         ),
         (format!(r#"{{"name":"words",{good},"title":7}}"#), "its `title` is not a string"),
-    ];
+    ]
+}
+
+#[tokio::test]
+async fn b10_b63_a_definition_that_is_none_is_left_out_with_a_reason_everywhere() {
+    let bad = bad_definitions();
     let mut definitions: Vec<&str> = bad.iter().map(|(text, _)| text.as_str()).collect();
-    let fine = format!(r#"{{"name":"fine",{good}}}"#);
-    definitions.insert(3, &fine);
+    let shown = tool("fine").to_string();
+    definitions.insert(3, &shown);
     let upstream = ScriptedUpstream::builder()
         .on(
             "tools/list",

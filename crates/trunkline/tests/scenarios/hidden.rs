@@ -236,15 +236,16 @@ async fn s30_hidden_text_is_nowhere_in_strict_mode_and_everything_else_is() {
 
 /// All strings of a message, one after the other.
 fn decoded(value: &Value) -> String {
-    match value {
-        Value::String(text) => format!("{text}\n"),
+    let parts: Vec<String> = match value {
+        Value::String(text) => vec![text.clone()],
         Value::Array(items) => items.iter().map(decoded).collect(),
         Value::Object(members) => members
             .iter()
-            .map(|(name, value)| format!("{name}\n{}", decoded(value)))
+            .flat_map(|(name, value)| [name.clone(), decoded(value)])
             .collect(),
-        _ => String::new(),
-    }
+        _ => Vec::new(),
+    };
+    parts.join("\n")
 }
 
 #[tokio::test]
