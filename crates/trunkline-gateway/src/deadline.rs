@@ -61,7 +61,7 @@ mod tests {
             stamps: Stamps::default(),
             defect: None,
         };
-        let limits = (Duration::from_secs(60), Duration::from_secs(600));
+        let limits = (Duration::from_mins(1), Duration::from_mins(10));
         of_call(&headers, &server, Some("t"), limits)
             .ok()
             .map(|time| time.as_secs())

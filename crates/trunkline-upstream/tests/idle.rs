@@ -27,7 +27,7 @@ async fn call(upstreams: &Upstreams, server: &Arc<Server>, client: u8) {
         header_params: &[],
         method: "tools/call",
         params: r#"{"name":"echo","arguments":{"message":"hi"}}"#,
-        timeout: Duration::from_secs(60),
+        timeout: Duration::from_mins(1),
         progress: None,
     };
     let mut exchange = upstreams.call(request).await.unwrap();
