@@ -2,7 +2,7 @@
 //!
 //! - [`Store`] is one open database. Every method is one unit of work, in one transaction.
 //! - [`Registry`] is what requests read: the servers of the configuration file and of the database as one immutable
-//!   [`trunkline_model::Snapshot`], rebuilt when either changes. **Nothing on a request's path calls [`Store`].**
+//!   [`trunkline_model::Snapshot`], rebuilt when either changes. **Nothing on a warm request's path calls [`Store`].**
 //! - [`MigrationSet`] brings a database to this binary's schema, [`Store::verify`] checks that it got there, and
 //!   [`Store::repair`] adds what is missing.
 //!
@@ -27,6 +27,9 @@ mod schema;
 mod server;
 mod server_row;
 mod session_ended;
+mod session_news;
+mod session_state;
+mod session_upstream;
 mod status;
 mod store;
 mod verify;
@@ -39,6 +42,9 @@ pub use db::StoreError;
 pub use migrate::{MigrateError, MigrateReport, Migration, MigrationSet};
 pub use registry::{Registry, RegistryError, WriteError};
 pub use repair::{RepairError, RepairReport};
+pub use session_news::SessionNews;
+pub use session_state::{SessionState, StateChange};
+pub use session_upstream::{Put, UpstreamSession, UpstreamSessionKey};
 pub use status::{AppliedMigration, DbStatus};
 pub use store::{PreparedStatement, Store};
 pub use verify::{Drift, SchemaDrift};

@@ -97,6 +97,7 @@ impl MigrationSet {
             step!(2, "records"),
             step!(3, "catalogue_capabilities"),
             step!(4, "schema_compat"),
+            step!(5, "sessions"),
         ])
     }
 

@@ -8,13 +8,17 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Mutex, MutexGuard, watch};
+use tokio::sync::{Mutex, MutexGuard, broadcast, watch};
 use trunkline_model::{Origin, Server, ServerId, Snapshot};
 
 use crate::db::StoreError;
 use crate::server::{as_given, claims_of};
+use crate::session_news::SessionNews;
 use crate::store::Store;
 use crate::verify::chain;
+
+/// News of sessions that may wait to be read.
+const NEWS: usize = 16_384;
 
 /// The servers of the file and of the database.
 pub struct Registry {
@@ -22,6 +26,7 @@ pub struct Registry {
     file: Vec<Arc<Server>>,
     snapshot: ArcSwap<Snapshot>,
     changed: watch::Sender<u64>,
+    pub(crate) session_news: broadcast::Sender<SessionNews>,
     /// Held while the database is written or read and the snapshot is swapped, so that an older state never replaces a
     /// newer one. Readers of the snapshot do not take it.
     state: Mutex<State>,
@@ -107,6 +112,7 @@ impl Registry {
             file,
             snapshot: ArcSwap::default(),
             changed: watch::Sender::new(0),
+            session_news: broadcast::Sender::new(NEWS),
             state: Mutex::default(),
         };
         let mut state = registry.state.lock().await;
@@ -123,6 +129,12 @@ impl Registry {
     /// Tells [`Snapshot::revision`] whenever it changes.
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
+    }
+
+    /// What other processes, and this one, do with sessions of clients, as [`Registry::watch`] learns of it. Who is too slow
+    /// misses some.
+    pub fn session_news(&self) -> broadcast::Receiver<SessionNews> {
+        self.session_news.subscribe()
     }
 
     /// The database behind it.

@@ -150,8 +150,41 @@ pub(crate) const TABLES: &[Table] = &[
     },
     Table {
         name: "session_ended",
-        columns: &[text("session_key").key(), int("expires_at").or("0")],
-        indexed: &["expires_at"],
+        columns: &[
+            text("session_key").key(),
+            int("expires_at").or("0"),
+            int("ended_at").or("0"),
+        ],
+        indexed: &["expires_at", "ended_at"],
+    },
+    Table {
+        name: "session_upstream",
+        columns: &[
+            text("session_key").key(),
+            text("server_id").key(),
+            text("credential").key(),
+            int("declared").key(),
+            text("definition").or("''"),
+            text("upstream_session").or("''"),
+            text("upstream_digest").or("''"),
+            text("revision").or("''"),
+            int("opened_at").or("0"),
+            int("last_used_at").or("0"),
+        ],
+        indexed: &["opened_at", "last_used_at"],
+    },
+    Table {
+        name: "session_state",
+        columns: &[
+            text("session_key").key(),
+            text("log_level"),
+            text("subscriptions").or("'[]'"),
+            text("listener"),
+            int("listened_until").or("0"),
+            int("updated_at").or("0"),
+            int("expires_at").or("0"),
+        ],
+        indexed: &["updated_at", "expires_at"],
     },
 ];
 
@@ -197,9 +230,16 @@ impl Column {
 
     /// As in `CREATE TABLE` and `ALTER TABLE … ADD COLUMN`.
     pub(crate) fn ddl(&self, dialect: Dialect) -> String {
+        self.ddl_in(dialect, self.key)
+    }
+
+    /// `alone`: it is the whole primary key.
+    fn ddl_in(&self, dialect: Dialect, alone: bool) -> String {
         let mut text = format!("{} {}", self.name, self.kind.sql(dialect));
         if self.key {
-            text.push_str(" PRIMARY KEY");
+            if alone {
+                text.push_str(" PRIMARY KEY");
+            }
             if (self.kind, dialect) == (Kind::Identity, Dialect::Sqlite) {
                 text.push_str(" AUTOINCREMENT");
             }
@@ -216,8 +256,17 @@ impl Column {
 impl Table {
     /// `CREATE TABLE`.
     pub(crate) fn ddl(&self, dialect: Dialect) -> String {
-        let columns: Vec<_> = self.columns.iter().map(|column| column.ddl(dialect)).collect();
-        format!("CREATE TABLE {} ({})", self.name, columns.join(", "))
+        let key = self.key();
+        let alone = key.len() == 1;
+        let mut parts: Vec<_> = self
+            .columns
+            .iter()
+            .map(|column| column.ddl_in(dialect, alone))
+            .collect();
+        if !alone {
+            parts.push(format!("PRIMARY KEY ({})", key.join(", ")));
+        }
+        format!("CREATE TABLE {} ({})", self.name, parts.join(", "))
     }
 
     /// The columns of the primary key.

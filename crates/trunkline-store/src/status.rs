@@ -13,6 +13,8 @@ stmts! {
     COUNT_CATALOGUES = "SELECT count(*) AS rows FROM mcp_catalogue";
     COUNT_RECORDS = "SELECT count(*) AS rows FROM call_record";
     COUNT_SESSIONS = "SELECT count(*) AS rows FROM session_ended";
+    COUNT_UPSTREAM_SESSIONS = "SELECT count(*) AS rows FROM session_upstream";
+    COUNT_SESSION_STATES = "SELECT count(*) AS rows FROM session_state";
 }
 
 /// The state of a database.
@@ -83,11 +85,13 @@ impl Store {
     }
 
     async fn count_rows(&self) -> Result<Vec<(&'static str, u64)>, StoreError> {
-        let counts: [(&'static str, &'static Stmt); 4] = [
+        let counts: [(&'static str, &'static Stmt); 6] = [
             ("mcp_server", &COUNT_SERVERS),
             ("mcp_catalogue", &COUNT_CATALOGUES),
             ("call_record", &COUNT_RECORDS),
             ("session_ended", &COUNT_SESSIONS),
+            ("session_upstream", &COUNT_UPSTREAM_SESSIONS),
+            ("session_state", &COUNT_SESSION_STATES),
         ];
         let mut rows = Vec::new();
         for (table, stmt) in counts {

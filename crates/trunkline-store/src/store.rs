@@ -10,7 +10,10 @@ use trunkline_model::{Clock, Secret};
 use crate::connect::{self, ConnectError};
 use crate::db::{Db, Stmt, StoreError};
 use crate::schema::Dialect;
-use crate::{call_record, catalogue, migrate, server, session_ended, status, verify};
+use crate::{
+    call_record, catalogue, migrate, server, session_ended, session_news, session_state, session_upstream,
+    status, verify,
+};
 
 /// One open database: SQLite (one writer, two readers) or `PostgreSQL` (up to five connections). Cheap to clone.
 #[derive(Clone)]
@@ -130,6 +133,9 @@ fn all_statements() -> impl Iterator<Item = &'static Stmt> {
         catalogue::ALL,
         call_record::ALL,
         session_ended::ALL,
+        session_news::ALL,
+        session_state::ALL,
+        session_upstream::ALL,
         migrate::ALL,
         migrate::applied::ALL,
         status::ALL,

@@ -1,20 +1,24 @@
-//! How the registry learns of what other processes write: another replica, or the command line.
+//! How the registry learns of what other processes write: another replica, or the command line. One connection hears of
+//! servers and of sessions; who wants to know of the latter asks [`Registry::session_news`].
 
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::postgres::PgListener;
+use sqlx::postgres::{PgListener, PgNotification};
 
 use crate::db::{Db, StoreError};
 use crate::registry::Registry;
 use crate::server::CHANNEL;
+use crate::session_news::{self, Search, SessionNews};
 use crate::verify::chain;
 
 /// How often the revision is read. One row; the whole answer for SQLite, a net for `PostgreSQL`, whose notifications are
 /// lost while a connection is down.
 const POLL: Duration = Duration::from_secs(1);
+/// While notifications are heard, news of sessions are looked for in every so many polls only.
+const SEARCH_EVERY: u32 = 10;
 
 impl Registry {
     /// Follows the database until `shutdown`. Failures are logged when they begin and when they end, and never end this.
@@ -24,26 +28,51 @@ impl Registry {
         let mut listener = None;
         let mut tick = tokio::time::interval(POLL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut search = Search::begin(self.store());
+        let mut polls: u32 = 0;
         loop {
+            let mut is_due = false;
             tokio::select! {
                 () = &mut shutdown => return,
                 _ = tick.tick() => {
+                    // What was told while nobody listened is looked for at once.
+                    is_due = listener.is_none() || polls.is_multiple_of(SEARCH_EVERY);
+                    polls = polls.wrapping_add(1);
                     if listener.is_none() {
                         listener = state.listening(self.listen().await);
                     }
                 }
-                heard = hear(&mut listener) => {
-                    if let Err(error) = heard {
+                heard = hear(&mut listener) => match heard {
+                    Ok(told) if told.channel() == session_news::CHANNEL => {
+                        self.tell_session_news(SessionNews::of_payload(told.payload()));
+                        continue;
+                    }
+                    Ok(_) => {}
+                    Err(error) => {
                         state.listening::<()>(Err(error));
                         listener = None;
                         continue;
                     }
                 }
             }
+            let looked = async {
+                let refreshed = self.refresh_if_written().await;
+                if refreshed.is_ok() && is_due {
+                    self.tell_session_news(search.look(self.store()).await?);
+                }
+                refreshed
+            };
             tokio::select! {
                 () = &mut shutdown => return,
-                refreshed = self.refresh_if_written() => state.reading(refreshed),
+                looked = looked => state.reading(looked),
             }
+        }
+    }
+
+    fn tell_session_news(&self, news: impl IntoIterator<Item = SessionNews>) {
+        for news in news {
+            // Nobody may want to know.
+            let _ = self.session_news.send(news);
         }
     }
 
@@ -56,7 +85,7 @@ impl Registry {
             let mut listener = PgListener::connect_with(pool).await?;
             // A lost connection is an error here, and the next tick makes another one: one place that knows the state.
             listener.eager_reconnect(false);
-            listener.listen(CHANNEL).await?;
+            listener.listen_all([CHANNEL, session_news::CHANNEL]).await?;
             Ok(listener)
         };
         connect.await.map(Some).map_err(StoreError::database("LISTEN"))
@@ -64,12 +93,12 @@ impl Registry {
 }
 
 /// Waits for a notification; for ever, if nobody listens.
-async fn hear(listener: &mut Option<PgListener>) -> Result<(), StoreError> {
+async fn hear(listener: &mut Option<PgListener>) -> Result<PgNotification, StoreError> {
     let Some(listener) = listener else {
         return std::future::pending().await;
     };
     match listener.try_recv().await {
-        Ok(Some(_)) => Ok(()),
+        Ok(Some(told)) => Ok(told),
         Ok(None) => Err(StoreError::database("LISTEN")(sqlx::Error::PoolClosed)),
         Err(error) => Err(StoreError::database("LISTEN")(error)),
     }

@@ -15,3 +15,4 @@ mod records;
 mod registry;
 mod repair;
 mod servers;
+mod sessions;

@@ -148,7 +148,7 @@ both! {
         assert_eq!(status.applied[0].label, "0001_registry");
         assert_eq!(status.applied[0].applied_at, at(77));
         assert_eq!(status.drift, None);
-        assert_eq!(status.rows, [("mcp_server", 1), ("mcp_catalogue", 0), ("call_record", 0), ("session_ended", 0)]);
+        assert_eq!(status.rows, [("mcp_server", 1), ("mcp_catalogue", 0), ("call_record", 0), ("session_ended", 0), ("session_upstream", 0), ("session_state", 0)]);
         assert!(!status.location.contains("root@"), "{}", status.location);
     }
 }

@@ -92,10 +92,14 @@ both! {
     async fn repair_builds_what_the_migrations_build(db) {
         let store = db.store().await;
         let schema = db.schema().await;
-        for table in ["mcp_server", "mcp_catalogue", "registry_revision", "call_record", "session_ended"] {
+        let tables = [
+            "mcp_server", "mcp_catalogue", "registry_revision", "call_record", "session_ended", "session_upstream",
+            "session_state",
+        ];
+        for table in tables {
             db.by_hand(&format!("DROP TABLE {table}")).await;
         }
-        assert_eq!(store.verify().await.unwrap_err().differences.len(), 5);
+        assert_eq!(store.verify().await.unwrap_err().differences.len(), tables.len());
         let report = repaired(&store).await;
         assert!(report.done.contains(&"added table mcp_server".to_owned()), "{report:?}");
         assert_eq!(db.schema().await, schema);
@@ -138,7 +142,7 @@ both! {
     async fn a_lost_key_is_a_drift(db) {
         let store = db.store().await;
         db.by_hand("DROP TABLE session_ended").await;
-        db.by_hand("CREATE TABLE session_ended (session_key TEXT NOT NULL, expires_at BIGINT NOT NULL DEFAULT 0)").await;
+        db.by_hand("CREATE TABLE session_ended (session_key TEXT NOT NULL, expires_at BIGINT NOT NULL DEFAULT 0, ended_at BIGINT NOT NULL DEFAULT 0)").await;
         assert_eq!(store.verify().await.unwrap_err().differences, [Drift::MissingKey { table: "session_ended" }]);
         repaired(&store).await;
         store.session_end(trunkline_model::SessionKey([1; 16]), at(1 << 33)).await.unwrap();
