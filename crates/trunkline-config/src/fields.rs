@@ -503,6 +503,12 @@ pub(crate) const GENERAL: &[Field] = {
             "Trunkline: how long a server's list is used before it is fetched again.",
         ),
         field(
+            "mcp_session_idle_ms",
+            Integer,
+            "1800000",
+            "Trunkline: how long an upstream session is kept that nobody uses.",
+        ),
+        field(
             "mcp_max_body_bytes",
             Integer,
             "16777216",

@@ -46,6 +46,8 @@ pub struct General {
     pub fanout_deadline_ms: u64,
     /// How long a server's list is used before it is fetched again.
     pub catalogue_ttl_ms: u64,
+    /// How long an upstream session is kept that nobody uses.
+    pub session_idle_ms: u64,
     /// Largest request body.
     pub max_body_bytes: u64,
     /// Largest answer or event of a server.
@@ -80,6 +82,7 @@ impl Default for General {
             health_timeout_ms: 10_000,
             fanout_deadline_ms: 2_000,
             catalogue_ttl_ms: 300_000,
+            session_idle_ms: 1_800_000,
             max_body_bytes: 16 * MEBIBYTE,
             max_upstream_bytes: 64 * MEBIBYTE,
             list_max_pages: 1_000,
@@ -236,6 +239,7 @@ fn limits(section: &mut Section<'_>, general: &mut General) {
         ("mcp_health_timeout_ms", &mut general.health_timeout_ms, MAX_MS),
         ("mcp_fanout_deadline_ms", &mut general.fanout_deadline_ms, MAX_MS),
         ("mcp_catalogue_ttl_ms", &mut general.catalogue_ttl_ms, 30 * MAX_MS),
+        ("mcp_session_idle_ms", &mut general.session_idle_ms, 30 * MAX_MS),
         (
             "mcp_max_upstream_bytes",
             &mut general.max_upstream_bytes,

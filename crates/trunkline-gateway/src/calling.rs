@@ -3,8 +3,8 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use axum::http::StatusCode;
@@ -58,6 +58,15 @@ pub struct Call {
     rounds: u32,
     /// What it has to do with tasks.
     tasked: Option<Box<Tasked>>,
+    /// A subscription that was taken is written down before the client hears of it.
+    noting: Noting,
+}
+
+/// Whether what a subscription changes in its session was written down.
+enum Noting {
+    Due,
+    Running(tokio::task::JoinHandle<()>),
+    Done,
 }
 
 /// Times that a server may ask in one call.
@@ -321,7 +330,11 @@ const PROGRESS_METHOD: &str = "notifications/progress";
 /// Progress messages that may wait for a slow client.
 const ASIDE: usize = 64;
 
-static PROGRESS: AtomicU64 = AtomicU64::new(1);
+/// Upstream sessions are shared with other processes, before and beside this one: each begins elsewhere.
+static PROGRESS: LazyLock<AtomicU64> = LazyLock::new(|| {
+    let [a, b, c, d, ..] = *uuid::Uuid::new_v4().as_bytes();
+    AtomicU64::new((u64::from(u32::from_be_bytes([a, b, c, d])) << 20) + 1)
+});
 
 /// Begins a call. `params` are the raw parameters of the method; `only` a server that the request names besides (REST).
 /// Where it goes is noted in `pending` as soon as it is known, so that a failure is recorded with it (B65).
@@ -443,6 +456,7 @@ pub async fn begin_at(
         round: None,
         rounds: 0,
         tasked,
+        noting: Noting::Due,
     })
 }
 
@@ -598,6 +612,11 @@ impl Call {
     /// an id that leads back to it, then the response.
     pub async fn next(&mut self, gateway: &Gateway, context: &Context) -> Result<Frame, CallError> {
         loop {
+            if let Noting::Running(noting) = &mut self.noting {
+                // A failure was logged where it happened.
+                let _ = noting.await;
+                self.noting = Noting::Done;
+            }
             if self.round.is_some()
                 && let Some(frame) = Box::pin(self.asked_back(gateway, context)).await?
             {
@@ -664,12 +683,37 @@ impl Call {
                 {
                     return Ok(self.given_up("the server made a task of the call, which nobody asked for"));
                 }
+                Some(Frame::Result(result)) if self.notes(gateway, context) => {
+                    self.held.push_front(Frame::Result(result));
+                }
                 Some(Frame::Result(result)) => {
                     self.task_ended();
                     return Ok(Frame::Result(self.result(gateway, context, result)));
                 }
             }
         }
+    }
+
+    /// Begins to write down what the client subscribed to, once the server has taken it; whether there is anything to wait for.
+    /// A client of the new era says it with each stream.
+    fn notes(&mut self, gateway: &Gateway, context: &Context) -> bool {
+        let is_on = match self.operation {
+            Operation::Subscribe => true,
+            Operation::Unsubscribe => false,
+            _ => return false,
+        };
+        let (Some(session), Noting::Due) = (context.session, &self.noting) else {
+            return false;
+        };
+        if context.era == Era::Modern {
+            return false;
+        }
+        let (upstreams, lasts) = (gateway.upstreams.clone(), context.lasts_until);
+        let subject = (self.server.id.clone(), self.name.clone());
+        self.noting = Noting::Running(tokio::spawn(async move {
+            upstreams.note_subscription(session, subject, is_on, lasts).await;
+        }));
+        true
     }
 
     /// Goes through the round that the server's question began, if there is one: the questions, and when they are answered

@@ -28,6 +28,8 @@ pub struct Context {
     pub session: Option<SessionKey>,
     /// What servers may ask the client in the middle of a request.
     pub capabilities: ClientCapabilities,
+    /// When its session ends at the latest, if it does not end with its connection: what belongs to it is written down.
+    pub lasts_until: Option<jiff::Timestamp>,
     /// The client can come back to a stream that broke off: its session is of a revision that says how.
     pub resumes: bool,
     /// The client knows tasks as 2025-11-25 has them: its session is of that revision.
@@ -55,6 +57,7 @@ impl Context {
     pub fn join(&mut self, claims: Option<&SessionClaims>) {
         if let Some(claims) = claims {
             self.session = Some(claims.key);
+            self.lasts_until = Some(claims.expires_at);
             self.resumes = Revision::from_index(claims.revision) == Some(Revision::V2025_11_25);
             self.tasks = self.resumes;
             self.capabilities = ClientCapabilities::from_bits(claims.capabilities).bridged();
@@ -99,8 +102,9 @@ impl Context {
             capabilities: self.capabilities,
             log_level: self
                 .session
-                .and_then(|session| gateway.log_levels.get(session))
+                .and_then(|session| gateway.upstreams.log_level(session))
                 .or(self.log_level),
+            kept: self.lasts_until.is_some(),
         }
     }
 

@@ -19,7 +19,7 @@
 //! The endpoints in [`mcp`] and [`rest`] only read their wire and write their wire. A new way to list or call tools is a
 //! new adapter over [`listing`] and [`calling`], never a second path.
 //!
-//! **Invariant:** nothing here waits for the database to serve a request.
+//! **Invariant:** nothing here waits for the database to serve a request, but for the exceptions that `ARCHITECTURE.md` names.
 
 pub mod accept;
 pub mod answer;
@@ -70,8 +70,6 @@ pub struct Gateway {
     pub sealer: SessionSealer,
     /// Sessions that were ended before their time.
     pub ended: sessions::EndedSessions,
-    /// Log levels of sessions.
-    pub log_levels: sessions::LogLevels,
     /// Questions that clients of this process were asked.
     pub questions: Arc<rounds::Questions>,
     /// Handles of what servers ask clients.

@@ -51,6 +51,7 @@ pub struct Metrics {
     tools: Gauge,
     in_flight: Gauge,
     records_lost: Gauge,
+    sessions: Gauge,
 }
 
 impl Default for Metrics {
@@ -67,6 +68,7 @@ impl Default for Metrics {
             tools: Gauge::default(),
             in_flight: Gauge::default(),
             records_lost: Gauge::default(),
+            sessions: Gauge::default(),
             registry: Registry::default(),
         };
         registry.register(
@@ -110,6 +112,11 @@ impl Default for Metrics {
             "trunkline_mcp_calls_in_flight",
             "Calls under way that can be cancelled",
             metrics.in_flight.clone(),
+        );
+        registry.register(
+            "trunkline_mcp_upstream_sessions",
+            "Upstream sessions that are open here",
+            metrics.sessions.clone(),
         );
         registry.register(
             "trunkline_call_records_lost",
@@ -178,6 +185,8 @@ impl Metrics {
         self.tools.set(i64::try_from(tools).unwrap_or(i64::MAX));
         self.in_flight
             .set(i64::try_from(gateway.in_flight.len()).unwrap_or(i64::MAX));
+        self.sessions
+            .set(i64::try_from(gateway.upstreams.session_count()).unwrap_or(i64::MAX));
         self.records_lost
             .set(i64::try_from(gateway.recorder.lost()).unwrap_or(i64::MAX));
         let mut text = String::new();

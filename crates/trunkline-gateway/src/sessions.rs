@@ -1,7 +1,7 @@
 //! Sessions of clients: sealed ids need no table; what ended before its time, and what is under way, does.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -152,67 +152,5 @@ impl InFlight {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.lock().is_empty()
-    }
-}
-
-/// Log levels that clients set for their sessions.
-#[derive(Default)]
-pub struct LogLevels {
-    count: AtomicUsize,
-    levels: Mutex<HashMap<SessionKey, &'static str>>,
-}
-
-/// RFC 5424's words for severities, as MCP has them.
-const LEVELS: [&str; 8] = [
-    "debug",
-    "info",
-    "notice",
-    "warning",
-    "error",
-    "critical",
-    "alert",
-    "emergency",
-];
-/// Sessions whose levels are remembered.
-const MAX_LEVELS: usize = 200_000;
-
-/// A log level, if the word is one.
-pub fn log_level(word: &str) -> Option<&'static str> {
-    LEVELS.into_iter().find(|own| *own == word)
-}
-
-impl LogLevels {
-    fn lock(&self) -> MutexGuard<'_, HashMap<SessionKey, &'static str>> {
-        self.levels.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Sets a session's level; whether it is one.
-    pub fn set(&self, session: SessionKey, level: &str) -> bool {
-        let Some(level) = log_level(level) else {
-            return false;
-        };
-        let mut levels = self.lock();
-        if levels.len() >= MAX_LEVELS {
-            // Logs are a courtesy; those who want them set the level again.
-            levels.clear();
-        }
-        levels.insert(session, level);
-        self.count.store(levels.len(), Ordering::Relaxed);
-        true
-    }
-
-    /// A session's level.
-    pub fn get(&self, session: SessionKey) -> Option<&'static str> {
-        if self.count.load(Ordering::Relaxed) == 0 {
-            return None;
-        }
-        self.lock().get(&session).copied()
-    }
-
-    /// The session has ended.
-    pub fn forget(&self, session: SessionKey) {
-        let mut levels = self.lock();
-        levels.remove(&session);
-        self.count.store(levels.len(), Ordering::Relaxed);
     }
 }

@@ -419,7 +419,7 @@ pub enum SessionMode {
     Auto,
     /// One per credential.
     Shared,
-    /// As `Auto`, and session-less clients get one per request.
+    /// As `Auto`, and a client's is opened for it alone: no list runs on it, before or after.
     PerClient,
 }
 

@@ -54,6 +54,8 @@ pub struct Entry {
     /// Its prefix, for logs.
     pub prefix: String,
     pub(crate) shared: Arc<Shared>,
+    /// Digest of what a session with it depends on: one that was opened under another is of no use.
+    pub(crate) definition: String,
     /// What is sent without a client's headers, or why nothing can be.
     own: Result<Arc<Outgoing>, Fault>,
     /// Where the server redirected to, within its origin.
@@ -104,6 +106,17 @@ pub struct Peer {
     pub capabilities: ClientCapabilities,
     /// The log level that it set.
     pub log_level: Option<&'static str>,
+    /// Its session outlives this process: what belongs to it is written down.
+    pub kept: bool,
+}
+
+/// How a session is opened.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Opening<'a> {
+    /// It is written down, and read if another process wrote it down.
+    pub(crate) kept: bool,
+    /// The one that the server has forgotten.
+    pub(crate) gone: Option<&'a HeaderValue>,
 }
 
 impl<'a> Ask<'a> {
@@ -161,10 +174,11 @@ impl Entry {
         });
         Self {
             prefix: server.prefix(),
+            definition: definition(&server, own.as_ref().ok().map(|own| &**own), &shared),
             sessions: Sessions::new(server.definition.session),
             own,
             moved: ArcSwapOption::empty(),
-            next_id: AtomicU64::new(1),
+            next_id: AtomicU64::new(first_id()),
             verdict: Verdict::default(),
             watched: Mutex::default(),
             hubs: Hubs::default(),
@@ -199,6 +213,11 @@ impl Entry {
         } else {
             self.own.clone()
         }
+    }
+
+    /// What is sent without a client's headers, if that can be.
+    pub(crate) fn own(&self) -> Option<&Arc<Outgoing>> {
+        self.own.as_ref().ok()
     }
 
     /// The fingerprint of the server's own credential, if it can be used at all.
@@ -356,15 +375,16 @@ impl Entry {
         Ok(response)
     }
 
-    /// The hand-shake: a new session.
-    pub(crate) async fn initialize(
+    /// The hand-shake: a new session. If it is kept, it begins to be written down for its client while the hand-shake ends.
+    async fn initialize(
         self: &Arc<Self>,
         out: &Arc<Outgoing>,
-        declared: ClientCapabilities,
-    ) -> Result<Session, Fault> {
+        owner: Owner,
+        how: Opening<'_>,
+    ) -> Result<Arc<Session>, Fault> {
         let deadline = Deadline::after(INITIALIZE_TIMEOUT);
         let opened = self
-            .initialize_within(out, declared, deadline)
+            .initialize_within(out, owner, how, deadline)
             .await
             .map_err(|fault| fault.without(out.secrets()));
         match &opened {
@@ -382,19 +402,70 @@ impl Entry {
     async fn initialize_within(
         self: &Arc<Self>,
         out: &Arc<Outgoing>,
-        declared: ClientCapabilities,
+        owner: Owner,
+        how: Opening<'_>,
         deadline: Deadline,
-    ) -> Result<Session, Fault> {
-        let session = self.send_initialize(out, declared, deadline).await?;
-        session.declare(declared);
+    ) -> Result<Arc<Session>, Fault> {
+        let session = Arc::new(self.send_initialize(out, owner.declared, deadline).await?);
+        session.declare(owner.declared);
+        if how.kept {
+            self.keep(owner, &session, how.gone);
+        }
+        let ended = self.send_initialized(out, &session, deadline).await;
+        if ended.is_err() {
+            self.take_back(owner, session.clone());
+        }
+        ended.map(|()| session)
+    }
+
+    async fn send_initialized(
+        &self,
+        out: &Outgoing,
+        session: &Session,
+        deadline: Deadline,
+    ) -> Result<(), Fault> {
         let message = rpc::notification("notifications/initialized", None);
-        let sent = self.post(out, Some(&session), message, Step::Initialized);
+        let sent = self.post(out, Some(session), message, Step::Initialized);
         let response = timeout_at(deadline.at(), sent)
             .await
             .map_err(|_| deadline.missed(Step::Initialized))??;
         if !response.status().is_success() {
             return Err(status_fault(&self.server.load(), Step::Initialized, response).await);
         }
+        Ok(())
+    }
+
+    /// The session for `owner`: the one that is written down, else one that only listed, else a new one.
+    pub(crate) async fn open(
+        self: &Arc<Self>,
+        out: &Arc<Outgoing>,
+        owner: Owner,
+        how: Opening<'_>,
+    ) -> Result<Arc<Session>, Fault> {
+        let Opening { kept, gone } = how;
+        if kept && let Some(session) = self.recall(owner, gone).await {
+            tracing::debug!(server = %self.prefix, "upstream session of another process taken up");
+            return Ok(session);
+        }
+        if gone.is_none()
+            && owner.client.is_some()
+            && let Some(session) = self.sessions.take_over(owner)
+        {
+            if kept {
+                self.keep(owner, &session, None);
+            }
+            return Ok(session);
+        }
+        let session = self.initialize(out, owner, how).await?;
+        let Some(client) = owner.client.filter(|_| kept) else {
+            return Ok(session);
+        };
+        if let Some(other) = session.keeping.other().and_then(|row| self.recalled(row)) {
+            // Another process was faster, and this one was not used yet.
+            self.end_aside(out.clone(), session);
+            return Ok(other);
+        }
+        self.subscribe_again(out, &session, client);
         Ok(session)
     }
 
@@ -449,34 +520,35 @@ impl Entry {
 
     /// The session that a request of `client` runs on, opened if need be.
     ///
-    /// `again`: the session of the first attempt had expired. Others that are open may have gone with it, when the
-    /// upstream was restarted, so a listing does not borrow one of them again.
+    /// `gone`: the session of the first attempt, which the server has forgotten. Others that are open may have gone with it,
+    /// when the upstream was restarted, so a listing does not borrow one of them again.
     async fn session(
         self: &Arc<Self>,
         out: &Arc<Outgoing>,
         ask: &Ask<'_>,
-        again: bool,
+        gone: Option<&Arc<Session>>,
     ) -> Result<(Arc<Slot>, Arc<Session>), Fault> {
         let owner = Owner {
             fingerprint: out.fingerprint,
             client: ask.peer.client,
             declared: ask.peer.capabilities,
         };
+        let kept = ask.peer.kept && owner.client.is_some() && self.sessions.per_client();
         loop {
-            let slot = if ask.step() == Step::List && !again {
+            let slot = if ask.step() == Step::List && gone.is_none() {
                 self.sessions.listing_slot(out.fingerprint)
             } else {
                 let (slot, evicted) = self.sessions.slot(owner);
-                self.end_all(evicted.into_iter().collect());
+                self.let_go(evicted.into_iter().collect());
                 slot
             };
-            let session = match slot.get() {
-                Some(session) => session,
+            let session = if let Some(session) = slot.get() {
+                session
+            } else {
+                let gone = gone.and_then(|gone| gone.id.as_ref());
+                let opened = self.open(out, owner, Opening { kept, gone });
                 // Boxed, and only here: every call would carry room for a hand-shake.
-                None => {
-                    slot.get_or_open(Box::pin(self.initialize(out, owner.declared)))
-                        .await?
-                }
+                slot.get_or_open(Box::pin(opened)).await?
             };
             if owner.client.is_some() && session.id.is_none() {
                 self.sessions.share(owner, &slot);
@@ -537,9 +609,9 @@ impl Entry {
         }
         let translated = (ask.era == Era::Modern).then(|| ask.params.map(modern::params_to_legacy));
         let params = translated.as_ref().map_or(ask.params, Option::as_deref);
-        let mut reopened = false;
+        let mut gone: Option<Arc<Session>> = None;
         loop {
-            let (slot, session) = match self.session(out, &ask, reopened).await {
+            let (slot, session) = match self.session(out, &ask, gone.as_ref()).await {
                 Ok(opened) => opened,
                 Err(fault) if self.turns_out_modern(out, &fault).await => {
                     let Leg::Modern(session) = self.leg(Era::Modern, out).await? else {
@@ -557,8 +629,13 @@ impl Entry {
                 session: session.clone(),
                 asks: ask.peer.capabilities,
             };
-            if ask.peer.log_level.is_some() {
-                Box::pin(self.set_log_level(&line, ask.peer, deadline)).await;
+            let level = ask.peer.log_level.or_else(|| {
+                // Its client may have set it with another process, which was just found out.
+                let client = ask.peer.client.filter(|_| ask.peer.kept)?;
+                self.shared.keeper.log_level(client)
+            });
+            if let Some(level) = level {
+                Box::pin(self.set_log_level(&line, ask.peer.client, level, deadline)).await;
             }
             let heard = session
                 .client()
@@ -582,14 +659,19 @@ impl Entry {
                 id,
                 armed: true,
             };
-            let sent = self.post(out, Some(&session), message, step).await;
+            let sent = if session.keeping.is_writing() && ask.peer.kept {
+                // Boxed, and only here: once in a session.
+                Box::pin(self.post_and_settle(out, &session, message, step)).await
+            } else {
+                self.post(out, Some(&session), message, step).await
+            };
             guard.disarm();
             let response = sent?;
             if response.status() == StatusCode::OK {
                 let held = (permit, registered, askable);
                 return Exchange::begin(line, id, step, deadline, response, held).await;
             }
-            if session.id.is_none() || reopened || !matches!(response.status().as_u16(), 400 | 404) {
+            if session.id.is_none() || gone.is_some() || !matches!(response.status().as_u16(), 400 | 404) {
                 return Err(status_fault(&self.server.load(), step, response).await);
             }
             let status = response.status();
@@ -599,7 +681,7 @@ impl Entry {
             }
             tracing::info!(server = %self.prefix, "upstream session expired, opening a new one");
             slot.forget(&session);
-            reopened = true;
+            gone = Some(session);
         }
     }
 
@@ -618,20 +700,35 @@ impl Entry {
         }
     }
 
+    /// Posts, and waits beside it until the session is written down: the client's next request may go to another process.
+    async fn post_and_settle(
+        &self,
+        out: &Outgoing,
+        session: &Session,
+        message: String,
+        step: Step,
+    ) -> Result<Response<ResponseBody>, Fault> {
+        let sent = self.post(out, Some(session), message, step);
+        tokio::join!(sent, self.shared.keeper.settled(session)).0
+    }
+
     /// Sees to it that the client's own session has the log level that the client set. A server that does not take it
     /// goes on as it is: logs are a courtesy.
-    async fn set_log_level(self: &Arc<Self>, line: &Line, peer: Peer, deadline: Deadline) {
-        let (session, Some(level)) = (&line.session, peer.log_level) else {
-            return;
-        };
-        if session.client() != peer.client || !session.introduction.capabilities.has("logging") {
+    async fn set_log_level(
+        self: &Arc<Self>,
+        line: &Line,
+        client: Option<SessionKey>,
+        level: &'static str,
+        deadline: Deadline,
+    ) {
+        let session = &line.session;
+        if session.client() != client || !session.introduction.capabilities.has("logging") {
             return;
         }
         let mut current = session.log_level.lock().await;
         let severity = |level: Option<&str>| level.and_then(modern::severity);
         // Others may use a session that is nobody's, and want to hear more.
-        let enough =
-            peer.client.is_none() && current.is_some() && severity(*current) <= severity(Some(level));
+        let enough = client.is_none() && current.is_some() && severity(*current) <= severity(Some(level));
         if *current == Some(level) || enough {
             return;
         }
@@ -670,7 +767,7 @@ impl Entry {
             return Ok(session);
         }
         let ask = Ask::list(ListKind::Tools, era, None);
-        self.session(out, &ask, false).await.map(|(_, session)| session)
+        self.session(out, &ask, None).await.map(|(_, session)| session)
     }
 
     /// Waits for a free place, if the server has a limit.
@@ -713,7 +810,11 @@ impl Entry {
     /// Ends a session upstream, without making anybody wait.
     pub(crate) fn end_aside(self: &Arc<Self>, out: Arc<Outgoing>, session: Arc<Session>) {
         let entry = self.clone();
-        self.tasks.spawn(async move { entry.end(&out, &session).await });
+        self.tasks.spawn(async move {
+            // Thousands may end at once.
+            let _turn = entry.shared.ends.acquire().await;
+            entry.end(&out, &session).await;
+        });
     }
 
     /// `DELETE`: a courtesy, bounded.
@@ -737,6 +838,30 @@ impl Entry {
             }
         }
     }
+}
+
+/// What a session with a server depends on, beside the credential of those who have their own.
+fn definition(server: &Server, own: Option<&Outgoing>, shared: &Shared) -> String {
+    let definition = &server.definition;
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let (url, version) = (text(&definition.url), text(&definition.protocol_version));
+    let own = own.map(|own| own.fingerprint).unwrap_or_default();
+    let parts: [&[u8]; 5] = [
+        b"definition",
+        url.as_bytes(),
+        version.as_bytes(),
+        definition.session.as_str().as_bytes(),
+        &own[..],
+    ];
+    trunkline_model::ids::hex(&shared.vault.fingerprint(&parts))
+}
+
+/// The first id of a process's requests. Others may use the same upstream session, before or beside this one, and no id may
+/// stand for two requests of a session.
+fn first_id() -> u64 {
+    let [a, b, c, d, ..] = *uuid::Uuid::new_v4().as_bytes();
+    // Room for a million requests between two processes, and below the numbers that JavaScript cannot tell apart.
+    (u64::from(u32::from_be_bytes([a, b, c, d])) << 20) + 1
 }
 
 /// Tells the upstream that a request is off when its sending is given up half-way (a deadline, a client gone).

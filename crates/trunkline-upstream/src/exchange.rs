@@ -4,6 +4,7 @@
 //! unfinished exchange tells the upstream that nobody waits any more (`notifications/cancelled`).
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -91,9 +92,13 @@ struct Resuming {
     retry: Option<Duration>,
     /// When the stream is asked for again.
     at: Option<Instant>,
+    /// The request for it, while it is under way: whoever waits for it may look after something else in between.
+    asked: Option<Asked>,
     /// Streams that ended without a new event.
     in_vain: u32,
 }
+
+type Asked = Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, Fault>> + Send>>;
 
 /// Streams that may end without a new event before the answer is given up.
 const MAX_IN_VAIN: u32 = 5;
@@ -353,13 +358,15 @@ impl Exchange {
             return Err(missed.missed(self.step));
         }
         tokio::time::sleep_until(at).await;
-        let asked = self
-            .line
-            .entry
-            .resume(&self.line.out, &self.line.session, last, self.step);
+        let asked = self.resuming.asked.get_or_insert_with(|| {
+            let (line, step) = (self.line.clone(), self.step);
+            Box::pin(async move { line.entry.resume(&line.out, &line.session, last, step).await })
+        });
         let response = timeout_at(self.deadline, asked)
             .await
-            .map_err(|_| missed.missed(self.step))??;
+            .map_err(|_| missed.missed(self.step))?;
+        self.resuming.asked = None;
+        let response = response?;
         if response.status() != StatusCode::OK || media_type(&response) != "text/event-stream" {
             return Err(broken(self.step, why));
         }

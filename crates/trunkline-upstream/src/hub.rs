@@ -18,6 +18,7 @@ use trunkline_model::SessionKey;
 
 use crate::credential::Outgoing;
 use crate::entry::{Ask, Entry};
+use crate::era::Leg;
 use crate::exchange::{Deadline, Exchange, Frame};
 use crate::fault::{Fault, printable};
 use crate::listen::Aside;
@@ -131,6 +132,37 @@ impl Hubs {
         }
     }
 
+    /// What a session wants, as it is written down, and as it was before: it listens here, whatever process it told.
+    pub(crate) async fn want(
+        &self,
+        entry: &Arc<Entry>,
+        out: &Arc<Outgoing>,
+        client: SessionKey,
+        (before, uris): (Vec<String>, Vec<String>),
+    ) {
+        let known = self.lock().get(&out.fingerprint).cloned();
+        let held: Vec<String> = known.iter().flat_map(|hub| hub.held_by(client)).collect();
+        if let Some(hub) = known {
+            // Not all that is held: what was just taken may not be written down yet.
+            for uri in before.iter().filter(|uri| !uris.contains(uri)) {
+                hub.unsubscribe(entry, client, uri);
+            }
+        }
+        if uris.iter().all(|uri| held.contains(uri)) {
+            return;
+        }
+        // A server of the old era has them with the session.
+        if !matches!(entry.leg(Era::Legacy, out).await, Ok(Leg::Modern(_))) {
+            return;
+        }
+        let hub = self.of(out);
+        for uri in uris.into_iter().filter(|uri| !held.contains(uri)) {
+            if let Err(fault) = hub.subscribe(entry, client, uri).await {
+                tracing::debug!(server = %entry.prefix, %fault, "a subscription was not made again");
+            }
+        }
+    }
+
     /// The server is not there any more, or the gateway stops.
     pub(crate) fn stop(&self) {
         for (_, hub) in self.lock().drain() {
@@ -181,6 +213,14 @@ impl Hub {
 
     fn uris(&self) -> BTreeSet<String> {
         self.wanted().keys().cloned().collect()
+    }
+
+    fn held_by(&self, client: SessionKey) -> Vec<String> {
+        self.wanted()
+            .iter()
+            .filter(|(_, holders)| holders.contains_key(&client))
+            .map(|(uri, _)| uri.clone())
+            .collect()
     }
 
     fn hold(&self, uri: String, client: SessionKey) {

@@ -4,7 +4,10 @@
 //! - [`http`]: one pooled client for everything.
 //! - `pool`: its connections.
 //! - [`credential`]: what is sent with a request to a server, and its fingerprint.
-//! - [`session`]: upstream sessions, who shares them, and their end.
+//! - [`session`]: upstream sessions, and who shares them.
+//! - `keep`: what is written down of them, so that another process goes on with it.
+//! - `attend`: listening to them for a client whose stream is here.
+//! - `upkeep`: their end.
 //! - `era`: which of the two eras a request to a server uses.
 //! - [`exchange`]: one JSON-RPC request, its frames, its response.
 //! - [`catalogue`]: the tools of a server, cached, refreshed with single flight, kept in the database.
@@ -17,6 +20,7 @@
 //! A new transport is a new way to make an [`exchange`]; everything above it stays.
 
 mod addressing;
+mod attend;
 pub mod catalogue;
 mod clean;
 pub mod credential;
@@ -27,21 +31,25 @@ pub mod exchange;
 pub mod fault;
 pub mod http;
 mod hub;
+mod keep;
 pub mod listen;
 pub mod listing;
 mod pool;
 pub mod probe;
 pub mod session;
 mod subscribe;
+mod upkeep;
 mod upstreams;
 pub mod watch;
 
+pub use attend::Attending;
 pub use catalogue::Catalogue;
 pub use credential::{ClientHeaders, Outgoing, Variables};
 pub use egress::Egress;
 pub use entry::Peer;
 pub use exchange::{Exchange, Frame};
 pub use fault::Fault;
+pub use keep::log_level;
 pub use listen::{Aside, Progress};
 pub use probe::{Probe, ProbeStep};
 pub use session::{Introduction, Session};

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, StatusCode};
+use http::Method;
 use http_body_util::BodyExt as _;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +21,7 @@ use trunkline_model::{Server, SessionKey, Step};
 
 use crate::clean;
 use crate::exchange::{Line, media_type};
+use crate::http::{beginning, means_unknown_session, words_of};
 use crate::pool::ResponseBody;
 use crate::session::Session;
 
@@ -86,6 +87,13 @@ impl Listeners {
         receiver
     }
 
+    /// The client listens elsewhere: its stream ends.
+    pub(crate) fn leave(&self, client: SessionKey) {
+        let mut clients = self.lock();
+        clients.remove(&client);
+        self.count.store(clients.len(), Ordering::Relaxed);
+    }
+
     /// Whether the client listens.
     pub(crate) fn has(&self, client: SessionKey) -> bool {
         self.count.load(Ordering::Relaxed) > 0
@@ -105,6 +113,8 @@ pub struct Listening {
     /// Ends the stream with the session.
     pub stop: CancellationToken,
     state: tokio::sync::Mutex<State>,
+    /// Ends the stream that is open now.
+    hang_up: Mutex<CancellationToken>,
     waiting: Mutex<HashMap<String, mpsc::Sender<String>>>,
 }
 
@@ -115,6 +125,19 @@ enum State {
     Open,
     /// The server has none (405): not asked again on this session.
     None,
+}
+
+/// What came of seeing to it that a stream is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// It is.
+    Open,
+    /// There is none to be had.
+    None,
+    /// It may be had later.
+    Later,
+    /// The server does not know the session any more.
+    Gone,
 }
 
 /// A registered token; leaves when dropped.
@@ -133,6 +156,20 @@ impl Listening {
     fn lock(&self) -> MutexGuard<'_, HashMap<String, mpsc::Sender<String>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn hung_up(&self) -> MutexGuard<'_, CancellationToken> {
+        self.hang_up.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Closes the stream, if it is open: somebody else listens from now on, or nobody.
+    pub(crate) fn close(&self) {
+        self.hung_up().cancel();
+    }
+
+    /// Whether a call waits for what comes on it.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        !self.lock().is_empty()
+    }
 }
 
 /// Registers a call's token and sees to it that the stream is open, as far as the server has one.
@@ -143,24 +180,34 @@ pub(crate) async fn register(line: &Line, progress: Progress) -> Registered {
         line: line.clone(),
         token: progress.token,
     };
-    if line.session.id.is_some() {
+    // Where another replica has the client's stream, that one listens, or messages would come here and reach nobody.
+    let elsewhere = line
+        .session
+        .client()
+        .is_some_and(|client| line.entry.shared.keeper.is_listened_elsewhere(client));
+    if !elsewhere {
         // Without the stream the call still works, and progress on its own stream is still seen.
-        let _ = tokio::time::timeout(OPEN_TIMEOUT, open(line)).await;
+        ensure(line).await;
     }
     registered
 }
 
-/// Sees to it that the stream is open, as far as the server has one, for a client that listens.
-pub(crate) async fn ensure(line: &Line) {
-    if line.session.id.is_some() {
-        let _ = tokio::time::timeout(OPEN_TIMEOUT, open(line)).await;
+/// Sees to it that the stream is open, as far as the server has one.
+pub(crate) async fn ensure(line: &Line) -> Heard {
+    if line.session.id.is_none() {
+        return Heard::None;
     }
+    tokio::time::timeout(OPEN_TIMEOUT, open(line))
+        .await
+        .unwrap_or(Heard::Later)
 }
 
-async fn open(line: &Line) {
+async fn open(line: &Line) -> Heard {
     let mut state = line.session.listening.state.lock().await;
-    if *state != State::Closed {
-        return;
+    match *state {
+        State::Open => return Heard::Open,
+        State::None => return Heard::None,
+        State::Closed => {}
     }
     let asked = line.entry.send(
         &Method::GET,
@@ -169,24 +216,46 @@ async fn open(line: &Line) {
         Bytes::new(),
         Step::Call,
     );
-    match asked.await {
-        Ok(response)
-            if response.status() == StatusCode::OK && media_type(&response) == "text/event-stream" =>
-        {
-            *state = State::Open;
-            line.entry.tasks.spawn(read(line.clone(), response.into_body()));
+    let response = match asked.await {
+        Ok(response) => response,
+        Err(fault) => {
+            tracing::debug!(server = %line.entry.prefix, %fault, "no standing stream");
+            return Heard::Later;
         }
-        Ok(_) => *state = State::None,
-        Err(fault) => tracing::debug!(server = %line.entry.prefix, %fault, "no standing stream"),
+    };
+    let status = response.status();
+    match status.as_u16() {
+        200 if media_type(&response) == "text/event-stream" => {
+            *state = State::Open;
+            let hang_up = CancellationToken::new();
+            *line.session.listening.hung_up() = hang_up.clone();
+            line.entry
+                .tasks
+                .spawn(read(line.clone(), response.into_body(), hang_up));
+            Heard::Open
+        }
+        // Another stream of the session is open still (409), or the server has no time.
+        409 | 429 | 500.. => Heard::Later,
+        _ => {
+            // Of a session that is gone it would say the same again: the next request of the session opens another one.
+            *state = State::None;
+            let words = words_of(&beginning(response).await);
+            if means_unknown_session(status, &words) {
+                Heard::Gone
+            } else {
+                Heard::None
+            }
+        }
     }
 }
 
-async fn read(line: Line, mut body: ResponseBody) {
+async fn read(line: Line, mut body: ResponseBody, hang_up: CancellationToken) {
     let mut decoder = Decoder::new(line.entry.shared.settings.max_message_bytes);
     let stop = line.session.listening.stop.clone();
     loop {
         let frame = tokio::select! {
             () = stop.cancelled() => return,
+            () = hang_up.cancelled() => break,
             frame = body.frame() => frame,
         };
         let Some(Ok(frame)) = frame else { break };
@@ -199,6 +268,8 @@ async fn read(line: Line, mut body: ResponseBody) {
             break;
         }
     }
+    // Its connection first: a server has one stream of a session.
+    drop(body);
     *line.session.listening.state.lock().await = State::Closed;
 }
 

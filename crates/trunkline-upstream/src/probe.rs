@@ -172,7 +172,7 @@ async fn handshake(
     })?;
     // The listing below goes through the entry's pool; hand it the session that was just opened.
     let (slot, _) = entry.sessions.slot(Owner::shared(out.fingerprint));
-    slot.get_or_open(async { Ok(session) }).await?;
+    slot.get_or_open(async { Ok(Arc::new(session)) }).await?;
     let listed = list_items(
         (ListKind::Tools, Era::Legacy),
         entry,

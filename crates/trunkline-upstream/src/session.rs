@@ -6,7 +6,9 @@
 //! - The client has none: the shared one for its credential.
 //!
 //! A shared session that has only ever been used for listing has no state to leak, so the first client that needs one
-//! takes it over instead of paying for another hand-shake.
+//! takes it over instead of paying for another hand-shake (not with `session: per_client`).
+//!
+//! A client's own is written down ([`crate::keep`]), so that another process goes on with it.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,6 +23,7 @@ use trunkline_mcp::{ClientCapabilities, Revision, ServerCapabilities};
 use trunkline_model::{SessionKey, SessionMode};
 
 use crate::fault::Fault;
+use crate::keep::Keeping;
 use crate::listen::{Aside, Listening};
 
 /// What a server says about itself when it is first asked.
@@ -56,6 +59,8 @@ pub struct Session {
     pub(crate) log_level: tokio::sync::Mutex<Option<&'static str>>,
     /// Its standing stream.
     pub listening: Listening,
+    /// Whether it is written down, so that other processes can go on with it.
+    pub(crate) keeping: Keeping,
     /// Whether a `tools/call` went over it: its upstream may keep state for it.
     called: AtomicBool,
     /// Milliseconds since the pool's start.
@@ -75,6 +80,7 @@ impl Session {
             muddled: AtomicBool::new(false),
             log_level: tokio::sync::Mutex::default(),
             listening: Listening::default(),
+            keeping: Keeping::default(),
             called: AtomicBool::new(false),
             last_used_ms: AtomicU64::new(0),
         }
@@ -104,6 +110,11 @@ impl Session {
         if !self.called.load(Ordering::Relaxed) {
             self.called.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// Milliseconds since the pool's start when it was last used.
+    pub(crate) fn last_used_ms(&self) -> u64 {
+        self.last_used_ms.load(Ordering::Relaxed)
     }
 }
 
@@ -146,7 +157,7 @@ impl Slot {
     /// The session, opened with `open` if need be. Those who wait for a failing attempt share its failure.
     pub async fn get_or_open<F>(&self, open: F) -> Result<Arc<Session>, Fault>
     where
-        F: Future<Output = Result<Session, Fault>>,
+        F: Future<Output = Result<Arc<Session>, Fault>>,
     {
         if let Some(session) = self.open.load_full() {
             return Ok(session);
@@ -164,7 +175,6 @@ impl Slot {
         match open.await {
             Ok(session) => {
                 *last_failure = None;
-                let session = Arc::new(session);
                 self.open.store(Some(session.clone()));
                 Ok(session)
             }
@@ -225,25 +235,76 @@ impl Sessions {
             let evicted = make_room(&mut slots, &pooled);
             return (slots.entry(pooled).or_default().clone(), evicted);
         }
-        let shared = Owner::shared(wanted.fingerprint);
         if let Some(slot) = slots.get(&wanted) {
             return (slot.clone(), None);
         }
-        if let Some(slot) = slots.get(&shared)
+        if let Some(slot) = slots.get(&Owner::shared(wanted.fingerprint))
             && let Some(session) = slot.open.load_full()
+            && session.id.is_none()
         {
-            if session.id.is_none() {
-                return (slot.clone(), None);
-            }
-            if !session.called.load(Ordering::Relaxed) && wanted.declared.is_empty() {
-                let slot = slot.clone();
-                slots.remove(&shared);
-                slots.insert(wanted, slot.clone());
-                return (slot, None);
-            }
+            return (slot.clone(), None);
         }
         let evicted = make_room(&mut slots, &wanted);
         (slots.entry(wanted).or_default().clone(), evicted)
+    }
+
+    /// The shared session, for the client `wanted`, if nobody ever called over it: from now on it is not shared.
+    pub fn take_over(&self, wanted: Owner) -> Option<Arc<Session>> {
+        if self.mode != SessionMode::Auto || !wanted.declared.is_empty() {
+            return None;
+        }
+        let shared = Owner::shared(wanted.fingerprint);
+        let mut slots = self.lock();
+        let slot = slots.get(&shared)?;
+        let session = slot.get()?;
+        if session.id.is_none() || session.called.load(Ordering::Relaxed) {
+            return None;
+        }
+        slot.open.store(None);
+        slots.remove(&shared);
+        Some(session)
+    }
+
+    /// Puts in what another process opened for `owner`; what is there already stays, unless it is another one that had been
+    /// written down as well, and was replaced since.
+    pub fn adopt(
+        &self,
+        owner: Owner,
+        session: Arc<Session>,
+    ) -> (Arc<Session>, Option<(Owner, Arc<Session>)>) {
+        let mut slots = self.lock();
+        let evicted = make_room(&mut slots, &owner);
+        let slot = slots.entry(owner).or_default();
+        match slot.get() {
+            Some(open) if open.id == session.id || !open.keeping.is_stored() => (open, evicted),
+            Some(open) => {
+                slot.open.store(Some(session.clone()));
+                open.listening.stop.cancel();
+                (session, evicted)
+            }
+            None => {
+                slot.open.store(Some(session.clone()));
+                (session, evicted)
+            }
+        }
+    }
+
+    /// Whether a client has sessions of its own at all.
+    pub fn per_client(&self) -> bool {
+        self.mode != SessionMode::Shared
+    }
+
+    /// All that are open, with whose they are.
+    pub fn open(&self) -> Vec<(Owner, Arc<Session>)> {
+        self.lock()
+            .iter()
+            .filter_map(|(owner, slot)| Some((*owner, slot.get()?)))
+            .collect()
+    }
+
+    /// Milliseconds since the pool's start.
+    pub fn now_ms(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Whether the slot is the shared one of its credential now.
@@ -264,17 +325,16 @@ impl Sessions {
 
     /// Notes the use of a session, for idle reaping.
     pub fn touch(&self, session: &Session) {
-        let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        session.last_used_ms.store(now, Ordering::Relaxed);
+        session.last_used_ms.store(self.now_ms(), Ordering::Relaxed);
     }
 
     /// The slot for a listing: the shared session, else any open one with the credential. Listing leaves no state, so it
-    /// need not pay for a hand-shake of its own beside a client's session.
+    /// need not pay for a hand-shake of its own beside a client's session. With `session: per_client` it does all the same.
     pub fn listing_slot(&self, fingerprint: [u8; 16]) -> Arc<Slot> {
         let shared = Owner::shared(fingerprint);
         let mut slots = self.lock();
         let is_open = |slot: &Arc<Slot>| slot.open.load().is_some();
-        if slots.get(&shared).is_none_or(|slot| !is_open(slot)) {
+        if self.mode != SessionMode::PerClient && slots.get(&shared).is_none_or(|slot| !is_open(slot)) {
             let open = slots
                 .iter()
                 .find(|(owner, slot)| owner.fingerprint == fingerprint && is_open(slot));
@@ -290,6 +350,20 @@ impl Sessions {
         self.lock()
             .iter()
             .filter(|(owner, _)| owner.client == Some(client) && owner.fingerprint == fingerprint)
+            .filter_map(|(_, slot)| slot.get())
+            .collect()
+    }
+
+    /// The open session of an owner.
+    pub fn of(&self, owner: &Owner) -> Option<Arc<Session>> {
+        self.lock().get(owner)?.get()
+    }
+
+    /// The open sessions of a client.
+    pub fn open_of(&self, client: SessionKey) -> Vec<Arc<Session>> {
+        self.lock()
+            .iter()
+            .filter(|(owner, _)| owner.client == Some(client))
             .filter_map(|(_, slot)| slot.get())
             .collect()
     }
@@ -359,12 +433,19 @@ fn make_room(slots: &mut HashMap<Owner, Arc<Slot>>, wanted: &Owner) -> Option<(O
 mod tests {
     use super::*;
 
-    fn session(id: Option<&'static str>) -> Session {
-        Session::new(
+    fn session(id: Option<&'static str>) -> Arc<Session> {
+        Arc::new(Session::new(
             id.map(HeaderValue::from_static),
             Revision::LATEST,
             Introduction::default(),
-        )
+        ))
+    }
+
+    /// Opens the slot of a client as an entry does.
+    async fn opened(sessions: &Sessions, owner: Owner, id: &'static str) -> Arc<Session> {
+        let (slot, _) = sessions.slot(owner);
+        let open = async { Ok(sessions.take_over(owner).unwrap_or_else(|| session(Some(id)))) };
+        slot.get_or_open(open).await.unwrap()
     }
 
     fn owner(client: Option<u8>) -> Owner {
@@ -384,21 +465,63 @@ mod tests {
             .await
             .unwrap();
         // The first client takes over what was only used for listing; the second opens its own.
-        let (first, _) = sessions.slot(owner(Some(1)));
-        assert!(Arc::ptr_eq(&first, &shared));
+        let first = opened(&sessions, owner(Some(1)), "s2").await;
+        assert!(Arc::ptr_eq(&first, &listed));
         listed.mark_called();
-        let (second, _) = sessions.slot(owner(Some(2)));
+        let second = opened(&sessions, owner(Some(2)), "s2").await;
         assert!(!Arc::ptr_eq(&second, &first));
-        assert!(Arc::ptr_eq(&sessions.slot(owner(Some(1))).0, &first));
+        assert!(Arc::ptr_eq(
+            &opened(&sessions, owner(Some(1)), "s3").await,
+            &first
+        ));
         // A shared session that somebody called over is not taken over.
         let (shared, _) = sessions.slot(owner(None));
-        shared
+        let called = shared
             .get_or_open(async { Ok(session(Some("s3"))) })
             .await
-            .unwrap()
-            .mark_called();
-        assert!(!Arc::ptr_eq(&sessions.slot(owner(Some(3))).0, &shared));
+            .unwrap();
+        called.mark_called();
+        assert!(!Arc::ptr_eq(
+            &opened(&sessions, owner(Some(3)), "s4").await,
+            &called
+        ));
         assert_eq!(sessions.end_client(SessionKey([1; 16])).len(), 1);
+    }
+
+    #[tokio::test]
+    async fn b22_per_client_shares_with_nobody_and_no_list() {
+        let sessions = Sessions::new(SessionMode::PerClient);
+        let listed = sessions
+            .listing_slot([0; 16])
+            .get_or_open(async { Ok(session(Some("s1"))) })
+            .await
+            .unwrap();
+        let own = opened(&sessions, owner(Some(1)), "s2").await;
+        assert!(!Arc::ptr_eq(&own, &listed));
+        assert_eq!(sessions.drain().len(), 2);
+        opened(&sessions, owner(Some(1)), "s3").await;
+        assert!(sessions.listing_slot([0; 16]).get().is_none());
+    }
+
+    #[tokio::test]
+    async fn what_another_process_opened_is_adopted() {
+        let sessions = Sessions::new(SessionMode::Auto);
+        let stored = |id| {
+            let session = session(Some(id));
+            session.keeping.mark_read();
+            session
+        };
+        let (first, _) = sessions.adopt(owner(Some(1)), stored("s1"));
+        assert!(Arc::ptr_eq(
+            &sessions.adopt(owner(Some(1)), stored("s1")).0,
+            &first
+        ));
+        let (second, _) = sessions.adopt(owner(Some(1)), stored("s2"));
+        assert_eq!(second.id, session(Some("s2")).id, "it was replaced");
+        assert!(first.listening.stop.is_cancelled());
+        // What this process opened by itself, and used, stays.
+        let own = opened(&sessions, owner(Some(2)), "s3").await;
+        assert!(Arc::ptr_eq(&sessions.adopt(owner(Some(2)), stored("s4")).0, &own));
     }
 
     #[tokio::test]
@@ -454,7 +577,7 @@ mod tests {
             .await
             .unwrap();
         assert!(sessions.is_shared(owner(None), &shared));
-        sessions.slot(owner(Some(1)));
+        opened(&sessions, owner(Some(1)), "own").await;
         assert!(!sessions.is_shared(owner(None), &shared));
     }
 

@@ -1,18 +1,23 @@
 //! Subscriptions to resources and tasks on behalf of one listener of the new era, with a server of either.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
+use trunkline_mcp::Era;
 use trunkline_mcp::edit::{self, RawObject};
-use trunkline_mcp::{ClientCapabilities, Era, task};
+use trunkline_mcp::task;
 use trunkline_model::{Server, SessionKey};
 
 use crate::credential::Outgoing;
 use crate::entry::{Ask, Entry, Peer};
 use crate::exchange::{Deadline, Exchange, Frame};
 use crate::fault::Fault;
-use crate::{listen, watch};
+use crate::listen::{self, Aside, Heard};
+use crate::session::Session;
+use crate::watch;
 
 /// Subscriptions that end when this is dropped.
 pub struct Subscribed {
@@ -29,6 +34,10 @@ pub struct TasksWatched {
     pub ids: Vec<String>,
     _end: DropGuard,
 }
+
+/// Between looking after a stream, and between attempts at one that is not to be had yet.
+const PAUSE: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(1);
 
 /// One `subscriptions/listen` for all of them.
 pub(crate) async fn modern(
@@ -146,61 +155,128 @@ pub(crate) async fn legacy(
     messages: mpsc::Sender<(Arc<Server>, String)>,
 ) -> Result<Subscribed, Fault> {
     let client = SessionKey(*uuid::Uuid::new_v4().as_bytes());
-    let mut asides = entry.shared.listeners.enter(client);
+    let asides = entry.shared.listeners.enter(client);
     // From here on: a subscription that is given up half-way must leave no session behind.
     let end = CancellationToken::new();
-    let (stop, reader) = (end.clone(), entry.clone());
+    let stop = end.clone();
+    let reader = Reader {
+        entry: entry.clone(),
+        out: out.clone(),
+        client,
+        messages,
+        taken: Mutex::default(),
+    };
+    let reader = Arc::new(reader);
+    let reading = reader.clone();
     let end = end.drop_guard();
     entry.tasks.spawn(async move {
-        let reading = async {
-            while let Some(aside) = asides.recv().await {
-                if aside.method == UPDATED && messages.send((aside.server, aside.message)).await.is_err() {
-                    return;
-                }
-            }
-        };
-        stop.run_until_cancelled(reading).await;
-        reader.end_all(reader.sessions.end_client(client));
+        stop.run_until_cancelled(reading.read(asides)).await;
+        reading.entry.end_all(reading.entry.sessions.end_client(client));
     });
-    let peer = Peer {
-        client: Some(client),
-        capabilities: ClientCapabilities::NONE,
-        log_level: None,
-    };
     let mut taken = Vec::new();
     for uri in uris {
-        let params = format!(r#"{{"uri":{}}}"#, edit::string(uri));
-        let ask = Ask {
-            peer,
-            era: Era::Legacy,
-            method: "resources/subscribe",
-            params: Some(&params),
-            header_params: &[],
-            progress: None,
+        let Some(session) = ask(entry, out, client, uri).await? else {
+            continue;
         };
-        let mut exchange = entry
-            .request(out, ask, Deadline::after(entry.shared.settings.call_timeout))
-            .await?;
-        loop {
-            match exchange.next().await? {
-                Frame::Result(_) => {
-                    taken.push(uri.clone());
-                    break;
-                }
-                Frame::Error(_) => break,
-                _ => {}
-            }
-        }
-        let session = exchange.session().clone();
         if session.id.is_none() || session.client() != Some(client) {
             // Without a session of its own there is nowhere for updates to come from.
             taken.clear();
             break;
         }
+        taken.push(uri.clone());
         listen::ensure(&entry.line(out, session)).await;
     }
+    reader.taken().clone_from(&taken);
     Ok(Subscribed {
         uris: taken,
         _end: end,
     })
+}
+
+/// `resources/subscribe`: the session that it was taken on, if it was.
+async fn ask(
+    entry: &Arc<Entry>,
+    out: &Arc<Outgoing>,
+    client: SessionKey,
+    uri: &str,
+) -> Result<Option<Arc<Session>>, Fault> {
+    let params = format!(r#"{{"uri":{}}}"#, edit::string(uri));
+    let ask = Ask {
+        peer: Peer {
+            client: Some(client),
+            ..Peer::default()
+        },
+        era: Era::Legacy,
+        method: "resources/subscribe",
+        params: Some(&params),
+        header_params: &[],
+        progress: None,
+    };
+    let mut exchange = entry
+        .request(out, ask, Deadline::after(entry.shared.settings.call_timeout))
+        .await?;
+    loop {
+        match exchange.next().await? {
+            Frame::Result(_) => return Ok(Some(exchange.session().clone())),
+            Frame::Error(_) => return Ok(None),
+            _ => {}
+        }
+    }
+}
+
+/// Hands on what a server says on the session of a subscription, and sees to it that it goes on saying it.
+struct Reader {
+    entry: Arc<Entry>,
+    out: Arc<Outgoing>,
+    client: SessionKey,
+    messages: mpsc::Sender<(Arc<Server>, String)>,
+    taken: Mutex<Vec<String>>,
+}
+
+impl Reader {
+    fn taken(&self) -> MutexGuard<'_, Vec<String>> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn read(&self, mut asides: mpsc::Receiver<Aside>) {
+        let mut pause = PAUSE;
+        loop {
+            match timeout(pause, asides.recv()).await {
+                Ok(Some(aside)) if aside.method == UPDATED => {
+                    if self.messages.send((aside.server, aside.message)).await.is_err() {
+                        return;
+                    }
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => return,
+                Err(_) => pause = if self.look_after().await { PAUSE } else { SOON },
+            }
+        }
+    }
+
+    /// A server may end its stream, or forget the session; whether all is well now.
+    async fn look_after(&self) -> bool {
+        let mut well = true;
+        for session in self.entry.sessions.of_client(self.client, self.out.fingerprint) {
+            self.entry.sessions.touch(&session);
+            let line = self.entry.line(&self.out, session);
+            match listen::ensure(&line).await {
+                Heard::Open | Heard::None => {}
+                Heard::Later => well = false,
+                Heard::Gone => well &= self.again().await.is_ok(),
+            }
+        }
+        well
+    }
+
+    /// Subscribes again. A request on a session that the server has forgotten opens another one.
+    async fn again(&self) -> Result<(), Fault> {
+        let taken = self.taken().clone();
+        for uri in taken {
+            if let Some(session) = ask(&self.entry, &self.out, self.client, &uri).await? {
+                listen::ensure(&self.entry.line(&self.out, session)).await;
+            }
+        }
+        Ok(())
+    }
 }

@@ -1,11 +1,10 @@
 //! All upstreams: entries by server, made and replaced as the registry changes.
 
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::task::TaskTracker;
 use trunkline_auth::Vault;
 use trunkline_mcp::header::HeaderParam;
@@ -21,11 +20,13 @@ use crate::era::Leg;
 use crate::exchange::{Deadline, Exchange};
 use crate::fault::Fault;
 use crate::http::{HttpClient, status_fault};
+use crate::keep::Keeper;
 use crate::listen::{Aside, Listeners, Progress};
 use crate::listing;
 use crate::probe::{self, Probe};
 use crate::session::{Introduction, Session};
 use crate::subscribe::{self, Subscribed, TasksWatched};
+use crate::upkeep::ENDS;
 use crate::watch::{self as watching, Watching};
 
 /// Time for handing an answer of a client to the server.
@@ -90,6 +91,9 @@ pub(crate) struct Shared {
     pub(crate) tasks: TaskTracker,
     pub(crate) changed: watch::Sender<u64>,
     pub(crate) listeners: Listeners,
+    pub(crate) keeper: Keeper,
+    /// Turns of those who end sessions.
+    pub(crate) ends: Semaphore,
 }
 
 /// The upstreams.
@@ -133,6 +137,8 @@ impl Upstreams {
             http: HttpClient::new(settings.egress.clone()),
             vault,
             variables,
+            keeper: Keeper::new(store.clone(), clock.clone()),
+            ends: Semaphore::new(ENDS),
             store,
             clock,
             settings,
@@ -182,11 +188,19 @@ impl Upstreams {
             (entries.insert(server.id.clone(), entry.clone()), entry)
         };
         if let Some(old) = replaced {
-            old.retired.store(true, Ordering::Relaxed);
-            old.hubs.stop();
-            old.end_all(old.sessions.drain());
+            old.retire(Some(&entry.definition));
         }
         entry
+    }
+
+    /// The entry of a server, if there is one.
+    pub(crate) fn find(&self, id: &ServerId) -> Option<Arc<Entry>> {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        entries.get(id).cloned()
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     /// Brings the entries in line with the registry: those of deleted servers end.
@@ -199,9 +213,7 @@ impl Upstreams {
                 .collect()
         };
         for entry in gone {
-            entry.retired.store(true, Ordering::Relaxed);
-            entry.hubs.stop();
-            entry.end_all(entry.sessions.drain());
+            entry.retire(None);
         }
         for server in snapshot.servers().iter().filter(|server| server.is_active()) {
             self.entry(server);
@@ -549,39 +561,7 @@ impl Upstreams {
         probe::run(&self.shared, server, client).await
     }
 
-    /// A client ended its gateway session.
-    pub fn end_client(&self, client: SessionKey) {
-        for entry in self.all() {
-            entry.hubs.release(&entry, client);
-            entry.end_all(entry.sessions.end_client(client));
-        }
-    }
-
-    /// Ends sessions that nobody used for a while; called every minute.
-    pub fn reap(&self) {
-        for entry in self.all() {
-            entry.hubs.reap(&entry);
-            entry.end_all(entry.sessions.reap(self.shared.settings.session_idle));
-        }
-        self.shared.http.reap();
-    }
-
-    /// Ends all sessions and waits for what is under way, bounded.
-    pub async fn shutdown(&self) {
-        for entry in self.all() {
-            entry.hubs.stop();
-            entry.end_all(entry.sessions.drain());
-        }
-        self.shared.tasks.close();
-        if tokio::time::timeout(Duration::from_secs(3), self.shared.tasks.wait())
-            .await
-            .is_err()
-        {
-            tracing::debug!(left = self.shared.tasks.len(), "background tasks were cut off");
-        }
-    }
-
-    fn all(&self) -> Vec<Arc<Entry>> {
+    pub(crate) fn all(&self) -> Vec<Arc<Entry>> {
         self.entries
             .read()
             .unwrap_or_else(PoisonError::into_inner)

@@ -12,11 +12,12 @@ use tokio_util::sync::CancellationToken;
 use trunkline_mcp::{Era, ListKind, edit};
 
 use crate::credential::Outgoing;
-use crate::entry::{Ask, Entry, Peer};
+use crate::entry::{Ask, Entry, Opening, Peer};
 use crate::era::Leg;
 use crate::exchange::{Deadline, Exchange, Frame};
 use crate::fault::Fault;
 use crate::listen;
+use crate::session::{Owner, Session};
 
 /// Between looking after a stream of the old era, and between attempts at one of the new.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -73,7 +74,7 @@ async fn keep(entry: &Arc<Entry>, out: &Arc<Outgoing>, era: Era) {
         }
         match entry.leg(era, out).await {
             Ok(Leg::Legacy) => {
-                if let Ok(session) = entry.introduction(Era::Legacy, out).await
+                if let Ok(session) = to_listen_on(entry, out).await
                     && tells_changes(&session)
                 {
                     listen::ensure(&entry.line(out, session)).await;
@@ -90,7 +91,24 @@ async fn keep(entry: &Arc<Entry>, out: &Arc<Outgoing>, era: Era) {
     }
 }
 
-fn tells_changes(session: &crate::Session) -> bool {
+/// The session that listings use, unless it is a client's own whose stream is with another replica: messages for the client
+/// would come here, and reach nobody.
+async fn to_listen_on(entry: &Arc<Entry>, out: &Arc<Outgoing>) -> Result<Arc<Session>, Fault> {
+    let session = entry.introduction(Era::Legacy, out).await?;
+    let elsewhere = session
+        .client()
+        .is_some_and(|client| entry.shared.keeper.is_listened_elsewhere(client));
+    if !elsewhere {
+        return Ok(session);
+    }
+    let owner = Owner::shared(out.fingerprint);
+    let (slot, evicted) = entry.sessions.slot(owner);
+    entry.let_go(evicted.into_iter().collect());
+    slot.get_or_open(Box::pin(entry.open(out, owner, Opening::default())))
+        .await
+}
+
+fn tells_changes(session: &Session) -> bool {
     let capabilities = &session.introduction.capabilities;
     ["tools", "prompts", "resources"]
         .iter()

@@ -135,6 +135,7 @@ fn b29_every_general_setting_has_an_effect() {
         ("mcp_health_timeout_ms", "1"),
         ("mcp_fanout_deadline_ms", "1"),
         ("mcp_catalogue_ttl_ms", "1"),
+        ("mcp_session_idle_ms", "1"),
         ("mcp_max_body_bytes", "1"),
         ("mcp_max_upstream_bytes", "1"),
         ("mcp_list_max_pages", "1"),

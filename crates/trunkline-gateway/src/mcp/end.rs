@@ -1,4 +1,4 @@
-//! `DELETE`: the client ends its session, here and upstream.
+//! `DELETE`: the client ends its session, on every replica and upstream.
 
 use std::sync::Arc;
 
@@ -13,10 +13,9 @@ use crate::answer;
 use crate::mcp::{enter, session};
 use crate::scope::PathSelection;
 
-/// Lets go of what is kept for a session, here and upstream.
+/// Lets go of what is kept for a session that is this process's alone, here and upstream.
 pub fn let_go(gateway: &Gateway, caller: &str, session: SessionKey) {
     gateway.caps.ended(caller, session);
-    gateway.log_levels.forget(session);
     gateway.upstreams.end_client(session);
 }
 
@@ -41,16 +40,17 @@ pub async fn handle(
         Err(answer) => return answer,
     };
     gateway.ended.insert(claims.key, claims.expires_at);
-    let_go(&gateway, context.principal.id(), claims.key);
-    // The one write that a request makes itself: the answer says that the session has ended, so it must stay ended after
-    // a restart. If the database is away it has ended here all the same.
-    if let Err(error) = gateway
-        .registry
-        .store()
-        .session_end(claims.key, claims.expires_at)
-        .await
-    {
-        tracing::warn!(request_id = %context.request_id, %error, "the end of a session could not be stored");
+    gateway.caps.ended(context.principal.id(), claims.key);
+    // It waits for the database: the answer says that the session has ended, so it must stay ended after a restart, and for
+    // other replicas. If the database is away it has ended here all the same.
+    let servers: Vec<_> = context.servers().cloned().collect();
+    let client = context.client_headers();
+    let ended = gateway
+        .upstreams
+        .end_session(claims.key, claims.expires_at, &servers, &client);
+    if let Err(error) = ended.await {
+        let error = error.map_or_else(|| "no answer in time".to_owned(), |error| error.to_string());
+        tracing::warn!(request_id = %context.request_id, error, "the end of a session could not be stored");
     }
     answer::empty(StatusCode::OK)
 }

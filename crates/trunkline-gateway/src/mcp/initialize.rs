@@ -53,6 +53,7 @@ pub fn answer(
     if let Err(full) = gateway.caps.begin(context.principal.id(), agreed.claims.key) {
         return full.answer(id.get());
     }
+    gateway.upstreams.began(agreed.claims.key);
     let sealed = gateway
         .sealer
         .seal(&agreed.claims, &context.principal, &path.route_key());

@@ -1,10 +1,11 @@
-//! `logging/setLevel`: kept for the session, and set on its upstream sessions when they are next used.
+//! `logging/setLevel`: kept for the session, and set on its upstream sessions when they are next used, by any replica.
 
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use trunkline_mcp::rpc;
+use trunkline_upstream::log_level;
 
 use crate::Gateway;
 use crate::answer;
@@ -16,14 +17,19 @@ struct Params {
 }
 
 /// Sets the session's log level.
-pub fn set_level(gateway: &Gateway, context: &Context, id: &str, params: Option<&RawValue>) -> Response {
+pub async fn set_level(
+    gateway: &Gateway,
+    context: &Context,
+    id: &str,
+    params: Option<&RawValue>,
+) -> Response {
     let read = params.and_then(|params| serde_json::from_str::<Params>(params.get()).ok());
-    let taken = read.is_some_and(|params| match context.session {
-        Some(session) => gateway.log_levels.set(session, &params.level),
+    if let Some(level) = read.and_then(|params| log_level(&params.level)) {
         // Without a session there is nothing that the level could be of.
-        None => true,
-    });
-    if taken {
+        if let Some(session) = context.session {
+            let lasts = context.lasts_until;
+            gateway.upstreams.set_log_level(session, level, lasts).await;
+        }
         answer::json(StatusCode::OK, rpc::response(id, "{}"))
     } else {
         let text = "Invalid params: `level` must be one of debug, info, notice, warning, error, critical, alert, emergency";

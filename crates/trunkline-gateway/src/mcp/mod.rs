@@ -88,6 +88,7 @@ fn enter(
         selection,
         session: None,
         capabilities: ClientCapabilities::NONE,
+        lasts_until: None,
         resumes: false,
         tasks: false,
         era: trunkline_mcp::Era::Legacy,

@@ -66,7 +66,7 @@ pub async fn handle(
     if let Some(Ok(meta)) = params.map(modern::request_meta) {
         context.era = Era::Modern;
         context.capabilities = meta.capabilities.bridged();
-        context.log_level = meta.log_level.as_deref().and_then(crate::sessions::log_level);
+        context.log_level = meta.log_level.as_deref().and_then(trunkline_upstream::log_level);
     }
     let context = Arc::new(context);
     match method.as_ref() {

@@ -164,7 +164,8 @@ pub async fn dispatch(
             let id = id.get();
             match method.as_ref() {
                 "ping" => answer::json(StatusCode::OK, rpc::response(id, "{}")),
-                "logging/setLevel" => logging::set_level(gateway, context, id, params),
+                // Boxed: it holds a database write, and every call would carry room for it.
+                "logging/setLevel" => Box::pin(logging::set_level(gateway, context, id, params)).await,
                 other => {
                     let request = (id, params.map(RawValue::get));
                     if let Some(kind) = ListKind::of_method(other) {

@@ -119,6 +119,8 @@ async fn open(
     };
     let claims = initialize::claims(&gateway, key, Revision::V2024_11_05, ClientCapabilities::NONE);
     context.join(Some(&claims));
+    // The session ends with its stream.
+    context.lasts_until = None;
     let (conversation, events) = gateway.conversations.begin(claims);
     let handle = gateway
         .conversations
@@ -275,6 +277,7 @@ async fn take(
     };
     gateway.caps.used(context.principal.id(), claims.key);
     context.join(Some(&claims));
+    context.lasts_until = None;
     // There is one stream, and nothing to come back to it by.
     context.resumes = false;
     let said = Said {

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use trunkline_auth::SessionClaims;
 use trunkline_mcp::{ListKind, rpc, sse};
 use trunkline_model::{RequestId, ServerId};
-use trunkline_upstream::{Aside, Watching};
+use trunkline_upstream::{Aside, Attending, Watching};
 
 use crate::Gateway;
 use crate::answer;
@@ -174,11 +174,13 @@ pub struct Standing {
     path: Option<PathSelection>,
     changed: watch::Receiver<u64>,
     asides: Option<mpsc::Receiver<Aside>>,
+    /// Kept, so that what servers say on the client's own sessions comes here.
+    attending: Option<Attending>,
+    /// Kept, so that servers can say that their lists have changed; `None` if nobody wants to know.
+    watching: Option<Vec<Watching>>,
     seen: Vec<Seen>,
     /// Messages that are ready to be sent.
     ready: VecDeque<String>,
-    /// Kept, so that servers can say that their lists have changed.
-    _watching: Vec<Watching>,
 }
 
 /// What the session has seen of one list of one server; without a digest, nothing.
@@ -194,8 +196,7 @@ impl Standing {
         gateway: Arc<Gateway>,
         context: Context,
         path: Option<PathSelection>,
-        asides: Option<mpsc::Receiver<Aside>>,
-        watching: Vec<Watching>,
+        watches: bool,
     ) -> Self {
         let changed = gateway.upstreams.changed();
         let mut standing = Self {
@@ -203,29 +204,58 @@ impl Standing {
             context,
             path,
             changed,
-            asides,
+            asides: None,
+            attending: None,
+            watching: watches.then(Vec::new),
             seen: Vec::new(),
             ready: VecDeque::new(),
-            _watching: watching,
         };
+        standing.turn();
         standing.seen = standing.digests().await;
         standing
     }
 
-    /// For the session that `context` has joined.
+    /// For the session that `context` has joined. It has what servers say outside of the session's requests, whatever replica
+    /// these go to.
     pub async fn of_session(gateway: Arc<Gateway>, context: Context, path: &PathSelection) -> Self {
-        let client = context.client_headers();
-        let watching = context
-            .servers()
-            .filter_map(|server| gateway.upstreams.watch(server, &client, context.era).ok())
-            .collect();
-        let asides = context.session.map(|session| gateway.upstreams.listen(session));
-        Self::begin(gateway, context, Some(path.clone()), asides, watching).await
+        let mut standing = Self::begin(gateway, context, Some(path.clone()), true).await;
+        standing.attend();
+        standing
     }
 
-    /// For the servers of one request, which are watched by whoever makes it.
-    pub async fn of_request(gateway: &Arc<Gateway>, context: &Context) -> Self {
-        Self::begin(gateway.clone(), context.again(), None, None, Vec::new()).await
+    /// For the servers of one request; `watches` if it is to hear of changed lists.
+    pub async fn of_request(gateway: &Arc<Gateway>, context: &Context, watches: bool) -> Self {
+        Self::begin(gateway.clone(), context.again(), None, watches).await
+    }
+
+    fn attend(&mut self) {
+        let Some(session) = self.context.session else {
+            return;
+        };
+        let upstreams = &self.gateway.upstreams;
+        self.asides = Some(upstreams.listen(session));
+        let servers: Vec<_> = self.context.servers().cloned().collect();
+        let client = self.context.client_headers();
+        let of = (session, self.context.capabilities);
+        self.attending = Some(upstreams.attend(of, &servers, &client, self.context.lasts_until));
+    }
+
+    /// Turns to the servers as they are now. The new ones first: who is watched already stays so.
+    fn turn(&mut self) {
+        let upstreams = &self.gateway.upstreams;
+        let servers: Vec<_> = self.context.servers().cloned().collect();
+        let client = self.context.client_headers();
+        if self.watching.is_some() {
+            let era = self.context.era;
+            let watching = servers
+                .iter()
+                .filter_map(|server| upstreams.watch(server, &client, era).ok())
+                .collect();
+            self.watching = Some(watching);
+        }
+        if let Some(attending) = &self.attending {
+            upstreams.attend_to(attending, &servers, &client);
+        }
     }
 
     /// For whom it stands.
@@ -297,13 +327,18 @@ impl Standing {
 
     /// What the session sees now, by the registry of now, without waiting for any upstream.
     async fn digests(&mut self) -> Vec<Seen> {
-        self.context.snapshot = self.gateway.registry.snapshot();
+        let snapshot = self.gateway.registry.snapshot();
+        let is_another = !Arc::ptr_eq(&snapshot, &self.context.snapshot);
+        self.context.snapshot = snapshot;
         if let Some(path) = &self.path {
             match scope::resolve(&self.context.snapshot, path, &self.context.headers) {
                 Ok(selection) => self.context.selection = selection,
                 // The path's server is gone: nothing is seen.
                 Err(_) => return Vec::new(),
             }
+        }
+        if is_another {
+            self.turn();
         }
         let (gateway, context) = (&self.gateway, &self.context);
         let mut seen = Vec::new();

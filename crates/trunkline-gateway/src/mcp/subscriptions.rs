@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 use trunkline_mcp::{Era, ListKind, modern, rpc, sse, task};
 use trunkline_model::Server;
-use trunkline_upstream::{Subscribed, Watching};
+use trunkline_upstream::Subscribed;
 
 use crate::Gateway;
 use crate::answer;
@@ -55,7 +55,6 @@ struct Listening {
     /// Kept, so that what is subscribed to stays so.
     _subscribed: Vec<Subscribed>,
     tasks: WatchedTasks,
-    _watching: Vec<Watching>,
     _place: Place,
 }
 
@@ -96,12 +95,6 @@ pub async fn listen(
     if filter.resources_list_changed {
         wanted.extend([ListKind::Resources, ListKind::ResourceTemplates]);
     }
-    let client = context.client_headers();
-    let watching = context
-        .servers()
-        .filter(|_| !wanted.is_empty())
-        .filter_map(|server| gateway.upstreams.watch(server, &client, context.era).ok())
-        .collect();
     let (messages, updates) = mpsc::channel(WAITING);
     let (subscribed, honoured) = subscribe(gateway, &context, &filter, &messages).await;
     let tasks = match task_ids {
@@ -125,7 +118,7 @@ pub async fn listen(
         let taken = ids.iter().filter(|id| tasks.has(id)).map(|id| Value::from(&**id));
         notifications.insert("taskIds".to_owned(), taken.collect());
     }
-    let standing = Standing::of_request(gateway, &context).await;
+    let standing = Standing::of_request(gateway, &context, !wanted.is_empty()).await;
     let listening = Listening {
         standing,
         id: id.to_owned(),
@@ -133,7 +126,6 @@ pub async fn listen(
         updates,
         _subscribed: subscribed,
         tasks,
-        _watching: watching,
         _place: place,
     };
     let params = json!({"notifications": Value::Object(notifications)}).to_string();

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 use trunkline_gateway::Gateway;
 use trunkline_gateway::record::retention_limit;
+use trunkline_store::SessionNews;
 
 /// How long call records are kept.
 const RETENTION_DAYS: u32 = 30;
@@ -18,6 +20,8 @@ pub(crate) fn begin(gateway: &Arc<Gateway>) -> JoinSet<()> {
     tasks.spawn(reconcile(gateway.clone()));
     tasks.spawn(every_second(gateway.clone()));
     tasks.spawn(every_minute(gateway.clone()));
+    tasks.spawn(tend_sessions(gateway.clone()));
+    tasks.spawn(hear_of_sessions(gateway.clone()));
     tasks.spawn(prune_records(gateway.clone()));
     tasks
 }
@@ -51,10 +55,48 @@ async fn every_minute(gateway: Arc<Gateway>) {
     let mut ticks = tokio::time::interval(Duration::from_mins(1));
     loop {
         ticks.tick().await;
-        gateway.upstreams.reap();
         gateway.parked.reap();
         gateway.caps.reap();
         gateway.ended.prune(gateway.clock.now());
+    }
+}
+
+/// Upstream sessions that nobody uses end.
+async fn tend_sessions(gateway: Arc<Gateway>) {
+    let mut ticks = tokio::time::interval(gateway.upstreams.tend_every());
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        gateway.upstreams.tend().await;
+    }
+}
+
+/// What other replicas do with sessions of clients.
+async fn hear_of_sessions(gateway: Arc<Gateway>) {
+    let mut news = gateway.registry.session_news();
+    loop {
+        match news.recv().await {
+            Ok(news) => {
+                if let SessionNews::Ended(session, expires_at) = news {
+                    gateway.ended.insert(session, expires_at);
+                }
+                gateway.upstreams.hear(news).await;
+            }
+            // More came at once than there was time for.
+            Err(RecvError::Lagged(missed)) => {
+                tracing::warn!(missed, "news of sessions were missed; all are looked at");
+                match gateway.registry.store().session_ended_list().await {
+                    Ok(ended) => {
+                        for (session, expires_at) in ended {
+                            gateway.ended.insert(session, expires_at);
+                        }
+                    }
+                    Err(error) => tracing::warn!(%error, "ended sessions could not be read"),
+                }
+                gateway.upstreams.look_again();
+            }
+            Err(RecvError::Closed) => return,
+        }
     }
 }
 
