@@ -200,6 +200,60 @@ async fn bug2_b34_a_silent_database_stops_changes_and_not_traffic() {
     recovered(&gateway).await;
 }
 
+/// Clients that come while the database is away are served, and what is theirs is written down when it is back.
+#[tokio::test]
+async fn bug2_b34_sessions_of_an_outage_are_written_down_after_it() {
+    for silent in [false, true] {
+        let Some((database, mut proxy, gateway, _upstream)) = rig().await else {
+            return;
+        };
+        let before: usize = database
+            .sql("SELECT count(*) FROM session_upstream")
+            .parse()
+            .unwrap();
+        if silent {
+            proxy.hold(true);
+        } else {
+            proxy.cut().await;
+        }
+        let mut clients = Vec::new();
+        for _ in 0..5 {
+            let mut client = gateway.mcp().with_limit(Duration::from_secs(20));
+            client.initialize().await;
+            let called = client.call("reported-echo", &json!({"message": "m"}), None).await;
+            assert_eq!(called.result()["content"][0]["text"], "m");
+            let level = client
+                .request("logging/setLevel", &json!({"level": "info"}))
+                .await;
+            level.result();
+            clients.push(client);
+        }
+        let said = gateway
+            .log()
+            .matches("sessions of clients cannot be looked up")
+            .count();
+        assert_eq!(said, 1, "once: {}", gateway.log());
+        if silent {
+            proxy.hold(false);
+        } else {
+            proxy.mend().await;
+        }
+        // The next round of upkeep is within 15 s.
+        eventually("they are written down", Duration::from_secs(45), async || {
+            let rows: usize = database
+                .sql("SELECT count(*) FROM session_upstream")
+                .parse()
+                .unwrap();
+            rows >= before + 5
+        })
+        .await;
+        for client in &mut clients {
+            let called = client.call("reported-echo", &json!({"message": "m"}), None).await;
+            assert_eq!(called.result()["content"][0]["text"], "m");
+        }
+    }
+}
+
 /// An administrator ends all connections: the next change may fail, but only with 503, and soon none does.
 #[tokio::test]
 async fn bug2_b34_terminated_connections_are_made_again() {

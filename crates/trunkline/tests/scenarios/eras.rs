@@ -341,6 +341,91 @@ async fn b61_a_subscription_begins_with_what_it_honours_and_tells_of_changes() {
     );
 }
 
+/// A client of the new era that subscribes to a resource of a server of the old one: the session behind it is in use as long as
+/// somebody listens, and its stream is asked for again when the server ends it.
+#[tokio::test]
+async fn b61_a_subscription_with_a_server_of_the_old_era_goes_on() {
+    let capabilities = json!({"tools": {}, "resources": {"subscribe": true}});
+    let upstream = ScriptedUpstream::builder()
+        .initialize_member("capabilities", capabilities)
+        .on(
+            "resources/list",
+            Act::Result(r#"{"resources":[{"uri":"file:///a","name":"a"}]}"#.to_owned()),
+        )
+        .on("resources/subscribe", Act::Result("{}".to_owned()))
+        .start()
+        .await;
+    let gateway = Config::of(&[("files", &upstream)])
+        .general("mcp_session_idle_ms: 1500")
+        .start()
+        .await;
+    listed(&gateway, "files").await;
+    let mut client = McpClient::over(gateway.client(), "/mcp")
+        .with_header("mcp-protocol-version", MODERN)
+        .with_header("mcp-method", "subscriptions/listen");
+    let params = json!({
+        "notifications": {"resourceSubscriptions": ["file:///a"]},
+        "_meta": {
+            "io.modelcontextprotocol/protocolVersion": MODERN,
+            "io.modelcontextprotocol/clientCapabilities": {},
+        },
+    });
+    let mut stream = client.open("subscriptions/listen", &params).await;
+    let first = stream.expect_next(PATIENCE).await;
+    assert_eq!(
+        first["params"]["notifications"]["resourceSubscriptions"],
+        json!(["file:///a"])
+    );
+    let subscribed = upstream.requests().into_iter();
+    let session = subscribed
+        .filter(|request| request.is("resources/subscribe"))
+        .map(|request| request.session)
+        .next_back()
+        .unwrap();
+    // Somebody who comes later and is abandoned later is ended, and the subscription's session is not.
+    let mut other = gateway.mcp();
+    other.initialize().await;
+    other
+        .call("files-echo", &json!({"message": "x"}), None)
+        .await
+        .result();
+    let abandoned = upstream
+        .requests()
+        .into_iter()
+        .find(|request| request.is("tools/call"))
+        .unwrap()
+        .session;
+    let ended = |session: &Option<String>| {
+        let requests = upstream.requests().into_iter();
+        requests
+            .filter(|request| request.is("DELETE") && request.session == *session)
+            .count()
+    };
+    trunkline_testkit::eventually("the abandoned one is ended", PATIENCE, async || {
+        ended(&abandoned) == 1
+    })
+    .await;
+    assert_eq!(ended(&session), 0);
+
+    upstream.clear();
+    upstream.reopen(trunkline_testkit::Socket::Serve).await;
+    trunkline_testkit::eventually("the stream is asked for again", PATIENCE, async || {
+        let requests = upstream.requests().into_iter();
+        requests
+            .filter(|request| request.is("GET") && request.session == session)
+            .count()
+            == 1
+    })
+    .await;
+    upstream.push(
+        &json!({"jsonrpc": "2.0", "method": "notifications/resources/updated", "params": {"uri": "file:///a"}}),
+    );
+    let told = stream.expect_next(PATIENCE).await;
+    assert_eq!(told["method"], "notifications/resources/updated", "{told}");
+    drop(stream);
+    trunkline_testkit::eventually("it ends with the stream", PATIENCE, async || ended(&session) == 1).await;
+}
+
 #[tokio::test]
 async fn b60_a_streamed_answer_is_read_on_after_a_broken_connection() {
     let upstream = ScriptedUpstream::start().await;

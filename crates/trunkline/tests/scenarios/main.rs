@@ -2,6 +2,7 @@
 //!
 //! - [`lifecycle`]: starts, failing servers, many clients at once
 //! - [`listing`], [`names`]: which tools there are, on every path, and what they are called
+//! - [`replicas`]: sessions that move to another replica, or over a restart
 //! - [`sessions`], [`streams`]: what belongs to one client, and what comes without being asked for
 //! - [`calls`]: calls under way, called off and left alone
 //! - [`bridged`]: subscriptions and questions between the eras
@@ -39,6 +40,7 @@ mod official;
 mod old_tasks;
 mod pages;
 mod registry;
+mod replicas;
 mod routing;
 mod scale;
 mod sessions;

@@ -84,6 +84,39 @@ async fn b22_a_warm_call_is_one_request_and_an_expired_session_is_opened_once_ag
     }
 }
 
+#[tokio::test]
+async fn b22_per_client_shares_a_session_with_no_list() {
+    for (mode, shared) in [("auto", true), ("per_client", false)] {
+        let upstream = ScriptedUpstream::builder().stateful_tools().start().await;
+        let config = Config::default().server("notes", &upstream, &format!("session: {mode}"));
+        let gateway = config.start().await;
+        crate::support::listed(&gateway, "notes").await;
+        let mut client = gateway.mcp();
+        client.initialize().await;
+        client
+            .call("notes-set_value", &json!({"value": 1}), None)
+            .await
+            .result();
+        let session_of = |method: &str| {
+            let requests = upstream.requests().into_iter();
+            let mut of = requests.filter(|request| request.is(method));
+            of.next_back().unwrap().session
+        };
+        let is_shared = || session_of("tools/list") == session_of("tools/call");
+        assert_eq!(is_shared(), shared, "{mode}: taken over");
+        // And the other way round: a list that is asked for now.
+        let lists = upstream.count("tools/list");
+        let health = gateway.client().get("/v1/mcp/server/health").await;
+        health.expect_status(200);
+        eventually("it was listed", PATIENCE, async || {
+            upstream.count("tools/list") > lists
+        })
+        .await;
+        assert_eq!(is_shared(), shared, "{mode}: borrowed");
+        assert_eq!(upstream.count("initialize"), 2 - usize::from(shared), "{mode}");
+    }
+}
+
 /// `ping` with this session id; the status.
 async fn ping(client: &McpClient, session: &str) -> u16 {
     let mut client = client.clone();

@@ -134,8 +134,8 @@ async fn streams_end_and_calls_finish_when_the_gateway_is_told_to_stop() {
         assert_eq!(progress, 6, "{signal:?}: three of each");
         let exit = gateway.wait().await;
         assert_eq!(exit.code, Some(0), "{signal:?}: {exit:?}");
-        // The sessions were given back.
-        assert_eq!(upstream.sessions(), 0, "{signal:?}");
+        // The client's own goes on with the next process; there is no other, since it took over the one that listed.
+        assert_eq!(upstream.sessions(), 1, "{signal:?}");
         assert_calm(&gateway);
     }
 }
@@ -176,4 +176,61 @@ async fn a_call_without_end_is_cut_off_when_the_time_to_drain_is_over() {
         "{}",
         gateway.log()
     );
+}
+
+/// A server that is edited is watched again, by whoever listened before.
+#[tokio::test]
+async fn b61_who_listens_hears_of_changes_of_a_server_that_was_edited() {
+    let upstream = ScriptedUpstream::start().await;
+    let gateway = TestGateway::start("").await;
+    let server =
+        json!({"server_id": "files", "server_name": "files", "url": upstream.url(), "transport": "http"});
+    let admin = gateway.client();
+    admin.post("/v1/mcp/server", &server).await.expect_status(201);
+    listed(&gateway, "files").await;
+    let (mut client, mut stream) = standing(&gateway, "/mcp").await;
+    eventually("the gateway listens", PATIENCE, async || {
+        upstream.count("GET") == 1
+    })
+    .await;
+    let edit = json!({"server_id": "files", "static_headers": {"X-Edited": "yes"}});
+    admin.put("/v1/mcp/server", &edit).await.expect_status(202);
+    eventually("it listens with the new definition", PATIENCE, async || {
+        let requests = upstream.requests().into_iter();
+        requests
+            .filter(|request| request.is("GET") && request.header("x-edited").is_some())
+            .count()
+            == 1
+    })
+    .await;
+    upstream.set_tools([tool("other")]);
+    upstream.push(&json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}));
+    expect_list_changed(&mut stream).await;
+    assert_eq!(client.tool_names().await, ["files-other"]);
+}
+
+/// A server's answer that breaks off is asked for again, once, however slowly that is answered.
+#[tokio::test]
+async fn b60_a_slow_resumption_is_asked_for_once() {
+    let upstream = ScriptedUpstream::builder().no_get_stream().start().await;
+    let gateway = gateway_of(&[("files", &upstream)]).await;
+    let first = trunkline_testkit::Act::Http {
+        status: 200,
+        headers: vec![("content-type".into(), "text/event-stream".into())],
+        body: "id: e1\nretry: 10\ndata:\n\n".into(),
+    };
+    upstream.once("tools/call", first);
+    // Longer than the gateway waits for a first frame before its own answer becomes a stream.
+    upstream.on("GET", trunkline_testkit::Act::Delay(Duration::from_secs(7)));
+    let mut client = gateway.mcp();
+    client.initialize().await;
+    let reply = client.call("files-echo", &message("x"), None).await;
+    // This server then has nothing to say; what matters is how often it was asked.
+    reply.error();
+    let asked: Vec<_> = upstream
+        .requests()
+        .into_iter()
+        .filter(|request| request.is("GET") && request.header("last-event-id") == Some("e1"))
+        .collect();
+    assert_eq!(asked.len(), 1, "{asked:?}");
 }
