@@ -15,6 +15,7 @@ use std::time::Duration;
 use tower::ServiceExt as _;
 
 use crate::mcp::sse::Endpoint;
+use crate::peers::hop::Arrival;
 use crate::scope::PathSelection;
 use crate::{answer, mcp};
 
@@ -139,7 +140,14 @@ fn host(uri: &Uri, headers: &HeaderMap) -> Result<Authority, EdgeError> {
 /// gateway is for, and the router's layers cost more than finding one of four path shapes.
 pub async fn serve(gateway: &Arc<crate::Gateway>, others: &Router, mut request: Request) -> Response {
     let id = request_id(request.headers(), gateway);
-    let mut response = match gateway.edge.check(request.uri(), request.headers()) {
+    let arrival = gateway.peers.arrival(&mut request, gateway.clock.now());
+    let checked = match arrival {
+        // The replica that handed it on has looked at them: the sealed hop shows it.
+        Arrival::Peer | Arrival::Answered(_) => Ok(()),
+        Arrival::Client => gateway.edge.check(request.uri(), request.headers()),
+    };
+    let mut response = match checked {
+        Ok(()) if let Arrival::Answered(response) = arrival => response,
         Ok(()) => {
             let request_id = trunkline_model::RequestId::new(id.as_str());
             let path = request.uri().path();

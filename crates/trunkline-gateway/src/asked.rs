@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use axum::http::HeaderValue;
+use axum::http::{HeaderValue, Method, StatusCode};
+use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use trunkline_mcp::edit::{self, RawObject};
@@ -15,7 +16,10 @@ use trunkline_model::{Server, ServerId};
 use trunkline_upstream::{Introduction, Session};
 
 use crate::Gateway;
+use crate::answer;
 use crate::context::Context;
+use crate::peers;
+use crate::rounds;
 use crate::tasks::{self, Seen};
 
 /// Why a server's question is refused that cannot be handed on.
@@ -66,22 +70,39 @@ pub fn offer(
     Some((message.to_json(), token))
 }
 
-/// Hands a client's answer on to the server that asked. Answers to nothing are dropped: the server may have given up.
+/// Hands a client's answer on to whoever asked: a call that waits, here or on another replica, or a server. Answers to
+/// nothing are dropped: the server may have given up.
 pub async fn answer(
     gateway: &Gateway,
     context: &Context,
     id: &RawValue,
     outcome: Result<&RawValue, &RawValue>,
-) {
+) -> Response {
+    let taken = || answer::empty(StatusCode::ACCEPTED);
     if context
         .session
         .is_some_and(|session| gateway.questions.answer(session, id, outcome))
     {
-        return;
+        return taken();
+    }
+    let waits_elsewhere = rounds::owner(gateway, context, id)
+        .filter(|owner| *owner != gateway.peers.own_id() && !context.handed_on);
+    if let Some(owner) = waits_elsewhere {
+        let message = match outcome {
+            Ok(result) => rpc::response(id.get(), result.get()),
+            Err(error) => rpc::error_response(id.get(), error.get()),
+        };
+        let request = context.request(Method::POST, message);
+        return peers::forward(gateway, owner, request)
+            .await
+            .unwrap_or_else(|error| {
+                let text = format!("the call that waits for this answer is out of reach: {error}");
+                answer::rpc_error(StatusCode::BAD_GATEWAY, "null", rpc::INTERNAL_ERROR, &text)
+            });
     }
     let Some((server, session, upstream_id)) = open(gateway, context, id) else {
         tracing::debug!(request_id = %context.request_id, "an answer to nothing that was asked");
-        return;
+        return taken();
     };
     let message = match outcome {
         Ok(result) => {
@@ -104,6 +125,7 @@ pub async fn answer(
             "a client's answer did not reach the server that asked"
         );
     }
+    taken()
 }
 
 fn open(gateway: &Gateway, context: &Context, id: &RawValue) -> Option<(Arc<Server>, Session, String)> {

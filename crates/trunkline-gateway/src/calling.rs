@@ -23,6 +23,7 @@ use crate::context::Context;
 use crate::deadline;
 use crate::outcomes;
 use crate::parked;
+use crate::peers::PeerError;
 use crate::record::Pending;
 use crate::rounds::Round;
 use crate::route::{self, RouteError, Target};
@@ -209,6 +210,12 @@ pub enum CallError {
     /// The client does not say that it knows tasks (2026-07-28).
     #[error("Missing required client capability: {}", task::EXTENSION)]
     NeedsTasks,
+    /// There is no room to wait for the client in.
+    #[error("too many calls of this caller wait for answers to what servers ask")]
+    Full,
+    /// The call that this goes on with is on another replica.
+    #[error("the call that this answers cannot be taken up: {0}; the tool is not run again")]
+    Elsewhere(#[from] PeerError),
     /// The upstream failed.
     #[error("MCP server {server:?}: {}", fault_summary(.fault))]
     Upstream {
@@ -241,7 +248,10 @@ impl CallError {
             | Self::UnknownTask
             | Self::Denied { .. }
             | Self::Route(RouteError::Unknown { .. } | RouteError::Ambiguous { .. }) => rpc::INVALID_PARAMS,
-            Self::Route(RouteError::Unavailable { .. }) | Self::Upstream { .. } => rpc::INTERNAL_ERROR,
+            Self::Route(RouteError::Unavailable { .. })
+            | Self::Upstream { .. }
+            | Self::Full
+            | Self::Elsewhere(_) => rpc::INTERNAL_ERROR,
         }
     }
 
@@ -262,6 +272,8 @@ impl CallError {
             Self::Method(_) => "unknown_method",
             Self::UnknownTask => "unknown_task",
             Self::NeedsTasks => "missing_capability",
+            Self::Full => "rate_limited",
+            Self::Elsewhere(_) => "replica_gone",
             Self::Route(RouteError::Unknown { kind, .. }) => match kind {
                 ListKind::Tools => "unknown_tool",
                 ListKind::Prompts => "unknown_prompt",
@@ -291,6 +303,7 @@ impl CallError {
         match self {
             Self::Route(RouteError::Unavailable { outcome, .. }) => outcome.retry_after_s,
             Self::Upstream { fault, .. } => fault.retry_after.map(|after| after.as_secs()),
+            Self::Full => Some(parked::RETRY_AFTER.as_secs()),
             _ => None,
         }
     }
@@ -671,7 +684,7 @@ impl Call {
                     let begun = if self.rounds > MAX_ROUNDS {
                         Err(format!("the server asked more than {MAX_ROUNDS} times"))
                     } else {
-                        Round::begin(&gateway.questions, context, &result)
+                        Round::begin(gateway, context, &result)
                     };
                     match begun {
                         Ok(round) => self.round = Some(Box::new(round)),

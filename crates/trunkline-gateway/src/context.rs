@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, Uri};
 use trunkline_auth::{Admission, AuthError, SessionClaims, Surface};
 use trunkline_mcp::{ClientCapabilities, Era, ListKind, Revision};
 use trunkline_model::{Principal, RequestId, Server, SessionKey, Snapshot};
@@ -40,6 +40,10 @@ pub struct Context {
     pub log_level: Option<&'static str>,
     /// The client's headers.
     pub headers: HeaderMap,
+    /// What the client asked for, as it came: for a request that is handed to another replica.
+    pub target: Uri,
+    /// Another replica handed this here; it is not handed on again.
+    pub handed_on: bool,
 }
 
 /// Identify: the principal, or 401.
@@ -81,6 +85,7 @@ impl Context {
             snapshot: self.snapshot.clone(),
             selection: self.selection.clone(),
             headers: self.headers.clone(),
+            target: self.target.clone(),
             ..*self
         }
     }

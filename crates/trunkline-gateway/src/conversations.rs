@@ -11,7 +11,7 @@ use axum::body::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use trunkline_auth::{SessionClaims, TokenSealer};
-use trunkline_model::SessionKey;
+use trunkline_model::{ReplicaId, SessionKey};
 
 /// Bytes that may wait to be read; one message may be larger, and then waits alone.
 const MAX_WAITING: u32 = 4 * 1024 * 1024;
@@ -22,8 +22,8 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The conversations of this process.
 pub struct Conversations {
-    /// The name of this process among the replicas.
-    own: Box<[u8]>,
+    /// This process among the replicas.
+    own: ReplicaId,
     sealer: TokenSealer,
     open: Mutex<HashMap<SessionKey, Arc<Conversation>>>,
 }
@@ -57,8 +57,8 @@ pub struct Waiting {
 pub enum Found<C> {
     /// One of this process.
     Here(C),
-    /// One that another replica began, by its name.
-    Elsewhere(Vec<u8>),
+    /// One that another replica began.
+    Elsewhere(ReplicaId),
     /// None: it has ended, is another caller's or another route's, or never was.
     Unknown,
 }
@@ -66,10 +66,10 @@ pub enum Found<C> {
 const VERSION: u8 = 1;
 
 impl Conversations {
-    /// None yet. `own` is the name of this process among the replicas.
-    pub fn new(own: &[u8], sealer: TokenSealer) -> Self {
+    /// None yet. `own` is this process among the replicas.
+    pub fn new(own: ReplicaId, sealer: TokenSealer) -> Self {
         Self {
-            own: own.into(),
+            own,
             sealer,
             open: Mutex::default(),
         }
@@ -98,10 +98,9 @@ impl Conversations {
 
     /// What the client names it by: good for this caller on this route.
     pub fn handle(&self, conversation: &Conversation, caller: &str, route: &str) -> String {
-        let mut body = Vec::with_capacity(17 + self.own.len());
-        body.push(VERSION);
-        body.extend_from_slice(&conversation.key.0);
-        body.extend_from_slice(&self.own);
+        let mut body = [VERSION; 33];
+        body[1..17].copy_from_slice(&conversation.key.0);
+        body[17..].copy_from_slice(&self.own.0);
         self.sealer.seal(&[caller, route], &body)
     }
 
@@ -113,8 +112,11 @@ impl Conversations {
         let Some((&[VERSION, ref key @ ..], own)) = body.split_first_chunk::<17>() else {
             return Found::Unknown;
         };
-        if *own != *self.own {
-            return Found::Elsewhere(own.to_vec());
+        let Ok(own) = <[u8; 16]>::try_from(own).map(ReplicaId) else {
+            return Found::Unknown;
+        };
+        if own != self.own {
+            return Found::Elsewhere(own);
         }
         self.lock()
             .get(&SessionKey(*key))
@@ -200,13 +202,13 @@ mod tests {
         }
     }
 
-    fn conversations(own: &[u8]) -> Conversations {
-        Conversations::new(own, TokenSealer::derive(&Secret::new("root"), "test"))
+    fn conversations(own: u8) -> Conversations {
+        Conversations::new(ReplicaId([own; 16]), TokenSealer::derive(&Secret::new("root"), "test"))
     }
 
     #[test]
     fn s21_a_handle_is_good_for_its_caller_and_route_while_the_stream_lives() {
-        let (here, there) = (conversations(b"one"), conversations(b"two"));
+        let (here, there) = (conversations(1), conversations(2));
         let (conversation, _events) = here.begin(claims(1));
         let handle = here.handle(&conversation, "caller", "route");
         let found =
@@ -220,7 +222,7 @@ mod tests {
         assert_eq!(found(&here, "caller", "other"), Found::Unknown);
         assert_eq!(
             found(&there, "caller", "route"),
-            Found::Elsewhere(b"one".to_vec())
+            Found::Elsewhere(ReplicaId([1; 16]))
         );
         here.forget(&conversation);
         assert_eq!(found(&here, "caller", "route"), Found::Unknown);
@@ -228,7 +230,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn s38_what_nobody_reads_is_bounded_and_given_up() {
-        let (conversation, mut events) = conversations(b"one").begin(claims(1));
+        let (conversation, mut events) = conversations(1).begin(claims(1));
         let message = vec![b'x'; 1024 * 1024];
         for _ in 0..4 {
             assert!(conversation.send(message.clone()).await);
@@ -242,7 +244,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn s38_a_message_larger_than_the_room_waits_alone() {
-        let (conversation, mut events) = conversations(b"one").begin(claims(1));
+        let (conversation, mut events) = conversations(1).begin(claims(1));
         assert!(conversation.send(vec![b'x'; 9 * 1024 * 1024]).await);
         let more = conversation.send("x");
         tokio::pin!(more);

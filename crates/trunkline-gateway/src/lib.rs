@@ -35,6 +35,7 @@ pub mod mcp;
 pub mod metrics;
 pub mod outcomes;
 pub mod parked;
+pub mod peers;
 pub mod record;
 pub mod relay;
 pub mod rest;
@@ -86,6 +87,8 @@ pub struct Gateway {
     pub caps: Arc<caps::Caps>,
     /// Conversations over the transport of 2024-11-05.
     pub conversations: conversations::Conversations,
+    /// The other replicas.
+    pub peers: peers::Peers,
     /// Answers that clients can come back to.
     pub streams: resumable::Streams,
     /// Requests that can be cancelled.

@@ -2,8 +2,8 @@
 //! on the call's own stream; a client of the new one is asked by a result that ends its request, and answers with the
 //! next one. In between the server's stream is parked here, so that the tool runs once, however often the client is asked.
 //!
-//! What the client holds is sealed: it names the parked call, and is good for the same caller, method and parameters,
-//! once. The stream itself is in one process, so a retry that reaches another replica is told so.
+//! What the client holds is sealed: it names the parked call and the replica that has it, and is good for the same caller,
+//! method and parameters, once. The stream itself is in one process; a retry that reaches another one is handed on to it.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,11 +12,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 use trunkline_mcp::canonical::canonical;
 use trunkline_mcp::edit::RawObject;
+use trunkline_model::ReplicaId;
 use trunkline_upstream::Frame;
 
 use crate::Gateway;
 use crate::calling::{Call, CallError};
 use crate::context::Context;
+use crate::peers::Held;
 
 /// What every handle begins with, so that it is told apart from a server's own.
 const PREFIX: &str = "tl1.";
@@ -27,6 +29,8 @@ const MAX_OF_ONE: usize = 100;
 const MAX_OF_ALL: usize = 2000;
 /// Times that one call may ask.
 const MAX_ROUNDS: u32 = 10;
+/// When a caller whose calls are too many may try again: they are answered by people.
+pub const RETRY_AFTER: Duration = Duration::from_secs(30);
 /// Questions of one round.
 const MAX_TOGETHER: usize = 32;
 /// Questions that come this soon after another are asked with it.
@@ -118,8 +122,11 @@ pub async fn park(
     (method, params): (&str, &str),
     (first, rounds): (Frame, u32),
 ) -> Result<String, CallError> {
-    if rounds >= MAX_ROUNDS || !gateway.parked.has_room(context.principal.id()) {
-        return Err(call.too_much("too many questions of servers wait for answers of this caller"));
+    if rounds >= MAX_ROUNDS {
+        return Err(call.too_much(&format!("the server asked more than {MAX_ROUNDS} times")));
+    }
+    if !gateway.parked.has_room(context.principal.id()) {
+        return Err(CallError::Full);
     }
     let mut questions = Vec::new();
     push(&mut questions, &call, first, rounds);
@@ -179,9 +186,13 @@ fn wait(
 ) -> String {
     let handle = *uuid::Uuid::new_v4().as_bytes();
     let principal = context.principal.id().to_owned();
+    let held = Held {
+        owner: gateway.peers.own_id(),
+        id: handle,
+    };
     let token = gateway
         .parking
-        .seal(&[&principal, &binding(method, params)], &handle);
+        .seal(&[&principal, &binding(method, params)], &held.to_bytes());
     let mut requests = RawObject::default();
     for question in questions.iter().filter(|question| question.answer.is_none()) {
         requests.set(&question.key, question.request.clone());
@@ -207,6 +218,8 @@ fn wait(
 pub enum Resumed {
     /// No parked call: the request is one of its own.
     None,
+    /// Another replica has the call.
+    Elsewhere(ReplicaId),
     /// Answers are missing still: the result that asks for them again.
     Again(String),
     /// The call goes on.
@@ -229,19 +242,19 @@ pub async fn resume(
     let Some(token) = state.strip_prefix(PREFIX) else {
         return Ok(Resumed::None);
     };
-    let gone = || {
-        CallError::Params(
-            "requestState is not good here: it was used, is too old, belongs to another call, or another replica has it"
-                .to_owned(),
-        )
-    };
-    let handle = gateway
+    let refused = |why: &str| CallError::Params(format!("requestState {why}"));
+    let held = gateway
         .parking
         .open(&[context.principal.id(), &binding(method, params)], token)
-        .and_then(|handle| <[u8; 16]>::try_from(handle).ok())
-        .ok_or_else(gone)?;
+        .and_then(|held| Held::from_bytes(&held))
+        .ok_or_else(|| refused("belongs to another call, or to nobody's"))?;
+    if held.owner != gateway.peers.own_id() {
+        return Ok(Resumed::Elsewhere(held.owner));
+    }
     // Taken out: whoever comes second finds nothing, and the tool runs once.
-    let mut waiting = gateway.parked.lock().remove(&handle).ok_or_else(gone)?;
+    let found = gateway.parked.lock().remove(&held.id);
+    let mut waiting =
+        found.ok_or_else(|| refused("was used already, or is too old; the tool is not run again"))?;
     let answers = object
         .get("inputResponses")
         .and_then(|answers| RawObject::parse(answers).ok())

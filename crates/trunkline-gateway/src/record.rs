@@ -131,6 +131,11 @@ impl Pending {
         self.end(outcome, error);
     }
 
+    /// Another replica answers the request, and records it.
+    pub fn handed_on(mut self) {
+        self.record = None;
+    }
+
     fn end(&mut self, outcome: &'static str, error: Option<String>) {
         let Some(mut record) = self.record.take() else {
             return;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::StatusCode;
+use axum::http::header::RETRY_AFTER;
 use axum::response::Response;
 use futures_util::stream;
 use tokio::sync::oneshot;
@@ -148,8 +149,21 @@ pub fn error_status(error: &CallError, era: Era) -> StatusCode {
     match (era, error) {
         (Era::Modern, CallError::Method(_)) => StatusCode::NOT_FOUND,
         (Era::Modern, CallError::HeaderMismatch(_) | CallError::NeedsTasks) => StatusCode::BAD_REQUEST,
+        (Era::Modern, CallError::Full) => StatusCode::SERVICE_UNAVAILABLE,
+        (Era::Modern, CallError::Elsewhere(_)) => StatusCode::BAD_GATEWAY,
         _ => StatusCode::OK,
     }
+}
+
+/// A call error's message with its HTTP status, and when to come back where there is no room.
+pub fn refusal(error: &CallError, era: Era, message: String) -> Response {
+    let mut response = answer::json(error_status(error, era), message);
+    if response.status() == StatusCode::SERVICE_UNAVAILABLE
+        && let Some(after) = error.retry_after_s()
+    {
+        response.headers_mut().insert(RETRY_AFTER, after.into());
+    }
+    response
 }
 
 impl Relay {
@@ -166,7 +180,11 @@ impl Relay {
         .await;
         match first {
             Ok(Some(Ok(frame @ Frame::Request { .. }))) if self.asking.is_some() => {
-                answer::json(StatusCode::OK, self.park(frame).await)
+                let era = self.context.era;
+                match self.park(frame).await {
+                    (message, None) => answer::json(StatusCode::OK, message),
+                    (message, Some(error)) => refusal(&error, era, message),
+                }
             }
             Ok(Some(Ok(Frame::Notification { message, .. } | Frame::Request { message, .. }))) => {
                 self.stream(Some(message))
@@ -190,7 +208,7 @@ impl Relay {
     /// The rest of the answer as a stream.
     fn stream(self, first: Option<String>) -> Response {
         let session = self.context.session.filter(|_| self.context.resumes);
-        match session.and_then(|session| self.gateway.streams.begin(session)) {
+        match session.and_then(|session| self.gateway.streams.begin(&self.gateway.peers, session)) {
             Some(stream) => {
                 tokio::spawn(self.write(stream.clone(), first));
                 stream.answer(None)
@@ -238,7 +256,7 @@ impl Relay {
     }
 
     /// Ends the request with what the server asks; the call waits for the client's next one.
-    async fn park(self, question: Frame) -> String {
+    async fn park(self, question: Frame) -> (String, Option<CallError>) {
         let Self {
             gateway,
             context,
@@ -256,12 +274,12 @@ impl Relay {
             Err(error) => (
                 error_message(&gateway, &id, &error, context.era),
                 error.outcome_word(),
-                Some(error.to_string()),
+                Some(error),
             ),
         };
         pending.sent(message.len());
-        pending.finish(word, error);
-        message
+        pending.finish(word, error.as_ref().map(ToString::to_string));
+        (message, error)
     }
 
     fn bound_stream(mut self, first: Option<String>) -> Response {
@@ -286,7 +304,7 @@ impl Relay {
                     (Some(relay), None),
                 )),
                 Ok(Some(Ok(frame @ Frame::Request { .. }))) if relay.asking.is_some() => {
-                    let event = sse::encode_message(&relay.park(frame).await);
+                    let event = sse::encode_message(&relay.park(frame).await.0);
                     Some((Ok(event.into()), (None, None)))
                 }
                 Ok(Some(Ok(Frame::Notification { message, .. } | Frame::Request { message, .. }))) => {

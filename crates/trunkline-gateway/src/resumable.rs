@@ -1,6 +1,6 @@
 //! Answers that a client can come back to (2025-11-25, "Resumability"): the stream of a call goes on when its connection
-//! breaks, and is read on with `GET` and `Last-Event-ID`. Only in the process that has the call; the ids of its events
-//! say nothing to others.
+//! breaks, and is read on with `GET` and `Last-Event-ID`. The events are in the process that has the call; their ids are
+//! sealed for the session, and name it to the other replicas.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,9 +12,10 @@ use futures_util::{StreamExt as _, stream};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 use trunkline_mcp::sse;
-use trunkline_model::SessionKey;
+use trunkline_model::{ReplicaId, SessionKey};
 
 use crate::answer;
+use crate::peers::Peers;
 use crate::relay::KEEP_ALIVE_EVERY;
 
 /// How long a call goes on, and its answer is kept, while nobody reads it.
@@ -40,7 +41,8 @@ pub struct Streams {
 /// One stream: what was written and may be read again.
 pub struct Resumable {
     id: Id,
-    session: SessionKey,
+    /// The sealed part of the ids of its events.
+    handle: String,
     state: Mutex<State>,
     /// Somebody wrote, read or left.
     changed: Notify,
@@ -66,13 +68,14 @@ impl Streams {
     }
 
     /// A new stream of a session, if there is room for one.
-    pub fn begin(&self, session: SessionKey) -> Option<Arc<Resumable>> {
+    pub fn begin(&self, peers: &Peers, session: SessionKey) -> Option<Arc<Resumable>> {
         if self.lock().len() >= MAX_STREAMS {
             return None;
         }
+        let id = *uuid::Uuid::new_v4().as_bytes();
         let stream = Arc::new(Resumable {
-            id: *uuid::Uuid::new_v4().as_bytes(),
-            session,
+            id,
+            handle: peers.seal(&["event", &session.to_hex()], id),
             state: Mutex::new(State {
                 events: VecDeque::new(),
                 bytes: 0,
@@ -88,14 +91,21 @@ impl Streams {
         Some(stream)
     }
 
-    /// The stream of an event, and the event's number, if it is one of this session.
-    pub fn find(&self, session: SessionKey, last_event_id: &str) -> Option<(Arc<Resumable>, u64)> {
-        let (id, number) = last_event_id.split_once('-')?;
-        let streams = self.lock();
-        let stream = streams
-            .values()
-            .find(|stream| stream.session == session && trunkline_model::ids::hex(&stream.id) == id)?;
-        Some((stream.clone(), number.parse().ok()?))
+    /// The stream of an event of this session.
+    pub fn find(&self, peers: &Peers, session: SessionKey, last_event_id: &str) -> Found {
+        let read = || {
+            let (handle, number) = last_event_id.rsplit_once('.')?;
+            let held = peers.open(&["event", &session.to_hex()], handle)?;
+            Some((held, number.parse::<u64>().ok()?))
+        };
+        match read() {
+            Some((held, _)) if held.owner != peers.own_id() => Found::Elsewhere(held.owner),
+            Some((held, number)) => match self.lock().get(&held.id) {
+                Some(stream) => Found::Here(stream.clone(), number),
+                None => Found::Nowhere,
+            },
+            None => Found::Nowhere,
+        }
     }
 
     /// Nobody comes back to it any more.
@@ -104,13 +114,23 @@ impl Streams {
     }
 }
 
+/// Where the stream of an event is.
+pub enum Found {
+    /// In this process, and the event's number.
+    Here(Arc<Resumable>, u64),
+    /// On another replica.
+    Elsewhere(ReplicaId),
+    /// Given up, or not of this session.
+    Nowhere,
+}
+
 impl Resumable {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn event_id(&self, number: u64) -> String {
-        format!("{}-{number}", trunkline_model::ids::hex(&self.id))
+        format!("{}.{number}", self.handle)
     }
 
     /// Writes a message. Waits while too much is unread; `false` if nobody has read for so long that it is of no use.
@@ -259,6 +279,12 @@ impl Drop for Reading {
 mod tests {
     use super::*;
 
+    fn peers(number: u8) -> Peers {
+        let root = trunkline_model::Secret::new("root");
+        let place = crate::peers::Place::Alone;
+        Peers::new(&root, ReplicaId([number; 16]), place, jiff::Timestamp::UNIX_EPOCH)
+    }
+
     async fn all(response: Response) -> String {
         let body = axum::body::to_bytes(response.into_body(), usize::MAX)
             .await
@@ -268,9 +294,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_stream_is_read_on_from_the_last_event() {
-        let streams = Streams::default();
+        let (streams, peers, elsewhere) = (Streams::default(), peers(1), peers(2));
         let session = SessionKey([1; 16]);
-        let stream = streams.begin(session).unwrap();
+        let stream = streams.begin(&peers, session).unwrap();
         for number in 1..=3 {
             assert!(stream.write(&format!("{{\"n\":{number}}}")).await);
         }
@@ -279,23 +305,29 @@ mod tests {
         assert!(text.starts_with("id: ") && text.contains("retry: 1000"), "{text}");
         assert!(text.contains("{\"n\":1}") && text.contains("{\"n\":3}"), "{text}");
         let id = stream.event_id(2);
+        let nowhere = |found: Found| matches!(found, Found::Nowhere);
         assert!(
-            streams.find(SessionKey([2; 16]), &id).is_none(),
+            nowhere(streams.find(&peers, SessionKey([2; 16]), &id)),
             "another session's"
         );
-        let (found, last) = streams.find(session, &id).unwrap();
+        assert!(
+            matches!(Streams::default().find(&elsewhere, session, &id), Found::Elsewhere(owner) if owner == peers.own_id())
+        );
+        let Found::Here(found, last) = streams.find(&peers, session, &id) else {
+            panic!("it is here");
+        };
         let text = all(found.answer(Some(last))).await;
         assert!(
             !text.contains("{\"n\":2}") && text.contains("{\"n\":3}"),
             "{text}"
         );
         streams.forget(&stream);
-        assert!(streams.find(session, &id).is_none());
+        assert!(nowhere(streams.find(&peers, session, &id)));
     }
 
     #[tokio::test(start_paused = true)]
     async fn s38_what_nobody_reads_is_bounded_and_given_up() {
-        let stream = Streams::default().begin(SessionKey([1; 16])).unwrap();
+        let stream = Streams::default().begin(&peers(1), SessionKey([1; 16])).unwrap();
         drop(stream.answer(None));
         let mut written = 0;
         while stream.write("{}").await {

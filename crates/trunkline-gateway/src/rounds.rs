@@ -10,8 +10,9 @@ use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use trunkline_mcp::edit::{self, RawObject};
-use trunkline_model::SessionKey;
+use trunkline_model::{ReplicaId, SessionKey};
 
+use crate::Gateway;
 use crate::context::Context;
 
 /// How long a client may take for one round.
@@ -20,8 +21,8 @@ const PATIENCE: Duration = Duration::from_mins(10);
 const PAUSE: Duration = Duration::from_millis(200);
 /// Questions of one round.
 const MAX_QUESTIONS: usize = 32;
-/// What ids of such questions begin with.
-const PREFIX: &str = "q-";
+/// What ids of such questions begin with: they are sealed, and name the replica that waits for the answer.
+const PREFIX: &str = "q1.";
 
 /// The name of a question, and the client's result or error: raw JSON.
 type Answer = (String, Result<String, String>);
@@ -60,6 +61,15 @@ impl Questions {
     }
 }
 
+/// The replica that asked the question with this id, if it is one to the client of this request.
+pub fn owner(gateway: &Gateway, context: &Context, id: &RawValue) -> Option<ReplicaId> {
+    let id: String = serde_json::from_str(id.get()).ok()?;
+    let session = context.session?.to_hex();
+    let sealed = ["question", context.principal.id(), &session];
+    let held = gateway.peers.open(&sealed, id.strip_prefix(PREFIX)?)?;
+    Some(held.owner)
+}
+
 /// One round: what is asked, and what was answered.
 pub struct Round {
     questions: Arc<Questions>,
@@ -80,7 +90,7 @@ pub type Impossible = String;
 
 impl Round {
     /// From an `input_required` result.
-    pub fn begin(questions: &Arc<Questions>, context: &Context, result: &str) -> Result<Self, Impossible> {
+    pub fn begin(gateway: &Gateway, context: &Context, result: &str) -> Result<Self, Impossible> {
         let unreadable = || "the server asks for input in a way that cannot be read".to_owned();
         let result = RawObject::parse(result).map_err(|_| unreadable())?;
         let requests = result.get("inputRequests").unwrap_or("{}").to_owned();
@@ -93,7 +103,7 @@ impl Round {
         }
         let (sender, answers) = mpsc::channel(MAX_QUESTIONS);
         let mut round = Self {
-            questions: questions.clone(),
+            questions: gateway.questions.clone(),
             to_send: VecDeque::new(),
             ids: Vec::new(),
             methods: HashMap::new(),
@@ -111,7 +121,9 @@ impl Round {
                 .session
                 .filter(|_| context.capabilities.answers(&method))
                 .ok_or_else(|| format!("the server asks for {method}, which this client does not answer"))?;
-            let id = format!("{PREFIX}{}", uuid::Uuid::new_v4().simple());
+            let sealed = ["question", context.principal.id(), &session.to_hex()];
+            let token = gateway.peers.seal(&sealed, *uuid::Uuid::new_v4().as_bytes());
+            let id = format!("{PREFIX}{token}");
             let params = request
                 .get("params")
                 .map(|params| with_elicitation_id(&method, params));

@@ -132,16 +132,18 @@ impl InFlight {
         }
     }
 
-    /// The client cancels. Unknown ids are ignored, as the specification asks.
-    pub fn cancel(&self, session: SessionKey, id: &str) {
+    /// The client cancels; whether there was such a request here. Unknown ids are ignored, as the specification asks.
+    pub fn cancel(&self, session: SessionKey, id: &str) -> bool {
         let found = self.lock().get_mut(&session).and_then(|running| {
             let at = running.iter().rposition(|own| *own.id == *id)?;
             Some(running.swap_remove(at))
         });
+        let is_here = found.is_some();
         if let Some(running) = found {
             // It may be over in this moment.
             let _ = running.cancel.send(());
         }
+        is_here
     }
 
     /// How many there are.

@@ -22,7 +22,7 @@ use trunkline_upstream::{Frame, Outgoing, Session, TasksWatched, Upstreams};
 use crate::Gateway;
 use crate::calling::{CallError, Operation};
 use crate::context::Context;
-use crate::route::Target;
+use crate::route::{self, Target};
 use crate::uris::{self, Holder};
 
 /// What handles are sealed for, beside whom.

@@ -46,15 +46,43 @@ impl SessionKey {
 
     /// The inverse of [`SessionKey::to_hex`]; `None` if the text is not 32 hexadecimal digits.
     pub fn from_hex(text: &str) -> Option<Self> {
-        if text.len() != 32 || !text.is_ascii() {
-            return None;
-        }
-        let mut bytes = [0; 16];
-        for (index, byte) in bytes.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(text.get(index * 2..index * 2 + 2)?, 16).ok()?;
-        }
-        Some(Self(bytes))
+        unhex(text).map(Self)
     }
+}
+
+/// A running gateway among those that share a database. New at every start, so that what a former process held is not
+/// looked for in the one that took its place.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ReplicaId(pub [u8; 16]);
+
+impl ReplicaId {
+    /// Lower-case hexadecimal, as stored in the database.
+    pub fn to_hex(self) -> String {
+        hex(&self.0)
+    }
+
+    /// The inverse of [`ReplicaId::to_hex`]; `None` if the text is not 32 hexadecimal digits.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        unhex(text).map(Self)
+    }
+}
+
+impl fmt::Debug for ReplicaId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ReplicaId({})", self.to_hex())
+    }
+}
+
+/// The inverse of [`hex`] for 16 bytes.
+fn unhex(text: &str) -> Option<[u8; 16]> {
+    if text.len() != 32 || !text.is_ascii() {
+        return None;
+    }
+    let mut bytes = [0; 16];
+    for (index, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(index * 2..index * 2 + 2)?, 16).ok()?;
+    }
+    Some(bytes)
 }
 
 /// Lower-case hexadecimal.

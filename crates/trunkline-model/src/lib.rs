@@ -17,7 +17,7 @@ pub mod server;
 pub mod snapshot;
 
 pub use clock::{Clock, SystemClock};
-pub use ids::{RequestId, ServerId, SessionKey};
+pub use ids::{ReplicaId, RequestId, ServerId, SessionKey};
 pub use notice::{Notice, Severity};
 pub use outcome::{Outcome, OutcomeStatus, Rejected, RejectedItem, Step};
 pub use principal::Principal;

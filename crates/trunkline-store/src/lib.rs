@@ -13,7 +13,8 @@
 //!   writing to the same table), a line in `schema.rs`, and the field in `server_row.rs` or its resource's file.
 //! - **table**: the same, and a file here named after it.
 //!
-//! Conventions: ids, enums and JSON are `TEXT`; times are `BIGINT`, microseconds since 1970 UTC, always passed in; secrets
+//! Conventions: ids, enums and JSON are `TEXT`; times are `BIGINT`, microseconds since 1970 UTC, passed in (but for
+//! the ages in `replica`); secrets
 //! are sealed by [`trunkline_auth::Vault`] for the context `table|id|column` before they get here.
 
 mod call_record;
@@ -23,6 +24,7 @@ mod db;
 mod migrate;
 mod registry;
 mod repair;
+mod replica;
 mod schema;
 mod server;
 mod server_row;
@@ -42,6 +44,7 @@ pub use db::StoreError;
 pub use migrate::{MigrateError, MigrateReport, Migration, MigrationSet};
 pub use registry::{Registry, RegistryError, WriteError};
 pub use repair::{RepairError, RepairReport};
+pub use replica::ReplicaRow;
 pub use session_news::SessionNews;
 pub use session_state::{SessionState, StateChange};
 pub use session_upstream::{Put, UpstreamSession, UpstreamSessionKey};

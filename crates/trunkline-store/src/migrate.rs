@@ -98,6 +98,7 @@ impl MigrationSet {
             step!(3, "catalogue_capabilities"),
             step!(4, "schema_compat"),
             step!(5, "sessions"),
+            step!(6, "replica"),
         ])
     }
 

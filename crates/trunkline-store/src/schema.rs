@@ -186,6 +186,17 @@ pub(crate) const TABLES: &[Table] = &[
         ],
         indexed: &["updated_at", "expires_at"],
     },
+    Table {
+        name: "replica",
+        columns: &[
+            text("id").key(),
+            text("address"),
+            text("proof"),
+            int("started_at").or("0"),
+            int("seen_at").or("0"),
+        ],
+        indexed: &[],
+    },
 ];
 
 const fn column(name: &'static str, kind: Kind) -> Column {

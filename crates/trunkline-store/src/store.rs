@@ -11,7 +11,7 @@ use crate::connect::{self, ConnectError};
 use crate::db::{Db, Stmt, StoreError};
 use crate::schema::Dialect;
 use crate::{
-    call_record, catalogue, migrate, server, session_ended, session_news, session_state, session_upstream,
+    call_record, catalogue, migrate, replica, server, session_ended, session_news, session_state, session_upstream,
     status, verify,
 };
 
@@ -63,6 +63,20 @@ impl Store {
     /// Where the database is, without secrets: a path, or `host:port/database`.
     pub fn location(&self) -> &str {
         &self.0.location
+    }
+
+    /// `HOST:PORT` of the database's server; `None` where there is none on a network.
+    pub fn server_address(&self) -> Option<&str> {
+        match self.0.db {
+            Db::Sqlite { .. } => None,
+            // A socket is a path, which begins with the slash.
+            Db::Postgres(_) => self
+                .0
+                .location
+                .split('/')
+                .next()
+                .filter(|address| !address.is_empty()),
+        }
     }
 
     /// Closes every connection, after what is running has ended.
@@ -136,6 +150,7 @@ fn all_statements() -> impl Iterator<Item = &'static Stmt> {
         session_news::ALL,
         session_state::ALL,
         session_upstream::ALL,
+        replica::ALL,
         migrate::ALL,
         migrate::applied::ALL,
         status::ALL,

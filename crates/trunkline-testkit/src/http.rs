@@ -133,6 +133,13 @@ impl HttpClient {
         }
     }
 
+    /// The same client of another `http://host:port`.
+    #[must_use]
+    pub fn at(mut self, base: &str) -> Self {
+        self.authority = Self::new(base).authority;
+        self
+    }
+
     /// Adds a header to every request, in place of one of the same name.
     #[must_use]
     pub fn with_header(mut self, name: &str, value: &str) -> Self {

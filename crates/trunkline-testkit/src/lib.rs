@@ -8,6 +8,7 @@
 //! - [`TestGateway`]: the built binary in a child process with a data directory of its own
 //! - [`HttpClient`] and [`McpClient`]: plain requests, and MCP with every event and its time
 //! - [`FastMcpBackend`], [`ForeignServer`] and [`tools`]: the Python and Node programs of `scripts/`
+//! - [`Replicas`]: several gateways on one database, behind a [`Balancer`]
 //! - [`ScratchDatabase`]: a PostgreSQL database that lives as long as the test
 //! - [`Canary`]: a secret that must not turn up anywhere
 //!
@@ -15,6 +16,7 @@
 //! its arm in `upstream/answer.rs` or `upstream/listen.rs`, and a line in `tests/scripted_upstream.rs`.
 #![expect(clippy::panic, reason = "a test kit reports by failing the test")]
 
+mod balancer;
 mod canary;
 mod gateway;
 mod http;
@@ -25,11 +27,13 @@ mod postgres;
 mod process;
 mod program;
 mod python;
+mod replicas;
 mod sse;
 pub mod tools;
 mod upstream;
 mod wait;
 
+pub use balancer::Balancer;
 pub use canary::Canary;
 pub use gateway::{GatewayBuilder, StartFailure, TestGateway};
 pub use http::{Chunks, HttpClient, Reply, TransportError};
@@ -40,6 +44,7 @@ pub use postgres::ScratchDatabase;
 pub use process::{Exit, Signal};
 pub use program::ForeignServer;
 pub use python::{BackendRequest, FastMcpBackend, FastMcpOptions};
+pub use replicas::Replicas;
 pub use upstream::{
     Act, Cursors, Framing, Recorded, ScriptedUpstream, Sessions, Socket, ToolAnswer, ToolCall,
     UpstreamBuilder,

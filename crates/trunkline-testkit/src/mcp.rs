@@ -179,6 +179,11 @@ impl EventStream {
         }
     }
 
+    /// The id of the last event that had one: where to read on from.
+    pub fn last_event_id(&self) -> Option<&str> {
+        self.reader.last_id.as_deref()
+    }
+
     /// Everything that is still to come, to the end of the stream; the second is how it broke, if it did.
     pub async fn rest(mut self) -> (Vec<Event>, Option<TransportError>) {
         let mut events = Vec::new();
@@ -247,6 +252,13 @@ impl McpClient {
     #[must_use]
     pub fn with_capabilities(mut self, capabilities: Value) -> Self {
         self.capabilities = capabilities;
+        self
+    }
+
+    /// Sends to another address of the same service, such as `http://127.0.0.1:4000`, from now on.
+    #[must_use]
+    pub fn to(mut self, base: &str) -> Self {
+        self.http = self.http.at(base);
         self
     }
 

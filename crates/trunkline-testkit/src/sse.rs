@@ -5,6 +5,8 @@
 pub(crate) struct SseReader {
     unread: Vec<u8>,
     data: Vec<String>,
+    /// The last `id:` that came.
+    pub(crate) last_id: Option<String>,
 }
 
 impl SseReader {
@@ -18,6 +20,8 @@ impl SseReader {
             let line = line.trim_end_matches(['\r', '\n']);
             if let Some(data) = line.strip_prefix("data:") {
                 self.data.push(data.strip_prefix(' ').unwrap_or(data).to_owned());
+            } else if let Some(id) = line.strip_prefix("id:") {
+                self.last_id = Some(id.trim_start().to_owned());
             } else if line.is_empty() && !self.data.is_empty() {
                 events.push(std::mem::take(&mut self.data).join("\n"));
             }
@@ -41,6 +45,7 @@ mod tests {
                 .flat_map(|piece| reader.push(piece))
                 .collect();
             assert_eq!(events, ["{\"a\":1}", "two\nlines"], "pieces of {size}");
+            assert_eq!(reader.last_id.as_deref(), Some("7"));
         }
     }
 }

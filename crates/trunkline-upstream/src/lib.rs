@@ -16,6 +16,7 @@
 //! - `hub`: subscriptions of clients of the old era with servers of the new one.
 //! - [`probe`]: the hand-shake step by step, for people.
 //! - [`fault`]: what went wrong, whose fault it is, what to do next.
+//! - [`peer`]: the way to another replica of the gateway itself, which is no server.
 //!
 //! A new transport is a new way to make an [`exchange`]; everything above it stays.
 
@@ -34,6 +35,7 @@ mod hub;
 mod keep;
 pub mod listen;
 pub mod listing;
+pub mod peer;
 mod pool;
 pub mod probe;
 pub mod session;

@@ -69,6 +69,10 @@ pub(crate) struct ServeArguments {
     /// Serve /metrics without a key on a listener of its own, for example 127.0.0.1:9090.
     #[arg(long, value_name = "ADDRESS", env = "TRUNKLINE_METRICS_ADDR")]
     pub(crate) metrics_addr: Option<std::net::SocketAddr>,
+    /// Where the other replicas on the same PostgreSQL database reach this one, for example `http://10.0.0.5:4000`. Without
+    /// it: the address that is listened on or, where that is any, the one towards the database.
+    #[arg(long, value_name = "URL", env = "TRUNKLINE_ADVERTISE_URL", value_parser = crate::serve::place::advertised)]
+    pub(crate) advertise_url: Option<String>,
     /// Seconds that requests under way get at shutdown.
     #[arg(long, default_value_t = 30, value_name = "SECONDS")]
     pub(crate) drain_timeout: u64,

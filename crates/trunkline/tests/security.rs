@@ -17,6 +17,8 @@ mod egress;
 mod exhaustion;
 #[path = "security/forgery.rs"]
 mod forgery;
+#[path = "security/hops.rs"]
+mod hops;
 #[path = "security/pipeline.rs"]
 mod pipeline;
 #[path = "security/redirects.rs"]

@@ -27,7 +27,7 @@ pub async fn handle(
     request: Request,
 ) -> Response {
     let (parts, _) = request.into_parts();
-    let context = match enter(&gateway, path, request_id, parts.headers) {
+    let context = match enter(&gateway, path, request_id, parts) {
         Ok(context) => context,
         Err(answer) => return answer,
     };

@@ -24,7 +24,8 @@ pub mod tools;
 use std::sync::Arc;
 
 use axum::extract::Request;
-use axum::http::header::{ALLOW, HeaderMap, HeaderValue};
+use axum::http::header::{ALLOW, HeaderValue};
+use axum::http::request::Parts;
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use trunkline_auth::{SessionClaims, Surface};
@@ -34,6 +35,7 @@ use trunkline_model::RequestId;
 use crate::Gateway;
 use crate::answer;
 use crate::context::{Context, identify};
+use crate::peers::hop::{HandedOn, Unstripped};
 use crate::scope::{self, PathSelection};
 
 /// `GET /mcp/enabled`.
@@ -74,8 +76,10 @@ fn enter(
     gateway: &Gateway,
     path: &PathSelection,
     request_id: RequestId,
-    headers: HeaderMap,
+    mut parts: Parts,
 ) -> Result<Context, Response> {
+    let target = parts.extensions.remove::<Unstripped>();
+    let headers = parts.headers;
     let (principal, admission) =
         identify(gateway, &headers, Surface::Mcp).map_err(|error| answer::unauthorized(error, true))?;
     let snapshot = gateway.registry.snapshot();
@@ -94,6 +98,8 @@ fn enter(
         era: trunkline_mcp::Era::Legacy,
         log_level: None,
         headers,
+        target: target.map_or(parts.uri, |unstripped| unstripped.0),
+        handed_on: parts.extensions.get::<HandedOn>().is_some(),
     })
 }
 

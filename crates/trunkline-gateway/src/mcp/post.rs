@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::header::{ACCEPT, CONTENT_TYPE, HeaderMap};
-use axum::http::{HeaderName, StatusCode};
+use axum::http::{HeaderName, Method, StatusCode};
 use axum::response::Response;
 use futures_util::future::join_all;
 use http_body_util::BodyExt as _;
@@ -21,6 +21,7 @@ use crate::asked;
 use crate::calling::Operation;
 use crate::context::Context;
 use crate::mcp::{enter, initialize, logging, modern, session, task_list, tools};
+use crate::peers;
 use crate::scope::PathSelection;
 
 /// Messages in one batch.
@@ -38,7 +39,7 @@ pub async fn handle(
     request: Request,
 ) -> Response {
     let (parts, body) = request.into_parts();
-    let mut context = match enter(&gateway, &path, request_id, parts.headers) {
+    let mut context = match enter(&gateway, &path, request_id, parts) {
         Ok(context) => context,
         Err(answer) => return answer,
     };
@@ -193,21 +194,24 @@ pub async fn dispatch(
         }
         Message::Response { id, outcome } => {
             // Boxed, and only here: every call would carry room for it.
-            Box::pin(asked::answer(gateway, context, id, outcome)).await;
-            answer::empty(StatusCode::ACCEPTED)
+            Box::pin(asked::answer(gateway, context, id, outcome)).await
         }
     }
 }
 
-fn cancel(gateway: &Gateway, context: &Context, params: Option<&RawValue>) {
+/// A request that is not here may run on another replica: which one, nobody knows, so that all are told.
+fn cancel(gateway: &Arc<Gateway>, context: &Context, params: Option<&RawValue>) {
     #[derive(Deserialize)]
     struct Cancelled<'a> {
         #[serde(borrow, rename = "requestId")]
         request_id: &'a RawValue,
     }
     let read = params.and_then(|params| serde_json::from_str::<Cancelled<'_>>(params.get()).ok());
-    if let (Some(session), Some(cancelled)) = (context.session, read) {
-        gateway.in_flight.cancel(session, cancelled.request_id.get());
+    if let (Some(session), Some(cancelled)) = (context.session, read)
+        && !gateway.in_flight.cancel(session, cancelled.request_id.get())
+    {
+        let message = rpc::notification("notifications/cancelled", params.map(RawValue::get));
+        peers::tell_all(gateway, context.request(Method::POST, message));
     }
 }
 

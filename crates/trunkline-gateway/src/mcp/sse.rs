@@ -17,7 +17,7 @@ use http_body_util::BodyExt as _;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use trunkline_mcp::{ClientCapabilities, ListKind, Message, Revision, envelope, modern, rpc, sse};
-use trunkline_model::RequestId;
+use trunkline_model::{ReplicaId, RequestId};
 
 use crate::Gateway;
 use crate::accept::read_body;
@@ -27,6 +27,7 @@ use crate::context::Context;
 use crate::conversations::{Conversation, Found, Waiting};
 use crate::mcp::stream::Standing;
 use crate::mcp::{end, enter, initialize, post};
+use crate::peers;
 use crate::relay::KEEP_ALIVE_EVERY;
 use crate::scope::PathSelection;
 
@@ -101,7 +102,8 @@ async fn open(
     request: Request,
 ) -> Response {
     let (parts, _) = request.into_parts();
-    let mut context = match enter(&gateway, path, request_id, parts.headers) {
+    let at = parts.uri.clone();
+    let mut context = match enter(&gateway, path, request_id, parts) {
         Ok(context) => context,
         Err(answer) => return answer,
     };
@@ -128,7 +130,7 @@ async fn open(
     let first = format!(
         "event: endpoint\ndata: {}{}/messages?session_id={handle}\n\n",
         gateway.edge.root,
-        parts.uri.path().trim_end_matches('/')
+        at.path().trim_end_matches('/')
     );
     let gone = CancellationToken::new();
     let open = Open {
@@ -242,12 +244,13 @@ async fn take(
     request: Request,
 ) -> Response {
     let (parts, body) = request.into_parts();
-    let mut context = match enter(&gateway, path, request_id, parts.headers) {
+    let at = parts.uri.clone();
+    let mut context = match enter(&gateway, path, request_id, parts) {
         Ok(context) => context,
         Err(answer) => return answer,
     };
-    let conversation = match find(&gateway, path, &context, &parts.uri) {
-        Ok(conversation) => conversation,
+    let found = match find(&gateway, path, &context, &at) {
+        Ok(found) => found,
         Err(answer) => return answer,
     };
     if let Err(answer) = check_type(&context.headers) {
@@ -262,6 +265,10 @@ async fn take(
             let text = error.to_string();
             return answer::rpc_error(error.status(), "null", rpc::INVALID_REQUEST, &text);
         }
+    };
+    let conversation = match found {
+        Holder::Here(conversation) => conversation,
+        Holder::Replica(owner) => return hand_on(&gateway, &context, owner, body).await,
     };
     let claims = conversation.claims();
     let batches = Revision::from_index(claims.revision).is_some_and(Revision::has_batches);
@@ -295,14 +302,30 @@ async fn take(
     answer::empty(StatusCode::ACCEPTED)
 }
 
-/// The conversation that a POST names, or why there is none.
+/// Who has the conversation that a POST names.
+enum Holder {
+    Here(Arc<Conversation>),
+    Replica(ReplicaId),
+}
+
+/// Hands a message on to the replica that has the stream.
+async fn hand_on(gateway: &Gateway, context: &Context, owner: ReplicaId, body: Bytes) -> Response {
+    peers::forward(gateway, owner, context.request(Method::POST, body))
+        .await
+        .unwrap_or_else(|error| {
+            let text = format!("this session's stream is out of reach: {error}; open the stream again");
+            answer::rpc_error(StatusCode::BAD_GATEWAY, "null", rpc::INTERNAL_ERROR, &text)
+        })
+}
+
+/// Who has the conversation that a POST names, or why nobody has.
 #[expect(clippy::result_large_err, reason = "the error is the answer, and it is rare")]
 fn find(
     gateway: &Gateway,
     path: &PathSelection,
     context: &Context,
     uri: &Uri,
-) -> Result<Arc<Conversation>, Response> {
+) -> Result<Holder, Response> {
     let named = uri.query().unwrap_or_default().split('&').find_map(|pair| {
         let (name, value) = pair.split_once('=')?;
         matches!(name, "session_id" | "sessionId").then_some(value)
@@ -310,16 +333,8 @@ fn find(
     let caller = context.principal.id();
     let found = named.map(|handle| gateway.conversations.find(handle, caller, &path.route_key()));
     match found {
-        Some(Found::Here(conversation)) => Ok(conversation),
-        Some(Found::Elsewhere(_)) => {
-            let text = "another replica of the gateway has this session's stream, and nothing was done; let the requests of \
-                        a client of the HTTP+SSE transport go to one replica, or use Streamable HTTP at /mcp";
-            let error = rpc::error_object(rpc::INTERNAL_ERROR, text, None);
-            Err(caps::busy(
-                Duration::from_secs(1),
-                rpc::error_response("null", &error),
-            ))
-        }
+        Some(Found::Here(conversation)) => Ok(Holder::Here(conversation)),
+        Some(Found::Elsewhere(owner)) => Ok(Holder::Replica(owner)),
         Some(Found::Unknown) => Err(answer::rpc_error(
             StatusCode::NOT_FOUND,
             "null",

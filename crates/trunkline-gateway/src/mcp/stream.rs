@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
-use axum::http::StatusCode;
 use axum::http::header::{ACCEPT, ALLOW, HeaderValue};
+use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use futures_util::{StreamExt as _, stream};
 use tokio::sync::{mpsc, watch};
@@ -27,7 +27,9 @@ use crate::caps::Place;
 use crate::context::Context;
 use crate::listing;
 use crate::mcp::{enter, session};
+use crate::peers;
 use crate::relay::KEEP_ALIVE_EVERY;
+use crate::resumable::Found;
 use crate::scope::{self, PathSelection};
 
 /// Changes that come together are told once.
@@ -41,11 +43,11 @@ pub async fn handle(
     request: Request,
 ) -> Response {
     let (parts, _) = request.into_parts();
-    let mut context = match enter(&gateway, path, request_id, parts.headers) {
+    let mut context = match enter(&gateway, path, request_id, parts) {
         Ok(context) => context,
         Err(answer) => return answer,
     };
-    if let Some(answer) = resumed(&gateway, path, &context) {
+    if let Some(answer) = resumed(&gateway, path, &context).await {
         return answer;
     }
     let wants_stream = context.headers.get_all(ACCEPT).iter().any(|value| {
@@ -94,23 +96,31 @@ pub async fn handle(
 }
 
 /// `Last-Event-ID`: the rest of an answer that broke off.
-fn resumed(gateway: &Gateway, path: &PathSelection, context: &Context) -> Option<Response> {
+async fn resumed(gateway: &Gateway, path: &PathSelection, context: &Context) -> Option<Response> {
     let last = context.headers.get("last-event-id")?.to_str().ok()?;
     let claims = match session(gateway, path, context) {
         Ok(claims) => claims?,
         Err(answer) => return Some(answer),
     };
-    if let Some((stream, number)) = gateway.streams.find(claims.key, last) {
-        return Some(stream.answer(Some(number)));
-    }
-    let text = "Bad Request: nothing follows this event here: its answer was given up, or another replica has it; send \
-                the request again";
-    Some(answer::rpc_error(
-        StatusCode::BAD_REQUEST,
-        "null",
-        rpc::INVALID_REQUEST,
-        text,
-    ))
+    Some(match gateway.streams.find(&gateway.peers, claims.key, last) {
+        Found::Here(stream, number) => stream.answer(Some(number)),
+        Found::Elsewhere(owner) => {
+            // Boxed, and only here: every stream would carry room for it.
+            let request = context.request(Method::GET, Bytes::new());
+            Box::pin(peers::forward(gateway, owner, request))
+                .await
+                .unwrap_or_else(|error| {
+                    let text =
+                        format!("nothing follows this event: {error}. What became of the call is not known");
+                    answer::rpc_error(StatusCode::BAD_GATEWAY, "null", rpc::INTERNAL_ERROR, &text)
+                })
+        }
+        Found::Nowhere => {
+            let text =
+                "Bad Request: nothing follows this event: its answer was given up; send the request again";
+            answer::rpc_error(StatusCode::BAD_REQUEST, "null", rpc::INVALID_REQUEST, text)
+        }
+    })
 }
 
 fn event(text: &str) -> Bytes {

@@ -4,11 +4,11 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use serde_json::{Map, Value};
 use trunkline_mcp::{Era, ListKind, apps, edit, hidden, modern, rpc, task, uri};
-use trunkline_model::CallKind;
+use trunkline_model::{CallKind, ReplicaId};
 
 use crate::Gateway;
 use crate::answer;
@@ -19,8 +19,9 @@ use crate::mcp::initialize;
 use crate::mcp::page::{self, Listed, Place};
 use crate::outcomes::META_KEY;
 use crate::parked::{self, Resumed};
+use crate::peers::{self, PeerError};
 use crate::record::Pending;
-use crate::relay::{Cancellable, Relay, error_message, error_status};
+use crate::relay::{Cancellable, Relay, error_message, refusal};
 use crate::uris;
 
 fn record_kind(kind: ListKind) -> CallKind {
@@ -80,7 +81,6 @@ fn result(gateway: &Gateway, listing: &Listing, context: &Context, after: Option
         let json = changed(gateway, context, listing.kind, (own, item), &shared)
             .map_or(Cow::Borrowed(&*item.json), Cow::Owned);
         text.push_str(&definition(own, context, &json));
-        }
     }
     text.push(']');
     let cacheable = page::cacheable(gateway, context, listing, after);
@@ -169,6 +169,11 @@ pub async fn call(
         // Boxed, and only here: every call would carry room for it.
         match Box::pin(parked::resume(gateway, context, operation.method(), own)).await {
             Ok(Resumed::None) => asking = Some((own.to_owned(), 0)),
+            Ok(Resumed::Elsewhere(owner)) => {
+                pending.handed_on();
+                let asked = (&operation, id, own);
+                return Box::pin(taken_up_elsewhere(gateway, context, owner, asked, bytes)).await;
+            }
             Ok(Resumed::Again(result)) => {
                 pending.finish("input_required", None);
                 return answer::json(StatusCode::OK, rpc::response(id, &result));
@@ -230,6 +235,29 @@ pub async fn call(
     }
 }
 
+/// Hands a request on to the replica that has the call that it goes on with. That one records it; here, only that it
+/// could not.
+async fn taken_up_elsewhere(
+    gateway: &Arc<Gateway>,
+    context: &Context,
+    owner: ReplicaId,
+    (operation, id, params): (&Operation, &str, &str),
+    bytes: usize,
+) -> Response {
+    let message = rpc::request(id, operation.method(), Some(params));
+    let request = context.request(Method::POST, message);
+    match peers::forward(gateway, owner, request).await {
+        Ok(response) => {
+            let broken = error_message(gateway, id, &PeerError::Broken.into(), context.era);
+            peers::with_last_word(response, broken)
+        }
+        Err(error) => {
+            let pending = Pending::begin(gateway, context, operation.kind(), bytes);
+            refused(gateway, context, id, pending, &error.into())
+        }
+    }
+}
+
 /// The answer to a request that does not become a call.
 fn refused(
     gateway: &Gateway,
@@ -244,5 +272,5 @@ fn refused(
     let text = error_message(gateway, id, error, context.era);
     pending.sent(text.len());
     pending.finish(error.outcome_word(), Some(error.to_string()));
-    answer::json(error_status(error, context.era), text)
+    refusal(error, context.era, text)
 }

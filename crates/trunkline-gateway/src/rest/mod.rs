@@ -39,6 +39,9 @@ fn enter(gateway: &Gateway, request_id: Option<RequestId>, headers: &HeaderMap) 
         era: trunkline_mcp::Era::Legacy,
         log_level: None,
         headers: headers.clone(),
+        // What one replica alone holds is not asked for this way.
+        target: axum::http::Uri::default(),
+        handed_on: false,
     })
 }
 

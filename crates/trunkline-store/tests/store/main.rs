@@ -14,5 +14,6 @@ mod migrations;
 mod records;
 mod registry;
 mod repair;
+mod replicas;
 mod servers;
 mod sessions;

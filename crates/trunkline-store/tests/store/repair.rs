@@ -94,7 +94,7 @@ both! {
         let schema = db.schema().await;
         let tables = [
             "mcp_server", "mcp_catalogue", "registry_revision", "call_record", "session_ended", "session_upstream",
-            "session_state",
+            "session_state", "replica",
         ];
         for table in tables {
             db.by_hand(&format!("DROP TABLE {table}")).await;

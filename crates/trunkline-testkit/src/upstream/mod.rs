@@ -11,6 +11,7 @@
 //! ```
 
 mod answer;
+mod ask;
 mod listen;
 mod protocol;
 mod record;
@@ -48,6 +49,8 @@ pub(crate) struct State {
     script: Script,
     /// What a test changes while the server runs.
     live: Mutex<Live>,
+    /// An answer of a client came.
+    answered: tokio::sync::Notify,
     /// To every open GET stream.
     pushes: broadcast::Sender<String>,
     began: Instant,
@@ -69,6 +72,8 @@ pub(crate) struct Live {
     values: HashMap<String, Value>,
     /// Pages whose repeated cursor was given already, by session id.
     cursors_repeated: HashSet<(String, usize)>,
+    /// What clients answered, by the ids of the questions.
+    answers: HashMap<String, Value>,
     requests: Vec<Recorded>,
 }
 
@@ -132,6 +137,7 @@ impl ScriptedUpstream {
         let state = Arc::new(State {
             script,
             live: Mutex::new(live),
+            answered: tokio::sync::Notify::new(),
             pushes: broadcast::channel(64).0,
             began: Instant::now(),
             counter: AtomicU64::new(1),

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 
 use super::answer::{Arrived, events};
+use super::ask;
 use super::script::{Framing, Sessions, ToolAnswer, ToolCall};
 use super::stream::{self, Body};
 use super::{Cursors, State};
@@ -164,7 +165,7 @@ pub(crate) fn listen(state: &State, arrived: &Arrived) -> Response<Body> {
     events(stream::pieces(streams::iter([Ok(first)]).chain(pushes)))
 }
 
-fn post(state: &State, arrived: &Arrived) -> Response<Body> {
+fn post(state: &Arc<State>, arrived: &Arrived) -> Response<Body> {
     let head = &arrived.head;
     let text = |name| {
         head.headers
@@ -213,7 +214,10 @@ fn post(state: &State, arrived: &Arrived) -> Response<Body> {
     match method {
         Some(method) if arrived.message.get("id").is_some() => request(state, arrived, method),
         // A notification, or the client's answer to a request of the server.
-        _ => plain(StatusCode::ACCEPTED, ""),
+        _ => {
+            ask::keep(state, &arrived.message);
+            plain(StatusCode::ACCEPTED, "")
+        }
     }
 }
 
@@ -244,7 +248,7 @@ fn initialize(state: &State, arrived: &Arrived) -> Response<Body> {
     response
 }
 
-fn request(state: &State, arrived: &Arrived, method: &str) -> Response<Body> {
+fn request(state: &Arc<State>, arrived: &Arrived, method: &str) -> Response<Body> {
     let id = arrived.id();
     match method {
         "ping" | "logging/setLevel" => rpc_result(state, &id, "{}"),
@@ -287,12 +291,13 @@ fn list(state: &State, arrived: &Arrived) -> Response<Body> {
     rpc_result(state, &arrived.id(), &result)
 }
 
-fn call(state: &State, arrived: &Arrived) -> Response<Body> {
+fn call(state: &Arc<State>, arrived: &Arrived) -> Response<Body> {
     let params = &arrived.message["params"];
     let call = ToolCall {
         name: params["name"].as_str().unwrap_or_default().to_owned(),
         arguments: params["arguments"].clone(),
         meta: params["_meta"].clone(),
+        params: params.clone(),
         session: session_of(&arrived.head),
         headers: arrived.head.headers.clone(),
     };
@@ -311,6 +316,7 @@ fn call(state: &State, arrived: &Arrived) -> Response<Body> {
         ToolAnswer::Result(result) => rpc_result(state, &id, &result.to_string()),
         ToolAnswer::Raw(result) => rpc_result(state, &id, &result),
         ToolAnswer::Error { code, message, data } => rpc_error(&id, code, &message, &data),
+        ToolAnswer::Ask(questions) => ask::ask(state, id, questions),
         ToolAnswer::Stream { before, result } => {
             let before = before
                 .into_iter()

@@ -172,6 +172,8 @@ pub struct ToolCall {
     pub arguments: Value,
     /// `_meta`; null when there was none.
     pub meta: Value,
+    /// All parameters of the call.
+    pub params: Value,
     /// The session id, when there was one.
     pub session: Option<String>,
     /// HTTP headers.
@@ -194,6 +196,9 @@ pub enum ToolAnswer {
         /// The data; null: left out.
         data: Value,
     },
+    /// Questions to the client (`method` and `params`), each sent when the one before is answered; then a result whose text
+    /// is the last answer as JSON. Always an event stream.
+    Ask(Vec<Value>),
     /// Messages, each after its pause, then a result. Always an event stream.
     Stream {
         /// Notifications or requests of the server, with the pause before each.

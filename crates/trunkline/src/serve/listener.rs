@@ -17,6 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use trunkline_gateway::accept::strip_root;
+use trunkline_gateway::peers::hop::Unstripped;
 
 use crate::serve::shards::{Place, Shards};
 
@@ -166,7 +167,8 @@ async fn serve_connection(
     let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let mut request = request.map(Body::new);
         if let Some(uri) = root.as_deref().and_then(|root| strip_root(request.uri(), root)) {
-            *request.uri_mut() = uri;
+            let unstripped = std::mem::replace(request.uri_mut(), uri);
+            request.extensions_mut().insert(Unstripped(unstripped));
         }
         // Boxed: hyper moves a service's future about, and this one is some kilobytes.
         Box::pin(answering(request)).map(Ok::<_, std::convert::Infallible>)

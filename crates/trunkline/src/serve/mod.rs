@@ -2,6 +2,7 @@
 //! from a global.
 
 mod listener;
+pub(crate) mod place;
 mod shards;
 mod tasks;
 
@@ -21,9 +22,10 @@ use trunkline_gateway::Gateway;
 use trunkline_gateway::accept::Edge;
 use trunkline_gateway::caps::Caps;
 use trunkline_gateway::conversations::Conversations;
+use trunkline_gateway::peers::{Peers, Place};
 use trunkline_gateway::record::Recorder;
 use trunkline_gateway::sessions::EndedSessions;
-use trunkline_model::{Secret, SystemClock};
+use trunkline_model::{Clock as _, ReplicaId, Secret, SystemClock};
 use trunkline_store::{Registry, Store};
 use trunkline_upstream::{Egress, Upstreams, Variables};
 
@@ -56,7 +58,7 @@ pub(crate) async fn run(arguments: ServeArguments) -> anyhow::Result<()> {
         ),
         None => None,
     };
-    let built = build(&settings, listener.local_addr()?.ip().is_loopback()).await?;
+    let built = build(&settings, &arguments, listener.local_addr()?).await?;
     announce(&arguments, &listener)?;
     let mut tasks = tasks::begin(&built.gateway);
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
@@ -105,6 +107,7 @@ pub(crate) async fn run(arguments: ServeArguments) -> anyhow::Result<()> {
 async fn end(gateway: Arc<Gateway>, writer: tokio::task::JoinHandle<()>) {
     gateway.upstreams.shutdown().await;
     let store = gateway.registry.store().clone();
+    gateway.peers.leave(&store).await;
     // The recorder's last clones go with the gateway, which ends the writer after its last batch.
     drop(gateway);
     if tokio::time::timeout(Duration::from_secs(5), writer)
@@ -124,7 +127,11 @@ struct Built {
 }
 
 /// Builds all parts.
-async fn build(settings: &Settings, loopback: bool) -> anyhow::Result<Built> {
+async fn build(
+    settings: &Settings,
+    arguments: &ServeArguments,
+    listening: SocketAddr,
+) -> anyhow::Result<Built> {
     let general = &settings.config.general;
     let (store, vault) = settings.store().await?;
     prepare(&store).await?;
@@ -146,6 +153,7 @@ async fn build(settings: &Settings, loopback: bool) -> anyhow::Result<Built> {
         "registry loaded"
     );
     let ended = EndedSessions::new(store.session_ended_list().await?);
+    let peers = peers(settings, arguments, listening, &store).await;
     let (recorder, writer) = Recorder::new(store);
     let authenticator = Arc::new(Authenticator::new(&settings.master_key.key));
     let new_id: Arc<dyn Fn() -> String + Send + Sync> = Arc::new(new_id);
@@ -162,11 +170,11 @@ async fn build(settings: &Settings, loopback: bool) -> anyhow::Result<Built> {
         parking: TokenSealer::derive(&settings.root_secret(), "mcp request state"),
         tasks: HandleSealer::derive(&settings.root_secret(), "mcp task"),
         caps: Arc::new(caps(general, &upstreams)),
-        // A name of this process alone: streams end with it.
         conversations: Conversations::new(
-            uuid::Uuid::new_v4().as_bytes(),
+            peers.own_id(),
             TokenSealer::derive(&settings.root_secret(), "mcp sse session"),
         ),
+        peers,
         streams: trunkline_gateway::resumable::Streams::default(),
         in_flight: trunkline_gateway::sessions::InFlight::default(),
         recorder,
@@ -176,7 +184,7 @@ async fn build(settings: &Settings, loopback: bool) -> anyhow::Result<Built> {
         clock: clock.clone(),
         new_id: new_id.clone(),
         database: trunkline_gateway::health::DatabaseState::default(),
-        edge: edge(general, loopback),
+        edge: edge(general, listening.ip().is_loopback()),
         draining: CancellationToken::new(),
     });
     let admin = trunkline_admin::router(AdminState {
@@ -194,6 +202,26 @@ async fn build(settings: &Settings, loopback: bool) -> anyhow::Result<Built> {
         gateway,
         writer: tokio::spawn(writer),
     })
+}
+
+/// This replica among those that share the database: it is on their list before anybody is served.
+async fn peers(
+    settings: &Settings,
+    arguments: &ServeArguments,
+    listening: SocketAddr,
+    store: &Store,
+) -> Peers {
+    let own = ReplicaId(*uuid::Uuid::new_v4().as_bytes());
+    let place = place::of(arguments.advertise_url.clone(), listening, store).await;
+    if let Place::Shared { address } = &place {
+        let replica = own.to_hex();
+        tracing::info!(%replica, address, "other replicas reach this one there");
+    }
+    let peers = Peers::new(&settings.root_secret(), own, place, SystemClock.now());
+    if let Err(error) = peers.beat(store).await {
+        tracing::warn!(%error, "this replica could not be put on the list; it is tried again");
+    }
+    peers
 }
 
 /// The front door over a router.

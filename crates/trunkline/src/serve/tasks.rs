@@ -23,6 +23,7 @@ pub(crate) fn begin(gateway: &Arc<Gateway>) -> JoinSet<()> {
     tasks.spawn(tend_sessions(gateway.clone()));
     tasks.spawn(hear_of_sessions(gateway.clone()));
     tasks.spawn(prune_records(gateway.clone()));
+    tasks.spawn(trunkline_gateway::peers::keep(gateway.clone()));
     tasks
 }
 

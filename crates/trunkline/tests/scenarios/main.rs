@@ -2,7 +2,7 @@
 //!
 //! - [`lifecycle`]: starts, failing servers, many clients at once
 //! - [`listing`], [`names`]: which tools there are, on every path, and what they are called
-//! - [`replicas`]: sessions that move to another replica, or over a restart
+//! - [`moves`]: sessions that move to another replica, or over a restart
 //! - [`sessions`], [`streams`]: what belongs to one client, and what comes without being asked for
 //! - [`calls`]: calls under way, called off and left alone
 //! - [`bridged`]: subscriptions and questions between the eras
@@ -16,6 +16,7 @@
 //! - [`tasks`], [`old_tasks`]: work that outlives its request; [`official`]: the same of official servers and clients
 //! - [`registry`]: where servers are declared
 //! - [`headers`]: what reaches servers of a request's headers, and back
+//! - [`replicas`]: three gateways on one database
 //! - [`scale`]: fifty servers, good and bad
 //! - [`economy`]: how many requests and sessions servers see, and how long what they stream is held
 //!
@@ -35,6 +36,7 @@ mod legacy_sse;
 mod lifecycle;
 mod limits;
 mod listing;
+mod moves;
 mod names;
 mod official;
 mod old_tasks;

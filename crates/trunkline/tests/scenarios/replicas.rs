@@ -1,654 +1,572 @@
-//! Sessions of clients that move: to another replica, and over a restart. Several gateways on one PostgreSQL.
+//! Three gateways on one PostgreSQL database, with nothing that sends a client to the same one twice.
 
-use std::collections::HashSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use trunkline_testkit::{
-    Act, GatewayBuilder, McpClient, Recorded, ScratchDatabase, ScriptedUpstream, Signal, TestGateway,
-    eventually,
+    Act, EventStream, HttpClient, McpClient, Replicas, Reply, ScriptedUpstream, Sessions, Signal,
+    TestGateway, ToolAnswer, eventually,
 };
 
-use crate::support::{Config, PATIENCE, assert_calm, gateway_of, listed, message, said};
+use crate::support::{Config, PATIENCE, listed, message, said, text, tool};
 
-const KEY: &str = "sk-replicas-3f9d1c7a5e2b8046d1c7a5e2b804";
+const MODERN: &str = "2026-07-28";
 
-/// What one replica does is known on the others by then.
-const SOON: Duration = Duration::from_secs(1);
-
-fn builder(config: &Config, database: &ScratchDatabase) -> GatewayBuilder {
-    TestGateway::builder()
-        .config(&config.text())
-        .database_url(&database.url())
-        .master_key(Some(KEY))
-}
-
-/// Two replicas, each of which has listed the server, so that it has no reason to contact it by itself.
-async fn two(
-    config: &Config,
-    upstream: &ScriptedUpstream,
-) -> Option<(ScratchDatabase, TestGateway, TestGateway)> {
-    let database = ScratchDatabase::create()?;
-    let a = builder(config, &database).start().await;
-    listed(&a, "notes").await;
-    let b = builder(config, &database).start().await;
-    eventually("both have listed", PATIENCE, async || {
-        upstream.count("tools/list") >= 2
-    })
-    .await;
-    for gateway in [&a, &b] {
-        listed(gateway, "notes").await;
-    }
-    upstream.clear();
-    Some((database, a, b))
-}
-
-/// The same client at another gateway.
-fn moved(client: &McpClient, to: &TestGateway) -> McpClient {
-    let mut there = to.mcp();
-    there.set_session(client.session());
-    there
-}
-
-async fn set(client: &mut McpClient, value: u64) {
-    let set = client
-        .call("notes-set_value", &json!({"value": value}), None)
-        .await;
-    assert_eq!(said(&set), "kept");
-}
-
-async fn get(client: &mut McpClient) -> String {
-    said(&client.call("notes-get_value", &json!({}), None).await)
-}
-
-/// The upstream sessions that calls went over.
-fn sessions_of(upstream: &ScriptedUpstream, method: &str) -> HashSet<Option<String>> {
-    let requests = upstream.requests().into_iter();
-    requests
-        .filter(|request| request.is(method))
-        .map(|request| request.session)
-        .collect()
-}
-
-fn rows(database: &ScratchDatabase, table: &str) -> usize {
-    database
-        .sql(&format!("SELECT count(*) FROM {table}"))
-        .parse()
-        .unwrap()
-}
-
-#[tokio::test]
-async fn b22_what_is_set_on_one_replica_is_there_on_the_other() {
-    let upstream = ScriptedUpstream::builder().stateful_tools().start().await;
-    let Some((database, mut a, b)) = two(&Config::of(&[("notes", &upstream)]), &upstream).await else {
-        return;
-    };
-    let mut at_a = a.mcp();
-    at_a.initialize().await;
-    let mut at_b = moved(&at_a, &b);
-    set(&mut at_a, 1).await;
-    assert_eq!(get(&mut at_b).await, "1");
-    for value in 2..8 {
-        set(&mut at_b, value).await;
-        assert_eq!(get(&mut at_a).await, value.to_string());
-    }
-    assert_eq!(sessions_of(&upstream, "tools/call").len(), 1);
-    assert_eq!(
-        upstream.count("initialize"),
-        0,
-        "the session that listed was taken over"
-    );
-
-    // Killed, the one that opened it; and both at once, in the end.
-    a.kill9().await;
-    assert_eq!(get(&mut at_b).await, "7");
-    a.restart().await;
-    assert_eq!(get(&mut at_a).await, "7");
-    set(&mut at_a, 8).await;
-    let (mut a, mut b) = (a, b);
-    a.kill9().await;
-    b.stop(Signal::Term).await;
-    b.restart().await;
-    assert_eq!(get(&mut at_b).await, "8");
-    assert_eq!(sessions_of(&upstream, "tools/call").len(), 1);
-    let ended = sessions_of(&upstream, "DELETE");
-    assert!(
-        ended.is_disjoint(&sessions_of(&upstream, "tools/call")),
-        "only what listed was ended"
-    );
-    assert_eq!(rows(&database, "session_upstream"), 1);
-    assert_calm(&b);
-}
-
-/// However fast the client is: the answer to its first call comes when the other replica can know of it.
-#[tokio::test]
-async fn b22_no_state_is_lost_between_the_first_two_calls() {
-    let upstream = ScriptedUpstream::builder().stateful_tools().start().await;
-    let Some((database, a, b)) = two(&Config::of(&[("notes", &upstream)]), &upstream).await else {
-        return;
-    };
-    for number in 0..40 {
-        let (born, other) = if number % 2 == 0 { (&a, &b) } else { (&b, &a) };
-        let mut client = born.mcp();
-        client.initialize().await;
-        let mut there = moved(&client, other);
-        // The first call goes where the session was not begun, and where it was, in turn.
-        if number % 4 < 2 {
-            set(&mut client, number).await;
-            assert_eq!(get(&mut there).await, number.to_string());
-        } else {
-            set(&mut there, number).await;
-            assert_eq!(get(&mut client).await, number.to_string());
+/// Three replicas in front of these, each of which knows every server; `None` without PostgreSQL.
+async fn three(servers: &[(&str, &ScriptedUpstream)]) -> Option<Replicas> {
+    let config = Config::of(servers).text();
+    let replicas = Replicas::start(TestGateway::builder().config(&config), 3).await?;
+    for gateway in &replicas.gateways {
+        for (name, _) in servers {
+            listed(gateway, name).await;
         }
     }
-    assert_eq!(sessions_of(&upstream, "tools/call").len(), 40);
-    assert_eq!(rows(&database, "session_upstream"), 40);
+    Some(replicas)
 }
 
+// === What works on every replica by itself ===
+
 #[tokio::test]
-async fn b22_two_first_calls_at_once_leave_one_row() {
-    let upstream = ScriptedUpstream::builder().stateful_tools().start().await;
-    let Some((database, a, b)) = two(&Config::of(&[("notes", &upstream)]), &upstream).await else {
+async fn b20_a_session_is_good_on_every_replica_and_outlives_one() {
+    let upstream = ScriptedUpstream::start().await;
+    let Some(mut replicas) = three(&[("files", &upstream)]).await else {
         return;
     };
-    upstream.on("initialize", Act::Delay(Duration::from_millis(100)));
-    for number in 0..10 {
-        let mut at_a = a.mcp();
-        at_a.initialize().await;
-        let mut at_b = moved(&at_a, &b);
-        tokio::join!(set(&mut at_a, number), set(&mut at_b, number));
-        assert_eq!(get(&mut at_a).await, number.to_string());
-        assert_eq!(get(&mut at_b).await, number.to_string());
-    }
-    assert_eq!(rows(&database, "session_upstream"), 10);
-}
-
-#[tokio::test]
-async fn b22_state_is_there_after_a_restart_with_sqlite() {
-    let upstream = ScriptedUpstream::builder().stateful_tools().start().await;
-    let mut gateway = gateway_of(&[("notes", &upstream)]).await;
-    let (mut one, mut two) = (gateway.mcp(), gateway.mcp());
-    for (number, client) in [&mut one, &mut two].into_iter().enumerate() {
-        client.initialize().await;
-        set(client, number as u64).await;
-    }
-    for end in [Signal::Term, Signal::Kill] {
-        gateway.stop(end).await;
-        gateway.restart().await;
-        listed(&gateway, "notes").await;
-        assert_eq!(get(&mut one).await, "0", "{end:?}");
-        assert_eq!(get(&mut two).await, "1", "{end:?}");
-    }
-    assert_eq!(sessions_of(&upstream, "tools/call").len(), 2);
-    assert_calm(&gateway);
-}
-
-#[tokio::test]
-async fn b22_an_edit_that_changes_where_to_gets_no_old_session() {
-    let upstream = ScriptedUpstream::builder().stateful_tools().start().await;
-    let gateway = TestGateway::start("").await;
-    let server =
-        json!({"server_id": "notes", "server_name": "notes", "url": upstream.url(), "transport": "http"});
-    let admin = gateway.client();
-    admin.post("/v1/mcp/server", &server).await.expect_status(201);
-    listed(&gateway, "notes").await;
-    let mut client = gateway.mcp();
-    client.initialize().await;
-    set(&mut client, 1).await;
-    // A description is no reason to lose anything.
-    let edit = json!({"server_id": "notes", "description": "changed"});
-    admin.put("/v1/mcp/server", &edit).await.expect_status(202);
-    assert_eq!(get(&mut client).await, "1");
-    let before = sessions_of(&upstream, "tools/call");
-    let edit = json!({"server_id": "notes", "static_headers": {"X-Tenant": "other"}});
-    admin.put("/v1/mcp/server", &edit).await.expect_status(202);
-    let fresh = client.call("notes-get_value", &json!({}), None).await.result();
-    assert_eq!(fresh["isError"], true, "{fresh}");
-    let old = before.into_iter().next().flatten();
-    eventually("the old session is ended, once", PATIENCE, async || {
-        let ended = upstream.requests().into_iter();
-        ended
-            .filter(|request| request.is("DELETE") && request.session == old)
-            .count()
-            == 1
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn s21_a_session_never_gets_what_is_written_down_for_another() {
-    let upstream = ScriptedUpstream::builder().stateful_tools().start().await;
-    let Some((database, a, b)) = two(&Config::of(&[("notes", &upstream)]), &upstream).await else {
-        return;
-    };
-    let (mut owner, mut other) = (a.mcp(), a.mcp());
-    for client in [&mut owner, &mut other] {
-        client.initialize().await;
-    }
-    set(&mut owner, 1).await;
-    let mut other_at_b = moved(&other, &b);
-    let nothing = other_at_b
-        .call("notes-get_value", &json!({}), None)
-        .await
-        .result();
-    assert_eq!(nothing["isError"], true, "{nothing}");
-    // Not with the session's id and another key, not on another path.
-    let stranger = b
-        .anonymous()
-        .with_header("authorization", "Bearer sk-somebody-else");
-    let mut stranger = McpClient::over(stranger, "/mcp");
-    stranger.set_session(owner.session());
-    assert_eq!(
-        stranger.call("notes-get_value", &json!({}), None).await.status,
-        401
-    );
-    let mut elsewhere = b.mcp_at("/notes/mcp");
-    elsewhere.set_session(owner.session());
-    assert_eq!(
-        elsewhere.call("notes-get_value", &json!({}), None).await.status,
-        404
-    );
-
-    // Somebody who writes to the database moves one session's row to another: it does not open there.
-    let mut third = a.mcp();
-    third.initialize().await;
-    third.request("tools/list", &Value::Null).await.result();
-    eventually("the third session is on record", PATIENCE, async || {
-        database.sql("SELECT count(DISTINCT session) FROM call_record") == "3"
-    })
-    .await;
-    database.sql(
-        "UPDATE session_upstream SET session_key = (SELECT session FROM call_record WHERE session IS NOT NULL ORDER BY id DESC LIMIT 1) \
-         WHERE session_key = (SELECT session_key FROM session_upstream ORDER BY opened_at LIMIT 1)",
-    );
-    let mut third_at_b = moved(&third, &b);
-    let nothing = third_at_b
-        .call("notes-get_value", &json!({}), None)
-        .await
-        .result();
-    assert_eq!(nothing["isError"], true, "{nothing}");
-    assert_eq!(sessions_of(&upstream, "tools/call").len(), 3);
-}
-
-// === Ends ===
-
-#[tokio::test]
-async fn b23_an_end_is_known_everywhere_within_a_second() {
-    let upstream = ScriptedUpstream::builder().stateful_tools().start().await;
-    let Some((database, a, b)) = two(&Config::of(&[("notes", &upstream)]), &upstream).await else {
-        return;
-    };
-    let mut at_a = a.mcp();
-    at_a.initialize().await;
-    let mut at_b = moved(&at_a, &b);
-    set(&mut at_a, 1).await;
-    get(&mut at_b).await;
-    let stream = at_b.get_stream().await;
-    assert_eq!(stream.status(), 200);
-    at_a.delete().await.expect_status(200);
-    let ended = Instant::now();
-    eventually("B knows", SOON, async || {
-        at_b.request("ping", &Value::Null).await.status == 404
-    })
-    .await;
-    let rest = tokio::time::timeout(SOON.saturating_sub(ended.elapsed()), stream.rest()).await;
-    assert!(rest.expect("B's stream ends").1.is_none());
-    assert_eq!(at_b.call("notes-get_value", &json!({}), None).await.status, 404);
-    eventually("it is ended upstream", PATIENCE, async || {
-        upstream.count("DELETE") > 0
-    })
-    .await;
-    assert_eq!(
-        (
-            rows(&database, "session_upstream"),
-            rows(&database, "session_state")
-        ),
-        (0, 0)
-    );
-    // Once, though both had it; what the other one would send has been sent when it has answered this.
-    at_b.initialize().await;
-    set(&mut at_b, 2).await;
-    at_b.delete().await.expect_status(200);
-    eventually("so is the next", PATIENCE, async || upstream.count("DELETE") >= 2).await;
-    let ended: Vec<_> = upstream
-        .requests()
-        .into_iter()
-        .filter(|request| request.is("DELETE"))
-        .collect();
-    assert_eq!(ended.len(), 2, "{ended:?}");
-}
-
-/// Calls of many clients, so many at once.
-async fn all_call(clients: &mut [McpClient], tool: &str) {
-    let calls = clients.chunks_mut(16).map(|some| async move {
-        for client in some {
-            let call = client.call(tool, &message("x"), None).await;
-            assert_eq!(call.status, 200, "{}", call.everything());
-        }
-    });
-    futures_util::future::join_all(calls).await;
-}
-
-/// Opens sessions, abandons most of them, and waits until nothing is left of these, while the others go on.
-async fn abandoned(
-    gateways: &[&TestGateway],
-    upstream: &ScriptedUpstream,
-    count: usize,
-    count_rows: impl Fn() -> usize,
-) {
-    let mut clients: Vec<McpClient> = (0..count).map(|n| gateways[n % gateways.len()].mcp()).collect();
-    let opening = clients.chunks_mut(64).map(|some| async move {
-        for client in some {
-            client.initialize().await;
-            client.call("notes-echo", &message("x"), None).await.result();
-        }
-    });
-    futures_util::future::join_all(opening).await;
-    assert!(sessions_of(upstream, "tools/call").len() >= count);
-    // 8 % go on, each with another gateway every time.
-    let mut staying = clients.split_off(count - count * 8 / 100);
-    let left = staying.len();
-    let began = Instant::now();
-    let mut turn = 0;
-    loop {
-        turn += 1;
-        let mut there: Vec<McpClient> = staying
-            .iter()
-            .enumerate()
-            .map(|(n, client)| moved(client, gateways[(n + turn) % gateways.len()]))
-            .collect();
-        all_call(&mut there, "notes-echo").await;
-        // A listing may have one of its own with each gateway.
-        if upstream.sessions() <= left + gateways.len() && count_rows() == left {
-            break;
-        }
-        assert!(
-            began.elapsed() < PATIENCE * 4,
-            "{} sessions, {} rows",
-            upstream.sessions(),
-            count_rows()
+    let mut client = replicas.mcp();
+    assert_eq!(client.initialize().await.status, 200);
+    for number in 0..3 {
+        let mut at = replicas.at(number, &client);
+        let reply = at.call("files-echo", &message("hi"), None).await;
+        assert_eq!(
+            (reply.status.as_u16(), said(&reply).as_str()),
+            (200, "hi"),
+            "{number}"
         );
     }
-    // Those that stayed were never opened again, and those that went were ended once.
-    let opened = upstream.count("initialize");
-    all_call(&mut staying, "notes-echo").await;
-    assert_eq!(upstream.count("initialize"), opened);
-    drop(staying);
-    eventually("all is given back", PATIENCE * 4, async || {
-        upstream.sessions() == 0 && count_rows() == 0
-    })
-    .await;
-    let ended: Vec<Option<String>> = upstream
+    for round in 0..12 {
+        if round == 6 {
+            replicas.gateways[1].kill9().await;
+        }
+        assert_eq!(client.tool_names().await, ["files-echo"], "{round}");
+        let reply = client.call("files-echo", &message("hi"), None).await;
+        assert_eq!(
+            (reply.status.as_u16(), said(&reply).as_str()),
+            (200, "hi"),
+            "{round}"
+        );
+    }
+}
+
+/// Only this client's credential opens the server, so that no replica could list it beforehand.
+#[tokio::test]
+async fn b21_what_was_listed_on_one_replica_is_called_on_another() {
+    let upstream = ScriptedUpstream::builder().bearer("users-own").start().await;
+    let config = Config::of(&[("files", &upstream)]).text();
+    let Some(mut replicas) = Replicas::start(TestGateway::builder().config(&config), 3).await else {
+        return;
+    };
+    let mut client = replicas
+        .mcp()
+        .with_header("x-mcp-files-authorization", "Bearer users-own");
+    let mut first = replicas.at(0, &client);
+    first.initialize().await;
+    assert_eq!(first.tool_names().await, ["files-echo"]);
+    client.set_session(first.session());
+    // At once, on a replica that has never seen the server with this credential.
+    let mut second = replicas.at(1, &client);
+    assert_eq!(
+        said(&second.call("files-echo", &message("second"), None).await),
+        "second"
+    );
+    replicas.gateways[0].kill9().await;
+    let mut third = replicas.at(2, &client);
+    assert_eq!(
+        said(&third.call("files-echo", &message("third"), None).await),
+        "third"
+    );
+}
+
+#[tokio::test]
+async fn b23_a_session_goes_on_after_a_restart_of_all_replicas() {
+    let upstream = ScriptedUpstream::start().await;
+    let Some(mut replicas) = three(&[("files", &upstream)]).await else {
+        return;
+    };
+    let mut client = replicas.mcp();
+    client.initialize().await;
+    for (number, gateway) in replicas.gateways.iter_mut().enumerate() {
+        if number == 0 {
+            gateway.kill9().await;
+        }
+        gateway.restart().await;
+    }
+    for number in 0..3 {
+        let mut at = replicas.at(number, &client);
+        let reply = at.call("files-echo", &message("hi"), None).await;
+        assert_eq!(
+            (reply.status.as_u16(), said(&reply).as_str()),
+            (200, "hi"),
+            "{number}"
+        );
+    }
+    let mut unknown = client.clone();
+    unknown.set_session(Some("00000000-0000-0000-0000-000000000000"));
+    assert_eq!(unknown.request("ping", &Value::Null).await.status, 404);
+}
+
+/// Who a user is and what they sign in with comes with each request, so that no replica has to have seen them before.
+#[tokio::test]
+async fn b25_each_user_is_themselves_on_every_replica() {
+    let upstream = ScriptedUpstream::start().await;
+    let Some(mut replicas) = three(&[("files", &upstream)]).await else {
+        return;
+    };
+    let mut users: Vec<McpClient> = Vec::new();
+    for user in ["ann", "bob"] {
+        let credential = format!("Bearer of-{user}");
+        let mut client = replicas
+            .mcp()
+            .with_header("x-mcp-files-authorization", &credential);
+        client.initialize().await;
+        users.push(client);
+    }
+    upstream.clear();
+    for round in 0..6 {
+        if round == 3 {
+            replicas.gateways[2].kill9().await;
+        }
+        for (client, user) in users.iter_mut().zip(["ann", "bob"]) {
+            let reply = client.call("files-echo", &message(user), None).await;
+            assert_eq!(
+                (reply.status.as_u16(), said(&reply).as_str()),
+                (200, user),
+                "{round}"
+            );
+        }
+    }
+    let calls: Vec<_> = upstream
         .requests()
         .into_iter()
-        .filter(|request| request.is("DELETE"))
-        .map(|request| request.session)
+        .filter(|request| request.is("tools/call"))
         .collect();
-    let distinct: HashSet<_> = ended.iter().collect();
-    assert_eq!(
-        (ended.len(), distinct.len()),
-        (ended.len(), ended.len()),
-        "each once"
-    );
-    assert!(ended.len() >= count);
-    for gateway in gateways {
-        eventually("memory has none", PATIENCE, async || {
-            let metrics = gateway.client().get("/metrics").await.text();
-            metrics.contains("trunkline_mcp_upstream_sessions 0")
-        })
-        .await;
-        assert_calm(gateway);
+    assert_eq!(calls.len(), 12);
+    for call in &calls {
+        let said = call.json()["params"]["arguments"]["message"].clone();
+        assert_eq!(
+            call.headers["authorization"].to_str().unwrap(),
+            format!("Bearer of-{}", text(&said))
+        );
     }
-    // A client that comes back gets another one.
-    clients[0].call("notes-echo", &message("x"), None).await.result();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn b24_abandoned_sessions_are_given_back_by_two_replicas() {
-    let upstream = ScriptedUpstream::start().await;
-    let config = Config::of(&[("notes", &upstream)]).general("mcp_session_idle_ms: 8000");
-    let Some((database, a, b)) = two(&config, &upstream).await else {
-        return;
-    };
-    abandoned(&[&a, &b], &upstream, 1500, || rows(&database, "session_upstream")).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn b24_abandoned_sessions_are_given_back_with_sqlite_and_after_a_restart() {
-    let upstream = ScriptedUpstream::start().await;
-    let config = Config::of(&[("notes", &upstream)]).general("mcp_session_idle_ms: 3000");
-    let mut gateway = config.start().await;
-    listed(&gateway, "notes").await;
-    let mut clients = Vec::new();
-    for _ in 0..50 {
-        let mut client = gateway.mcp();
-        client.initialize().await;
-        client.call("notes-echo", &message("x"), None).await.result();
-        clients.push(client);
-    }
-    gateway.kill9().await;
-    assert!(upstream.sessions() >= 50);
-    gateway.restart().await;
-    eventually("what the last process opened is ended", PATIENCE, async || {
-        upstream.sessions() <= 1
-    })
-    .await;
-    assert!(upstream.count("DELETE") >= 50);
-    assert_calm(&gateway);
-}
-
-// === What a client sets ===
-
-fn with_resources() -> trunkline_testkit::UpstreamBuilder {
-    let capabilities = json!({"tools": {}, "logging": {}, "resources": {"subscribe": true}});
-    let resources = r#"{"resources":[{"uri":"file:///a","name":"a"},{"uri":"file:///b","name":"b"}]}"#;
-    ScriptedUpstream::builder()
-        .stateful_tools()
-        .initialize_member("capabilities", capabilities)
-        .on("resources/list", Act::Result(resources.to_owned()))
-        .on("resources/subscribe", Act::Result("{}".to_owned()))
-        .on("resources/unsubscribe", Act::Result("{}".to_owned()))
-}
-
-fn levels(upstream: &ScriptedUpstream) -> Vec<String> {
-    let requests = upstream.requests().into_iter();
-    requests
-        .filter(|request| request.is("logging/setLevel"))
-        .map(|request| {
-            request.json()["params"]["level"]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned()
-        })
-        .collect()
-}
-
-async fn set_level(client: &mut McpClient, level: &str) {
-    client
-        .request("logging/setLevel", &json!({"level": level}))
-        .await
-        .result();
-}
-
-#[tokio::test]
-async fn a_log_level_is_honoured_by_every_replica_and_after_a_restart() {
-    let upstream = with_resources().start().await;
-    let Some((_database, a, b)) = two(&Config::of(&[("notes", &upstream)]), &upstream).await else {
-        return;
-    };
-    let mut at_a = a.mcp();
-    at_a.initialize().await;
-    let mut at_b = moved(&at_a, &b);
-    set_level(&mut at_a, "debug").await;
-    set(&mut at_b, 1).await;
-    assert_eq!(levels(&upstream), ["debug"], "before the call");
-    // Known to be warm there: from memory, once that has heard.
-    set_level(&mut at_a, "error").await;
-    eventually("B has heard", PATIENCE, async || {
-        set(&mut at_b, 2).await;
-        levels(&upstream).last().is_some_and(|level| level == "error")
-    })
-    .await;
-    let (mut a, mut b) = (a, b);
-    a.kill9().await;
-    b.kill9().await;
-    a.restart().await;
-    upstream.clear();
-    set(&mut at_a, 3).await;
-    assert_eq!(levels(&upstream), ["error"]);
-    let refused = at_a.request("logging/setLevel", &json!({"level": "loud"})).await;
-    assert_eq!(refused.error().code, -32602);
-}
-
-fn subscribed(upstream: &ScriptedUpstream) -> Vec<(Option<String>, String)> {
-    let requests = upstream.requests().into_iter();
-    requests
-        .filter(|request| request.is("resources/subscribe"))
-        .map(|request| {
-            let uri = request.json()["params"]["uri"]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned();
-            (request.session, uri)
-        })
-        .collect()
-}
-
-#[tokio::test]
-async fn what_an_upstream_forgets_is_set_again_whatever_replica_finds_out() {
-    let upstream = with_resources().start().await;
-    let Some((database, a, b)) = two(&Config::of(&[("notes", &upstream)]), &upstream).await else {
-        return;
-    };
-    let mut at_a = a.mcp();
-    at_a.initialize().await;
-    let mut at_b = moved(&at_a, &b);
-    for uri in ["file:///a", "file:///b"] {
-        at_a.request("resources/subscribe", &json!({"uri": uri}))
-            .await
-            .result();
-    }
-    at_a.request("resources/unsubscribe", &json!({"uri": "file:///a"}))
-        .await
-        .result();
-    set_level(&mut at_a, "info").await;
-    set(&mut at_b, 1).await;
-    let old = sessions_of(&upstream, "tools/call");
-    upstream.expire_sessions();
-    upstream.clear();
-
-    // B finds out. A, which had opened it, goes on with B's.
-    set(&mut at_b, 2).await;
-    assert_eq!(get(&mut at_a).await, "2");
-    assert_eq!(upstream.count("initialize"), 1);
-    assert_eq!(rows(&database, "session_upstream"), 1);
-    let new = sessions_of(&upstream, "tools/call");
-    let new: Vec<_> = new.difference(&old).cloned().collect();
-    assert_eq!(new.len(), 1);
-    eventually("it is subscribed again", PATIENCE, async || {
-        subscribed(&upstream) == [(new[0].clone(), "file:///b".to_owned())]
-    })
-    .await;
-    assert!(levels(&upstream).contains(&"info".to_owned()));
-}
-
-// === Streams ===
-
-fn is_stream_of(request: &Recorded, session: &Option<String>) -> bool {
-    request.is("GET") && request.session == *session
-}
-
-#[tokio::test]
-async fn a_stream_on_one_replica_has_what_comes_of_posts_to_another() {
-    let upstream = with_resources().start().await;
-    let Some((_database, a, b)) = two(&Config::of(&[("notes", &upstream)]), &upstream).await else {
-        return;
-    };
-    let mut at_a = a.mcp().with_capabilities(json!({"sampling": {}}));
-    at_a.initialize().await;
-    let at_b = moved(&at_a, &b);
-    let mut stream = at_b.get_stream().await;
-    assert_eq!(stream.status(), 200);
-    at_a.request("resources/subscribe", &json!({"uri": "file:///a"}))
-        .await
-        .result();
-    let session = sessions_of(&upstream, "resources/subscribe")
-        .into_iter()
-        .next()
-        .unwrap();
-    let streams = || {
-        let requests = upstream.requests().into_iter();
-        requests.filter(|request| is_stream_of(request, &session)).count()
-    };
-    eventually("B listens to what A opened", PATIENCE, async || streams() == 1).await;
-    // A call that wants progress does not make A listen as well.
-    at_a.call("notes-set_value", &json!({"value": 1}), Some("t"))
-        .await
-        .result();
-    let updated = json!({"jsonrpc": "2.0", "method": "notifications/resources/updated", "params": {"uri": "file:///a"}});
-    upstream.push(&updated);
-    assert_eq!(stream.expect_next(PATIENCE).await, updated);
-    assert_eq!(streams(), 1);
-
-    // What is asked there is answered at A.
-    upstream.push(&json!({"jsonrpc": "2.0", "id": "q", "method": "sampling/createMessage", "params": {"messages": [], "maxTokens": 1}}));
-    let question = stream.expect_next(PATIENCE).await;
-    assert_eq!(question["method"], "sampling/createMessage", "{question}");
-    let answer = json!({"jsonrpc": "2.0", "id": question["id"], "result": {"role": "assistant"}});
-    assert_eq!(at_a.send_message(answer.to_string()).await.unwrap().status, 202);
-    eventually("the server has the answer", PATIENCE, async || {
-        let requests = upstream.requests().into_iter();
-        requests
-            .filter(|request| request.json()["id"] == "q" && request.session == session)
-            .count()
-            == 1
-    })
-    .await;
-
-    // The client's stream moves to A: B's ends, and what is said comes once.
-    let mut later = at_a.get_stream().await;
-    let (events, broken) = tokio::time::timeout(PATIENCE, stream.rest())
-        .await
-        .expect("B's stream ends");
-    assert!(events.is_empty() && broken.is_none(), "{events:?} {broken:?}");
-    eventually("A listens", PATIENCE, async || streams() == 2).await;
-    upstream.push(&updated);
-    assert_eq!(later.expect_next(PATIENCE).await, updated);
-    set_level(&mut at_a, "info").await;
-    let quiet = tokio::time::timeout(Duration::from_millis(300), later.next()).await;
-    assert!(quiet.is_err(), "once: {quiet:?}");
-    for gateway in [&a, &b] {
-        assert_calm(gateway);
-    }
-}
-
-#[tokio::test]
-async fn a_stream_finds_what_was_opened_before_it_and_after_a_restart() {
-    let upstream = with_resources().start().await;
-    let Some((_database, mut a, b)) = two(&Config::of(&[("notes", &upstream)]), &upstream).await else {
-        return;
-    };
-    let mut at_a = a.mcp();
-    at_a.initialize().await;
-    set(&mut at_a, 1).await;
-    let session = sessions_of(&upstream, "tools/call").into_iter().next().unwrap();
-    a.kill9().await;
-    upstream.clear();
-    let mut stream = moved(&at_a, &b).get_stream().await;
-    let listens = || {
-        upstream
-            .requests()
+    // Nor does one user's upstream session serve the other.
+    let sessions_of = |user: &str| -> Vec<Option<String>> {
+        let own = format!("Bearer of-{user}");
+        let own = calls
             .iter()
-            .any(|request| is_stream_of(request, &session))
+            .filter(|call| call.headers["authorization"] == own.as_str());
+        own.map(|call| call.session.clone()).collect()
     };
-    eventually("B listens to what A opened", PATIENCE, async || listens()).await;
-    let log = json!({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": "x"}});
-    upstream.push(&log);
-    assert_eq!(stream.expect_next(PATIENCE).await, log);
-    // The server ends its streams: they are asked for again.
+    let anns = sessions_of("ann");
+    assert!(sessions_of("bob").iter().all(|session| !anns.contains(session)));
+}
+
+// === Calls that wait for their client ===
+
+fn question(text: &str) -> Value {
+    json!({
+        "method": "elicitation/create",
+        "params": {"mode": "form", "message": text, "requestedSchema": {"type": "object", "properties": {}}},
+    })
+}
+
+/// A server of the old era whose tool asks so many times before it answers.
+async fn asking(times: usize) -> ScriptedUpstream {
+    ScriptedUpstream::builder()
+        .tool_fn(&tool("ask"), move |_| {
+            ToolAnswer::Ask((1..=times).map(|number| question(&number.to_string())).collect())
+        })
+        .start()
+        .await
+}
+
+/// A client of the new era that calls the tool.
+fn caller(http: &HttpClient) -> HttpClient {
+    http.clone()
+        .with_header("accept", "application/json, text/event-stream")
+        .with_header("mcp-protocol-version", MODERN)
+        .with_header("mcp-method", "tools/call")
+        .with_header("mcp-name", "files-ask")
+}
+
+/// Its call, by a client that answers questions.
+fn request(more: &Value) -> Value {
+    let mut params = json!({"name": "files-ask", "arguments": {}, "_meta": {
+        "io.modelcontextprotocol/protocolVersion": MODERN,
+        "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
+        "io.modelcontextprotocol/clientCapabilities": {"elicitation": {"form": {}}},
+    }});
+    for (name, value) in more.as_object().unwrap() {
+        params[name] = value.clone();
+    }
+    json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": params})
+}
+
+async fn call(http: &HttpClient, more: Value) -> Reply {
+    caller(http).post("/mcp", &request(&more)).await
+}
+
+/// What the client answers to the one question of a result that asks.
+fn answered(asked: &Reply, words: &str) -> Value {
+    let result = &asked.json()["result"];
+    assert_eq!(result["resultType"], "input_required", "{}", asked.text());
+    let requests = result["inputRequests"].as_object().unwrap();
+    let answers = requests.keys().map(|key| {
+        (
+            key.clone(),
+            json!({"action": "accept", "content": {"said": words}}),
+        )
+    });
+    json!({"requestState": result["requestState"], "inputResponses": Value::Object(answers.collect())})
+}
+
+fn last_word(reply: &Reply) -> String {
+    let result = &reply.json()["result"];
+    assert_eq!(result["resultType"], "complete", "{}", reply.text());
+    text(&result["content"][0]["text"]).to_owned()
+}
+
+fn error(reply: &Reply) -> (u16, i64, String) {
+    let body = reply.json();
+    let error = &body["error"];
+    (
+        reply.status.as_u16(),
+        error["code"].as_i64().unwrap_or_default(),
+        error["message"].as_str().unwrap_or_default().to_owned(),
+    )
+}
+
+#[tokio::test]
+async fn b20_a_call_that_asks_goes_on_wherever_its_answer_arrives() {
+    let upstream = asking(2).await;
+    let Some(replicas) = three(&[("files", &upstream)]).await else {
+        return;
+    };
+    let [a, b, c] = [0, 1, 2].map(|number| replicas.gateways[number].client());
+    let first = call(&a, json!({})).await.expect_status(200);
+    let second = call(&b, answered(&first, "one")).await.expect_status(200);
+    let done = call(&c, answered(&second, "two")).await.expect_status(200);
+    assert!(last_word(&done).contains("two"), "{}", done.text());
+    assert_eq!(done.json()["id"], 7);
+    assert_eq!(upstream.count("tools/call"), 1);
+
+    // The same with whatever replica comes next, for each request.
+    for _ in 0..3 {
+        let any = replicas.client();
+        let first = call(&any, json!({})).await.expect_status(200);
+        let second = call(&any, answered(&first, "one")).await.expect_status(200);
+        let done = call(&any, answered(&second, "two")).await.expect_status(200);
+        assert!(last_word(&done).contains("two"), "{}", done.text());
+    }
+    assert_eq!(upstream.count("tools/call"), 4);
+    // Each call is on record once, and each of its requests.
+    let count = || {
+        replicas.database.sql(
+            "SELECT outcome, count(*) FROM call_record WHERE tool = 'ask' GROUP BY outcome ORDER BY outcome",
+        )
+    };
+    eventually("all is on record", PATIENCE, async || {
+        count() == "input_required|8\nok|4"
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn b20_an_answer_that_is_given_twice_counts_once() {
+    let upstream = asking(1).await;
+    let Some(replicas) = three(&[("files", &upstream)]).await else {
+        return;
+    };
+    for pair in [(0, 0), (0, 1), (1, 2), (2, 2)] {
+        upstream.clear();
+        let asked = call(&replicas.gateways[0].client(), json!({}))
+            .await
+            .expect_status(200);
+        let (one, other) = (
+            replicas.gateways[pair.0].client(),
+            replicas.gateways[pair.1].client(),
+        );
+        let (one, other) = tokio::join!(
+            call(&one, answered(&asked, "one")),
+            call(&other, answered(&asked, "other"))
+        );
+        let (done, refused) = if one.json()["result"].is_object() {
+            (one, other)
+        } else {
+            (other, one)
+        };
+        last_word(&done);
+        let (status, code, words) = error(&refused);
+        assert_eq!((status, code), (200, -32602), "{pair:?}: {words}");
+        assert!(words.contains("used already"), "{words}");
+        assert_eq!(upstream.count("tools/call"), 1, "{pair:?}");
+        let answers = upstream.requests().into_iter();
+        let answers = answers.filter(|request| request.json().get("result").is_some());
+        assert_eq!(answers.count(), 1, "{pair:?}");
+    }
+}
+
+#[tokio::test]
+async fn b20_a_call_whose_replica_is_gone_ends_in_an_error_and_is_not_run_again() {
+    let upstream = asking(1).await;
+    let Some(mut replicas) = three(&[("files", &upstream)]).await else {
+        return;
+    };
+    for (number, end) in [(0, Signal::Kill), (1, Signal::Term)] {
+        upstream.clear();
+        let asked = call(&replicas.gateways[number].client(), json!({}))
+            .await
+            .expect_status(200);
+        replicas.gateways[number].stop(end).await;
+        let last = replicas.gateways[2].client();
+        for _ in 0..2 {
+            let (status, code, words) = error(&call(&last, answered(&asked, "late")).await);
+            assert_eq!((status, code), (502, -32603), "{end:?}: {words}");
+            assert!(
+                words.contains("gone") && words.contains("not run again"),
+                "{words}"
+            );
+        }
+        assert_eq!(upstream.count("tools/call"), 1, "{end:?}");
+    }
+    // The one that was killed could not take itself off the list.
+    eventually("the others have taken it off", PATIENCE * 2, async || {
+        replicas.database.sql("SELECT count(*) FROM replica") == "1"
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn b20_a_replica_that_dies_in_the_middle_of_a_call_is_told_of() {
+    let upstream = asking(1).await;
+    let Some(mut replicas) = three(&[("files", &upstream)]).await else {
+        return;
+    };
+    // The server takes the answer and says nothing more, so that the rest of the call becomes a stream, which breaks off.
+    let asked = call(&replicas.gateways[0].client(), json!({}))
+        .await
+        .expect_status(200);
+    upstream.on("POST", Act::status(202, ""));
+    let http = caller(&replicas.gateways[2].client());
+    let answer = request(&answered(&asked, "one")).to_string();
+    let answer = McpClient::over(http.clone(), "/mcp").post(answer);
+    let mut stream = http.open(answer).await.unwrap();
+    assert_eq!(stream.headers["content-type"], "text/event-stream");
+    replicas.gateways[0].kill9().await;
+    let mut told = String::new();
+    while let Some(piece) = stream.next().await {
+        told.push_str(&String::from_utf8_lossy(&piece.expect("a clean end").1));
+    }
+    assert!(
+        told.contains("went away before it answered") && told.contains(r#""id":7"#),
+        "{told}"
+    );
+    assert_eq!(upstream.count("tools/call"), 1);
+
+    // It does not even take the answer: there is no head yet.
+    let asked = call(&replicas.gateways[1].client(), json!({}))
+        .await
+        .expect_status(200);
+    upstream.on("POST", Act::Hang);
     upstream.clear();
-    upstream.reopen(trunkline_testkit::Socket::Serve).await;
-    eventually("B listens again", PATIENCE, async || listens()).await;
-    upstream.push(&log);
-    assert_eq!(stream.expect_next(PATIENCE).await, log);
+    let (http, answer) = (replicas.gateways[2].client(), answered(&asked, "two"));
+    let going_on = tokio::spawn(async move { call(&http, answer).await });
+    eventually("the answer is there", PATIENCE, async || {
+        upstream.requests().len() == 1
+    })
+    .await;
+    replicas.gateways[1].kill9().await;
+    let (status, code, words) = error(&going_on.await.unwrap());
+    assert_eq!((status, code), (502, -32603), "{words}");
+    assert!(words.contains("went away before it answered"), "{words}");
+    assert_eq!(upstream.count("tools/call"), 0, "not once more");
+}
+
+// === What the old era's clients come back with ===
+
+/// The next message. The first event of a stream that can be read on has an id and nothing to say.
+async fn next(stream: &mut EventStream) -> Value {
+    loop {
+        let message = stream.expect_next(PATIENCE).await;
+        if message != "" {
+            return message;
+        }
+    }
+}
+
+/// A server of the new era that asks before it answers.
+async fn modern_server() -> ScriptedUpstream {
+    let known = json!({
+        "resultType": "complete", "supportedVersions": [MODERN], "capabilities": {"tools": {}},
+        "ttlMs": 0, "cacheScope": "private",
+    });
+    ScriptedUpstream::builder()
+        .sessions(Sessions::Off)
+        .revisions(&[MODERN])
+        .on("server/discover", Act::Result(known.to_string()))
+        .tool_fn(&tool("ask"), |call| match call.params.get("inputResponses") {
+            None => ToolAnswer::Result(json!({
+                "resultType": "input_required",
+                "inputRequests": {"a": question("who?")},
+                "requestState": "s",
+            })),
+            Some(answers) => ToolAnswer::text(&answers["a"].to_string()),
+        })
+        .start()
+        .await
+}
+
+#[tokio::test]
+async fn b20_an_answer_of_the_old_era_reaches_the_call_that_waits_for_it() {
+    let upstream = modern_server().await;
+    let config = Config::default()
+        .server("files", &upstream, &format!("protocol_version: {MODERN}"))
+        .text();
+    let Some(mut replicas) = Replicas::start(TestGateway::builder().config(&config), 3).await else {
+        return;
+    };
+    let mut client = replicas
+        .mcp()
+        .with_protocol("2025-11-25")
+        .with_capabilities(json!({"elicitation": {"form": {}}}));
+    client.initialize().await;
+    let answer = |id: &Value, said: &str| {
+        json!({"jsonrpc": "2.0", "id": id, "result": {"action": "accept", "content": {"said": said}}})
+            .to_string()
+    };
+    let mut first = replicas.at(0, &client);
+    assert_eq!(first.tool_names().await, ["files-ask"]);
+    let mut stream = first.call_stream("files-ask", &json!({}), None).await;
+    let asked = next(&mut stream).await;
+    assert_eq!(asked["method"], "elicitation/create", "{asked}");
+
+    // Not by another session, wherever it answers.
+    let mut stranger = replicas.mcp().with_protocol("2025-11-25");
+    stranger.initialize().await;
+    for number in [0, 1] {
+        let reply = replicas
+            .at(number, &stranger)
+            .send_message(answer(&asked["id"], "mallory"))
+            .await;
+        assert_eq!(reply.unwrap().status, 202);
+    }
+    let reply = replicas
+        .at(1, &client)
+        .send_message(answer(&asked["id"], "it is me"))
+        .await;
+    assert_eq!(reply.unwrap().status, 202);
+    let done = next(&mut stream).await;
+    assert!(
+        done["result"]["content"][0]["text"]
+            .as_str()
+            .unwrap()
+            .contains("it is me"),
+        "{done}"
+    );
+    assert_eq!(
+        upstream.count("tools/call"),
+        2,
+        "once to be asked, once with the answer"
+    );
+
+    let mut stream = first.call_stream("files-ask", &json!({}), None).await;
+    let asked = next(&mut stream).await;
+    replicas.gateways[0].kill9().await;
+    let reply = replicas
+        .at(1, &client)
+        .send_message(answer(&asked["id"], "too late"))
+        .await;
+    let reply = reply.unwrap();
+    assert_eq!((reply.status.as_u16(), reply.error().code), (502, -32603));
+    assert_eq!(upstream.count("tools/call"), 3);
+}
+
+#[tokio::test]
+async fn b60_a_streamed_answer_is_read_on_at_another_replica() {
+    let upstream = ScriptedUpstream::builder()
+        .tool_fn(&tool("slow"), |call| {
+            ToolAnswer::progress(call, 4, Duration::from_millis(250))
+        })
+        .start()
+        .await;
+    let Some(mut replicas) = three(&[("files", &upstream)]).await else {
+        return;
+    };
+    let mut client = replicas.mcp().with_protocol("2025-11-25");
+    client.initialize().await;
+    let mut first = replicas.at(0, &client);
+    let mut stream = first.call_stream("files-slow", &json!({}), Some("t")).await;
+    let progress = next(&mut stream).await;
+    assert_eq!(progress["params"]["progress"], 1, "{progress}");
+    let id = stream.last_event_id().unwrap().to_owned();
+    drop(stream);
+
+    let back = client.clone().with_header("last-event-id", &id);
+    let stream = replicas.at(1, &back).get_stream().await;
+    assert_eq!(stream.status(), 200);
+    assert_eq!(stream.headers()["content-type"], "text/event-stream");
+    let (events, broken) = stream.rest().await;
+    assert!(broken.is_none(), "{broken:?}");
+    let done = events.last().unwrap();
+    assert_eq!(done.message["result"]["content"][0]["text"], "done", "{events:?}");
+    assert!(
+        events
+            .iter()
+            .all(|event| event.message["params"]["progress"] != 1),
+        "nothing twice: {events:?}"
+    );
+    assert_eq!(upstream.count("tools/call"), 1);
+
+    // Not with another session's id, at no replica.
+    let mut stranger = replicas.mcp().with_protocol("2025-11-25");
+    stranger.initialize().await;
+    let stranger = stranger.with_header("last-event-id", &id);
+    for number in 0..3 {
+        assert_eq!(replicas.at(number, &stranger).get_stream().await.status(), 400);
+    }
+    replicas.gateways[0].kill9().await;
+    assert_eq!(replicas.at(1, &back).get_stream().await.status(), 502);
+    assert_eq!(upstream.count("tools/call"), 1);
+}
+
+#[tokio::test]
+async fn b20_a_call_is_cancelled_wherever_the_client_says_so() {
+    let upstream = ScriptedUpstream::start().await;
+    let Some(replicas) = three(&[("files", &upstream)]).await else {
+        return;
+    };
+    upstream.on("tools/call", Act::Hang);
+    let mut client = replicas.mcp();
+    client.initialize().await;
+    let mut first = replicas.at(0, &client);
+    let calling = tokio::spawn(async move { first.call("files-echo", &message(""), None).await });
+    eventually("the call is there", PATIENCE, async || {
+        upstream.count("tools/call") == 1
+    })
+    .await;
+    let mut second = replicas.at(1, &client);
+    // Until this replica knows of the other one, which takes some seconds after a start.
+    eventually("it is over", PATIENCE, async || {
+        let params = json!({"requestId": 2});
+        assert_eq!(
+            second.notify("notifications/cancelled", &params).await.status,
+            202
+        );
+        calling.is_finished()
+    })
+    .await;
+    let error = calling.await.unwrap().error();
+    assert!(error.message.contains("cancelled by the client"), "{error:?}");
+    eventually("the server is told", PATIENCE, async || {
+        upstream.count("notifications/cancelled") == 1
+    })
+    .await;
 }
