@@ -485,6 +485,12 @@ pub(crate) const GENERAL: &[Field] = {
             "Trunkline: the longest deadline that a request may ask for with `x-litellm-timeout`, where neither the tool nor its server has one.",
         ),
         field(
+            "mcp_answer_timeout_ms",
+            Integer,
+            "600000",
+            "Trunkline: how long a client may take to answer what a server asks in the middle of a call.",
+        ),
+        field(
             "mcp_health_timeout_ms",
             Integer,
             "env `LITELLM_MCP_HEALTH_CHECK_TIMEOUT`, else 10000",

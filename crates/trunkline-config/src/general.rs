@@ -40,6 +40,8 @@ pub struct General {
     pub call_timeout_ms: u64,
     /// The longest deadline that a request may ask for.
     pub max_call_timeout_ms: u64,
+    /// How long a client may take to answer what a server asks in the middle of a call.
+    pub answer_timeout_ms: u64,
     /// Deadline of a health check of one server.
     pub health_timeout_ms: u64,
     /// How long a list of several servers waits for late ones.
@@ -79,6 +81,7 @@ impl Default for General {
             list_timeout_ms: 30_000,
             call_timeout_ms: 60_000,
             max_call_timeout_ms: 600_000,
+            answer_timeout_ms: 600_000,
             health_timeout_ms: 10_000,
             fanout_deadline_ms: 2_000,
             catalogue_ttl_ms: 300_000,
@@ -236,6 +239,7 @@ fn limits(section: &mut Section<'_>, general: &mut General) {
             &mut general.max_call_timeout_ms,
             MAX_MS,
         ),
+        ("mcp_answer_timeout_ms", &mut general.answer_timeout_ms, MAX_MS),
         ("mcp_health_timeout_ms", &mut general.health_timeout_ms, MAX_MS),
         ("mcp_fanout_deadline_ms", &mut general.fanout_deadline_ms, MAX_MS),
         ("mcp_catalogue_ttl_ms", &mut general.catalogue_ttl_ms, 30 * MAX_MS),

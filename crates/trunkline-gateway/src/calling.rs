@@ -12,6 +12,7 @@ use axum::http::StatusCode;
 use tokio::sync::mpsc;
 use trunkline_mcp::edit::{self, RawObject};
 use trunkline_mcp::header::HeaderParam;
+use trunkline_mcp::modern::UrlElicitation;
 use trunkline_mcp::{Era, ListKind, header, modern, rpc, task, uri, wrap};
 use trunkline_model::{CallKind, OutcomeStatus, Server, Step};
 use trunkline_policy::Decision;
@@ -669,11 +670,7 @@ impl Call {
                 }
                 Some(Frame::Error(error)) => {
                     self.task_ended();
-                    let error = self.without_secrets(&error);
-                    return Ok(Frame::Error(match (context.era, self.leg()) {
-                        (Era::Modern, Era::Legacy) => modern::error_to_modern(&error),
-                        _ => error,
-                    }));
+                    return Ok(self.error(context, &error));
                 }
                 Some(Frame::Result(result))
                     if context.era == Era::Legacy
@@ -684,7 +681,8 @@ impl Call {
                     let begun = if self.rounds > MAX_ROUNDS {
                         Err(format!("the server asked more than {MAX_ROUNDS} times"))
                     } else {
-                        Round::begin(gateway, context, &result)
+                        let patience = gateway.upstreams.settings().answer_timeout;
+                        Round::begin(gateway, context, &result, patience)
                     };
                     match begun {
                         Ok(round) => self.round = Some(Box::new(round)),
@@ -701,7 +699,7 @@ impl Call {
                 }
                 Some(Frame::Result(result)) => {
                     self.task_ended();
-                    return Ok(Frame::Result(self.result(gateway, context, result)));
+                    return self.result(gateway, context, result).map(Frame::Result);
                 }
             }
         }
@@ -914,6 +912,12 @@ impl Call {
             "notifications/message" if context.era == Era::Modern => {
                 is_wanted(context.log_level, &message).then_some(message)
             }
+            // In the new era the one is for subscriptions alone, and the other is no more.
+            "notifications/resources/updated" | "notifications/elicitation/complete"
+                if context.era == Era::Modern =>
+            {
+                None
+            }
             _ => outside(gateway, context, &self.server, method, message),
         }
     }
@@ -957,15 +961,31 @@ impl Call {
     }
 
     /// The HTTP status of a JSON-RPC error that the server answered with, where it has a meaning for the client.
-    pub fn error_status(&self, era: Era) -> StatusCode {
+    pub fn error_status(&self, era: Era, error: &str) -> StatusCode {
         match (&self.phase, era, self.leg()) {
             (Phase::Open(exchange), Era::Modern, Era::Modern) => exchange.status(),
+            (_, Era::Modern, Era::Legacy) if rpc::code_of(error) == Some(rpc::MISSING_CLIENT_CAPABILITY) => {
+                StatusCode::BAD_REQUEST
+            }
             _ => StatusCode::OK,
         }
     }
 
+    /// The server's error in the client's era. One that asks for a page to be visited is a result there.
+    fn error(&self, context: &Context, error: &str) -> Frame {
+        let error = self.without_secrets(error);
+        if (context.era, self.leg()) != (Era::Modern, Era::Legacy) {
+            return Frame::Error(error);
+        }
+        match modern::url_elicitation(self.operation.method(), &error, context.capabilities) {
+            Some(UrlElicitation::Asks(result)) => Frame::Result(result),
+            Some(UrlElicitation::Unable(error)) => Frame::Error(error),
+            None => Frame::Error(modern::error_to_modern(&error)),
+        }
+    }
+
     /// The result in the client's era, with its URIs as this client can use them.
-    fn result(&self, gateway: &Gateway, context: &Context, result: String) -> String {
+    fn result(&self, gateway: &Gateway, context: &Context, result: String) -> Result<String, CallError> {
         let result = self.with_uris(gateway, context, result);
         let seen = self.seen(gateway, context);
         let renamed = match &self.tasked {
@@ -974,16 +994,25 @@ impl Call {
             None => None,
         };
         let result = renamed.unwrap_or(result);
-        match (context.era, self.leg(), &self.phase) {
+        let translated = match (context.era, self.leg(), &self.phase) {
             (Era::Modern, Era::Legacy, Phase::Open(exchange)) => {
                 let info = exchange.session().introduction.server_info.as_deref();
                 modern::result_to_modern(self.operation.method(), &result, info)
             }
-            (Era::Legacy, Era::Modern, _) => self.as_object(modern::result_to_legacy(&result)),
-            (Era::Legacy, Era::Legacy, _) if self.wraps => self.as_object(result),
-            (Era::Modern, Era::Modern, _) => self.for_whom(context, result),
-            _ => result,
-        }
+            (Era::Legacy, Era::Modern, _) => {
+                modern::result_to_legacy(&result).map(|result| self.as_object(result))
+            }
+            (Era::Legacy, Era::Legacy, _) if self.wraps => return Ok(self.as_object(result)),
+            (Era::Modern, Era::Modern, _) => return Ok(self.for_whom(context, result)),
+            _ => return Ok(result),
+        };
+        translated.map_err(|error| {
+            let error = trunkline_upstream::fault::printable(&error.to_string());
+            self.failed(Fault::protocol(
+                Step::Call,
+                format!("the result cannot be translated: {error}"),
+            ))
+        })
     }
 
     /// A tool's result whose structured content is an object, for clients that know no other.
@@ -1122,15 +1151,14 @@ pub fn outside(
     Some(rewritten().unwrap_or(message))
 }
 
-/// The record's word for a result: `isError: true` is a tool error, not a success (B65).
+/// The record's word for a result: `isError: true` is a tool error, not a success (B65), and a question is no answer.
 pub fn result_word(result: &str) -> &'static str {
-    #[derive(serde::Deserialize)]
-    struct Flag {
-        #[serde(default, rename = "isError")]
-        is_error: Option<bool>,
-    }
-    match serde_json::from_str::<Flag>(result) {
-        Ok(Flag { is_error: Some(true) }) => "tool_error",
+    let Ok(result) = RawObject::parse(result) else {
+        return "ok";
+    };
+    match (result.get("isError"), result.get("resultType")) {
+        (Some("true"), _) => "tool_error",
+        (_, Some("\"input_required\"")) => "input_required",
         _ => "ok",
     }
 }

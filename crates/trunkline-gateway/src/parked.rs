@@ -22,8 +22,6 @@ use crate::peers::Held;
 
 /// What every handle begins with, so that it is told apart from a server's own.
 const PREFIX: &str = "tl1.";
-/// How long a client may take to answer.
-const PATIENCE: Duration = Duration::from_mins(10);
 /// Calls of one caller that may wait, and of all callers.
 const MAX_OF_ONE: usize = 100;
 const MAX_OF_ALL: usize = 2000;
@@ -208,7 +206,7 @@ fn wait(
             principal,
             questions,
             rounds,
-            until: Instant::now() + PATIENCE,
+            until: Instant::now() + gateway.upstreams.settings().answer_timeout,
         },
     );
     result.to_json()
@@ -253,8 +251,9 @@ pub async fn resume(
     }
     // Taken out: whoever comes second finds nothing, and the tool runs once.
     let found = gateway.parked.lock().remove(&held.id);
-    let mut waiting =
-        found.ok_or_else(|| refused("was used already, or is too old; the tool is not run again"))?;
+    let mut waiting = found
+        .filter(|waiting| waiting.until > Instant::now())
+        .ok_or_else(|| refused("was used already, or is too old; the tool is not run again"))?;
     let answers = object
         .get("inputResponses")
         .and_then(|answers| RawObject::parse(answers).ok())

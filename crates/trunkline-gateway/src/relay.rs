@@ -109,10 +109,10 @@ fn last(
     match frame {
         Some(Ok(Frame::Result(result))) => {
             let word = calling::result_word(&result);
-            let error = if word == "ok" {
-                None
-            } else {
+            let error = if word == "tool_error" {
                 calling::tool_error_text(&result).map(|text| call.without_secrets(&text))
+            } else {
+                None
             };
             (rpc::response(id, &result), word, error)
         }
@@ -193,7 +193,7 @@ impl Relay {
             Ok(frame) => {
                 let era = self.context.era;
                 let status = match &frame {
-                    Some(Ok(Frame::Error(_))) => self.call.error_status(era),
+                    Some(Ok(Frame::Error(error))) => self.call.error_status(era, error),
                     Some(Err(error)) => error_status(error, era),
                     _ => StatusCode::OK,
                 };

@@ -15,8 +15,6 @@ use trunkline_model::{ReplicaId, SessionKey};
 use crate::Gateway;
 use crate::context::Context;
 
-/// How long a client may take for one round.
-const PATIENCE: Duration = Duration::from_mins(10);
 /// Before a server is asked again that wants nothing but to be.
 const PAUSE: Duration = Duration::from_millis(200);
 /// Questions of one round.
@@ -89,13 +87,21 @@ pub struct Round {
 pub type Impossible = String;
 
 impl Round {
-    /// From an `input_required` result.
-    pub fn begin(gateway: &Gateway, context: &Context, result: &str) -> Result<Self, Impossible> {
+    /// From an `input_required` result. `patience` is how long the client may take for it.
+    pub fn begin(
+        gateway: &Gateway,
+        context: &Context,
+        result: &str,
+        patience: Duration,
+    ) -> Result<Self, Impossible> {
         let unreadable = || "the server asks for input in a way that cannot be read".to_owned();
         let result = RawObject::parse(result).map_err(|_| unreadable())?;
         let requests = result.get("inputRequests").unwrap_or("{}").to_owned();
         let requests = RawObject::parse(&requests).map_err(|_| unreadable())?;
         let keys: Vec<String> = requests.keys().map(ToOwned::to_owned).collect();
+        if keys.is_empty() && !requests.is_empty() {
+            return Err(unreadable());
+        }
         if keys.len() > MAX_QUESTIONS {
             return Err(format!(
                 "the server asks more than {MAX_QUESTIONS} questions at once"
@@ -111,15 +117,16 @@ impl Round {
             answered: Vec::new(),
             answers,
             state: result.get("requestState").map(ToOwned::to_owned),
-            until: Instant::now() + PATIENCE,
+            until: Instant::now() + patience,
         };
         for key in keys {
             let request = RawObject::parse(requests.get(&key).unwrap_or("{}")).map_err(|_| unreadable())?;
             let method = request.get_string("method").ok_or_else(unreadable)?;
+            let asked = request.get("params").unwrap_or("{}");
             // All of them before any is sent: half a round is of no use.
             let session = context
                 .session
-                .filter(|_| context.capabilities.answers(&method))
+                .filter(|_| context.capabilities.answers_so(&method, asked))
                 .ok_or_else(|| format!("the server asks for {method}, which this client does not answer"))?;
             let sealed = ["question", context.principal.id(), &session.to_hex()];
             let token = gateway.peers.seal(&sealed, *uuid::Uuid::new_v4().as_bytes());

@@ -206,6 +206,27 @@ impl ClientCapabilities {
         }
     }
 
+    /// Whether the client's user can be asked to visit a page.
+    pub fn visits_pages(self) -> bool {
+        self.has_bit("elicitation", Some("url"))
+    }
+
+    /// Whether the client can be asked this, in the way that the parameters say.
+    pub fn answers_so(self, method: &str, params: &str) -> bool {
+        let is_url = || {
+            let params = RawObject::parse(params).ok()?;
+            Some(params.get_string("mode")? == "url")
+        };
+        // Who declares `url` alone has no forms; who declares nothing more has nothing else.
+        self.answers(method)
+            && (method != "elicitation/create"
+                || if is_url().unwrap_or(false) {
+                    self.visits_pages()
+                } else {
+                    self.has_bit("elicitation", Some("form")) || !self.visits_pages()
+                })
+    }
+
     /// The declaration as an object.
     pub fn to_json(self) -> String {
         let mut object = Map::new();
@@ -250,6 +271,18 @@ mod tests {
         assert!(client(&json!({"elicitation": {}})).answers("elicitation/create"));
         assert!(!client(&json!({"elicitation": null})).answers("elicitation/create"));
         assert!(!client(&json!({"sampling": {}})).answers("tools/call"));
+        let (form, url) = ("{}", r#"{"mode":"url"}"#);
+        for (declared, of_form, of_url) in [
+            (json!({"elicitation": {}}), true, false),
+            (json!({"elicitation": {"form": {}}}), true, false),
+            (json!({"elicitation": {"url": {}}}), false, true),
+            (json!({"elicitation": {"url": {}, "form": {}}}), true, true),
+            (json!({}), false, false),
+        ] {
+            let own = client(&declared);
+            let answers = |params| own.answers_so("elicitation/create", params);
+            assert_eq!((answers(form), answers(url)), (of_form, of_url), "{declared}");
+        }
     }
 
     #[test]

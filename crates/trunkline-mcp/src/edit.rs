@@ -20,10 +20,11 @@ enum Value<'a> {
 struct Member<'a> {
     /// Decoded. Bytes, for JSON has texts that are no UTF-8: half a surrogate pair is a legal escape.
     key: Cow<'a, [u8]>,
-    /// What stands before the comma, between it and the value (blanks, the key, a colon): as it was. Empty for new ones.
-    before: &'a str,
+    /// What stands between the comma and the value (blanks, the key, a colon) and between the value and the next comma: as
+    /// it was. Empty for new ones.
     head: &'a str,
     value: Value<'a>,
+    after: &'a str,
 }
 
 impl Member<'_> {
@@ -51,19 +52,22 @@ impl<'a> RawObject<'a> {
     pub fn parse(json: &'a str) -> Result<Self, serde_json::Error> {
         let json = json.trim_matches(BLANKS);
         let Spans(spans) = serde_json::from_str(json)?;
-        let mut members = Vec::with_capacity(spans.len());
+        let mut members: Vec<Member<'a>> = Vec::with_capacity(spans.len());
         // Just after the opening brace, then after each value.
         let mut at = 1;
         for (key, raw_key, value) in spans {
             let start = offset(json, value.get());
             let gap = json.get(at..offset(json, raw_key.get())).unwrap_or_default();
-            let before = gap.split_once(',').map_or("", |(before, _)| before);
-            let skipped = if members.is_empty() { 0 } else { before.len() + 1 };
+            let mut head = at;
+            if let Some(last) = members.last_mut() {
+                last.after = gap.split_once(',').map_or("", |(after, _)| after);
+                head += last.after.len() + 1;
+            }
             members.push(Member {
                 key,
-                before,
-                head: json.get(at + skipped..start).unwrap_or_default(),
+                head: json.get(head..start).unwrap_or_default(),
                 value: Value::Raw(value.get()),
+                after: "",
             });
             at = start + value.get().len();
         }
@@ -97,9 +101,9 @@ impl<'a> RawObject<'a> {
             Some(member) => member.value = Value::New(json),
             None => self.members.push(Member {
                 key: Cow::Owned(key.as_bytes().to_owned()),
-                before: "",
                 head: "",
                 value: Value::New(json),
+                after: "",
             }),
         }
     }
@@ -140,15 +144,12 @@ impl<'a> RawObject<'a> {
         let size: usize = self
             .members
             .iter()
-            .map(|member| {
-                member.key.len() + member.head.len() + member.before.len() + member.json().len() + 4
-            })
+            .map(|member| member.key.len() + member.head.len() + member.json().len() + member.after.len() + 4)
             .sum();
         let mut text = String::with_capacity(size + self.tail.len() + 2);
         text.push('{');
         for (index, member) in self.members.iter().enumerate() {
             if index > 0 {
-                text.push_str(member.before);
                 text.push(',');
             }
             if member.head.is_empty() {
@@ -159,6 +160,7 @@ impl<'a> RawObject<'a> {
                 text.push_str(member.head);
             }
             text.push_str(member.json());
+            text.push_str(member.after);
         }
         text.push_str(self.tail);
         text.push('}');
@@ -294,6 +296,26 @@ mod tests {
     }
 
     #[test]
+    fn b62_keys_keep_their_spelling_and_blanks_their_place() {
+        let json = "{ \"\\u0061\" : 1 ,\n\"\\ud800\":\t2 , \"c\": [ ] }";
+        let mut object = RawObject::parse(json).unwrap();
+        assert_eq!(object.to_json(), json);
+        assert_eq!(object.get("a"), Some("1"));
+        object.set("a", "7".into());
+        object.set("d", "8".into());
+        assert_eq!(
+            object.to_json(),
+            "{ \"\\u0061\" : 7 ,\n\"\\ud800\":\t2 , \"c\": [ ],\"d\":8 }"
+        );
+        assert!(object.remove("c") && object.remove("a") && object.remove("d"));
+        assert_eq!(object.to_json(), "{\n\"\\ud800\":\t2  }");
+        assert_eq!(object.keys().count(), 0, "half a surrogate pair is no text");
+        for whole in ["{}", "{ }", " {\"a\":{}}\n"] {
+            assert_eq!(RawObject::parse(whole).unwrap().to_json(), whole.trim());
+        }
+    }
+
+    #[test]
     fn s23_duplicate_keys_are_refused() {
         assert!(RawObject::parse(r#"{"name":"a","name":"b"}"#).is_err());
         assert!(RawObject::parse(r#"{"name":"a","\u006eame":"b"}"#).is_err());
@@ -301,6 +323,8 @@ mod tests {
         assert!(RawObject::parse(&format!("{{{}}}", many.join(","))).is_ok());
         assert!(RawObject::parse(&format!("{{{},\"k3\":1}}", many.join(","))).is_err());
         assert!(RawObject::parse("[]").is_err());
+        assert!(RawObject::parse(r#"{"\ud800":1,"\uD800":2}"#).is_err());
+        assert!(RawObject::parse(r#"{"a":1,"A":2,"a ":3}"#).is_ok());
     }
 
     proptest! {

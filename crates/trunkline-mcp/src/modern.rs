@@ -104,7 +104,7 @@ pub fn params_to_legacy(params: &str) -> String {
         for key in OF_REQUESTS {
             meta.remove(key);
         }
-        if meta.keys().next().is_none() {
+        if meta.is_empty() {
             object.remove("_meta");
         } else {
             object.set("_meta", meta.to_json());
@@ -166,11 +166,14 @@ pub fn is_cacheable(method: &str) -> bool {
     ListKind::of_method(method).is_some() || matches!(method, "resources/read" | "server/discover")
 }
 
-/// A result of an earlier revision as this era has it.
-pub fn result_to_modern(method: &str, result: &str, server_info: Option<&str>) -> String {
-    let Ok(mut object) = RawObject::parse(result) else {
-        return result.to_owned();
-    };
+/// A result of an earlier revision as this era has it. An error if it has a member twice: which of them counts cannot be
+/// told, so nothing can be added to it (S23).
+pub fn result_to_modern(
+    method: &str,
+    result: &str,
+    server_info: Option<&str>,
+) -> Result<String, serde_json::Error> {
+    let mut object = RawObject::parse(result)?;
     if object.get("resultType").is_none() {
         object.set_string("resultType", "complete");
     }
@@ -192,18 +195,16 @@ pub fn result_to_modern(method: &str, result: &str, server_info: Option<&str>) -
             object.set("_meta", meta.to_json());
         }
     }
-    object.to_json()
+    Ok(object.to_json())
 }
 
-/// A complete result of this era as earlier revisions have it.
-pub fn result_to_legacy(result: &str) -> String {
-    let Ok(mut object) = RawObject::parse(result) else {
-        return result.to_owned();
-    };
+/// A complete result of this era as earlier revisions have it. An error if it has a member twice.
+pub fn result_to_legacy(result: &str) -> Result<String, serde_json::Error> {
+    let mut object = RawObject::parse(result)?;
     for key in ["resultType", "ttlMs", "cacheScope"] {
         object.remove(key);
     }
-    object.to_json()
+    Ok(object.to_json())
 }
 
 /// A result that says that anybody may have it, for one whose it is alone; `None` if it does not say so.
@@ -223,15 +224,70 @@ pub fn result_type(result: &str) -> String {
         .unwrap_or_else(|| "complete".to_owned())
 }
 
-/// An error of an earlier revision as this era has it: a resource that is not there has no code of its own any more.
+/// An error of an earlier revision as this era has it: two codes are no more. A resource that is not there is a wrong
+/// parameter; what a page has to be visited for is asked for by a result ([`url_elicitation`]), where that can be.
 pub fn error_to_modern(error: &str) -> String {
     let Ok(mut object) = RawObject::parse(error) else {
         return error.to_owned();
     };
-    if object.get("code").and_then(|code| code.parse().ok()) == Some(rpc::RESOURCE_NOT_FOUND) {
-        object.set("code", rpc::INVALID_PARAMS.to_string());
+    match rpc::code_of(error) {
+        Some(rpc::RESOURCE_NOT_FOUND) => object.set("code", rpc::INVALID_PARAMS.to_string()),
+        Some(rpc::URL_ELICITATION_REQUIRED) => object.set("code", rpc::INTERNAL_ERROR.to_string()),
+        _ => {}
     }
     object.to_json()
+}
+
+/// What this era makes of an error of 2025-11-25 that says which pages the user has to visit first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UrlElicitation {
+    /// The result that asks the client to. Its next request is the same call once more.
+    Asks(String),
+    /// The error for a client that did not declare that it can.
+    Unable(String),
+}
+
+/// Methods whose results may ask.
+const MAY_ASK: [&str; 3] = ["tools/call", "prompts/get", "resources/read"];
+
+/// Translates such an error; `None` if it is another one, or cannot be read.
+pub fn url_elicitation(
+    method: &str,
+    error: &str,
+    capabilities: ClientCapabilities,
+) -> Option<UrlElicitation> {
+    if rpc::code_of(error) != Some(rpc::URL_ELICITATION_REQUIRED) || !MAY_ASK.contains(&method) {
+        return None;
+    }
+    let error = RawObject::parse(error).ok()?;
+    let data = RawObject::parse(error.get("data")?).ok()?;
+    let elicitations: Vec<&RawValue> = serde_json::from_str(data.get("elicitations")?).ok()?;
+    let mut requests = RawObject::default();
+    for (index, own) in elicitations.iter().enumerate() {
+        let mut params = RawObject::parse(own.get()).ok()?;
+        // It means nothing where there is nothing to refer to it with.
+        params.remove("elicitationId");
+        let mut request = RawObject::default();
+        request.set_string("method", "elicitation/create");
+        request.set("params", params.to_json());
+        requests.set(&format!("url-{}", index + 1), request.to_json());
+    }
+    if requests.is_empty() {
+        return None;
+    }
+    if !capabilities.visits_pages() {
+        let data = r#"{"requiredCapabilities":{"elicitation":{"url":{}}}}"#;
+        let message = error.get_string("message").unwrap_or_default();
+        return Some(UrlElicitation::Unable(rpc::error_object(
+            rpc::MISSING_CLIENT_CAPABILITY,
+            &message,
+            Some(data),
+        )));
+    }
+    let mut result = RawObject::default();
+    result.set_string("resultType", "input_required");
+    result.set("inputRequests", requests.to_json());
+    Some(UrlElicitation::Asks(result.to_json()))
 }
 
 /// A notification that belongs to a subscription.
@@ -322,12 +378,51 @@ mod tests {
         assert_eq!(params_to_legacy(&modern), legacy);
         assert_eq!(request_meta(&modern).unwrap().log_level.as_deref(), Some("info"));
         let result = r#"{"contents":[],"x":1e2}"#;
-        let there = result_to_modern("resources/read", result, None);
+        let there = result_to_modern("resources/read", result, None).unwrap();
         assert_eq!(
             there,
             r#"{"contents":[],"x":1e2,"resultType":"complete","ttlMs":0,"cacheScope":"private"}"#
         );
-        assert_eq!(result_to_legacy(&there), result);
+        assert_eq!(result_to_legacy(&there).unwrap(), result);
+        for twice in [r#"{"isError":false,"isError":true}"#, r#"{"a":1,"\u0061":2}"#] {
+            assert!(result_to_modern("tools/call", twice, None).is_err());
+            assert!(result_to_legacy(twice).is_err());
+        }
+    }
+
+    #[test]
+    fn b59_pages_to_visit_are_asked_for_by_a_result() {
+        let able = ClientCapabilities::read(
+            &RawValue::from_string(r#"{"elicitation":{"url":{}}}"#.to_owned()).unwrap(),
+        );
+        let error = r#"{"code":-32042,"message":"sign in","data":{"elicitations":[{"mode":"url","elicitationId":"e","url":"https://a.example","message":"m","x":1.0}]}}"#;
+        assert_eq!(
+            url_elicitation("tools/call", error, able),
+            Some(UrlElicitation::Asks(
+                r#"{"resultType":"input_required","inputRequests":{"url-1":{"method":"elicitation/create","params":{"mode":"url","url":"https://a.example","message":"m","x":1.0}}}}"#.to_owned()
+            ))
+        );
+        let unable =
+            ClientCapabilities::read(&RawValue::from_string(r#"{"elicitation":{}}"#.to_owned()).unwrap());
+        assert_eq!(
+            url_elicitation("tools/call", error, unable),
+            Some(UrlElicitation::Unable(
+                r#"{"code":-32021,"message":"sign in","data":{"requiredCapabilities":{"elicitation":{"url":{}}}}}"#.to_owned()
+            ))
+        );
+        assert_eq!(url_elicitation("completion/complete", error, able), None);
+        assert_eq!(
+            rpc::code_of(&error_to_modern(error)),
+            Some(rpc::INTERNAL_ERROR),
+            "the code is no more"
+        );
+        for other in [
+            r#"{"code":-32042,"message":"m"}"#,
+            r#"{"code":-32042,"data":{"elicitations":[]}}"#,
+            r#"{"code":-1}"#,
+        ] {
+            assert_eq!(url_elicitation("tools/call", other, able), None);
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! JSON-RPC error codes and messages built as text.
 
-use crate::edit::push_string;
+use crate::edit::{RawObject, push_string};
 
 /// Not JSON.
 pub const PARSE_ERROR: i64 = -32700;
@@ -15,6 +15,9 @@ pub const INTERNAL_ERROR: i64 = -32603;
 
 /// No such resource, in revisions before 2026-07-28.
 pub const RESOURCE_NOT_FOUND: i64 = -32002;
+
+/// The user has to visit a page first (2025-11-25 alone).
+pub const URL_ELICITATION_REQUIRED: i64 = -32042;
 
 /// Headers do not say what the body says (2026-07-28).
 pub const HEADER_MISMATCH: i64 = -32020;
@@ -57,6 +60,11 @@ pub fn error_object(code: i64, message: &str, data: Option<&str>) -> String {
     }
     text.push('}');
     text
+}
+
+/// The code of an error object.
+pub fn code_of(error: &str) -> Option<i64> {
+    RawObject::parse(error).ok()?.get("code")?.parse().ok()
 }
 
 /// A request. `id` and `params` are JSON text.

@@ -32,8 +32,6 @@ use crate::session::Session;
 const MAX_FRAMES: usize = 100_000;
 /// No request takes longer, whatever is configured.
 const LONGEST: Duration = Duration::from_hours(24 * 365);
-/// How long a client, which is to say a person, may take to answer a server's request.
-const ANSWER_TIMEOUT: Duration = Duration::from_mins(10);
 /// How long a finished stream may take to end before its connection is closed.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -292,7 +290,7 @@ impl Exchange {
             let read = match timeout_at(self.deadline, read).await {
                 Ok(Err(aside)) => {
                     self.asked = true;
-                    self.deadline = self.deadline.max(Instant::now() + ANSWER_TIMEOUT);
+                    self.deadline = self.deadline.max(Instant::now() + self.patience());
                     return Ok(Frame::Request {
                         id: aside.request.unwrap_or_default(),
                         method: aside.method,
@@ -338,7 +336,9 @@ impl Exchange {
     /// Goes on reading from the last event, if the server gave events ids: it may close a stream in the middle of a call
     /// and be polled. Cancel-safe: what was known before is known after, and the next call tries again.
     async fn resume(&mut self, why: &str) -> Result<(), Fault> {
-        let Some(last) = self.resuming.last_event_id.clone() else {
+        // The new era has no such thing, whatever a server of it sends.
+        let resumable = self.line.session.revision.era() == Era::Legacy;
+        let Some(last) = self.resuming.last_event_id.clone().filter(|_| resumable) else {
             return Err(broken(self.step, why));
         };
         let Ok(last) = HeaderValue::from_str(&last) else {
@@ -438,7 +438,7 @@ impl Exchange {
             }
             Message::Request { id, method, .. } if self.line.asks.answers(&method) => {
                 self.asked = true;
-                self.deadline = self.deadline.max(Instant::now() + ANSWER_TIMEOUT);
+                self.deadline = self.deadline.max(Instant::now() + self.patience());
                 Ok(Some(Frame::Request {
                     id: id.get().to_owned(),
                     method: method.into_owned(),
@@ -471,6 +471,10 @@ impl Exchange {
     /// Tells the server that its question `id` (raw JSON) reaches nobody.
     pub fn refuse(&self, id: &str, why: &str) {
         self.line.reject(id, rpc::INVALID_PARAMS, why);
+    }
+
+    fn patience(&self) -> Duration {
+        self.line.entry.shared.settings.answer_timeout
     }
 
     /// The session it runs on.

@@ -44,6 +44,8 @@ pub struct Settings {
     pub call_timeout: Duration,
     /// The longest that a request may ask for, where neither its server nor its tool has a time of its own.
     pub max_call_timeout: Duration,
+    /// How long a client, which is to say a person, may take to answer a server's request.
+    pub answer_timeout: Duration,
     /// How long a health check waits for one server.
     pub health_timeout: Duration,
     /// How long a list waits for servers that were never listed.
@@ -68,6 +70,7 @@ impl Default for Settings {
             list_timeout: Duration::from_secs(30),
             call_timeout: Duration::from_mins(1),
             max_call_timeout: Duration::from_mins(10),
+            answer_timeout: Duration::from_mins(10),
             health_timeout: Duration::from_secs(10),
             fanout_deadline: Duration::from_secs(2),
             catalogue_ttl: Duration::from_mins(5),

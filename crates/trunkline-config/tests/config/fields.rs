@@ -132,6 +132,7 @@ fn b29_every_general_setting_has_an_effect() {
         ("mcp_egress_allow", "[10.0.0.0/8, loopback]"),
         ("mcp_list_timeout_ms", "1"),
         ("mcp_call_timeout_ms", "1"),
+        ("mcp_answer_timeout_ms", "1"),
         ("mcp_health_timeout_ms", "1"),
         ("mcp_fanout_deadline_ms", "1"),
         ("mcp_catalogue_ttl_ms", "1"),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::Request;
 use axum::http::StatusCode;
+use axum::http::header::{ALLOW, HeaderValue};
 use axum::response::Response;
 use trunkline_mcp::rpc;
 use trunkline_model::{RequestId, SessionKey};
@@ -33,9 +34,15 @@ pub async fn handle(
     };
     let claims = match session(&gateway, path, &context) {
         Ok(Some(claims)) => claims,
+        // There is nothing to end; in the new era there never is.
         Ok(None) => {
-            let text = "Bad Request: no Mcp-Session-Id";
-            return answer::rpc_error(StatusCode::BAD_REQUEST, "null", rpc::INVALID_REQUEST, text);
+            let text = "Method Not Allowed: DELETE ends the session that Mcp-Session-Id names";
+            let mut response =
+                answer::rpc_error(StatusCode::METHOD_NOT_ALLOWED, "null", rpc::INVALID_REQUEST, text);
+            response
+                .headers_mut()
+                .insert(ALLOW, HeaderValue::from_static("GET, POST"));
+            return response;
         }
         Err(answer) => return answer,
     };

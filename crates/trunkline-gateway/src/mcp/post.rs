@@ -94,17 +94,17 @@ fn check_headers(headers: &HeaderMap) -> Result<(), Response> {
             .unwrap_or_default()
     };
     let refuse = |status, text: &str| Err(answer::rpc_error(status, "null", rpc::INVALID_REQUEST, text));
+    if !accepts(headers) {
+        return refuse(
+            StatusCode::NOT_ACCEPTABLE,
+            "Not Acceptable: Client must accept both application/json and text/event-stream",
+        );
+    }
     let kind = text(&CONTENT_TYPE).split(';').next().unwrap_or_default().trim();
     if !kind.eq_ignore_ascii_case("application/json") {
         return refuse(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "Content-Type must be application/json",
-        );
-    }
-    if !accepts(headers) {
-        return refuse(
-            StatusCode::NOT_ACCEPTABLE,
-            "Not Acceptable: Client must accept both application/json and text/event-stream",
         );
     }
     Ok(())

@@ -280,6 +280,7 @@ pub(crate) fn upstream_settings(general: &General) -> anyhow::Result<trunkline_u
         list_timeout: Duration::from_millis(general.list_timeout_ms),
         call_timeout: Duration::from_millis(general.call_timeout_ms),
         max_call_timeout: Duration::from_millis(general.max_call_timeout_ms),
+        answer_timeout: Duration::from_millis(general.answer_timeout_ms),
         health_timeout: Duration::from_millis(general.health_timeout_ms),
         fanout_deadline: Duration::from_millis(general.fanout_deadline_ms),
         catalogue_ttl: Duration::from_millis(general.catalogue_ttl_ms),

@@ -43,12 +43,13 @@ async fn reconcile(gateway: Arc<Gateway>) {
     }
 }
 
-/// Servers that are down come back by themselves.
+/// Servers that are down come back by themselves, and calls whose clients do not answer are called off.
 async fn every_second(gateway: Arc<Gateway>) {
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
     loop {
         ticks.tick().await;
         gateway.upstreams.retry(&gateway.registry.snapshot());
+        gateway.parked.reap();
     }
 }
 
@@ -56,7 +57,6 @@ async fn every_minute(gateway: Arc<Gateway>) {
     let mut ticks = tokio::time::interval(Duration::from_mins(1));
     loop {
         ticks.tick().await;
-        gateway.parked.reap();
         gateway.caps.reap();
         gateway.ended.prune(gateway.clock.now());
     }
