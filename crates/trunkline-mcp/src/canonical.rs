@@ -1,6 +1,8 @@
 //! One spelling for all spellings of the same JSON: what a client holds is bound to what it asked for, and it may write
 //! the same thing differently the next time.
 
+use std::fmt::Write as _;
+
 use crate::depth;
 use crate::edit::{decoded, push_string};
 
@@ -105,8 +107,8 @@ fn string(rest: &mut &str) -> Option<Vec<u8>> {
 fn push_key(text: &mut String, key: &[u8]) {
     match std::str::from_utf8(key) {
         Ok(key) => push_string(text, key),
-        // Half a surrogate pair is no text; its bytes tell it from every other.
-        Err(_) => text.push_str(&format!("{key:?}")),
+        // Half a surrogate pair is no text; its bytes tell it from every other. Writing to a String cannot fail.
+        Err(_) => drop(write!(text, "{key:?}")),
     }
 }
 

@@ -5,6 +5,7 @@
 //! says something about what people run.
 //!
 //! - [`ScriptedUpstream`]: an MCP server in this process, proper unless told otherwise
+//! - [`BareServer`]: a server that is one function, bytes in and bytes out
 //! - [`TestGateway`]: the built binary in a child process with a data directory of its own
 //! - [`HttpClient`] and [`McpClient`]: plain requests, and MCP with every event and its time
 //! - [`FastMcpBackend`], [`ForeignServer`] and [`tools`]: the Python and Node programs of `scripts/`
@@ -17,6 +18,7 @@
 #![expect(clippy::panic, reason = "a test kit reports by failing the test")]
 
 mod balancer;
+mod bare;
 mod canary;
 mod gateway;
 mod http;
@@ -34,6 +36,7 @@ mod upstream;
 mod wait;
 
 pub use balancer::Balancer;
+pub use bare::{Bare, BareServer, Said, event};
 pub use canary::Canary;
 pub use gateway::{GatewayBuilder, StartFailure, TestGateway};
 pub use http::{Chunks, HttpClient, Reply, TransportError};

@@ -16,7 +16,7 @@ mod listen;
 mod protocol;
 mod record;
 mod script;
-mod stream;
+pub(crate) mod stream;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
