@@ -2,6 +2,7 @@
 //! `docs/bridge.md` says is translated.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
@@ -486,6 +487,19 @@ async fn clients(gateway: &TestGateway) -> Clients {
 }
 
 impl Clients {
+    /// So many bytes take a busy machine its time.
+    fn with_limit(self, limit: Duration) -> Self {
+        let modern = |own: Modern| Modern {
+            http: own.http.with_limit(limit),
+            ..own
+        };
+        Self {
+            legacy: self.legacy.into_iter().map(|own| own.with_limit(limit)).collect(),
+            modern: self.modern.into_iter().map(modern).collect(),
+            ..self
+        }
+    }
+
     fn cells<'a>(&'a self, echoes: &'a [Echo]) -> Vec<Cell<'a>> {
         echoes
             .iter()
@@ -638,7 +652,7 @@ async fn b62_definitions_are_byte_for_byte_in_every_cell() {
 #[tokio::test]
 async fn b62_ten_megabytes_and_ninety_levels_pass_in_every_cell() {
     let (echoes, gateway) = four(&tool_alone()).await;
-    let clients = clients(&gateway).await;
+    let clients = clients(&gateway).await.with_limit(Duration::from_mins(2));
     let long = format!("\"{}\"", "é\\u00e9\\ud800z".repeat(10 << 20 >> 4));
     let deep = format!("{}1e400{}", "[{\"a\":".repeat(46), "}]".repeat(46));
     for (inner, every) in [(long, false), (deep, true)] {

@@ -529,7 +529,7 @@ fn arguments_and_headers() -> Vec<(String, Headers, bool)> {
             false,
         ),
         (
-            r#"{"region":"eu","regio\u006e":"us"}"#.into(),
+            r#"{"region":"eu","\u0072egion":"us"}"#.into(),
             vec![("region", "eu")],
             false,
         ),
