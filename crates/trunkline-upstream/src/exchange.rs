@@ -30,6 +30,8 @@ use crate::session::Session;
 
 /// Messages before the response; more is an endless stream of notifications (S38).
 const MAX_FRAMES: usize = 100_000;
+/// Messages between looks at the clock.
+const DEADLINE_EVERY: usize = 16;
 /// No request takes longer, whatever is configured.
 const LONGEST: Duration = Duration::from_hours(24 * 365);
 /// How long a finished stream may take to end before its connection is closed.
@@ -262,6 +264,14 @@ impl Exchange {
                         self.step,
                         format!("more than {MAX_FRAMES} messages before the answer"),
                     ));
+                }
+                // Where there is always something to read, nobody waits, and so nobody would notice that it is late.
+                if self.frames.is_multiple_of(DEADLINE_EVERY) && Instant::now() >= self.deadline {
+                    let missed = Deadline {
+                        at: self.deadline,
+                        allowed: self.allowed,
+                    };
+                    return Err(missed.missed(self.step));
                 }
                 if let Some(frame) = self.read(&message)? {
                     return Ok(frame);
