@@ -1,0 +1,4 @@
+//! One spelling of JSON.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| trunkline_fuzz::canonical(input));

@@ -1,0 +1,4 @@
+//! Session ids.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| trunkline_fuzz::session(input));

@@ -1,0 +1,4 @@
+//! Sealed tokens.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| trunkline_fuzz::token(input));
