@@ -203,7 +203,10 @@ mod tests {
     }
 
     fn conversations(own: u8) -> Conversations {
-        Conversations::new(ReplicaId([own; 16]), TokenSealer::derive(&Secret::new("root"), "test"))
+        Conversations::new(
+            ReplicaId([own; 16]),
+            TokenSealer::derive(&Secret::new("root"), "test"),
+        )
     }
 
     #[test]

@@ -11,8 +11,8 @@ use crate::connect::{self, ConnectError};
 use crate::db::{Db, Stmt, StoreError};
 use crate::schema::Dialect;
 use crate::{
-    call_record, catalogue, migrate, replica, server, session_ended, session_news, session_state, session_upstream,
-    status, verify,
+    call_record, catalogue, migrate, replica, server, session_ended, session_news, session_state,
+    session_upstream, status, verify,
 };
 
 /// One open database: SQLite (one writer, two readers) or `PostgreSQL` (up to five connections). Cheap to clone.

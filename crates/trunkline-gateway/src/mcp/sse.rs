@@ -320,12 +320,7 @@ async fn hand_on(gateway: &Gateway, context: &Context, owner: ReplicaId, body: B
 
 /// Who has the conversation that a POST names, or why nobody has.
 #[expect(clippy::result_large_err, reason = "the error is the answer, and it is rare")]
-fn find(
-    gateway: &Gateway,
-    path: &PathSelection,
-    context: &Context,
-    uri: &Uri,
-) -> Result<Holder, Response> {
+fn find(gateway: &Gateway, path: &PathSelection, context: &Context, uri: &Uri) -> Result<Holder, Response> {
     let named = uri.query().unwrap_or_default().split('&').find_map(|pair| {
         let (name, value) = pair.split_once('=')?;
         matches!(name, "session_id" | "sessionId").then_some(value)
