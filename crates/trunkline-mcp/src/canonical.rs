@@ -20,6 +20,37 @@ pub fn canonical(json: &str) -> Option<String> {
     Some(text)
 }
 
+/// The same JSON with what no type holds made something that one does: numbers beyond all bounds, halves of surrogate pairs.
+/// For looking at the rest of it. `json` must be JSON text.
+pub fn readable(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    let mut rest = json;
+    while let Some(first) = rest.chars().next() {
+        let before = rest;
+        if first == '"' {
+            let Some(bytes) = string(&mut rest) else {
+                return json.to_owned();
+            };
+            push_string(&mut text, &String::from_utf8_lossy(&bytes));
+        } else if first == '-' || first.is_ascii_digit() {
+            let end = rest
+                .find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '+' | '.')))
+                .unwrap_or(rest.len());
+            let (number, after) = rest.split_at(end);
+            let fits = number.parse::<f64>().is_ok_and(f64::is_finite);
+            text.push_str(if fits { number } else { "0" });
+            rest = after;
+        } else {
+            text.push(first);
+            rest = &rest[first.len_utf8()..];
+        }
+        if rest.len() == before.len() {
+            return json.to_owned();
+        }
+    }
+    text
+}
+
 fn skip_blanks(rest: &mut &str) {
     *rest = rest.trim_start_matches([' ', '\t', '\n', '\r']);
 }
@@ -139,6 +170,17 @@ mod tests {
         for wrong in ["", "{", "[1,]", "{\"a\"}", "[1] 2", &"[".repeat(101)] {
             assert_eq!(canonical(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn what_no_type_holds_is_made_something_that_one_does() {
+        let odd = r#"{"a":[1e400,-2.5,"\ud800"],"b\udfff":"x 1e400","c":12345678901234567890123}"#;
+        assert!(serde_json::from_str::<serde_json::Value>(odd).is_err());
+        let read: serde_json::Value = serde_json::from_str(&readable(odd)).unwrap();
+        assert_eq!(read["a"][0], 0);
+        assert_eq!(read["a"][1], -2.5);
+        assert_eq!(read["c"].as_f64(), Some(12_345_678_901_234_567_890_123.0));
+        assert!(read.to_string().contains("x 1e400"), "{read}");
     }
 
     proptest! {

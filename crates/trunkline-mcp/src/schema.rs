@@ -7,6 +7,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::canonical::readable;
 use crate::depth;
 
 /// Nesting of a schema.
@@ -37,7 +38,8 @@ fn read(schema: &str) -> Result<Value, String> {
     if !depth::within(schema.as_bytes(), MAX_DEPTH) {
         return Err(format!("it is nested deeper than {MAX_DEPTH} levels"));
     }
-    match serde_json::from_str(schema) {
+    // A number that no type holds is a number all the same.
+    match serde_json::from_str(schema).or_else(|_| serde_json::from_str(&readable(schema))) {
         Ok(root @ Value::Object(_)) => Ok(root),
         _ => Err("it is no object".to_owned()),
     }

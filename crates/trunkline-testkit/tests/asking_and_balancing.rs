@@ -1,5 +1,4 @@
 //! A tool that asks, and a reverse proxy in front of several servers.
-#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::time::Duration;
 

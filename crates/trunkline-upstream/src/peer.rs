@@ -1,4 +1,4 @@
-//! Connections to the other replicas of this gateway (ADR 16), for requests that only the one that holds something can
+//! Connections to the other replicas of this gateway (ADR 0018), for requests that only the one that holds something can
 //! answer.
 //!
 //! No server is reached this way, and the egress rules are not asked: the addresses are those that replicas gave

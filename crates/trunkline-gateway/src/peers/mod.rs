@@ -1,4 +1,4 @@
-//! The other replicas: gateways on the same PostgreSQL database (ADR 16).
+//! The other replicas: gateways on the same PostgreSQL database (ADR 0018).
 //!
 //! An open stream lives in one process. What clients hold of it (`requestState`, the id of a question, the id of an event)
 //! is sealed and names the replica that has it, so that a request that reaches another one is handed on, as it came, by

@@ -289,7 +289,6 @@ pub(crate) fn upstream_settings(general: &General) -> anyhow::Result<trunkline_u
         strip_hidden_text: general.strip_hidden_text,
         max_message_bytes: usize::try_from(general.max_upstream_bytes).unwrap_or(usize::MAX),
         egress: Egress::parse(&general.egress_allow).context("general_settings.mcp_egress_allow")?,
-        ..trunkline_upstream::Settings::default()
     })
 }
 

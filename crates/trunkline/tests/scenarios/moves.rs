@@ -554,8 +554,8 @@ async fn what_an_upstream_forgets_is_set_again_whatever_replica_finds_out() {
 
 // === Streams ===
 
-fn is_stream_of(request: &Recorded, session: &Option<String>) -> bool {
-    request.is("GET") && request.session == *session
+fn is_stream_of(request: &Recorded, session: Option<&str>) -> bool {
+    request.is("GET") && request.session.as_deref() == session
 }
 
 #[tokio::test]
@@ -578,7 +578,9 @@ async fn a_stream_on_one_replica_has_what_comes_of_posts_to_another() {
         .unwrap();
     let streams = || {
         let requests = upstream.requests().into_iter();
-        requests.filter(|request| is_stream_of(request, &session)).count()
+        requests
+            .filter(|request| is_stream_of(request, session.as_deref()))
+            .count()
     };
     eventually("B listens to what A opened", PATIENCE, async || streams() == 1).await;
     // A call that wants progress does not make A listen as well.
@@ -639,7 +641,7 @@ async fn a_stream_finds_what_was_opened_before_it_and_after_a_restart() {
         upstream
             .requests()
             .iter()
-            .any(|request| is_stream_of(request, &session))
+            .any(|request| is_stream_of(request, session.as_deref()))
     };
     eventually("B listens to what A opened", PATIENCE, async || listens()).await;
     let log = json!({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": "x"}});
@@ -651,4 +653,65 @@ async fn a_stream_finds_what_was_opened_before_it_and_after_a_restart() {
     eventually("B listens again", PATIENCE, async || listens()).await;
     upstream.push(&log);
     assert_eq!(stream.expect_next(PATIENCE).await, log);
+}
+
+/// The server is of the new era, which has no sessions: the replica that has the client's stream listens.
+#[tokio::test]
+async fn b61_a_subscription_with_a_server_of_the_new_era_is_heard_where_the_stream_is() {
+    const MODERN: &str = "2026-07-28";
+    let found = json!({
+        "resultType": "complete",
+        "supportedVersions": [MODERN],
+        "capabilities": {"tools": {}, "resources": {"subscribe": true}},
+        "ttlMs": 0,
+        "cacheScope": "private",
+    });
+    let upstream = ScriptedUpstream::builder()
+        .sessions(trunkline_testkit::Sessions::Off)
+        .revisions(&[MODERN])
+        .on("server/discover", Act::Result(found.to_string()))
+        .on("subscriptions/listen", Act::Listen)
+        .start()
+        .await;
+    let config = Config::default().server("notes", &upstream, &format!("protocol_version: \"{MODERN}\""));
+    let Some((_database, mut a, b)) = two(&config, &upstream).await else {
+        return;
+    };
+    let mut at_a = a.mcp_at("/notes/mcp");
+    at_a.initialize().await;
+    let mut at_b = b.mcp_at("/notes/mcp");
+    at_b.set_session(at_a.session());
+    let mut stream = at_b.get_stream().await;
+    for uri in ["a://1", "a://2"] {
+        at_a.request("resources/subscribe", &json!({"uri": uri}))
+            .await
+            .result();
+    }
+    at_a.request("resources/unsubscribe", &json!({"uri": "a://2"}))
+        .await
+        .result();
+    a.kill9().await;
+    eventually("B listens, to the one alone", PATIENCE, async || {
+        let asked = upstream.requests().into_iter();
+        let last = asked
+            .filter(|request| request.is("subscriptions/listen"))
+            .next_back();
+        let wanted = json!(["a://1"]);
+        let is_last = last
+            .is_some_and(|last| last.json()["params"]["notifications"]["resourceSubscriptions"] == wanted);
+        is_last && upstream.listeners() == 1
+    })
+    .await;
+    let updated =
+        json!({"jsonrpc": "2.0", "method": "notifications/resources/updated", "params": {"uri": "a://1"}});
+    upstream.push(&updated);
+    assert_eq!(stream.expect_next(PATIENCE).await, updated);
+    at_b.request("resources/unsubscribe", &json!({"uri": "a://1"}))
+        .await
+        .result();
+    eventually("nothing is listened to", PATIENCE, async || {
+        upstream.listeners() == 0
+    })
+    .await;
+    assert_calm(&b);
 }

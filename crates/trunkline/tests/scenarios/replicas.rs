@@ -537,6 +537,40 @@ async fn b60_a_streamed_answer_is_read_on_at_another_replica() {
     assert_eq!(upstream.count("tools/call"), 1);
 }
 
+/// The transport of 2024-11-05: the stream is at one replica, what is said comes to any.
+#[tokio::test]
+async fn b20_a_stream_of_the_old_transport_is_spoken_to_through_every_replica() {
+    let upstream = ScriptedUpstream::start().await;
+    let Some(mut replicas) = three(&[("files", &upstream)]).await else {
+        return;
+    };
+    let mut client = SseClient::open(&replicas.gateways[0].client(), "/files/sse").await;
+    client.initialize("2024-11-05", &json!({})).await;
+    let endpoint = client.endpoint().to_owned();
+    for number in 0..3 {
+        let call = json!({"jsonrpc": "2.0", "id": format!("c{number}"), "method": "tools/call",
+            "params": {"name": "files-echo", "arguments": {"message": "hi"}}});
+        let taken = replicas.gateways[number].client().post(&endpoint, &call).await;
+        assert_eq!(taken.status, 202, "{}", taken.text());
+        let answer = client.expect_next().await;
+        assert_eq!(answer["id"], format!("c{number}"), "{answer}");
+        assert_eq!(answer["result"]["content"][0]["text"], "hi", "{answer}");
+    }
+    assert_eq!(upstream.count("tools/call"), 3);
+    // With whatever replica comes next for each message.
+    let mut any = SseClient::open(&replicas.client(), "/sse").await;
+    any.initialize("2025-06-18", &json!({})).await;
+    for _ in 0..4 {
+        let listed = any.request("tools/list", &Value::Null).await;
+        assert_eq!(crate::support::names(&listed["result"]), ["files-echo"]);
+    }
+    replicas.gateways[0].kill9().await;
+    let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"});
+    let gone = replicas.gateways[1].client().post(&endpoint, &ping).await;
+    let (status, code, words) = error(&gone);
+    assert_eq!((status, code), (502, -32603), "{words}");
+}
+
 #[tokio::test]
 async fn b20_a_call_is_cancelled_wherever_the_client_says_so() {
     let upstream = ScriptedUpstream::start().await;

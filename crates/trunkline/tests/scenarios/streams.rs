@@ -205,8 +205,13 @@ async fn b61_who_listens_hears_of_changes_of_a_server_that_was_edited() {
     .await;
     upstream.set_tools([tool("other")]);
     upstream.push(&json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}));
-    expect_list_changed(&mut stream).await;
-    assert_eq!(client.tool_names().await, ["files-other"]);
+    // The edit itself may be told of, too.
+    loop {
+        expect_list_changed(&mut stream).await;
+        if client.tool_names().await == ["files-other"] {
+            break;
+        }
+    }
 }
 
 /// A server's answer that breaks off is asked for again, once, however slowly that is answered.

@@ -265,7 +265,8 @@ fn case() -> impl Strategy<Value = Case> {
     });
     let result = (
         prop::collection::vec(block, 0..3),
-        prop::option::of(value()),
+        // Another than an object is wrapped for clients of the old era.
+        prop::option::of(object(value())),
         prop::option::of(prop_oneof![meta_object(), Just("null".to_owned())]),
         unknown(),
         blank(),
@@ -446,7 +447,11 @@ async fn four(lists: &Lists) -> (Vec<Echo>, TestGateway) {
 
 fn tool_alone() -> Lists {
     let lists = [
-        ("tools/list", "tools", r#"{"name":"tool","inputSchema":{}}"#),
+        (
+            "tools/list",
+            "tools",
+            r#"{"name":"tool","inputSchema":{"type":"object"}}"#,
+        ),
         ("resources/list", "resources", r#"{"uri":"memo://x","name":"x"}"#),
     ];
     Arc::new(
@@ -570,8 +575,14 @@ fn definitions(runner: &mut TestRunner, key: &str, spelled: &str, schema: bool) 
                 .current();
             let mut members = unknown;
             members.insert(members.len() / 2, member(spelled, &format!("\"{name}\"")));
+            if key == "uri" {
+                members.push(member("name", "\"n\""));
+            }
             if schema {
-                members.push(member("inputSchema", &own));
+                members.push(member(
+                    "inputSchema",
+                    &format!(r#"{{"type":"object","x-own":{own}}}"#),
+                ));
             }
             object_of(members, &tail)
         })

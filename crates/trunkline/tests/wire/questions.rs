@@ -493,7 +493,7 @@ async fn b59_questions_without_end_are_ended() {
         refused["message"]
             .as_str()
             .unwrap()
-            .contains("too many questions"),
+            .contains("more than 10 times"),
         "{refused}"
     );
     eventually("the call is off", PATIENCE, async || asking.cancelled() == 1).await;
