@@ -335,7 +335,7 @@ fn call(state: &Arc<State>, arrived: &Arrived) -> Response<Body> {
             };
             let result = json!({"content": [{"type": "text", "text": "done"}], "isError": false, "resultType": "complete"});
             let last = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{result}}}");
-            events(stream::stamped(count, every, move || progress(&token), last))
+            events(stream::stamped(count, every, move || progress(&token), &last))
         }
     }
 }

@@ -78,7 +78,7 @@ pub(crate) fn stamped(
     count: u32,
     every: Duration,
     message: impl Fn() -> String + Send + 'static,
-    last: String,
+    last: &str,
 ) -> Body {
     let messages = stream::unfold((0, message), move |(sent, message)| async move {
         if sent == count {
@@ -87,7 +87,7 @@ pub(crate) fn stamped(
         tokio::time::sleep(every).await;
         Some((Ok(event(&message())), (sent + 1, message)))
     });
-    pieces(messages.chain(stream::iter([Ok(event(&last))])))
+    pieces(messages.chain(stream::iter([Ok(event(last))])))
 }
 
 /// One message as an event.

@@ -1,8 +1,8 @@
 //! What an answer of a server is through a gateway that has other servers beside it: names under the server's prefix, URIs
 //! under it where another server could be meant, and all else as it was.
 //!
-//! Where the two sides are of two eras, what only one of them has is left out of the comparison: `resultType`, `ttlMs`,
-//! `cacheScope` and the server's `serverInfo` of 2026-07-28, and `execution` of tools, which that revision does not have.
+//! Where the two sides are of two eras, what the gateway adds is left out of the comparison: `resultType`, `ttlMs`,
+//! `cacheScope` and the server's `serverInfo` of 2026-07-28. That revision has no `execution` of tools.
 
 use serde_json::{Value, json};
 
@@ -100,12 +100,13 @@ impl<'r> Scope<'r> {
                 } else {
                     json!(self.listed(&report.name, list, &own))
                 };
+                if through.is_modern() {
+                    item.as_object_mut().unwrap().remove("execution");
+                }
                 all.push(item);
             }
         }
-        let mut all = json!({"result": {member: all}});
-        without_execution(&mut all, through);
-        all
+        json!({"result": {member: all}})
     }
 
     /// What is to be seen through the gateway, from what was seen without it.
@@ -133,21 +134,6 @@ impl<'r> Scope<'r> {
             _ => {}
         }
         comparable(step, answer)
-    }
-}
-
-/// A list of the gateway as it was seen.
-pub(crate) fn seen_list(through: &Report, seen: &Answer) -> Value {
-    let mut list = seen.result.clone();
-    without_execution(&mut list, through);
-    list
-}
-
-fn without_execution(list: &mut Value, through: &Report) {
-    if through.is_modern() {
-        for tool in list_of(&mut list["result"], "tools") {
-            tool.as_object_mut().unwrap().remove("execution");
-        }
     }
 }
 

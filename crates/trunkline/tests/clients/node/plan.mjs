@@ -2,7 +2,6 @@
 
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { pathToFileURL } from 'node:url';
 
 // The packages are not beside these files, and ES modules know no NODE_PATH.
@@ -48,9 +47,19 @@ async function session(open, target) {
   return { name: target.name, protocol, answers };
 }
 
+/** Of stdin. Node's own reader of lines ends them at U+2028, too, which is legal in JSON. */
+async function* lines() {
+  let rest = '';
+  for await (const piece of process.stdin.setEncoding('utf8')) {
+    const parts = (rest + piece).split('\n');
+    rest = parts.pop();
+    yield* parts;
+  }
+}
+
 /** `open(target, log)` gives the session's revision, `perform(step, onprogress)` and `close()`. */
 export async function main(open) {
-  for await (const line of createInterface({ input: process.stdin })) {
+  for await (const line of lines()) {
     for (const report of await Promise.all(JSON.parse(line).map((target) => session(open, target)))) {
       console.log(JSON.stringify(report));
     }
