@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use trunkline_testkit::{
-    Act, EventStream, HttpClient, McpClient, Replicas, Reply, ScriptedUpstream, Sessions, Signal,
+    Act, EventStream, HttpClient, McpClient, Replicas, Reply, ScriptedUpstream, Sessions, Signal, SseClient,
     TestGateway, ToolAnswer, eventually,
 };
 
