@@ -334,13 +334,13 @@ mod tests {
             (
                 r##"{"allOf":[{"$ref":"#/$defs/base"},{"properties":{"a":{"minimum":1}},"required":["b"]}],"$defs":{"base":{"type":"object","properties":{"a":{"type":"integer"}},"required":["a"]}}}"##,
                 Some(
-                    r##"{"$defs":{"base":{"type":"object","properties":{"a":{"type":"integer"}},"required":["a"]}},"type":"object","properties":{"a":{"allOf":[{"type":"integer"},{"minimum":1}]}},"required":["a","b"]}"##,
+                    r#"{"$defs":{"base":{"type":"object","properties":{"a":{"type":"integer"}},"required":["a"]}},"type":"object","properties":{"a":{"allOf":[{"type":"integer"},{"minimum":1}]}},"required":["a","b"]}"#,
                 ),
             ),
             (
                 r##"{"$ref":"#/$defs/A","$defs":{"A":{"type":"object","properties":{"a":{}}}}}"##,
                 Some(
-                    r##"{"$defs":{"A":{"type":"object","properties":{"a":{}}}},"type":"object","properties":{"a":{}}}"##,
+                    r#"{"$defs":{"A":{"type":"object","properties":{"a":{}}}},"type":"object","properties":{"a":{}}}"#,
                 ),
             ),
         ] {

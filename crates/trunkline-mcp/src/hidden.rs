@@ -371,8 +371,9 @@ mod tests {
 
     #[test]
     fn s30_in_json_every_string_and_every_spelling() {
-        let json = r#"{"k\u200bey" : "a\udb40\udc41\u001b[31mb", "n":1.50e2, "path":"C:\\bin\\u200b", "x":["​y", "\u00e9"]}"#;
-        let (stripped, removed) = strip(json).unwrap();
+        let json = r#"{"k\u200bey" : "a\udb40\udc41\u001b[31mb", "n":1.50e2, "path":"C:\\bin\\u200b", "x":["ZWy", "\u00e9"]}"#;
+        let json = json.replace("ZW", "\u{200b}");
+        let (stripped, removed) = strip(&json).unwrap();
         assert_eq!(
             stripped,
             r#"{"key" : "ab", "n":1.50e2, "path":"C:\\bin\\u200b", "x":["y", "\u00e9"]}"#

@@ -160,8 +160,10 @@ pub(crate) fn seen(step: &Step, direct: &Report, through: &Report, seen: &Answer
 fn items<'r>(report: &'r Report, list: usize, member: &str) -> &'r [Value] {
     report.answers[list].result["result"][member]
         .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_else(|| panic!("{}: no {member}: {:?}", report.name, report.answers[list]))
+        .map_or_else(
+            || panic!("{}: no {member}: {:?}", report.name, report.answers[list]),
+            Vec::as_slice,
+        )
 }
 
 fn list_of<'v>(result: &'v mut Value, member: &str) -> impl Iterator<Item = &'v mut Value> {

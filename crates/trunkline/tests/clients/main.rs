@@ -6,6 +6,7 @@
 //! - [`expected`]: what a direct answer is through the gateway: names under their prefix, URIs where two servers have them
 //!
 //! To add a client: its file (see `python/plan.py`), and a row in [`CLIENTS`]. To add a server: a row in [`servers::all`].
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod expected;
 mod reports;

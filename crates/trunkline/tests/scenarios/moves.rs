@@ -692,10 +692,8 @@ async fn b61_a_subscription_with_a_server_of_the_new_era_is_heard_where_the_stre
         .result();
     a.kill9().await;
     eventually("B listens, to the one alone", PATIENCE, async || {
-        let asked = upstream.requests().into_iter();
-        let last = asked
-            .filter(|request| request.is("subscriptions/listen"))
-            .next_back();
+        let mut asked = upstream.requests().into_iter();
+        let last = asked.rfind(|request| request.is("subscriptions/listen"));
         let wanted = json!(["a://1"]);
         let is_last = last
             .is_some_and(|last| last.json()["params"]["notifications"]["resourceSubscriptions"] == wanted);
