@@ -288,7 +288,7 @@ async fn b23_an_ended_session_is_over_here_and_upstream_and_after_a_restart() {
     }
     assert_eq!(
         gateway.mcp().delete().await.status,
-        400,
+        405,
         "there is nothing to end without an id"
     );
 }
