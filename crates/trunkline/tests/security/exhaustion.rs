@@ -138,6 +138,8 @@ async fn s38_depth_is_refused_wherever_it_comes_from() {
         let health = gateway.client().get("/v1/mcp/server/health").await.text();
         assert!(health.contains(said), "{}", &health[..health.len().min(2000)]);
     }
+    // Its own list again.
+    gateway.client().get("/v1/mcp/server/health").await;
     bad.once(
         "tools/call",
         Act::status(200, &deep).with_header("content-type", "application/json"),
