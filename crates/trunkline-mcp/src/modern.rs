@@ -323,20 +323,21 @@ pub fn untagged(message: &str) -> Option<String> {
     Some(object.to_json())
 }
 
+/// RFC 5424's words for severities, as MCP has them, the least severe first.
+pub const LOG_LEVELS: [&str; 8] = [
+    "debug",
+    "info",
+    "notice",
+    "warning",
+    "error",
+    "critical",
+    "alert",
+    "emergency",
+];
+
 /// The severity of a log level, 0 the least; `None` if it is none.
 pub fn severity(level: &str) -> Option<usize> {
-    [
-        "debug",
-        "info",
-        "notice",
-        "warning",
-        "error",
-        "critical",
-        "alert",
-        "emergency",
-    ]
-    .iter()
-    .position(|own| *own == level)
+    LOG_LEVELS.iter().position(|own| *own == level)
 }
 
 /// `data` of `-32022`.

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
-use trunkline_mcp::{ClientCapabilities, Era, ListKind, Revision};
+use trunkline_mcp::{ClientCapabilities, Era, ListKind, Revision, modern};
 use trunkline_model::{Clock, Secret, ServerId, SessionKey};
 use trunkline_store::{
     Put, SessionState, StateChange, Store, StoreError, UpstreamSession, UpstreamSessionKey,
@@ -39,21 +39,9 @@ const BATCH: usize = 128;
 /// Sessions of clients that are remembered; beyond it those of which nothing is known are forgotten first.
 const MAX_KNOWN: usize = 200_000;
 
-/// RFC 5424's words for severities, as MCP has them.
-const LEVELS: [&str; 8] = [
-    "debug",
-    "info",
-    "notice",
-    "warning",
-    "error",
-    "critical",
-    "alert",
-    "emergency",
-];
-
 /// A log level, if the word is one.
 pub fn log_level(word: &str) -> Option<&'static str> {
-    LEVELS.into_iter().find(|own| *own == word)
+    modern::LOG_LEVELS.into_iter().find(|own| *own == word)
 }
 
 const NEW: u8 = 0;
