@@ -23,9 +23,25 @@ pub struct Outgoing {
     /// Names the credential: equal headers, equal fingerprint. Pools, sessions and catalogues are keyed by it.
     pub fingerprint: [u8; 16],
     /// Where to.
-    pub target: Target,
+    pub reach: Reach,
     /// The secret values in `headers`, to take them out of what upstreams say.
     secrets: Vec<Secret>,
+}
+
+/// How a server is reached. To everything above `Entry::send_with` each kind looks like a server that
+/// speaks Streamable HTTP.
+pub enum Reach {
+    /// By HTTP.
+    Http(Target),
+}
+
+impl Reach {
+    /// The address, of what has one.
+    pub fn url(&self) -> Option<&Url> {
+        match self {
+            Self::Http(target) => Some(&target.url),
+        }
+    }
 }
 
 impl Outgoing {
@@ -258,7 +274,7 @@ pub fn outgoing(
     Ok(Outgoing {
         headers,
         fingerprint,
-        target: Target::new(url)?,
+        reach: Reach::Http(Target::new(url)?),
         secrets,
     })
 }

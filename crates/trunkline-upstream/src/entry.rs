@@ -18,7 +18,7 @@ use trunkline_mcp::{ClientCapabilities, Era, ListKind, Revision, ServerCapabilit
 use trunkline_model::{OutcomeStatus, Server, SessionKey, Step};
 
 use crate::catalogue::CatalogueSlot;
-use crate::credential::{self, ClientHeaders, Outgoing};
+use crate::credential::{self, ClientHeaders, Outgoing, Reach};
 use crate::era::{Leg, Verdict};
 use crate::exchange::{Deadline, Exchange, Frame, Line};
 use crate::fault::{Fault, printable};
@@ -366,8 +366,9 @@ impl Entry {
         if let Some(session) = session {
             self.sessions.touch(session);
         }
+        let Reach::Http(target) = &out.reach;
         let moved = self.moved.load();
-        let target = moved.as_deref().unwrap_or(&out.target);
+        let target = moved.as_deref().unwrap_or(target);
         let (response, redirected) = self.shared.http.send(method, target, headers, body, step).await?;
         if let Some(target) = redirected {
             self.moved.store(Some(Arc::new(target)));

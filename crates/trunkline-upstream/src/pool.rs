@@ -22,6 +22,7 @@ use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tower_service::Service as _;
 
@@ -171,11 +172,13 @@ impl Pool {
                 Ok(response) => {
                     let origin = origin.clone();
                     let idle = Arc::downgrade(&self.idle);
-                    return Ok(response.map(|incoming| ResponseBody {
-                        incoming,
-                        link: Some(link),
-                        origin,
-                        idle,
+                    return Ok(response.map(|incoming| {
+                        ResponseBody(Source::Wire(Wire {
+                            incoming,
+                            link: Some(link),
+                            origin,
+                            idle,
+                        }))
                     }));
                 }
                 Err(mut error) => match error.take_message().filter(|_| reused) {
@@ -220,8 +223,17 @@ impl Pool {
     }
 }
 
-/// The body of an answer; reading it drives its connection, and its end gives the connection back.
-pub struct ResponseBody {
+/// The body of an answer.
+pub struct ResponseBody(Source);
+
+enum Source {
+    Wire(Wire),
+    Whole(Option<Bytes>),
+    Frames(mpsc::Receiver<Bytes>),
+}
+
+/// From a connection: reading it drives the connection, and its end gives the connection back.
+struct Wire {
     incoming: Incoming,
     link: Option<Box<Link>>,
     origin: Arc<str>,
@@ -229,6 +241,19 @@ pub struct ResponseBody {
 }
 
 impl ResponseBody {
+    /// One that is here, of an answer that no connection gave.
+    pub(crate) fn whole(body: impl Into<Bytes>) -> Self {
+        let body = body.into();
+        Self(Source::Whole(Some(body).filter(|body| !body.is_empty())))
+    }
+
+    /// One that comes by and by, of an answer that no connection gave. It ends when the sender is dropped.
+    pub(crate) fn frames(frames: mpsc::Receiver<Bytes>) -> Self {
+        Self(Source::Frames(frames))
+    }
+}
+
+impl Wire {
     /// The body is read: its connection can be used again, if it stays open.
     fn release(&mut self, cx: &mut Context<'_>) {
         let Some(mut link) = self.link.take() else { return };
@@ -246,9 +271,26 @@ impl ResponseBody {
             idle.put(&self.origin, link);
         }
     }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let mut polled = Pin::new(&mut self.incoming).poll_frame(cx);
+        if polled.is_pending()
+            && let Some(link) = &mut self.link
+        {
+            link.drive(cx);
+            polled = Pin::new(&mut self.incoming).poll_frame(cx);
+        }
+        match &polled {
+            Poll::Ready(Some(Err(_))) => self.link = None,
+            Poll::Ready(_) if self.incoming.is_end_stream() => self.release(cx),
+            Poll::Ready(None) => self.release(cx),
+            _ => {}
+        }
+        polled
+    }
 }
 
-impl Drop for ResponseBody {
+impl Drop for Wire {
     /// An empty body need not be read.
     fn drop(&mut self) {
         if self.incoming.is_end_stream()
@@ -267,28 +309,29 @@ impl Body for ResponseBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let mut polled = Pin::new(&mut self.incoming).poll_frame(cx);
-        if polled.is_pending()
-            && let Some(link) = &mut self.link
-        {
-            link.drive(cx);
-            polled = Pin::new(&mut self.incoming).poll_frame(cx);
+        match &mut self.0 {
+            Source::Wire(wire) => wire.poll_frame(cx),
+            Source::Whole(body) => Poll::Ready(body.take().map(|body| Ok(Frame::data(body)))),
+            Source::Frames(frames) => frames
+                .poll_recv(cx)
+                .map(|frame| frame.map(|data| Ok(Frame::data(data)))),
         }
-        match &polled {
-            Poll::Ready(Some(Err(_))) => self.link = None,
-            Poll::Ready(_) if self.incoming.is_end_stream() => self.release(cx),
-            Poll::Ready(None) => self.release(cx),
-            _ => {}
-        }
-        polled
     }
 
     fn is_end_stream(&self) -> bool {
-        // Not before the connection was given back: whoever does not poll a body that is at its end would close it.
-        self.incoming.is_end_stream() && self.link.is_none()
+        match &self.0 {
+            // Not before the connection was given back: whoever does not poll a body that is at its end would close it.
+            Source::Wire(wire) => wire.incoming.is_end_stream() && wire.link.is_none(),
+            Source::Whole(body) => body.is_none(),
+            Source::Frames(_) => false,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        match &self.0 {
+            Source::Wire(wire) => wire.incoming.size_hint(),
+            Source::Whole(body) => SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64)),
+            Source::Frames(_) => SizeHint::default(),
+        }
     }
 }

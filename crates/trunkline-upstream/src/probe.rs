@@ -153,7 +153,9 @@ async fn handshake(
     let out = walk.step(Step::Configuration, entry.outgoing(client), |out| {
         (None, false, describe(out))
     })?;
-    connect(shared, &out.target.url, walk).await?;
+    if let Some(url) = out.reach.url() {
+        connect(shared, url, walk).await?;
+    }
     let deadline = Deadline::after(INITIALIZE_TIMEOUT);
     let opened = entry
         .send_initialize(&out, ClientCapabilities::NONE, deadline)
@@ -209,11 +211,13 @@ fn describe(out: &Outgoing) -> String {
         .filter(|name| !matches!(*name, "accept" | "content-type" | "user-agent"))
         .collect();
     names.sort_unstable();
-    let to = out.target.url.origin().ascii_serialization();
+    let to = out.reach.url().map_or_else(String::new, |url| {
+        format!("{}{}", url.origin().ascii_serialization(), url.path())
+    });
     if names.is_empty() {
-        format!("{to}{}, no credential is sent", out.target.url.path())
+        format!("{to}, no credential is sent")
     } else {
-        format!("{to}{}, sending {}", out.target.url.path(), names.join(", "))
+        format!("{to}, sending {}", names.join(", "))
     }
 }
 
