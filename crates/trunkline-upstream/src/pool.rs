@@ -226,6 +226,7 @@ impl Pool {
 /// The body of an answer.
 pub struct ResponseBody(Source);
 
+#[allow(dead_code, reason = "servers that are not reached by HTTP come next")]
 enum Source {
     Wire(Wire),
     Whole(Option<Bytes>),
@@ -240,6 +241,7 @@ struct Wire {
     idle: Weak<Idle>,
 }
 
+#[allow(dead_code, reason = "servers that are not reached by HTTP come next")]
 impl ResponseBody {
     /// One that is here, of an answer that no connection gave.
     pub(crate) fn whole(body: impl Into<Bytes>) -> Self {
