@@ -107,7 +107,7 @@ pub(crate) const SERVER: &[Field] = {
             "transport",
             Word(TRANSPORTS),
             "http",
-            "How to talk to it. `sse` tries Streamable HTTP at the same URL; `stdio` is not served yet.",
+            "How to talk to it. `http` and `sse` both find out which of the two the server speaks; `stdio` is not served yet.",
         ),
         field(
             "alias",

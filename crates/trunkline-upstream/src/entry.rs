@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -24,6 +24,7 @@ use crate::exchange::{Deadline, Exchange, Frame, Line};
 use crate::fault::{Fault, printable};
 use crate::http::{Target, beginning, means_unknown_session, status_fault, words_of};
 use crate::hub::{self, Hubs};
+use crate::legacy::Legacy;
 use crate::listen::{self, Askable, Progress};
 use crate::pool::ResponseBody;
 use crate::session::{Introduction, Owner, Session, Sessions, Slot};
@@ -76,6 +77,9 @@ pub struct Entry {
     pub(crate) asides: Arc<Semaphore>,
     catalogues: Mutex<Catalogues>,
     pub(crate) tasks: TaskTracker,
+    /// Sessions of the legacy transport.
+    pub(crate) legacy: Legacy,
+    me: Weak<Self>,
 }
 
 /// By credential, list and era.
@@ -161,7 +165,7 @@ struct InitializeResult<'a> {
 }
 
 impl Entry {
-    pub(crate) fn new(server: Arc<Server>, shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(server: Arc<Server>, shared: Arc<Shared>) -> Arc<Self> {
         let own = credential::outgoing(&server, &ClientHeaders::none(), &shared.vault, &*shared.variables)
             .map(Arc::new);
         let limit = server.definition.max_concurrent_requests.map(|count| {
@@ -172,7 +176,9 @@ impl Entry {
                 max_waiting: count.saturating_mul(WAITING_PER_PERMIT),
             }
         });
-        Self {
+        Arc::new_cyclic(|me| Self {
+            me: me.clone(),
+            legacy: Legacy::default(),
             prefix: server.prefix(),
             definition: definition(&server, own.as_ref().ok().map(|own| &**own), &shared),
             sessions: Sessions::new(server.definition.session),
@@ -189,7 +195,7 @@ impl Entry {
             tasks: shared.tasks.clone(),
             server: ArcSwap::from(server),
             shared,
-        }
+        })
     }
 
     /// Whether this is the entry of that registration; a new pointer to the same one is taken over.
@@ -307,6 +313,19 @@ impl Entry {
         }
     }
 
+    fn myself(&self) -> Result<Arc<Self>, Fault> {
+        let gone = || Fault::new(OutcomeStatus::Internal, Step::Call, "the server is gone");
+        self.me.upgrade().ok_or_else(gone)
+    }
+
+    /// Ends a session that no message need be sent for.
+    fn end_local(&self, session: &Session) {
+        let Some(id) = session.id.as_ref().and_then(|id| id.to_str().ok()) else {
+            return;
+        };
+        self.legacy.end(id);
+    }
+
     /// Posts one message. The answer's status is the caller's to judge.
     pub(crate) async fn post(
         &self,
@@ -367,13 +386,49 @@ impl Entry {
             self.sessions.touch(session);
         }
         let Reach::Http(target) = &out.reach;
-        let moved = self.moved.load();
+        if let Some(answer) = self.send_legacy(method, session, &body, step).await {
+            return answer;
+        }
+        let moved = self.moved.load_full();
         let target = moved.as_deref().unwrap_or(target);
+        if session.is_none() && step == Step::Initialize {
+            // Boxed, and only here: every call would carry room for a hand-shake.
+            return Box::pin(self.initialize_somehow(out, target, headers, body)).await;
+        }
+        self.send_http(method, target, headers, body, step).await
+    }
+
+    async fn send_http(
+        &self,
+        method: &Method,
+        target: &Target,
+        headers: impl Fn() -> HeaderMap,
+        body: Bytes,
+        step: Step,
+    ) -> Result<Response<ResponseBody>, Fault> {
         let (response, redirected) = self.shared.http.send(method, target, headers, body, step).await?;
         if let Some(target) = redirected {
             self.moved.store(Some(Arc::new(target)));
         }
         Ok(response)
+    }
+
+    /// `initialize`, over whichever of the two transports of HTTP the server speaks.
+    async fn initialize_somehow(
+        &self,
+        out: &Outgoing,
+        target: &Target,
+        headers: impl Fn() -> HeaderMap,
+        body: Bytes,
+    ) -> Result<Response<ResponseBody>, Fault> {
+        let entry = self.myself()?;
+        if let Some(answer) = entry.initialize_legacy(out, target, &body).await {
+            return answer;
+        }
+        let posted = self
+            .send_http(&Method::POST, target, headers, body.clone(), Step::Initialize)
+            .await?;
+        entry.or_legacy(out, target, (posted, &body)).await
     }
 
     /// The hand-shake: a new session. If it is kept, it begins to be written down for its client while the hand-shake ends.
@@ -409,7 +464,7 @@ impl Entry {
     ) -> Result<Arc<Session>, Fault> {
         let session = Arc::new(self.send_initialize(out, owner.declared, deadline).await?);
         session.declare(owner.declared);
-        if how.kept {
+        if how.kept && !session.is_local() {
             self.keep(owner, &session, how.gone);
         }
         let ended = self.send_initialized(out, &session, deadline).await;
@@ -452,7 +507,7 @@ impl Entry {
             && owner.client.is_some()
             && let Some(session) = self.sessions.take_over(owner)
         {
-            if kept {
+            if kept && !session.is_local() {
                 self.keep(owner, &session, None);
             }
             return Ok(session);
@@ -470,6 +525,23 @@ impl Entry {
         Ok(session)
     }
 
+    /// The revision that is asked for.
+    fn offered(&self) -> Revision {
+        let server = self.server.load();
+        let pinned = server.definition.protocol_version.as_deref();
+        pinned.and_then(Revision::parse).unwrap_or(Revision::LATEST)
+    }
+
+    /// The parameters of `initialize`.
+    pub(crate) fn introduction_params(&self, declared: ClientCapabilities) -> String {
+        format!(
+            r#"{{"protocolVersion":"{}","capabilities":{},"clientInfo":{{"name":"trunkline","version":"{}"}}}}"#,
+            self.offered().as_str(),
+            declared.to_json(),
+            env!("CARGO_PKG_VERSION")
+        )
+    }
+
     /// `initialize` alone, for the probe as well.
     pub(crate) async fn send_initialize(
         self: &Arc<Self>,
@@ -478,18 +550,8 @@ impl Entry {
         deadline: Deadline,
     ) -> Result<Session, Fault> {
         let server = self.server.load_full();
-        let offered = server
-            .definition
-            .protocol_version
-            .as_deref()
-            .and_then(Revision::parse)
-            .unwrap_or(Revision::LATEST);
-        let params = format!(
-            r#"{{"protocolVersion":"{}","capabilities":{},"clientInfo":{{"name":"trunkline","version":"{}"}}}}"#,
-            offered.as_str(),
-            declared.to_json(),
-            env!("CARGO_PKG_VERSION")
-        );
+        let offered = self.offered();
+        let params = self.introduction_params(declared);
         let id = self.next_id();
         let message = rpc::request(&id.to_string(), "initialize", Some(&params));
         let sent = self.post(out, None, message, Step::Initialize);
@@ -832,9 +894,13 @@ impl Entry {
     /// Ends sessions that were taken out of the pool. Those of clients' credentials cannot be authenticated any more and
     /// are left to the upstream's own expiry.
     pub(crate) fn end_all(self: &Arc<Self>, taken: Vec<(Owner, Arc<Session>)>) {
+        for (_, session) in taken.iter().filter(|(_, session)| session.is_local()) {
+            // Whatever credential it was opened with: nothing has to be proved to anybody.
+            self.end_local(session);
+        }
         let Ok(own) = &self.own else { return };
         for (owner, session) in taken {
-            if owner.fingerprint == own.fingerprint {
+            if owner.fingerprint == own.fingerprint && !session.is_local() {
                 self.end_aside(own.clone(), session);
             }
         }

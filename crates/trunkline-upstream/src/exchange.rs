@@ -346,6 +346,12 @@ impl Exchange {
     /// Goes on reading from the last event, if the server gave events ids: it may close a stream in the middle of a call
     /// and be polled. Cancel-safe: what was known before is known after, and the next call tries again.
     async fn resume(&mut self, why: &str) -> Result<(), Fault> {
+        if let Some(fault) = self.stream.as_ref().and_then(|(body, _)| body.why()) {
+            return Err(Fault {
+                step: self.step,
+                ..fault.clone()
+            });
+        }
         // The new era has no such thing, whatever a server of it sends.
         let resumable = self.line.session.revision.era() == Era::Legacy;
         let Some(last) = self.resuming.last_event_id.clone().filter(|_| resumable) else {

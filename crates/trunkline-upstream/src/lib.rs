@@ -9,6 +9,8 @@
 //! - `attend`: listening to them for a client whose stream is here.
 //! - `upkeep`: their end.
 //! - `era`: which of the two eras a request to a server uses.
+//! - `duplex`: one channel of messages, as if it were Streamable HTTP.
+//! - `legacy`: servers of the HTTP+SSE transport of 2024-11-05.
 //! - [`exchange`]: one JSON-RPC request, its frames, its response.
 //! - [`catalogue`]: the tools of a server, cached, refreshed with single flight, kept in the database.
 //! - `clean`: hidden text taken out of what servers say.
@@ -25,6 +27,7 @@ mod attend;
 pub mod catalogue;
 mod clean;
 pub mod credential;
+mod duplex;
 pub mod egress;
 pub mod entry;
 mod era;
@@ -33,6 +36,7 @@ pub mod fault;
 pub mod http;
 mod hub;
 mod keep;
+mod legacy;
 pub mod listen;
 pub mod listing;
 pub mod peer;

@@ -22,11 +22,12 @@ use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tower_service::Service as _;
 
+use crate::duplex::Inbox;
 use crate::egress::CheckedResolver;
+use crate::fault::Fault;
 
 type Io = MaybeHttpsStream<TokioIo<TcpStream>>;
 type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -226,11 +227,11 @@ impl Pool {
 /// The body of an answer.
 pub struct ResponseBody(Source);
 
-#[allow(dead_code, reason = "servers that are not reached by HTTP come next")]
 enum Source {
     Wire(Wire),
     Whole(Option<Bytes>),
-    Frames(mpsc::Receiver<Bytes>),
+    /// What was read of it already, and the rest.
+    Inbox(Option<Bytes>, Inbox),
 }
 
 /// From a connection: reading it drives the connection, and its end gives the connection back.
@@ -241,7 +242,6 @@ struct Wire {
     idle: Weak<Idle>,
 }
 
-#[allow(dead_code, reason = "servers that are not reached by HTTP come next")]
 impl ResponseBody {
     /// One that is here, of an answer that no connection gave.
     pub(crate) fn whole(body: impl Into<Bytes>) -> Self {
@@ -249,9 +249,17 @@ impl ResponseBody {
         Self(Source::Whole(Some(body).filter(|body| !body.is_empty())))
     }
 
-    /// One that comes by and by, of an answer that no connection gave. It ends when the sender is dropped.
-    pub(crate) fn frames(frames: mpsc::Receiver<Bytes>) -> Self {
-        Self(Source::Frames(frames))
+    /// The events of a stream that a channel of messages makes; `first` comes before the others.
+    pub(crate) fn inbox(first: Option<Bytes>, rest: Inbox) -> Self {
+        Self(Source::Inbox(first, rest))
+    }
+
+    /// Why it ended before it was over, of one that no connection gave.
+    pub(crate) fn why(&self) -> Option<&Fault> {
+        match &self.0 {
+            Source::Inbox(_, rest) => rest.why(),
+            _ => None,
+        }
     }
 }
 
@@ -314,9 +322,12 @@ impl Body for ResponseBody {
         match &mut self.0 {
             Source::Wire(wire) => wire.poll_frame(cx),
             Source::Whole(body) => Poll::Ready(body.take().map(|body| Ok(Frame::data(body)))),
-            Source::Frames(frames) => frames
-                .poll_recv(cx)
-                .map(|frame| frame.map(|data| Ok(Frame::data(data)))),
+            Source::Inbox(first, rest) => match first.take() {
+                Some(first) => Poll::Ready(Some(Ok(Frame::data(first)))),
+                None => rest
+                    .poll_event(cx)
+                    .map(|event| event.map(|data| Ok(Frame::data(data)))),
+            },
         }
     }
 
@@ -325,7 +336,7 @@ impl Body for ResponseBody {
             // Not before the connection was given back: whoever does not poll a body that is at its end would close it.
             Source::Wire(wire) => wire.incoming.is_end_stream() && wire.link.is_none(),
             Source::Whole(body) => body.is_none(),
-            Source::Frames(_) => false,
+            Source::Inbox(..) => false,
         }
     }
 
@@ -333,7 +344,7 @@ impl Body for ResponseBody {
         match &self.0 {
             Source::Wire(wire) => wire.incoming.size_hint(),
             Source::Whole(body) => SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64)),
-            Source::Frames(_) => SizeHint::default(),
+            Source::Inbox(..) => SizeHint::default(),
         }
     }
 }

@@ -119,7 +119,7 @@ pub(crate) async fn run(shared: &Arc<Shared>, server: &Server, client: &ClientHe
         server_info: None,
     };
     // An entry of its own: the probe shares the code with real traffic, not its sessions.
-    let entry = Arc::new(Entry::new(Arc::new(server.clone()), shared.clone()));
+    let entry = Entry::new(Arc::new(server.clone()), shared.clone());
     let walked = handshake(shared, &entry, client, &mut walk, &mut probe).await;
     let now = shared.clock.now();
     probe.outcome = match walked {
@@ -162,7 +162,11 @@ async fn handshake(
         .await
         .map_err(|fault| fault.without(out.secrets()));
     let session = walk.step(Step::Initialize, opened, |session| {
-        (Some(200), session.id.is_some(), greeting(session))
+        let mut detail = greeting(session);
+        if entry.legacy.since().is_some() {
+            detail.push_str(", over the legacy HTTP+SSE transport");
+        }
+        (Some(200), session.id.is_some(), detail)
     })?;
     probe.protocol_version = Some(session.revision.as_str().to_owned());
     probe.server_info.clone_from(&session.introduction.server_info);

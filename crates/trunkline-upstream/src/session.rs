@@ -91,6 +91,11 @@ impl Session {
         self.client.get().copied()
     }
 
+    /// Whether it ends with this process: there is nothing to write down.
+    pub(crate) fn is_local(&self) -> bool {
+        self.id.as_ref().is_some_and(crate::duplex::is_local)
+    }
+
     /// What the server was told that it can ask.
     pub(crate) fn declared(&self) -> ClientCapabilities {
         self.declared.get().copied().unwrap_or(ClientCapabilities::NONE)

@@ -182,7 +182,7 @@ impl Upstreams {
             if let Some(entry) = entries.get(&server.id).filter(|entry| entry.is_for(server)) {
                 return entry.clone();
             }
-            let entry = Arc::new(Entry::new(server.clone(), self.shared.clone()));
+            let entry = Entry::new(server.clone(), self.shared.clone());
             let own = entries.get(&server.id).map(|entry| entry.server.load_full());
             if own.is_some_and(|own| own.stamps.updated_at > server.stamps.updated_at) {
                 // A request that began before the change ends as it began, and does not take it back for others.

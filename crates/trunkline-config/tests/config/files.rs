@@ -119,13 +119,9 @@ fn what_is_not_served_is_one_warning_that_names_it() {
         .filter(|n| n.notice.field != "not served")
         .map(ToString::to_string)
         .collect();
-    assert_eq!(others.len(), 2, "{others:?}");
+    assert_eq!(others.len(), 1, "{others:?}");
     assert!(
         others[0].starts_with("27:5: litellm_settings.mcp_aliases.unused: has no effect"),
-        "{others:?}"
-    );
-    assert!(
-        others[1].contains("mcp_servers.zapier.transport: the legacy HTTP+SSE transport"),
         "{others:?}"
     );
 }
