@@ -33,6 +33,8 @@ pub(crate) enum Kind {
     Object,
     /// `[{name, value, scope, description}]`.
     EnvVars,
+    /// `off`, or the members of [`trunkline_model::SANDBOX_FIELDS`].
+    Sandbox,
     /// One of these words.
     Word(&'static [&'static str]),
 }
@@ -93,8 +95,8 @@ const NOT_SERVED_AUTH: &str = "Kept for an `auth_type` that is not served yet.";
 /// The fields of one entry of `mcp_servers`, in the order of the documentation.
 pub(crate) const SERVER: &[Field] = {
     use Kind::{
-        Bool, EnvVars, Integer, Object, Seconds, SecondsMap, Secret, SecretMap, Text, TextMap, TextOrTexts,
-        Texts, TextsMap, Word,
+        Bool, EnvVars, Integer, Object, Sandbox, Seconds, SecondsMap, Secret, SecretMap, Text, TextMap,
+        TextOrTexts, Texts, TextsMap, Word,
     };
     &[
         field(
@@ -268,9 +270,36 @@ pub(crate) const SERVER: &[Field] = {
             "Trunkline: `true` makes `oneOf`, `anyOf` and `allOf` at the root of a tool's `inputSchema` one object, for clients that refuse them.",
         ),
         field("source_url", Text, "", "Where its source is, for reviewers."),
-        field("command", Text, "", "stdio: the program. Not served yet."),
-        field("args", Texts, "", "stdio: its arguments."),
-        field("env", SecretMap, "", "stdio: its environment."),
+        field(
+            "command",
+            Text,
+            "",
+            "stdio: the program, a name in `PATH` or a path. Not served yet.",
+        ),
+        field(
+            "args",
+            Texts,
+            "",
+            "stdio: its arguments, one each; there is no shell.",
+        ),
+        field(
+            "env",
+            SecretMap,
+            "",
+            "stdio: its environment, over a clean one: nothing of the gateway's own is in it.",
+        ),
+        field(
+            "cwd",
+            Text,
+            "a private folder",
+            "Trunkline, stdio: the folder that it starts in, an absolute path. It may read there; `sandbox.write` lets it write.",
+        ),
+        field(
+            "sandbox",
+            Sandbox,
+            "on",
+            "Trunkline, stdio: what the program may do, see [programs](programs.md#the-sandbox). `off` lets it do all that the gateway may.",
+        ),
         field(
             "spec_path",
             Text,
@@ -465,6 +494,12 @@ pub(crate) const GENERAL: &[Field] = {
             Texts,
             "`[public, private, loopback]`",
             "Trunkline: where connections to servers may go: networks (`10.0.0.0/8`), addresses, and the words `public`, `private`, `loopback`. A list replaces the default; link-local, metadata and reserved addresses are allowed only where a network in it names them.",
+        ),
+        field(
+            "mcp_stdio",
+            Kind::Word(&["file", "admin"]),
+            "file",
+            "Trunkline: who may say which programs are started. `file`: this file alone. `admin`: administrators too, through the API.",
         ),
         field(
             "mcp_list_timeout_ms",

@@ -64,6 +64,8 @@ pub struct General {
     pub list_page_size: u32,
     /// Text that people do not see is taken out of what servers say.
     pub strip_hidden_text: bool,
+    /// Administrators may declare programs through the API, which this gateway starts then.
+    pub stdio_from_api: bool,
 }
 
 impl Default for General {
@@ -93,6 +95,7 @@ impl Default for General {
             max_streams_per_principal: 1_000,
             list_page_size: 0,
             strip_hidden_text: false,
+            stdio_from_api: false,
         }
     }
 }
@@ -228,6 +231,14 @@ fn network(section: &mut Section<'_>, general: &mut General) {
     general.allowed_hosts = list("allowed_hosts", checks::host);
     general.allowed_origins = list("allowed_origins", checks::origin);
     general.egress_allow = list("mcp_egress_allow", checks::egress);
+    let who = section.word("mcp_stdio", &["file", "admin"], |word| match word {
+        "file" => Some(false),
+        "admin" => Some(true),
+        _ => None,
+    });
+    if let Some(admin) = who {
+        general.stdio_from_api = admin;
+    }
 }
 
 fn limits(section: &mut Section<'_>, general: &mut General) {

@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
+use trunkline_model::SANDBOX_FIELDS;
 
 use crate::fields::{ENV_VAR, ENVIRONMENT, Field, GENERAL, Kind, SERVER};
 use crate::known::{self, Fate};
@@ -107,6 +108,7 @@ fn property(field: &Field) -> Value {
         }
         Kind::Object => json!({ "type": ["object", "null"] }),
         Kind::EnvVars => json!({ "type": ["array", "null"], "items": object(ENV_VAR) }),
+        Kind::Sandbox => sandbox(),
         Kind::Word(words) => json!({ "anyOf": [{ "enum": words }, { "type": "null" }, reference] }),
     };
     let default = if field.default.is_empty() {
@@ -118,16 +120,50 @@ fn property(field: &Field) -> Value {
     schema
 }
 
+fn sandbox() -> Value {
+    let count = json!({ "type": ["integer", "null"], "minimum": 0 });
+    let texts = json!({ "type": ["array", "null"], "items": { "type": "string" } });
+    let members: Map<String, Value> = SANDBOX_FIELDS
+        .iter()
+        .map(|(name, doc)| {
+            let mut schema = match *name {
+                "network" => json!({ "enum": ["allow", "deny", null] }),
+                "ports" => json!({ "anyOf": [
+                    { "type": ["array", "null"], "items": { "type": ["integer", "string"] } },
+                    { "const": "any" },
+                ] }),
+                "read" | "write" => texts.clone(),
+                _ => count.clone(),
+            };
+            schema["description"] = (*doc).into();
+            ((*name).to_owned(), schema)
+        })
+        .collect();
+    json!({ "anyOf": [
+        { "enum": ["on", "off", true, false, null] },
+        { "type": "object", "additionalProperties": false, "properties": members },
+    ] })
+}
+
 /// The tables of `docs/configuration.md`, by the name of their place in it: Markdown.
 pub fn reference_tables() -> Vec<(&'static str, String)> {
     vec![
         ("servers", table(SERVER)),
         ("env_vars", table(ENV_VAR)),
+        ("sandbox", sandbox_table()),
         ("general", table(GENERAL)),
         ("environment", environment()),
         ("refused", refused()),
         ("ignored", ignored()),
     ]
+}
+
+fn sandbox_table() -> String {
+    let mut text = String::from("| Member | Meaning |\n|---|---|\n");
+    for (name, meaning) in SANDBOX_FIELDS {
+        let _ = writeln!(text, "| `{name}` | {meaning} |");
+    }
+    text
 }
 
 fn table(fields: &[Field]) -> String {
@@ -160,6 +196,7 @@ fn words_of(kind: Kind) -> String {
         Kind::SecondsMap => "name to seconds".into(),
         Kind::Object => "mapping".into(),
         Kind::EnvVars => "list of variables".into(),
+        Kind::Sandbox => "`off` or mapping".into(),
         Kind::Word(words) => words
             .iter()
             .map(|word| format!("`{word}`"))

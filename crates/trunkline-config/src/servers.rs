@@ -6,8 +6,8 @@ use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 use trunkline_model::naming::check_server_name;
 use trunkline_model::{
-    Approval, EnvVar, EnvVarScope, Notice, Origin, PrefixMode, Secret, Server, ServerDefinition, ServerId,
-    SessionMode, Stamps, Transport,
+    Approval, EnvVar, EnvVarScope, Notice, Origin, PrefixMode, Sandbox, Secret, Server, ServerDefinition,
+    ServerId, SessionMode, Stamps, Transport,
 };
 
 use crate::env::{Env, REFERENCE, Unresolved, lookup, resolve};
@@ -275,6 +275,8 @@ fn connection(section: &mut Section<'_>, definition: &mut ServerDefinition) {
     definition.command = section.text("command");
     definition.args = section.texts("args").unwrap_or_default();
     definition.env = section.secret_map("env");
+    definition.cwd = section.text("cwd");
+    sandbox(section, definition);
     let revision = section.word("protocol_version", fields::REVISIONS, |text| {
         fields::REVISIONS.contains(&text).then(|| text.to_owned())
     });
@@ -292,6 +294,26 @@ fn connection(section: &mut Section<'_>, definition: &mut ServerDefinition) {
     definition.schema_compat = section.boolean("schema_compat").unwrap_or(false);
     let session = section.word("session", &["auto", "shared", "per_client"], SessionMode::parse);
     definition.session = session.unwrap_or(definition.session);
+}
+
+fn sandbox(section: &mut Section<'_>, definition: &mut ServerDefinition) {
+    let Some(node) = section.node("sandbox") else {
+        return;
+    };
+    match Sandbox::parse(&node.to_json()) {
+        Ok(sandbox) => definition.sandbox = sandbox,
+        Err(problems) => {
+            for problem in problems {
+                let member = problem.member.split('[').next().unwrap_or_default();
+                let at = node.get(member).map_or(node.at, |node| node.at);
+                let path = match problem.member.as_str() {
+                    "" => section.path_of("sandbox"),
+                    member => format!("{}.{member}", section.path_of("sandbox")),
+                };
+                section.report.error(at, format!("{path}: {}", problem.message));
+            }
+        }
+    }
 }
 
 fn headers(section: &mut Section<'_>, definition: &mut ServerDefinition) {
@@ -423,7 +445,11 @@ fn consistency(section: &mut Section<'_>, definition: &ServerDefinition) {
 
 /// What is not served, of this entry.
 fn notices(section: &mut Section<'_>, definition: &mut ServerDefinition) {
-    for notice in definition.not_served() {
+    for notice in definition
+        .not_served()
+        .into_iter()
+        .chain(definition.program_notices())
+    {
         // Two notices are about a pair of fields: name the one that stands in the file.
         let name = match notice.field.as_str() {
             "oauth_passthrough" if definition.delegate_auth_to_upstream => "delegate_auth_to_upstream",

@@ -10,7 +10,9 @@ pub mod naming;
 pub mod notice;
 pub mod outcome;
 pub mod principal;
+pub mod program;
 pub mod record;
+pub mod sandbox;
 pub mod scope;
 pub mod secret;
 pub mod server;
@@ -22,6 +24,7 @@ pub use notice::{Notice, Severity};
 pub use outcome::{Outcome, OutcomeStatus, Rejected, RejectedItem, Step};
 pub use principal::Principal;
 pub use record::{CallKind, CallRecord};
+pub use sandbox::{Degree, Isolation, Network, Ports, SANDBOX_FIELDS, Sandbox, SandboxProblem, SandboxRules};
 pub use scope::Scope;
 pub use secret::Secret;
 pub use server::{

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use crate::{Secret, ServerId};
+use crate::{Sandbox, Secret, ServerId};
 
 /// One registered server.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,6 +86,10 @@ pub struct ServerDefinition {
     pub args: Vec<String>,
     /// stdio: its environment. Values are secret.
     pub env: BTreeMap<String, Secret>,
+    /// Trunkline, stdio: the folder that the program starts in; its private folder if there is none.
+    pub cwd: Option<String>,
+    /// Trunkline, stdio: what the program may do.
+    pub sandbox: Sandbox,
     /// OAuth issuer.
     pub issuer: Option<String>,
     /// OAuth authorization endpoint.
@@ -169,6 +173,8 @@ impl Default for ServerDefinition {
             command: None,
             args: Vec::new(),
             env: BTreeMap::new(),
+            cwd: None,
+            sandbox: Sandbox::default(),
             issuer: None,
             authorization_url: None,
             token_url: None,

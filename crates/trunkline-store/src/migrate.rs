@@ -99,6 +99,7 @@ impl MigrationSet {
             step!(4, "schema_compat"),
             step!(5, "sessions"),
             step!(6, "replica"),
+            step!(7, "programs"),
         ])
     }
 

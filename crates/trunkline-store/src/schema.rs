@@ -107,6 +107,8 @@ pub(crate) const TABLES: &[Table] = &[
             text("session").or("'auto'"),
             text("protocol_version"),
             boolean("schema_compat").or("FALSE"),
+            text("cwd"),
+            text("sandbox"),
         ],
         indexed: &["approval_status"],
     },

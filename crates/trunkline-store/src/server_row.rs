@@ -10,8 +10,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use trunkline_auth::Vault;
 use trunkline_model::{
-    Approval, ApprovalStatus, AuthType, Credentials, EnvVar, EnvVarScope, Origin, PrefixMode, Secret, Server,
-    ServerDefinition, ServerId, SessionMode, Stamps, Transport,
+    Approval, ApprovalStatus, AuthType, Credentials, EnvVar, EnvVarScope, Origin, PrefixMode, Sandbox,
+    Secret, Server, ServerDefinition, ServerId, SessionMode, Stamps, Transport,
 };
 
 use crate::db::{Row, StoreError, Value};
@@ -75,6 +75,8 @@ fn encode_definition(vault: &Vault, id: &ServerId, definition: &ServerDefinition
         command,
         args,
         env,
+        cwd,
+        sandbox,
         issuer,
         authorization_url,
         token_url,
@@ -178,6 +180,12 @@ fn encode_definition(vault: &Vault, id: &ServerId, definition: &ServerDefinition
         ("session", session.as_str().into()),
         ("protocol_version", text(protocol_version.as_ref())),
         ("schema_compat", Value::Bool(Some(*schema_compat))),
+        ("cwd", text(cwd.as_ref())),
+        // NULL is the default, so that a row of an older version has it.
+        (
+            "sandbox",
+            Value::Text((*sandbox != Sandbox::default()).then(|| sandbox.to_json().to_string())),
+        ),
     ]);
 }
 
@@ -371,6 +379,8 @@ fn decode_definition(reader: &mut Reader<'_>) -> ServerDefinition {
         command: reader.text("command"),
         args: reader.json("args").unwrap_or_default(),
         env: reader.sealed("env").map(secrets).unwrap_or_default(),
+        cwd: reader.text("cwd"),
+        sandbox: reader.sandbox(),
         issuer: reader.text("issuer"),
         authorization_url: reader.text("authorization_url"),
         token_url: reader.text("token_url"),
@@ -495,6 +505,16 @@ impl Reader<'_> {
                 None
             }
         }
+    }
+
+    /// What cannot be read is a defect, and not a reason to start a program with less confinement.
+    fn sandbox(&mut self) -> Sandbox {
+        let Some(text) = self.text("sandbox") else {
+            return Sandbox::default();
+        };
+        let value = serde_json::from_str(&text).ok();
+        let sandbox = value.and_then(|value| Sandbox::parse(&value).ok());
+        self.checked("sandbox", sandbox).unwrap_or_default()
     }
 
     fn checked<T>(&mut self, column: &str, value: Option<T>) -> Option<T> {

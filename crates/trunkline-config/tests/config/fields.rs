@@ -39,6 +39,8 @@ const SAMPLES: &[(&str, &str)] = &[
     ("command", "npx"),
     ("args", "[-y]"),
     ("env", "{A: b}"),
+    ("cwd", "/srv"),
+    ("sandbox", "off"),
     ("spec_path", "api.yaml"),
     ("oauth2_flow", "client_credentials"),
     ("issuer", "https://issuer"),
@@ -142,6 +144,7 @@ fn b29_every_general_setting_has_an_effect() {
         ("mcp_list_max_pages", "1"),
         ("mcp_list_page_size", "1"),
         ("mcp_strip_hidden_text", "true"),
+        ("mcp_stdio", "admin"),
     ] {
         let config = parse(&format!("general_settings: {{{name}: {value}}}")).unwrap();
         assert_ne!(config.general, plain, "{name} is ignored in silence");

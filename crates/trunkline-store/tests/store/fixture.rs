@@ -13,8 +13,8 @@ use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _, SqliteConnection};
 use trunkline_auth::Vault;
 use trunkline_model::{
-    Approval, ApprovalStatus, AuthType, Clock, Credentials, EnvVar, EnvVarScope, Origin, PrefixMode, Secret,
-    Server, ServerDefinition, ServerId, SessionMode, Stamps, Transport,
+    Approval, ApprovalStatus, AuthType, Clock, Credentials, EnvVar, EnvVarScope, Origin, PrefixMode, Sandbox,
+    Secret, Server, ServerDefinition, ServerId, SessionMode, Stamps, Transport,
 };
 use trunkline_store::Store;
 
@@ -339,6 +339,8 @@ pub(crate) fn full(id: &str, tag: &str) -> Server {
             session: SessionMode::PerClient,
             protocol_version: text("protocol_version"),
             schema_compat: true,
+            cwd: text("cwd"),
+            sandbox: Sandbox::Off,
         },
         approval: Approval {
             status: ApprovalStatus::Rejected,

@@ -50,9 +50,14 @@ both! {
         let report = store.migrate_set(&all.clone().up_to(1)).await.unwrap();
         assert_eq!(report.applied, ["0001_registry"]);
         // This version writes columns that the older one did not have, so they are there while it does.
-        db.by_hand("ALTER TABLE mcp_server ADD COLUMN schema_compat BOOLEAN NOT NULL DEFAULT FALSE").await;
+        let newer_columns = [("schema_compat", "BOOLEAN NOT NULL DEFAULT FALSE"), ("cwd", "TEXT"), ("sandbox", "TEXT")];
+        for (column, kind) in newer_columns {
+            db.by_hand(&format!("ALTER TABLE mcp_server ADD COLUMN {column} {kind}")).await;
+        }
         store.server_insert(&full("a", "a")).await.unwrap();
-        db.by_hand("ALTER TABLE mcp_server DROP COLUMN schema_compat").await;
+        for (column, _) in newer_columns {
+            db.by_hand(&format!("ALTER TABLE mcp_server DROP COLUMN {column}")).await;
+        }
         let drift = store.verify().await.unwrap_err().to_string();
         assert!(drift.contains("table call_record is missing"), "{drift}");
         assert_eq!(store.status().await.unwrap().pending, newer);
@@ -63,6 +68,8 @@ both! {
         store.verify().await.unwrap();
         let mut upgraded = full("a", "a");
         upgraded.definition.schema_compat = false;
+        upgraded.definition.cwd = None;
+        upgraded.definition.sandbox = trunkline_model::Sandbox::default();
         assert_eq!(store.server_list().await.unwrap(), [upgraded]);
         store.call_record_insert(&[crate::records::record("r", 1)]).await.unwrap();
     }
