@@ -7,11 +7,11 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 /// The edges between our own crates, at most these. Names without `trunkline-`; the binary is `trunkline`.
-const OWN: [(&str, &[&str]); 13] = [
+const OWN: [(&str, &[&str]); 14] = [
     (
         "trunkline",
         &[
-            "admin", "auth", "config", "gateway", "mcp", "model", "policy", "store", "upstream",
+            "admin", "auth", "config", "gateway", "launch", "mcp", "model", "policy", "store", "upstream",
         ],
     ),
     (
@@ -22,7 +22,8 @@ const OWN: [(&str, &[&str]); 13] = [
         "gateway",
         &["auth", "mcp", "model", "policy", "store", "upstream"],
     ),
-    ("upstream", &["auth", "mcp", "model", "store"]),
+    ("upstream", &["auth", "launch", "mcp", "model", "store"]),
+    ("launch", &["model"]),
     ("store", &["auth", "model"]),
     ("auth", &["model"]),
     ("config", &["model"]),
