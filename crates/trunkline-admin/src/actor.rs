@@ -30,6 +30,11 @@ impl Admin {
         self.principal.id()
     }
 
+    /// Whether it may do everything, as every administrator may that there is so far.
+    pub(crate) fn is_full(&self) -> bool {
+        self.principal.is_proxy_admin()
+    }
+
     /// The path of the request, percent-encoded as it came, for logs.
     pub(crate) fn path(&self) -> &str {
         &self.path

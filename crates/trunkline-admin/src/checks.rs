@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use http::{HeaderName, HeaderValue, header};
-use trunkline_model::{AuthType, Secret, ServerDefinition, ServerId, Severity, naming};
+use trunkline_model::{AuthType, Secret, ServerDefinition, ServerId, Severity, Transport, naming};
 use url::Url;
 
 use crate::body::{Loc, Problems};
@@ -31,7 +31,9 @@ pub(crate) fn check(definition: &mut ServerDefinition) -> Result<Vec<String>, Ap
     check_fixed_headers(&definition.static_headers)?;
     let mut warnings = check_forwarded_headers(&definition.extra_headers)?;
     check_tools(definition)?;
+    check_variables(definition)?;
     notices.extend(definition.not_served());
+    notices.extend(definition.program_notices());
     for notice in notices {
         match notice.severity {
             Severity::Refused => return Err(refused(&notice.field, &notice.message)),
@@ -47,6 +49,7 @@ pub(crate) fn standing_warnings(definition: &ServerDefinition) -> Vec<String> {
     definition
         .not_served()
         .into_iter()
+        .chain(definition.program_notices())
         .map(|notice| format!("{}: {}", notice.field, notice.message))
         .chain(unused_credential(definition))
         .collect()
@@ -71,6 +74,7 @@ fn forms_send_empty_texts(definition: &mut ServerDefinition) {
         &mut definition.byok_api_key_help_url,
         &mut definition.source_url,
         &mut definition.command,
+        &mut definition.cwd,
     ] {
         if text.as_deref() == Some("") {
             *text = None;
@@ -90,14 +94,34 @@ fn check_names(definition: &ServerDefinition) -> Result<(), ApiError> {
     Ok(())
 }
 
+/// Code that is loaded into a program is refused whoever asks: an administrator who may choose the program has no need
+/// of it, and it is how a harmless looking entry becomes another one. The configuration file may.
+fn check_variables(definition: &ServerDefinition) -> Result<(), ApiError> {
+    match definition.injecting_variables().next() {
+        Some(notice) => Err(refused(
+            &notice.field,
+            &format!(
+                "{} It is refused here, and possible in the configuration file.",
+                notice.message
+            ),
+        )),
+        None => Ok(()),
+    }
+}
+
 fn check_addresses(definition: &ServerDefinition) -> Result<(), ApiError> {
-    if definition.url.is_none() && definition.spec_path.is_none() {
+    let missing = match definition.transport {
+        Transport::Stdio if definition.command.is_none() => {
+            Some("Value error, command is required for stdio transport")
+        }
+        Transport::Http | Transport::Sse if definition.url.is_none() && definition.spec_path.is_none() => {
+            Some("Value error, url or spec_path is required for HTTP/SSE transport")
+        }
+        _ => None,
+    };
+    if let Some(missing) = missing {
         let mut problems = Problems::default();
-        problems.add(
-            "value_error",
-            &[Loc::from("body")],
-            "Value error, url or spec_path is required for HTTP/SSE transport",
-        );
+        problems.add("value_error", &[Loc::from("body")], missing);
         problems.into_result()?;
     }
     for (field, address) in [

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
-use trunkline_model::{AuthType, PrefixMode, Secret, ServerDefinition, SessionMode, Transport};
+use trunkline_model::{AuthType, PrefixMode, Sandbox, Secret, ServerDefinition, SessionMode, Transport};
 
 use crate::body::{At, Loc, Problems};
 use crate::{credentials, variables};
@@ -70,6 +70,8 @@ pub(crate) enum Kind {
     Credentials,
     /// Its own rules: [`variables`]
     Variables,
+    /// `off` or an object: its own rules, [`Sandbox::parse`]
+    Sandbox(Lens<Sandbox>),
     /// In rows only: settable in the configuration file.
     FileOnly(fn(&ServerDefinition) -> Value),
 }
@@ -162,7 +164,7 @@ pub(crate) const FIELDS: &[Field] = &[
         transport,
         Transport::Sse,
         [Transport::Sse, Transport::Http, Transport::Stdio],
-        "How to talk to it. `stdio` is refused here: programs are started from the configuration file only."
+        "How to talk to it. `stdio` starts a program, and is refused here unless `general_settings.mcp_stdio` is `admin`."
     ),
     Field {
         name: "auth_type",
@@ -211,9 +213,11 @@ pub(crate) const FIELDS: &[Field] = &[
         doc: "Variables for `${NAME}` in `static_headers` and `env`. Values are shown as `***`; `***` in a change keeps the stored value.",
         kind: Kind::Variables,
     },
-    field!(Text command, "stdio: the program. Refused here."),
+    field!(Text command, "stdio: the program. Refused here unless `general_settings.mcp_stdio` is `admin`."),
     field!(Texts args, "stdio: its arguments."),
     field!(SecretMap env, "stdio: its environment. Values are shown as `***`; `***` in a change keeps the stored value."),
+    field!(Text cwd, "stdio: the folder that it starts in; null: a private one."),
+    field!(Sandbox sandbox, "stdio: what the program may do: an object with `network`, `ports`, `read`, `write`, `max_processes`, `max_memory_mb`, `max_file_mb`, `max_open_files`, or `off`. Null: the default."),
     field!(Text issuer, "OAuth issuer."),
     field!(Text authorization_url, "OAuth authorization endpoint."),
     field!(Text token_url, "OAuth token endpoint."),
@@ -358,6 +362,15 @@ impl Field {
                 }
             }
             Kind::Credentials => credentials::set(&mut definition.credentials, value, at),
+            Kind::Sandbox(lens) => match Sandbox::parse(value) {
+                Ok(sandbox) => *(lens.get_mut)(definition) = sandbox,
+                Err(problems) => {
+                    for problem in problems {
+                        let message = format!("Value error, {} {}", problem.member, problem.message);
+                        at.problem::<()>("value_error", message.replace(",  ", ", "));
+                    }
+                }
+            },
             Kind::Variables => variables::set(&mut definition.env_vars, value, at),
             Kind::FileOnly(_) => {
                 at.problem::<()>("extra_forbidden", "Settable in the configuration file only");
@@ -380,6 +393,12 @@ impl Field {
             Kind::SecretMap(lens) => strings((lens.get)(definition), |secret| mask(secret)),
             Kind::Object(lens) => (lens.get)(definition).clone().into(),
             Kind::Credentials => credentials::show(&definition.credentials),
+            // Of a program always: what holds should be seen. Of others only what somebody has set.
+            Kind::Sandbox(lens) => {
+                let sandbox = (lens.get)(definition);
+                let idle = definition.transport != Transport::Stdio && *sandbox == Sandbox::default();
+                if idle { Value::Null } else { sandbox.to_json() }
+            }
             Kind::Variables => variables::show(&definition.env_vars),
             Kind::FileOnly(show) => show(definition),
         }

@@ -31,6 +31,7 @@ mod fields;
 mod openapi;
 mod outcome;
 mod probe;
+mod programs;
 mod request;
 mod row;
 mod scrub;
@@ -40,6 +41,7 @@ mod variables;
 
 pub use openapi::openapi;
 pub use probe::{BoxFuture, Probe, ProbeStep, ServerProbe};
+pub use programs::Programs;
 
 /// The largest request body, bytes.
 const MAX_BODY: usize = 1 << 20;
@@ -57,6 +59,8 @@ pub struct AdminState {
     pub clock: Arc<dyn Clock>,
     /// Makes the id of a server whose declaration has none; random, so that ids are never used twice.
     pub new_id: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Who may declare programs.
+    pub programs: Programs,
 }
 
 /// [`AdminState`] and what only this crate knows.
@@ -66,6 +70,7 @@ struct App {
     authenticator: Arc<Authenticator>,
     clock: Arc<dyn Clock>,
     new_id: Arc<dyn Fn() -> String + Send + Sync>,
+    programs: Programs,
     /// Held from reading a server to writing it: a partial update is read, change, write, and two of them at once
     /// would lose one.
     writing: tokio::sync::Mutex<()>,
@@ -87,6 +92,7 @@ pub fn router(state: AdminState) -> axum::Router {
         authenticator: state.authenticator,
         clock: state.clock,
         new_id: state.new_id,
+        programs: state.programs,
         writing: tokio::sync::Mutex::new(()),
     });
     let (router, _) = routes().split_for_parts();

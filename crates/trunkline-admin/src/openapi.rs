@@ -229,6 +229,11 @@ fn schema_of(field: &Field, side: Side) -> Schema {
             .additional_properties(Some(AdditionalProperties::FreeForm(false)))
             .description(doc)
             .into(),
+        Kind::Sandbox(_) => ObjectBuilder::new()
+            .schema_type(SchemaType::from_iter([Type::Object, Type::String, Type::Null]))
+            .additional_properties(Some(AdditionalProperties::FreeForm(true)))
+            .description(doc)
+            .into(),
         Kind::Variables => array(asked)
             .items(
                 ObjectBuilder::new()
@@ -256,6 +261,12 @@ fn managed(name: &str, doc: &str) -> RefOr<Schema> {
         "has_user_credential" | "connected_app_reachable" => {
             typed(Type::Boolean, true).description(doc).into()
         }
+        "isolation" => typed(Type::Object, true)
+            .property("degree", text(false))
+            .property("enforced", texts(false))
+            .property("missing", texts(false))
+            .description(doc)
+            .into(),
         "tool_count" => typed(Type::Integer, true).description(doc).into(),
         "approval_status" | "status" => text(false).description(doc).into(),
         "outcome" => Ref::from_schema_name(OutcomeBody::name()).into(),

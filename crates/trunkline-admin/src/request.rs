@@ -7,6 +7,7 @@ use trunkline_model::{Server, ServerDefinition, ServerId};
 use crate::body::{At, Loc, Problems};
 use crate::error::ApiError;
 use crate::fields::{self, FIELDS, Kind};
+use crate::programs::MayRun;
 use crate::{checks, row};
 
 /// What a body declares.
@@ -23,8 +24,8 @@ pub(crate) struct Declared {
 pub(crate) const SERVER_ID: &str = "server_id";
 
 /// A new server.
-pub(crate) fn new_server(body: &Map<String, Value>) -> Result<Declared, ApiError> {
-    let id = chosen_id(body)?;
+pub(crate) fn new_server(body: &Map<String, Value>, may_run: MayRun) -> Result<Declared, ApiError> {
+    let id = chosen_id(body, may_run)?;
     if let Some(id) = &id {
         checks::check_id(id)?;
     }
@@ -32,13 +33,18 @@ pub(crate) fn new_server(body: &Map<String, Value>) -> Result<Declared, ApiError
 }
 
 /// A change of `server`: what the body does not name is kept.
-pub(crate) fn change(server: &Server, body: &Map<String, Value>) -> Result<Declared, ApiError> {
+pub(crate) fn change(
+    server: &Server,
+    body: &Map<String, Value>,
+    may_run: MayRun,
+) -> Result<Declared, ApiError> {
+    may_run.check_stored(&server.definition)?;
     declare(Some(server.id.clone()), server.definition.clone(), body)
 }
 
 /// The id in a body, after what needs no parsing is refused.
-pub(crate) fn chosen_id(body: &Map<String, Value>) -> Result<Option<ServerId>, ApiError> {
-    refuse_programs(body)?;
+pub(crate) fn chosen_id(body: &Map<String, Value>, may_run: MayRun) -> Result<Option<ServerId>, ApiError> {
+    may_run.check_body(body)?;
     match body.get(SERVER_ID) {
         None | Some(Value::Null) => Ok(None),
         Some(value) => {
@@ -51,8 +57,8 @@ pub(crate) fn chosen_id(body: &Map<String, Value>) -> Result<Option<ServerId>, A
 }
 
 /// The id in a body that must have one.
-pub(crate) fn required_id(body: &Map<String, Value>) -> Result<ServerId, ApiError> {
-    chosen_id(body)?.ok_or_else(|| {
+pub(crate) fn required_id(body: &Map<String, Value>, may_run: MayRun) -> Result<ServerId, ApiError> {
+    chosen_id(body, may_run)?.ok_or_else(|| {
         let mut problems = Problems::default();
         At::field(SERVER_ID, &mut problems).problem::<()>("missing", "Field required");
         match problems.into_result() {
@@ -78,22 +84,6 @@ fn declare(
         definition,
         warnings,
     })
-}
-
-/// Programs are started from the configuration file only: whoever may write there may run them anyway, whoever has an
-/// API key may not. Looked at before anything else, so that no other mistake in a body hides it.
-fn refuse_programs(body: &Map<String, Value>) -> Result<(), ApiError> {
-    let stdio = body.get("transport").and_then(Value::as_str) == Some("stdio");
-    let command = body
-        .get("command")
-        .is_some_and(|command| !command.is_null() && command.as_str() != Some(""));
-    if stdio || command {
-        return Err(ApiError::Forbidden(
-            "stdio servers cannot be registered, changed or tested through the API: declare them under mcp_servers in the configuration file"
-                .to_owned(),
-        ));
-    }
-    Ok(())
 }
 
 /// What people write, and what it is called.

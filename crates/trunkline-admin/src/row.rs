@@ -2,7 +2,7 @@
 //! `outcome` and `warnings`.
 
 use serde_json::{Map, Value};
-use trunkline_model::{Origin, Server};
+use trunkline_model::{Origin, Server, Transport};
 
 use crate::fields::FIELDS;
 use crate::outcome::{self, OutcomeBody, was_tried};
@@ -10,7 +10,7 @@ use crate::request::SERVER_ID;
 use crate::{App, checks};
 
 /// Columns that the gateway fills in, with what they are; a request that sets one is refused.
-pub(crate) const MANAGED: [(&str, &str); 19] = [
+pub(crate) const MANAGED: [(&str, &str); 20] = [
     (
         "is_config",
         "Whether the server comes from the configuration file, which is where it is changed then.",
@@ -34,6 +34,10 @@ pub(crate) const MANAGED: [(&str, &str); 19] = [
     ("has_user_credential", "Always null."),
     ("connected_app_reachable", "Always null."),
     ("tool_count", "How many tools the last good list had."),
+    (
+        "isolation",
+        "Of a stdio server: what is enforced of its sandbox on this machine, and what is not (`degree`: `full`, `partial`, `none`). Null for others.",
+    ),
     ("outcome", "What came of the last attempt to use it."),
     ("warnings", "What to know about the declaration."),
 ];
@@ -55,7 +59,7 @@ pub(crate) fn row_with(server: &Server, warnings: Vec<String>, app: &App) -> Val
     let tried = was_tried(outcome.status);
     let time = |at: Option<jiff::Timestamp>| Value::from(at.map(|at| at.to_string()));
     let (approval, stamps) = (&server.approval, &server.stamps);
-    let managed: [(&str, Value); 17] = [
+    let managed: [(&str, Value); 18] = [
         ("is_config", (server.origin == Origin::File).into()),
         ("teams", Value::Array(Vec::new())),
         ("created_at", time(stamps.created_at)),
@@ -76,6 +80,7 @@ pub(crate) fn row_with(server: &Server, warnings: Vec<String>, app: &App) -> Val
         ("has_user_credential", Value::Null),
         ("connected_app_reachable", Value::Null),
         ("tool_count", app.probe.tool_count(&server.id).into()),
+        ("isolation", isolation(server, app)),
     ];
     for (name, value) in managed {
         row.insert(name.to_owned(), value);
@@ -84,4 +89,11 @@ pub(crate) fn row_with(server: &Server, warnings: Vec<String>, app: &App) -> Val
     row.insert("outcome".to_owned(), outcome);
     row.insert("warnings".to_owned(), warnings.into());
     row.into()
+}
+
+fn isolation(server: &Server, app: &App) -> Value {
+    match server.definition.transport {
+        Transport::Stdio => (app.programs.isolation)(&server.definition.sandbox).to_json(),
+        Transport::Http | Transport::Sse => Value::Null,
+    }
 }

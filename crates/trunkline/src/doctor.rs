@@ -11,6 +11,7 @@ use trunkline_upstream::{ClientHeaders, Probe, Upstreams};
 
 use crate::cli::DoctorArguments;
 use crate::output;
+use crate::programs;
 use crate::serve::{upstream_settings, variables};
 use crate::settings::Settings;
 
@@ -46,17 +47,24 @@ pub(crate) async fn run(arguments: &DoctorArguments) -> anyhow::Result<ExitCode>
     let client = ClientHeaders::none();
     let probes = join_all(chosen.iter().map(|server| upstreams.probe(server, &client))).await;
     upstreams.shutdown().await;
+    // The port is the running gateway's, which this process does not know: it is not among the defaults.
+    let launcher = programs::launcher(&settings, &arguments.sources, Vec::new());
+    let remarks: Vec<Vec<String>> = chosen
+        .iter()
+        .map(|server| programs::remarks(server, &launcher))
+        .collect();
     let usable = probes.iter().all(|probe| probe.outcome.is_ok());
     if arguments.json {
         let list: Vec<Value> = chosen
             .iter()
             .zip(&probes)
-            .map(|(server, probe)| to_json(server, probe))
+            .zip(&remarks)
+            .map(|((server, probe), remarks)| to_json(server, probe, remarks))
             .collect();
         output::line(&serde_json::to_string_pretty(&list)?);
     } else {
-        for (server, probe) in chosen.iter().zip(&probes) {
-            print(server, probe);
+        for ((server, probe), remarks) in chosen.iter().zip(&probes).zip(&remarks) {
+            print(server, probe, remarks);
         }
     }
     Ok(if usable {
@@ -77,9 +85,13 @@ async fn registered(store: &Store, settings: &Settings) -> anyhow::Result<Vec<Ar
     Ok(servers)
 }
 
-fn print(server: &Server, probe: &Probe) {
-    let place = server.definition.url.as_deref().unwrap_or("(no url)");
-    output::line(&format!("{}  {place}", server.prefix()));
+fn print(server: &Server, probe: &Probe, remarks: &[String]) {
+    let definition = &server.definition;
+    let place = definition.url.as_deref().or(definition.command.as_deref());
+    output::line(&format!("{}  {}", server.prefix(), place.unwrap_or("(no url)")));
+    for remark in remarks {
+        output::line(&format!("  {remark}"));
+    }
     if !server.is_active() {
         output::line(&format!(
             "  (serves nobody: its approval status is {})",
@@ -129,7 +141,7 @@ fn print(server: &Server, probe: &Probe) {
     output::line("");
 }
 
-fn to_json(server: &Server, probe: &Probe) -> Value {
+fn to_json(server: &Server, probe: &Probe, remarks: &[String]) -> Value {
     let steps: Vec<Value> = probe
         .steps
         .iter()
@@ -150,5 +162,6 @@ fn to_json(server: &Server, probe: &Probe) -> Value {
         "outcome": trunkline_gateway::outcomes::to_json(&probe.outcome, Some(probe.tools.len()), false),
         "protocol_version": probe.protocol_version,
         "steps": steps,
+        "program": remarks,
     })
 }

@@ -11,6 +11,7 @@ mod doctor;
 mod logging;
 mod output;
 mod probe;
+mod programs;
 mod serve;
 mod settings;
 
@@ -22,6 +23,10 @@ use clap::Parser as _;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // Before anything else: a watcher of a program has no use for a runtime.
+    if let Some(code) = trunkline_launch::main_if_helper() {
+        return code;
+    }
     let arguments = cli::Arguments::parse();
     // The one TLS provider of the process; a second installation would be the error.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();

@@ -21,6 +21,8 @@ mod forgery;
 mod hops;
 #[path = "security/pipeline.rs"]
 mod pipeline;
+#[path = "security/programs.rs"]
+mod programs;
 #[path = "security/redirects.rs"]
 mod redirects;
 #[path = "security/support.rs"]

@@ -22,6 +22,7 @@ use crate::row;
     responses(
         (status = 200, description = "Approved: the server serves.", body = ServerRow),
         (status = 400, description = "Not pending review.", body = crate::error::ErrorBody),
+        (status = 403, description = "A stdio server, and administrators may not run programs.", body = crate::error::ErrorBody),
         (status = 404, description = "No such server.", body = crate::error::ErrorBody),
         (status = 409, description = "Managed by file.", body = crate::error::ErrorBody),
         (status = 503, description = "The database did not store it.", body = crate::error::ErrorBody),

@@ -13,6 +13,7 @@ use crate::actor::Admin;
 use crate::body::JsonObject;
 use crate::error::ApiError;
 use crate::openapi::{NewServer, ServerRow};
+use crate::programs::MayRun;
 use crate::request::{self, Declared};
 use crate::row;
 
@@ -27,7 +28,7 @@ use crate::row;
     responses(
         (status = 201, description = "The server is registered and serves.", body = ServerRow),
         (status = 400, description = "An id or name that is taken, an address that is none, a restriction that is not served.", body = crate::error::ErrorBody),
-        (status = 403, description = "stdio servers come from the configuration file.", body = crate::error::ErrorBody),
+        (status = 403, description = "stdio servers come from the configuration file, or from administrators with `mcp_stdio: admin`.", body = crate::error::ErrorBody),
         (status = 422, description = "Unknown fields, wrong types, no JSON.", body = crate::error::ValidationErrorBody),
         (status = 503, description = "The database did not store it.", body = crate::error::ErrorBody),
     ),
@@ -37,7 +38,7 @@ pub(crate) async fn create(
     State(app): State<Arc<App>>,
     JsonObject(body): JsonObject,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
-    let declared = request::new_server(&body)?;
+    let declared = request::new_server(&body, MayRun::of(&admin, &app))?;
     let (server, warnings) = insert(declared, |_| Approval::default(), &admin, &app).await?;
     tracing::info!(actor = admin.id(), path = admin.path(), server_id = %server.id, "server registered");
     Ok((StatusCode::CREATED, Json(row::row_with(&server, warnings, &app))))

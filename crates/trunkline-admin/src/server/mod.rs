@@ -7,6 +7,7 @@ use trunkline_model::{Approval, ApprovalStatus, Origin, Server, ServerId};
 use crate::App;
 use crate::actor::Admin;
 use crate::error::ApiError;
+use crate::programs::MayRun;
 
 pub(crate) mod access_groups;
 pub(crate) mod approve;
@@ -53,6 +54,9 @@ async fn review(
             "MCP Server {id} is not pending review: its approval_status is {}",
             server.approval.status.as_str()
         )));
+    }
+    if verdict == ApprovalStatus::Active {
+        MayRun::of(admin, app).check_stored(&server.definition)?;
     }
     let now = app.now();
     let mut changed = Server::clone(&server);

@@ -14,6 +14,7 @@ use crate::actor::Admin;
 use crate::body::JsonObject;
 use crate::error::ApiError;
 use crate::openapi::{NewServer, ServerRow};
+use crate::programs::MayRun;
 use crate::{request, row};
 
 /// Submit an MCP server for review
@@ -38,7 +39,7 @@ pub(crate) async fn register(
     State(app): State<Arc<App>>,
     JsonObject(body): JsonObject,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
-    let declared = request::new_server(&body)?;
+    let declared = request::new_server(&body, MayRun::No)?;
     let pending = |now| Approval {
         status: ApprovalStatus::PendingReview,
         submitted_by: Some(admin.id().to_owned()),

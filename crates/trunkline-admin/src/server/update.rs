@@ -13,6 +13,7 @@ use crate::actor::Admin;
 use crate::body::JsonObject;
 use crate::error::ApiError;
 use crate::openapi::{ServerChange, ServerRow};
+use crate::programs::MayRun;
 use crate::{request, row};
 
 /// Change an MCP server
@@ -27,7 +28,7 @@ use crate::{request, row};
     responses(
         (status = 202, description = "Changed.", body = ServerRow),
         (status = 400, description = "As for registering.", body = crate::error::ErrorBody),
-        (status = 403, description = "stdio servers come from the configuration file.", body = crate::error::ErrorBody),
+        (status = 403, description = "stdio servers come from the configuration file, or from administrators with `mcp_stdio: admin`.", body = crate::error::ErrorBody),
         (status = 404, description = "No such server.", body = crate::error::ErrorBody),
         (status = 409, description = "Managed by file.", body = crate::error::ErrorBody),
         (status = 422, description = "Unknown fields, wrong types, no JSON, no `server_id`.", body = crate::error::ValidationErrorBody),
@@ -39,10 +40,11 @@ pub(crate) async fn update(
     State(app): State<Arc<App>>,
     JsonObject(body): JsonObject,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
-    let id = request::required_id(&body)?;
+    let may_run = MayRun::of(&admin, &app);
+    let id = request::required_id(&body, may_run)?;
     let _writing = app.writing.lock().await;
     let server = super::find_changeable(&id, &app)?;
-    let declared = request::change(&server, &body)?;
+    let declared = request::change(&server, &body, may_run)?;
     let mut stamps = server.stamps.clone();
     stamps.updated_at = Some(app.now());
     stamps.updated_by = Some(admin.id().to_owned());

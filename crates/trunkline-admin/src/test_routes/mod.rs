@@ -14,9 +14,10 @@ use utoipa::ToSchema;
 
 use crate::actor::Admin;
 use crate::error::ApiError;
-use crate::fields::new_definition;
+use crate::fields::{FIELDS, new_definition};
 use crate::outcome::OutcomeBody;
 use crate::probe::{Probe, ProbeStep};
+use crate::programs::MayRun;
 use crate::{App, request, scrub};
 
 pub(crate) mod connection;
@@ -77,7 +78,7 @@ async fn test(
     headers: &HeaderMap,
     app: &App,
 ) -> Result<Tested, ApiError> {
-    let (server, warnings) = candidate(body, app)?;
+    let (server, warnings) = candidate(body, MayRun::of(admin, app), app)?;
     tracing::info!(actor = admin.id(), path = admin.path(), server_id = %server.id, "server tested");
     let mut probe = match &server.defect {
         Some(defect) => misfit(OutcomeStatus::Misconfigured, defect.clone(), app),
@@ -122,15 +123,21 @@ fn misfit(status: OutcomeStatus, message: String, app: &App) -> Probe {
 }
 
 /// The server to try: the stored one that `server_id` names with the rest of the body on top, else a new one.
-fn candidate(body: &Map<String, Value>, app: &App) -> Result<(Server, Vec<String>), ApiError> {
+fn candidate(
+    body: &Map<String, Value>,
+    may_run: MayRun,
+    app: &App,
+) -> Result<(Server, Vec<String>), ApiError> {
     let snapshot = app.registry.snapshot();
-    let id = request::chosen_id(body)?;
+    let id = request::chosen_id(body, may_run)?;
     let Some(stored) = id.as_ref().and_then(|id| snapshot.get(id)) else {
-        let has_address = ["url", "spec_path"].iter().any(|field| body.contains_key(*field));
+        let has_address = ["url", "spec_path", "command"]
+            .iter()
+            .any(|field| body.contains_key(*field));
         if let Some(id) = id.filter(|_| !has_address) {
             return Err(ApiError::NotFound(id));
         }
-        let declared = request::new_server(body)?;
+        let declared = request::new_server(body, may_run)?;
         let server = Server {
             id: declared.id.unwrap_or_else(|| ServerId::new((app.new_id)())),
             origin: Origin::Database,
@@ -150,8 +157,8 @@ fn candidate(body: &Map<String, Value>, app: &App) -> Result<(Server, Vec<String
         let warnings = crate::checks::standing_warnings(&base.definition);
         return Ok((base, warnings));
     }
-    let declared = request::change(&base, body)?;
-    if ["credentials", "static_headers"]
+    let declared = request::change(&base, body, may_run)?;
+    if ["credentials", "static_headers", "env"]
         .iter()
         .any(|field| body.contains_key(*field))
     {
@@ -164,6 +171,15 @@ fn candidate(body: &Map<String, Value>, app: &App) -> Result<(Server, Vec<String
 /// Whether the body leaves the stored server where it is. Stored secrets are for that place alone: with another URL
 /// this route would hand them to whoever listens there.
 fn same_place(stored: &Arc<Server>, body: &Map<String, Value>) -> bool {
+    // A program is its command and its arguments: another one must not have the stored environment.
+    let same_program = ["command", "args", "cwd", "sandbox"].iter().all(|name| {
+        let field = FIELDS.iter().find(|field| field.name == *name);
+        let now = field.map(|field| field.show(&stored.definition));
+        body.get(*name).is_none_or(|asked| Some(asked) == now.as_ref())
+    });
+    if !same_program {
+        return false;
+    }
     let origin = |url: &str| Url::parse(url).ok().map(|url| url.origin());
     ["url", "spec_path"].iter().all(|field| {
         let now = match *field {

@@ -49,7 +49,7 @@ pub(crate) struct ToolsAnswer {
     responses(
         (status = 200, description = "It was tried.", body = ToolsAnswer),
         (status = 400, description = "As for registering.", body = crate::error::ErrorBody),
-        (status = 403, description = "stdio servers come from the configuration file.", body = crate::error::ErrorBody),
+        (status = 403, description = "stdio servers come from the configuration file, or from administrators with `mcp_stdio: admin`.", body = crate::error::ErrorBody),
         (status = 404, description = "`server_id` alone, and there is no such server.", body = crate::error::ErrorBody),
         (status = 422, description = "Unknown fields, wrong types, no JSON.", body = crate::error::ValidationErrorBody),
     ),

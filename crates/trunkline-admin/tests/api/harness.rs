@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
-use trunkline_admin::{AdminState, BoxFuture, Probe, ProbeStep, ServerProbe};
+use trunkline_admin::{AdminState, BoxFuture, Probe, ProbeStep, Programs, ServerProbe};
 use trunkline_auth::{Authenticator, Vault};
 use trunkline_model::{Clock, Outcome, OutcomeStatus, Secret, Server, ServerId, Step};
 use trunkline_store::{Registry, Store};
@@ -215,6 +215,7 @@ impl Harness {
             authenticator: Arc::new(Authenticator::new(&Secret::new(KEY))),
             clock,
             new_id: Arc::new(move || format!("made-up-{}", ids.fetch_add(1, Ordering::Relaxed))),
+            programs: Programs::from_file(),
         });
         Self {
             router,

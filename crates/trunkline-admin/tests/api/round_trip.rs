@@ -50,6 +50,9 @@ fn sample(name: &str, schema: &Value, variant: usize) -> Value {
         one => one.as_str().unwrap(),
     };
     match (name, schema_type) {
+        ("sandbox", _) => trunkline_model::Sandbox::parse(&json!({"max_processes": variant}))
+            .unwrap()
+            .to_json(),
         ("credentials", _) => json!({"scopes": [format!("scope-{variant}")]}),
         ("env_vars", _) => {
             json!([{"name": format!("V{variant}"), "value": "", "scope": "user", "description": "d"}])

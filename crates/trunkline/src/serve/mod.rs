@@ -15,7 +15,7 @@ use axum::Router;
 use axum::extract::Request;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use trunkline_admin::AdminState;
+use trunkline_admin::{AdminState, Programs};
 use trunkline_auth::{Authenticator, HandleSealer, SessionSealer, TokenSealer};
 use trunkline_config::General;
 use trunkline_gateway::Gateway;
@@ -25,7 +25,8 @@ use trunkline_gateway::conversations::Conversations;
 use trunkline_gateway::peers::{Peers, Place};
 use trunkline_gateway::record::Recorder;
 use trunkline_gateway::sessions::EndedSessions;
-use trunkline_model::{Clock as _, ReplicaId, Secret, SystemClock};
+use trunkline_launch::Launcher;
+use trunkline_model::{Clock as _, ReplicaId, Secret, Snapshot, SystemClock};
 use trunkline_store::{Registry, Store};
 use trunkline_upstream::{Egress, Upstreams, Variables};
 
@@ -35,6 +36,7 @@ use crate::cli::ServeArguments;
 use crate::logging;
 use crate::output;
 use crate::probe::UpstreamProbe;
+use crate::programs;
 use crate::settings::{KeyOrigin, Settings, key_problem};
 
 /// Serves until a signal.
@@ -144,7 +146,9 @@ async fn build(
         Some(store.clone()),
         clock.clone(),
     ));
+    let launcher = Arc::new(launcher(settings, arguments, listening));
     let snapshot = registry.snapshot();
+    say_isolation(&snapshot, &launcher).await;
     upstreams.reconcile(&snapshot);
     let seeded = upstreams.seed(&snapshot).await?;
     tracing::info!(
@@ -193,6 +197,7 @@ async fn build(
         authenticator,
         clock,
         new_id,
+        programs: programs_of(general, launcher),
     });
     let router = trunkline_gateway::router(gateway.clone())
         .merge(admin)
@@ -202,6 +207,41 @@ async fn build(
         gateway,
         writer: tokio::spawn(writer),
     })
+}
+
+/// What starts programs. They must not reach the gateway that started them.
+fn launcher(settings: &Settings, arguments: &ServeArguments, listening: SocketAddr) -> Launcher {
+    let mut own_ports = vec![listening.port()];
+    own_ports.extend(arguments.metrics_addr.map(|address| address.port()));
+    programs::launcher(settings, &arguments.sources, own_ports)
+}
+
+fn programs_of(general: &General, launcher: Arc<Launcher>) -> Programs {
+    if general.stdio_from_api {
+        tracing::warn!(
+            "mcp_stdio is admin: whoever has an administrator's key can run programs on this machine"
+        );
+    }
+    Programs {
+        from_api: general.stdio_from_api,
+        isolation: Arc::new(move |sandbox| launcher.isolation(sandbox)),
+    }
+}
+
+/// Says once a start what holds the programs in.
+async fn say_isolation(snapshot: &Snapshot, launcher: &Arc<Launcher>) {
+    let programs = snapshot.servers().to_vec();
+    let launcher = launcher.clone();
+    let said = tokio::task::spawn_blocking(move || {
+        for server in programs {
+            for remark in programs::remarks(&server, &launcher) {
+                tracing::info!(server = %server.prefix(), "{remark}");
+            }
+        }
+    });
+    if let Err(error) = said.await {
+        tracing::warn!(%error, "what holds programs in could not be found out");
+    }
 }
 
 /// This replica among those that share the database: it is on their list before anybody is served.

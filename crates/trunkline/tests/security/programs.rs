@@ -1,0 +1,308 @@
+//! Running programs through the gateway without the right to: S03, S04, B77.
+//!
+//! Every payload would leave a file behind if it ran, and the children of the gateway's process are looked at all the
+//! time besides.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use http::{Method, Request};
+use serde_json::{Value, json};
+use trunkline_testkit::{HttpClient, Reply, TestGateway, repository_root};
+
+use crate::support::row;
+
+/// Definitions of programs, as they were used against others. `canary` is the file that each would make.
+fn payloads(canary: &Path) -> Vec<Value> {
+    let file = canary.display().to_string();
+    let touch = format!("touch {file}");
+    let python = format!("open({file:?}, 'w')");
+    let program = |command: &str, args: &[&str]| json!({"server_id": "evil", "alias": "evil", "transport": "stdio", "command": command, "args": args, "sandbox": "off"});
+    let mut all = vec![
+        program("sh", &["-c", &touch]),
+        program("/bin/sh", &["-c", &touch]),
+        program("python3", &["-c", &python]),
+        program("npx", &["-y", "--package=evil", "--", "sh", "-c", &touch]),
+        program("docker", &["run", "-v", "/:/host", "alpine", "touch", &file]),
+        program(&touch, &[]),
+        program("touch", &[&file]),
+    ];
+    let mut preloaded = program("true", &[]);
+    preloaded["env"] =
+        json!({"LD_PRELOAD": file, "BASH_ENV": file, "NODE_OPTIONS": format!("--require {file}")});
+    all.push(preloaded);
+    // Half of it, or under another transport, or with mistakes that might be found first.
+    all.push(
+        json!({"server_id": "evil", "command": "touch", "args": [file], "url": "https://u.example/mcp"}),
+    );
+    all.push(json!({"transport": "stdio", "command": ["touch", file]}));
+    all.push(json!({"transport": "stdio", "command": {"touch": file}, "nonsense": 1, "url": 7}));
+    all.push(json!({"transport": "stdio", "server_id": ["evil"], "command": "touch", "args": [file]}));
+    all
+}
+
+/// The operations that take a definition.
+const TAKING: [(&str, &str); 5] = [
+    ("POST", "/v1/mcp/server"),
+    ("PUT", "/v1/mcp/server"),
+    ("POST", "/v1/mcp/server/register"),
+    ("POST", "/mcp-rest/test/connection"),
+    ("POST", "/mcp-rest/test/tools/list"),
+];
+
+/// All operations of the committed document.
+fn operations() -> Vec<(Method, String)> {
+    let text = std::fs::read_to_string(repository_root().join("docs/openapi.json")).unwrap();
+    let document: Value = serde_json::from_str(&text).unwrap();
+    let mut operations = Vec::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for method in methods.as_object().unwrap().keys() {
+            let method = method.to_uppercase().parse().unwrap();
+            operations.push((method, path.replace("{server_id}", "evil")));
+        }
+    }
+    assert!(operations.len() >= 17, "{operations:?}");
+    for path in ["/mcp", "/mcp/evil", "/evil/mcp", "/v1/mcp/server/import"] {
+        operations.push((Method::POST, path.to_owned()));
+    }
+    operations
+}
+
+async fn ask(client: &HttpClient, method: &Method, path: &str, body: &Value) -> Reply {
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("content-type", "application/json")
+        .header("accept", "application/json, text/event-stream")
+        .body(body.to_string().into())
+        .unwrap();
+    client
+        .try_send(request)
+        .await
+        .unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+}
+
+/// Whether a process had children at any time since.
+struct Lookout {
+    stop: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<Vec<String>>>,
+}
+
+impl Lookout {
+    fn over(pid: u32) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let seen = stop.clone();
+        let thread = std::thread::spawn(move || {
+            let mut found = Vec::new();
+            while !seen.load(Ordering::Relaxed) {
+                for task in std::fs::read_dir(format!("/proc/{pid}/task"))
+                    .into_iter()
+                    .flatten()
+                    .flatten()
+                {
+                    let children = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
+                    for child in children.split_whitespace() {
+                        let line = std::fs::read(format!("/proc/{child}/cmdline")).unwrap_or_default();
+                        found.push(String::from_utf8_lossy(&line).replace('\0', " "));
+                    }
+                }
+                std::thread::sleep(Duration::from_micros(500));
+            }
+            found
+        });
+        Self {
+            stop,
+            thread: Some(thread),
+        }
+    }
+
+    fn children(mut self) -> Vec<String> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().unwrap().join().unwrap()
+    }
+}
+
+#[tokio::test]
+async fn s03_no_route_starts_a_program_for_anybody() {
+    let folder = tempfile::tempdir().unwrap();
+    let canary = folder.path().join("canary");
+    let gateway = TestGateway::start("").await;
+    let lookout = Lookout::over(gateway.pid());
+    let wrong = gateway
+        .anonymous()
+        .with_header("authorization", "Bearer sk-wrong");
+    let roles = [
+        ("nobody", gateway.anonymous()),
+        ("a wrong key", wrong),
+        ("the administrator", gateway.client()),
+    ];
+    for (method, path) in operations() {
+        for (role, client) in &roles {
+            for body in payloads(&canary) {
+                let reply = ask(client, &method, &path, &body).await;
+                let taking = TAKING.contains(&(method.as_str(), path.as_str()));
+                if taking {
+                    let expected = if *role == "the administrator" { 403 } else { 401 };
+                    let status = reply.status.as_u16();
+                    assert_eq!(
+                        status,
+                        expected,
+                        "{role}: {method} {path} {body}: {}",
+                        reply.everything()
+                    );
+                }
+                assert!(!canary.exists(), "{role}: {method} {path} {body} ran it");
+            }
+        }
+    }
+    let rows = gateway
+        .client()
+        .get("/v1/mcp/server")
+        .await
+        .expect_status(200)
+        .json();
+    assert_eq!(rows, json!([]), "nothing is stored");
+    assert_eq!(lookout.children(), [""; 0], "no process was started");
+    assert!(!canary.exists());
+}
+
+#[tokio::test]
+async fn b77_administrators_have_the_right_where_the_file_gives_it_and_nobody_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let canary = folder.path().join("canary");
+    let mut gateway = TestGateway::start("general_settings:\n  mcp_stdio: admin\n").await;
+    let (admin, nobody) = (gateway.client(), gateway.anonymous());
+    for (method, path) in TAKING {
+        for body in payloads(&canary) {
+            let reply = ask(&nobody, &method.parse().unwrap(), path, &body).await;
+            assert_eq!(reply.status.as_u16(), 401, "{path}");
+        }
+    }
+    assert!(!canary.exists());
+    let program = json!({"server_id": "own", "alias": "own", "transport": "stdio", "command": "cat", "env": {"KEY": "secret-value"}});
+    let stored = admin
+        .post("/v1/mcp/server", &program)
+        .await
+        .expect_status(201)
+        .json();
+    assert_eq!(stored["sandbox"]["network"], "allow", "{stored}");
+    assert_eq!(stored["env"]["KEY"], "***");
+    if cfg!(target_os = "linux") {
+        let isolation = &stored["isolation"];
+        assert!(
+            isolation["enforced"].to_string().contains("no_new_privs"),
+            "{isolation}"
+        );
+    }
+    // Others' submissions do not hold programs: whoever approves sees a name and a description.
+    admin
+        .post("/v1/mcp/server/register", &program)
+        .await
+        .expect_status(403);
+    for name in [
+        "LD_PRELOAD",
+        "LD_LIBRARY_PATH",
+        "NODE_OPTIONS",
+        "PYTHONSTARTUP",
+        "BASH_ENV",
+        "ld_audit",
+    ] {
+        let mut body = program.clone();
+        body["server_id"] = json!("injected");
+        body["alias"] = json!("injected");
+        body["env"] = json!({name: "x"});
+        let reply = admin.post("/v1/mcp/server", &body).await.expect_status(400);
+        assert!(reply.text().contains(name), "{}", reply.text());
+        let reply = admin
+            .put("/v1/mcp/server", &json!({"server_id": "own", "env": {name: "x"}}))
+            .await;
+        assert_eq!(reply.status.as_u16(), 400, "{name}");
+        admin
+            .post("/mcp-rest/test/connection", &body)
+            .await
+            .expect_status(400);
+    }
+    let mut shell = program.clone();
+    shell["command"] = json!("npx -y server");
+    let reply = admin.put("/v1/mcp/server", &shell).await.expect_status(400);
+    assert!(reply.text().contains("`args`"), "{}", reply.text());
+
+    // The right is withdrawn: what is stored stays, is shown, and is neither changed nor tried with other words.
+    gateway.set_config("");
+    gateway.restart().await;
+    let admin = gateway.client();
+    let lookout = Lookout::over(gateway.pid());
+    assert_eq!(row(&admin, "own").await["command"], "cat");
+    let touch = json!({"server_id": "own", "args": [canary]});
+    admin.put("/v1/mcp/server", &touch).await.expect_status(403);
+    admin
+        .put("/v1/mcp/server", &json!({"server_id": "own", "env": {"A": "b"}}))
+        .await
+        .expect_status(403);
+    for path in ["/mcp-rest/test/connection", "/mcp-rest/test/tools/list"] {
+        admin.post(path, &touch).await.expect_status(403);
+        let reply = admin
+            .post(path, &json!({"server_id": "own"}))
+            .await
+            .expect_status(200)
+            .json();
+        assert_eq!(reply["outcome"]["status"], "misconfigured", "{reply}");
+    }
+    assert!(!canary.exists());
+    let started = lookout.children();
+    // The row says what a sandbox would be here, which is tried out by a process that does nothing else.
+    let programs: Vec<&String> = started
+        .iter()
+        .filter(|line| line.contains("cat") || line.contains("__watch"))
+        .collect();
+    assert!(programs.is_empty(), "{programs:?}");
+}
+
+#[tokio::test]
+async fn s04_what_is_odd_about_a_program_of_the_file_is_said() {
+    let config = "mcp_servers:
+  bare: {transport: stdio, command: cat, sandbox: off, env: {NODE_OPTIONS: '--inspect'}}
+  held: {transport: stdio, command: cat, args: [/srv]}
+";
+    let gateway = TestGateway::start(config).await;
+    let log = gateway.log();
+    assert!(
+        log.contains("mcp_servers.bare.sandbox") && log.contains("is off"),
+        "{log}"
+    );
+    assert!(log.contains("NODE_OPTIONS"), "{log}");
+    let output = gateway
+        .run(&[
+            "doctor",
+            "--config",
+            &gateway.config_path().display().to_string(),
+            "--data-dir",
+            &gateway.data_dir().display().to_string(),
+        ])
+        .await;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        text.contains("isolation: none; nothing is confined: the server says `sandbox: off`"),
+        "{text}"
+    );
+    if cfg!(target_os = "linux") {
+        assert!(text.contains("isolation: full: "), "{text}");
+    }
+    let held = row(&gateway.client(), "held").await;
+    assert_eq!(held["isolation"]["missing"], json!([]), "{held}");
+    let mistakes = TestGateway::builder()
+        .config("mcp_servers:\n  a: {transport: stdio, command: npx -y x, cwd: here, sandbox: {port: [1], network: none}}\n")
+        .try_start()
+        .await
+        .unwrap_err();
+    for part in [
+        "mcp_servers.a.command",
+        "mcp_servers.a.cwd",
+        "mcp_servers.a.sandbox.port: is no setting of a sandbox; did you mean \"ports\"?",
+        "mcp_servers.a.sandbox.network: must be `allow` or `deny`",
+    ] {
+        assert!(mistakes.stderr.contains(part), "{part}: {}", mistakes.stderr);
+    }
+}
