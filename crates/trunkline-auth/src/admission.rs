@@ -89,6 +89,8 @@ pub fn is_reserved(name: &HeaderName) -> bool {
     .contains(name)
         || OURS.contains(&name.as_str())
         || name.as_str().starts_with("x-forwarded-")
+        // They repeat arguments, and are made of them (2026-07-28, "Custom Headers from Tool Parameters").
+        || name.as_str().starts_with("mcp-param-")
 }
 
 /// The rest after `Bearer ` (any case); `None` if the value does not begin so, or nothing follows.

@@ -5,11 +5,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use trunkline_model::Secret;
 
-use crate::keys::{MacKey, SealingKey};
+use crate::keys::{self, MacKey, SealingKey};
 
 /// Seals and opens the tokens of one purpose.
 pub struct TokenSealer {
     key: SealingKey,
+    key_id: String,
 }
 
 impl TokenSealer {
@@ -17,7 +18,13 @@ impl TokenSealer {
     pub fn derive(root: &Secret, purpose: &str) -> Self {
         Self {
             key: SealingKey::derive(root, purpose),
+            key_id: keys::key_id(root),
         }
+    }
+
+    /// The public name of the key: tokens of another one were sealed by somebody else.
+    pub fn key_id(&self) -> &str {
+        &self.key_id
     }
 
     /// The token for `body`, good where the same `context` is given again: whose it is, what for. URL-safe text.

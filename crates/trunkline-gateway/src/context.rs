@@ -28,6 +28,9 @@ pub struct Context {
     pub session: Option<SessionKey>,
     /// What servers may ask the client in the middle of a request.
     pub capabilities: ClientCapabilities,
+    /// The answer is one of a batch, in which nothing can be asked. The session's capabilities stay what they are: with them
+    /// the upstream session would be another one (B22).
+    pub mute: bool,
     /// When its session ends at the latest, if it does not end with its connection: what belongs to it is written down.
     pub lasts_until: Option<jiff::Timestamp>,
     /// The client can come back to a stream that broke off: its session is of a revision that says how.
@@ -100,11 +103,21 @@ impl Context {
         decide(&self.principal, &self.selection.scope, action, server)
     }
 
+    /// What the client can be asked in the middle of this request.
+    pub fn asks(&self) -> ClientCapabilities {
+        if self.mute {
+            ClientCapabilities::NONE
+        } else {
+            self.capabilities
+        }
+    }
+
     /// The client as upstream sessions see it.
     pub fn peer(&self, gateway: &Gateway) -> Peer {
         Peer {
             client: self.session,
             capabilities: self.capabilities,
+            mute: self.mute,
             log_level: self
                 .session
                 .and_then(|session| gateway.upstreams.log_level(session))

@@ -17,6 +17,8 @@ use trunkline_model::{ReplicaId, SessionKey};
 const MAX_WAITING: u32 = 4 * 1024 * 1024;
 /// Requests of one conversation at the same time.
 const MAX_UNDER_WAY: u32 = 100;
+/// Answers and notifications that are being handed on at the same time.
+const MAX_ASIDES: usize = 32;
 /// How long a client may read nothing while something waits for it.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -37,6 +39,8 @@ pub struct Conversation {
     events: mpsc::UnboundedSender<Waiting>,
     room: Arc<Semaphore>,
     under_way: Arc<Semaphore>,
+    /// For answers and notifications: the requests that wait for them must not shut them out.
+    asides: Arc<Semaphore>,
     /// The client said something: it is there, and can be told of changes.
     pub spoken: CancellationToken,
     /// Ends the stream.
@@ -88,6 +92,7 @@ impl Conversations {
             events,
             room: Arc::new(Semaphore::new(MAX_WAITING as usize)),
             under_way: Arc::new(Semaphore::new(MAX_UNDER_WAY as usize)),
+            asides: Arc::new(Semaphore::new(MAX_ASIDES)),
             spoken: CancellationToken::new(),
             over: CancellationToken::new(),
             stop: CancellationToken::new(),
@@ -152,7 +157,10 @@ impl Conversation {
     }
 
     /// A place for a request; `None` if too many are under way, or the client does not read what it was answered before.
-    pub fn place(&self) -> Option<OwnedSemaphorePermit> {
+    pub fn place(&self, is_request: bool) -> Option<OwnedSemaphorePermit> {
+        if !is_request {
+            return self.asides.clone().try_acquire_owned().ok();
+        }
         if self.room.available_permits() == 0 {
             return None;
         }

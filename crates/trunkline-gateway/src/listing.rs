@@ -30,6 +30,14 @@ pub struct ServerItems {
     pub view: Option<Arc<View>>,
 }
 
+impl ServerItems {
+    /// Whether the server's own name, URI or template is in its list, as far as that is known.
+    pub fn lists(&self, own: &str) -> bool {
+        let view = self.view.as_ref();
+        view.is_some_and(|view| view.find_own(own).is_some())
+    }
+}
+
 /// A listing over all servers of a request.
 pub struct Listing {
     /// What is listed.
@@ -214,7 +222,7 @@ pub fn digest(context: &Context, kind: ListKind, own: &ServerItems) -> Option<u6
     own.generation.hash(&mut hasher);
     for item in &own.view.as_ref()?.items {
         if context.may_use(&own.server, kind, &item.own).is_allow() {
-            item.json.hash(&mut hasher);
+            item.hash.hash(&mut hasher);
         }
     }
     Some(hasher.finish())

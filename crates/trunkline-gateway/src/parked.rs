@@ -3,7 +3,7 @@
 //! next one. In between the server's stream is parked here, so that the tool runs once, however often the client is asked.
 //!
 //! What the client holds is sealed: it names the parked call and the replica that has it, and is good for the same caller,
-//! method and parameters, once. The stream itself is in one process; a retry that reaches another one is handed on to it.
+//! route, method and parameters, once, and as long as the caller may make the call. The stream itself is in one process; a retry that reaches another one is handed on to it.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use trunkline_mcp::canonical::canonical;
 use trunkline_mcp::edit::RawObject;
+use trunkline_mcp::modern;
 use trunkline_model::ReplicaId;
 use trunkline_upstream::Frame;
 
@@ -20,8 +21,11 @@ use crate::calling::{Call, CallError};
 use crate::context::Context;
 use crate::peers::Held;
 
-/// What every handle begins with, so that it is told apart from a server's own.
-const PREFIX: &str = "tl1.";
+/// The beginning of this gateway's handles. One in front of or behind it has another key, and handles of its own.
+fn prefix(gateway: &Gateway) -> String {
+    format!("{}{}.", modern::HANDLE, gateway.parking.key_id())
+}
+
 /// Calls of one caller that may wait, and of all callers.
 const MAX_OF_ONE: usize = 100;
 const MAX_OF_ALL: usize = 2000;
@@ -46,6 +50,13 @@ struct Waiting {
     principal: String,
     questions: Vec<Question>,
     rounds: u32,
+    until: Instant,
+}
+
+/// What a handle is good for besides the caller, and how long.
+struct Bound<'a> {
+    method: &'a str,
+    params: &'a str,
     until: Instant,
 }
 
@@ -88,16 +99,30 @@ impl Parked {
     }
 
     fn has_room(&self, principal: &str) -> bool {
-        let calls = self.lock();
-        let own = calls
-            .values()
-            .filter(|waiting| waiting.principal == principal)
-            .count();
-        calls.len() < MAX_OF_ALL && own < MAX_OF_ONE
+        has_room(&self.lock(), principal)
+    }
+
+    fn put(&self, handle: [u8; 16], waiting: Waiting) -> Result<(), CallError> {
+        let mut calls = self.lock();
+        if !has_room(&calls, &waiting.principal) {
+            // The call is given up outside of the lock.
+            drop(calls);
+            return Err(CallError::Full);
+        }
+        calls.insert(handle, waiting);
+        Ok(())
     }
 }
 
-/// What a handle is bound to besides its caller: the method, and the parameters without what changes between the rounds.
+fn has_room(calls: &HashMap<[u8; 16], Waiting>, principal: &str) -> bool {
+    let own = calls
+        .values()
+        .filter(|waiting| waiting.principal == principal)
+        .count();
+    calls.len() < MAX_OF_ALL && own < MAX_OF_ONE
+}
+
+/// What a handle is bound to besides its caller and the servers of its route: the method, and the parameters without what changes between the rounds.
 fn binding(method: &str, params: &str) -> String {
     let Ok(mut object) = RawObject::parse(params) else {
         // No call has such parameters.
@@ -137,7 +162,14 @@ pub async fn park(
     if questions.is_empty() {
         return Err(call.too_much("the server asks in a way that cannot be read"));
     }
-    Ok(wait(gateway, context, call, (method, params), questions, rounds))
+    let bound = Bound {
+        method,
+        params,
+        until: Instant::now() + gateway.upstreams.settings().answer_timeout,
+    };
+    // It is not the server's turn: others may call it (B06).
+    call.release();
+    wait(gateway, context, call, &bound, questions, rounds)
 }
 
 /// Takes a question up; one that cannot be read is refused at once, so that the server does not wait for an answer (B59).
@@ -178,19 +210,21 @@ fn wait(
     gateway: &Gateway,
     context: &Context,
     call: Call,
-    (method, params): (&str, &str),
+    bound: &Bound<'_>,
     questions: Vec<Question>,
     rounds: u32,
-) -> String {
+) -> Result<String, CallError> {
     let handle = *uuid::Uuid::new_v4().as_bytes();
     let principal = context.principal.id().to_owned();
     let held = Held {
         owner: gateway.peers.own_id(),
         id: handle,
     };
-    let token = gateway
-        .parking
-        .seal(&[&principal, &binding(method, params)], &held.to_bytes());
+    let scope = context.selection.scope.key();
+    let token = gateway.parking.seal(
+        &[&principal, &scope, &binding(bound.method, bound.params)],
+        &held.to_bytes(),
+    );
     let mut requests = RawObject::default();
     for question in questions.iter().filter(|question| question.answer.is_none()) {
         requests.set(&question.key, question.request.clone());
@@ -198,18 +232,17 @@ fn wait(
     let mut result = RawObject::default();
     result.set_string("resultType", "input_required");
     result.set("inputRequests", requests.to_json());
-    result.set_string("requestState", &format!("{PREFIX}{token}"));
-    gateway.parked.lock().insert(
-        handle,
-        Waiting {
-            call,
-            principal,
-            questions,
-            rounds,
-            until: Instant::now() + gateway.upstreams.settings().answer_timeout,
-        },
-    );
-    result.to_json()
+    result.set_string("requestState", &format!("{}{token}", prefix(gateway)));
+    let waiting = Waiting {
+        call,
+        principal,
+        questions,
+        rounds,
+        until: bound.until,
+    };
+    // Others may have come while this one's questions were collected.
+    gateway.parked.put(handle, waiting)?;
+    Ok(result.to_json())
 }
 
 /// What a retry leads to.
@@ -237,22 +270,21 @@ pub async fn resume(
     let Some(state) = object.get_string("requestState") else {
         return Ok(Resumed::None);
     };
-    let Some(token) = state.strip_prefix(PREFIX) else {
+    let Some(token) = state.strip_prefix(&prefix(gateway)) else {
         return Ok(Resumed::None);
     };
     let refused = |why: &str| CallError::Params(format!("requestState {why}"));
+    let principal = context.principal.id();
+    let scope = context.selection.scope.key();
     let held = gateway
         .parking
-        .open(&[context.principal.id(), &binding(method, params)], token)
+        .open(&[principal, &scope, &binding(method, params)], token)
         .and_then(|held| Held::from_bytes(&held))
         .ok_or_else(|| refused("belongs to another call, or to nobody's"))?;
     if held.owner != gateway.peers.own_id() {
         return Ok(Resumed::Elsewhere(held.owner));
     }
-    // Taken out: whoever comes second finds nothing, and the tool runs once.
-    let found = gateway.parked.lock().remove(&held.id);
-    let mut waiting = found
-        .filter(|waiting| waiting.until > Instant::now())
+    let mut waiting = take(gateway, context, &held.id)
         .ok_or_else(|| refused("was used already, or is too old; the tool is not run again"))?;
     let answers = object
         .get("inputResponses")
@@ -267,21 +299,47 @@ pub async fn resume(
         }
     }
     if waiting.questions.iter().any(|question| question.answer.is_none()) {
+        // Asking again gives no more time: the server waits since the first.
+        let bound = Bound {
+            method,
+            params,
+            until: waiting.until,
+        };
         let result = wait(
             gateway,
             context,
             waiting.call,
-            (method, params),
+            &bound,
             waiting.questions,
             waiting.rounds,
         );
-        return Ok(Resumed::Again(result));
+        return result.map(Resumed::Again);
     }
     for question in &waiting.questions {
         let answer = question.answer.as_deref().unwrap_or("{}");
         waiting.call.answer(gateway, &question.id, answer).await?;
+        if question.is_about_roots() {
+            waiting.call.keep_session_to_itself(gateway);
+        }
     }
     Ok(Resumed::Call(Box::new(waiting.call), waiting.rounds + 1))
+}
+
+/// Takes the parked call out: whoever comes second finds nothing, and the tool runs once. What the caller may not call any more
+/// is not there, and is given up.
+fn take(gateway: &Gateway, context: &Context, handle: &[u8; 16]) -> Option<Waiting> {
+    let waiting = gateway.parked.lock().remove(handle);
+    waiting.filter(|waiting| waiting.until > Instant::now() && waiting.call.is_allowed(context))
+}
+
+impl Question {
+    /// Servers keep what they are told of roots for their session.
+    fn is_about_roots(&self) -> bool {
+        RawObject::parse(&self.request)
+            .ok()
+            .and_then(|request| request.get_string("method"))
+            .is_some_and(|method| method == "roots/list")
+    }
 }
 
 #[cfg(test)]

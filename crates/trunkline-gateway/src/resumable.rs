@@ -3,6 +3,7 @@
 //! sealed for the session, and name it to the other replicas.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ const RETRY_MS: u64 = 1000;
 /// Events of one stream that are kept for a client that comes back, and bytes of them.
 const MAX_EVENTS: usize = 1024;
 const MAX_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of all streams together that are kept for clients that have gone. Beyond it what they left is given up (S38).
+const MAX_LEFT_BYTES: usize = 256 * 1024 * 1024;
 
 type Id = [u8; 16];
 
@@ -36,6 +39,8 @@ type Id = [u8; 16];
 #[derive(Default)]
 pub struct Streams {
     streams: Mutex<HashMap<Id, Arc<Resumable>>>,
+    /// Bytes that all of them keep.
+    kept: Arc<AtomicUsize>,
 }
 
 /// One stream: what was written and may be read again.
@@ -46,6 +51,8 @@ pub struct Resumable {
     state: Mutex<State>,
     /// Somebody wrote, read or left.
     changed: Notify,
+    /// Bytes that all streams keep.
+    kept: Arc<AtomicUsize>,
 }
 
 struct State {
@@ -86,6 +93,7 @@ impl Streams {
                 left: None,
             }),
             changed: Notify::new(),
+            kept: self.kept.clone(),
         });
         self.lock().insert(stream.id, stream.clone());
         Some(stream)
@@ -139,11 +147,18 @@ impl Resumable {
             let changed = self.changed.notified();
             {
                 let mut state = self.lock();
+                let before = state.bytes;
                 state.make_room();
+                self.kept.fetch_sub(before - state.bytes, Ordering::Relaxed);
+                if state.left.is_some() && self.kept.load(Ordering::Relaxed) + message.len() > MAX_LEFT_BYTES
+                {
+                    return false;
+                }
                 if state.events.len() < MAX_EVENTS && state.bytes < MAX_BYTES {
                     let number = state.written + 1;
                     let event: Bytes = sse::encode_event(&self.event_id(number), message).into();
                     state.bytes += event.len();
+                    self.kept.fetch_add(event.len(), Ordering::Relaxed);
                     state.written = number;
                     state.events.push_back((number, event));
                     self.changed.notify_waiters();
@@ -210,6 +225,12 @@ impl Resumable {
             },
         );
         answer::event_stream(Body::from_stream(body.map(Ok::<_, std::convert::Infallible>)))
+    }
+}
+
+impl Drop for Resumable {
+    fn drop(&mut self) {
+        self.kept.fetch_sub(self.lock().bytes, Ordering::Relaxed);
     }
 }
 

@@ -126,7 +126,7 @@ impl Round {
             // All of them before any is sent: half a round is of no use.
             let session = context
                 .session
-                .filter(|_| context.capabilities.answers_so(&method, asked))
+                .filter(|_| context.asks().answers_so(&method, asked))
                 .ok_or_else(|| format!("the server asks for {method}, which this client does not answer"))?;
             let sealed = ["question", context.principal.id(), &session.to_hex()];
             let token = gateway.peers.seal(&sealed, *uuid::Uuid::new_v4().as_bytes());

@@ -304,8 +304,27 @@ pub async fn resource(gateway: &Gateway, context: &Context, uri: &str) -> Result
         needs_task: false,
         task: None,
     };
-    if let [only] = servers[..] {
+    let listed: Vec<&Arc<Server>> =
+        listing::at_hand(gateway, context, ListKind::Resources, context.servers())
+            .iter()
+            .filter(|items| items.lists(uri))
+            .filter_map(|items| {
+                servers
+                    .iter()
+                    .find(|server| server.id == items.server.id)
+                    .copied()
+            })
+            .collect();
+    // What one server lists is that one's, also where it reads like a name under the prefix of another.
+    if let [only] = listed[..] {
         return Ok(target(only, uri, false));
+    }
+    if let [only] = servers[..] {
+        // The form with the prefix can always be read: it may come from a list of more servers than these.
+        return Ok(match uri::unqualified(&only.prefix(), uri) {
+            Some(own) => target(only, &own, true),
+            None => target(only, uri, false),
+        });
     }
     for server in &servers {
         if let Some(own) = uri::unqualified(&server.prefix(), uri) {

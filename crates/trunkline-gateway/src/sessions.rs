@@ -1,6 +1,6 @@
 //! Sessions of clients: sealed ids need no table; what ended before its time, and what is under way, does.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -13,19 +13,55 @@ use trunkline_model::SessionKey;
 /// ended after a restart.
 #[derive(Default)]
 pub struct EndedSessions {
-    keys: Mutex<HashMap<SessionKey, Timestamp>>,
+    keys: Mutex<Ended>,
     /// Cancelled at the end of their session: its standing streams, and how many there are.
     streams: Mutex<HashMap<SessionKey, (CancellationToken, usize)>>,
 }
 
 /// Ended sessions that are remembered in memory; beyond it those that expire first are forgotten.
-const MAX_ENDED: usize = 200_000;
+const MAX_ENDED: usize = 1_000_000;
+
+/// Ended sessions, and the same in the order in which their ids expire.
+#[derive(Default)]
+struct Ended {
+    keys: HashMap<SessionKey, Timestamp>,
+    order: BTreeSet<(Timestamp, [u8; 16])>,
+}
+
+impl Ended {
+    fn insert(&mut self, key: SessionKey, expires_at: Timestamp) {
+        if let Some(before) = self.keys.insert(key, expires_at) {
+            self.order.remove(&(before, key.0));
+        }
+        self.order.insert((expires_at, key.0));
+        if self.keys.len() > MAX_ENDED
+            && let Some((_, first)) = self.order.pop_first()
+        {
+            self.keys.remove(&SessionKey(first));
+        }
+    }
+
+    fn prune(&mut self, now: Timestamp) {
+        while self
+            .order
+            .first()
+            .is_some_and(|(expires_at, _)| *expires_at <= now)
+            && let Some((_, key)) = self.order.pop_first()
+        {
+            self.keys.remove(&SessionKey(key));
+        }
+    }
+}
 
 impl EndedSessions {
     /// From the database.
     pub fn new(keys: impl IntoIterator<Item = (SessionKey, Timestamp)>) -> Self {
+        let mut ended = Ended::default();
+        for (key, expires_at) in keys {
+            ended.insert(key, expires_at);
+        }
         Self {
-            keys: Mutex::new(keys.into_iter().collect()),
+            keys: Mutex::new(ended),
             streams: Mutex::default(),
         }
     }
@@ -54,28 +90,18 @@ impl EndedSessions {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<SessionKey, Timestamp>> {
+    fn lock(&self) -> MutexGuard<'_, Ended> {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether it was ended.
     pub fn contains(&self, key: &SessionKey) -> bool {
-        self.lock().contains_key(key)
+        self.lock().keys.contains_key(key)
     }
 
     /// Ends one.
     pub fn insert(&self, key: SessionKey, expires_at: Timestamp) {
-        let mut keys = self.lock();
-        if keys.len() >= MAX_ENDED
-            && let Some(first) = keys
-                .iter()
-                .min_by_key(|(_, expires)| **expires)
-                .map(|(key, _)| *key)
-        {
-            keys.remove(&first);
-        }
-        keys.insert(key, expires_at);
-        drop(keys);
+        self.lock().insert(key, expires_at);
         if let Some((token, _)) = self.streams().get(&key) {
             token.cancel();
         }
@@ -83,7 +109,7 @@ impl EndedSessions {
 
     /// Forgets those whose ids have expired by themselves.
     pub fn prune(&self, now: Timestamp) {
-        self.lock().retain(|_, expires| *expires > now);
+        self.lock().prune(now);
     }
 }
 

@@ -12,18 +12,17 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
 use trunkline_mcp::edit::{self, RawObject};
 use trunkline_mcp::task::{self, RELATED, TOKEN_PREFIX};
 use trunkline_mcp::{Era, ListKind, modern};
 use trunkline_model::{Server, ServerId};
-use trunkline_upstream::{Frame, Outgoing, Session, TasksWatched, Upstreams};
+use trunkline_upstream::{Frame, Hearer, Outgoing, Session, TasksWatched, Upstreams};
 
 use crate::Gateway;
 use crate::calling::{CallError, Operation};
 use crate::context::Context;
 use crate::route::{self, Target};
-use crate::uris::{self, Holder};
+use crate::uris::{self, Exposer, Holder};
 
 /// What handles are sealed for, beside whom.
 const IDS: &str = "id";
@@ -173,7 +172,8 @@ impl Seen<'_> {
                 self.id(id)
             }
         })?;
-        let expose = |own: &str| uris::exposed(self.gateway, self.context, self.server, own);
+        let readable = Exposer::new(self.gateway, self.context, self.server);
+        let expose = |own: &str| readable.exposed(own);
         let result = |result: &str| uris::rewrite(Holder::Content, result, &expose);
         Some(task::within(&renamed, "result", &result).unwrap_or(renamed))
     }
@@ -382,7 +382,7 @@ impl WatchedTasks {
         gateway: &Gateway,
         context: &Context,
         (ids, params): (&[String], &str),
-        messages: &mpsc::Sender<(Arc<Server>, String)>,
+        hearer: &Hearer,
     ) -> Self {
         let mut by_server: Vec<(Arc<Server>, Vec<String>)> = Vec::new();
         let mut known = Vec::new();
@@ -411,7 +411,7 @@ impl WatchedTasks {
             async move {
                 let watched = gateway
                     .upstreams
-                    .watch_tasks(server, client, (own, meta), messages.clone());
+                    .watch_tasks(server, client, (own, meta), hearer.clone());
                 (server, watched.await)
             }
         });

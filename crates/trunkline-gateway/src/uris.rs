@@ -1,6 +1,7 @@
 //! Resource URIs as clients see them, in lists, results and notifications (design §5): the server's own where only one
 //! server of the request can mean it, else under the server's prefix, so that a link leads back to where it came from.
 
+use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 
 use serde_json::value::RawValue;
@@ -10,9 +11,10 @@ use trunkline_model::{Server, ServerId};
 
 use crate::Gateway;
 use crate::context::Context;
-use crate::listing::{self, Listing};
+use crate::listing::{self, Listing, ServerItems};
 
-/// The URIs (or templates) of a list that more than one server has: a list shows each under its server's prefix.
+/// The URIs (or templates) of a list that more than one server has, or that read like another server's: a list shows each under
+/// its server's prefix.
 pub fn shared<'l>(listing: &'l Listing, context: &'l Context) -> HashSet<&'l str> {
     let mut shared = HashSet::new();
     if !listing.kind.by_uri() || listing.servers.len() < 2 {
@@ -20,37 +22,80 @@ pub fn shared<'l>(listing: &'l Listing, context: &'l Context) -> HashSet<&'l str
     }
     let mut seen: HashMap<&str, &ServerId> = HashMap::new();
     for (own, item) in listing.items(context) {
-        if *seen.entry(&item.own).or_insert(&own.server.id) != &own.server.id {
+        if looks_qualified(context, &item.own)
+            || *seen.entry(&item.own).or_insert(&own.server.id) != &own.server.id
+        {
             shared.insert(item.own.as_str());
         }
     }
     shared
 }
 
-/// The URI as a client of this request can read it, if that is not the server's own.
-pub fn exposed(gateway: &Gateway, context: &Context, server: &Server, own: &str) -> Option<String> {
-    if !context.several() {
-        return None;
+/// Whether a server's own URI reads like one under the prefix of a server of this request, as `git+https://…` does beside one
+/// that is called `git`.
+fn looks_qualified(context: &Context, own: &str) -> bool {
+    context.several()
+        && own.contains('+')
+        && context
+            .servers()
+            .any(|server| uri::unqualified(&server.prefix(), own).is_some())
+}
+
+/// The URIs of one server as a client of one request can read them. What is needed for it is looked up once, however many
+/// there are: a result may hold thousands (S38).
+pub struct Exposer<'a> {
+    gateway: &'a Gateway,
+    context: &'a Context,
+    server: &'a Server,
+    listed: OnceCell<Vec<ServerItems>>,
+    /// Whether another server of the request could mean a URI of its own by it.
+    others: OnceCell<bool>,
+}
+
+impl<'a> Exposer<'a> {
+    /// For what `server` says.
+    pub fn new(gateway: &'a Gateway, context: &'a Context, server: &'a Server) -> Self {
+        Self {
+            gateway,
+            context,
+            server,
+            listed: OnceCell::new(),
+            others: OnceCell::new(),
+        }
     }
-    let known = listing::at_hand(gateway, context, ListKind::Resources, context.servers());
-    let lists = |items: &listing::ServerItems| {
-        let view = items.view.as_ref();
-        view.is_some_and(|view| view.find_own(own).is_some())
-    };
-    let here = known
-        .iter()
-        .any(|items| items.server.id == server.id && lists(items));
-    let elsewhere = known
-        .iter()
-        .any(|items| items.server.id != server.id && lists(items));
-    if here && !elsewhere {
-        return None;
+
+    /// The URI as the client can read it, if that is not the server's own.
+    pub fn exposed(&self, own: &str) -> Option<String> {
+        let (gateway, context) = (self.gateway, self.context);
+        if !context.several() {
+            return None;
+        }
+        let qualified = || Some(uri::qualified(&self.server.prefix(), own));
+        if looks_qualified(context, own) {
+            return qualified();
+        }
+        let listed = self
+            .listed
+            .get_or_init(|| listing::at_hand(gateway, context, ListKind::Resources, context.servers()));
+        let (mut here, mut elsewhere) = (false, false);
+        for items in listed.iter().filter(|items| items.lists(own)) {
+            if items.server.id == self.server.id {
+                here = true;
+            } else {
+                elsewhere = true;
+            }
+        }
+        if here && !elsewhere {
+            return None;
+        }
+        let others = self.others.get_or_init(|| {
+            context
+                .servers()
+                .filter(|other| other.id != self.server.id)
+                .any(|other| may_have_resources(gateway, context, other))
+        });
+        others.then(qualified).flatten()
     }
-    let others = context
-        .servers()
-        .filter(|other| other.id != server.id)
-        .any(|other| may_have_resources(gateway, context, other));
-    others.then(|| uri::qualified(&server.prefix(), own))
 }
 
 /// Whether a server declared resources, or has not been asked yet.

@@ -1,6 +1,7 @@
 //! The exposed names of what a server lists, made once per catalogue and looked up ever after (design §5).
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use trunkline_mcp::list::Shown;
@@ -18,6 +19,8 @@ pub struct ViewItem {
     pub exposed: String,
     /// The definition under the gateway's name: JSON text.
     pub json: Box<str>,
+    /// Digest of `json`, for noticing changes: standing streams compare it at every change of anything.
+    pub hash: u64,
     /// It may point at a resource, whose URI may be another one here.
     pub points: bool,
 }
@@ -189,6 +192,7 @@ fn build(snapshot: &Snapshot, server: &Server, catalogue: &Arc<Catalogue>, form:
         items.push(ViewItem {
             own: item.name.clone(),
             exposed,
+            hash: digest(&json),
             points: catalogue.kind == trunkline_mcp::ListKind::Tools && apps::may_point(&json),
             json,
         });
@@ -201,6 +205,12 @@ fn build(snapshot: &Snapshot, server: &Server, catalogue: &Arc<Catalogue>, form:
         sorted: OnceLock::new(),
         catalogue: catalogue.clone(),
     }
+}
+
+fn digest(json: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    json.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Prefixes of other servers that could stand at the beginning of this server's exposed names.

@@ -90,6 +90,18 @@ pub fn name_key(method: &str) -> Option<&'static str> {
     }
 }
 
+/// What the handles of calls that wait in a gateway begin with: in `requestState`, so that they are told apart from a server's.
+pub const HANDLE: &str = "tl1.";
+
+/// Whether parameters go on with a call that waits in a gateway.
+pub fn has_handle(params: &str) -> bool {
+    params.contains(HANDLE)
+        && RawObject::parse(params)
+            .ok()
+            .and_then(|object| object.get_string("requestState"))
+            .is_some_and(|state| state.starts_with(HANDLE))
+}
+
 /// Parameters of this era without what only it has, for a server of an earlier revision. Progress, trace context and what
 /// vendors added stay.
 pub fn params_to_legacy(params: &str) -> String {

@@ -25,6 +25,18 @@ impl Scope {
         }
     }
 
+    /// The selection as text: equal for equal selections.
+    pub fn key(&self) -> String {
+        match self {
+            Self::All => "all".to_owned(),
+            Self::Servers { ids, single } => {
+                let ids: Vec<&str> = ids.iter().map(ServerId::as_str).collect();
+                // An id has no line end in it.
+                format!("{single}\n{}", ids.join("\n"))
+            }
+        }
+    }
+
     /// The one server that the path named, if it named exactly one.
     pub fn single(&self) -> Option<&ServerId> {
         match self {

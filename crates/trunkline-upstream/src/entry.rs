@@ -12,10 +12,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout_at;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use trunkline_mcp::header::HeaderParam;
 use trunkline_mcp::{ClientCapabilities, Era, ListKind, Revision, ServerCapabilities, modern, rpc};
-use trunkline_model::{OutcomeStatus, Server, SessionKey, Step};
+use trunkline_model::{OutcomeStatus, Server, ServerDefinition, SessionKey, Step};
 
 use crate::catalogue::CatalogueSlot;
 use crate::credential::{self, ClientHeaders, Outgoing, Reach};
@@ -27,7 +28,7 @@ use crate::hub::{self, Hubs};
 use crate::legacy::Legacy;
 use crate::listen::{self, Askable, Progress};
 use crate::pool::ResponseBody;
-use crate::session::{Introduction, Owner, Session, Sessions, Slot};
+use crate::session::{Introduction, Owner, Session, Sessions, Slot, Using};
 use crate::upstreams::Shared;
 use crate::watch::Watched;
 
@@ -60,15 +61,17 @@ pub struct Entry {
     /// What is sent without a client's headers, or why nothing can be.
     own: Result<Arc<Outgoing>, Fault>,
     /// Where the server redirected to, within its origin.
-    moved: ArcSwapOption<Target>,
+    moved: Arc<ArcSwapOption<Target>>,
     /// The sessions with it.
-    pub sessions: Sessions,
+    pub sessions: Arc<Sessions>,
     next_id: AtomicU64,
     /// Which eras it speaks.
-    pub(crate) verdict: Verdict,
-    limit: Option<Limit>,
+    pub(crate) verdict: Arc<Verdict>,
+    limit: Option<Arc<Limit>>,
     /// Another definition took its place, or none: nothing is begun for it any more.
     pub(crate) retired: AtomicBool,
+    /// Another server is in its place, or none: what was subscribed to with it is lost.
+    pub(crate) superseded: CancellationToken,
     /// Who is to be told of changes.
     watched: Mutex<Watched>,
     /// Subscriptions of clients of the old era, where the server is of the new one.
@@ -78,7 +81,7 @@ pub struct Entry {
     catalogues: Mutex<Catalogues>,
     pub(crate) tasks: TaskTracker,
     /// Sessions of the legacy transport.
-    pub(crate) legacy: Legacy,
+    pub(crate) legacy: Arc<Legacy>,
     me: Weak<Self>,
 }
 
@@ -108,6 +111,8 @@ pub struct Peer {
     pub client: Option<SessionKey>,
     /// What servers may ask it in the middle of a request: declared to them, and handed on.
     pub capabilities: ClientCapabilities,
+    /// Nothing can be asked in this request, whatever the session says.
+    pub mute: bool,
     /// The log level that it set.
     pub log_level: Option<&'static str>,
     /// Its session outlives this process: what belongs to it is written down.
@@ -121,6 +126,17 @@ pub(crate) struct Opening<'a> {
     pub(crate) kept: bool,
     /// The one that the server has forgotten.
     pub(crate) gone: Option<&'a HeaderValue>,
+}
+
+impl Peer {
+    /// What it can be asked in the middle of this request.
+    pub(crate) fn asks(&self) -> ClientCapabilities {
+        if self.mute {
+            ClientCapabilities::NONE
+        } else {
+            self.capabilities
+        }
+    }
 }
 
 impl<'a> Ask<'a> {
@@ -166,36 +182,60 @@ struct InitializeResult<'a> {
 
 impl Entry {
     pub(crate) fn new(server: Arc<Server>, shared: Arc<Shared>) -> Arc<Self> {
+        Self::following(server, shared, None)
+    }
+
+    /// An entry in the place of `before`, if there was one: it goes on with what the change did not concern, so that nobody who
+    /// uses the server hears of a new description.
+    pub(crate) fn following(server: Arc<Server>, shared: Arc<Shared>, before: Option<&Self>) -> Arc<Self> {
         let own = credential::outgoing(&server, &ClientHeaders::none(), &shared.vault, &*shared.variables)
             .map(Arc::new);
+        let definition = definition(&server, own.as_ref().ok().map(|own| &**own), &shared);
+        let before = before.filter(|before| before.definition == definition);
+        let then = before.map(|before| before.server.load_full());
+        let same = |field: fn(&ServerDefinition) -> Option<u32>| {
+            then.as_ref()
+                .is_some_and(|then| field(&then.definition) == field(&server.definition))
+        };
+        let kept_limit = before.filter(|_| same(|definition| definition.max_concurrent_requests));
+        let kept_lists = before.filter(|_| same(|definition| Some(definition.schema_compat.into())));
         let limit = server.definition.max_concurrent_requests.map(|count| {
             let count = usize::try_from(count.max(1)).unwrap_or(1);
-            Limit {
+            Arc::new(Limit {
                 permits: Arc::new(Semaphore::new(count)),
                 waiting: AtomicUsize::new(0),
                 max_waiting: count.saturating_mul(WAITING_PER_PERMIT),
-            }
+            })
         });
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
-            legacy: Legacy::default(),
+            legacy: before.map(|before| before.legacy.clone()).unwrap_or_default(),
             prefix: server.prefix(),
-            definition: definition(&server, own.as_ref().ok().map(|own| &**own), &shared),
-            sessions: Sessions::new(server.definition.session),
+            definition,
+            sessions: before.map_or_else(
+                || Arc::new(Sessions::new(server.definition.session)),
+                |before| before.sessions.clone(),
+            ),
             own,
-            moved: ArcSwapOption::empty(),
+            moved: before.map(|before| before.moved.clone()).unwrap_or_default(),
             next_id: AtomicU64::new(first_id()),
-            verdict: Verdict::default(),
+            verdict: before.map(|before| before.verdict.clone()).unwrap_or_default(),
             watched: Mutex::default(),
             hubs: Hubs::default(),
             retired: AtomicBool::new(false),
+            superseded: CancellationToken::new(),
             asides: Arc::new(Semaphore::new(MAX_ASIDES)),
-            limit,
-            catalogues: Mutex::new(HashMap::new()),
+            limit: kept_limit.map_or(limit, |before| before.limit.clone()),
+            catalogues: Mutex::new(kept_lists.map_or_else(HashMap::new, Self::lists)),
             tasks: shared.tasks.clone(),
             server: ArcSwap::from(server),
             shared,
         })
+    }
+
+    fn lists(&self) -> Catalogues {
+        let catalogues = self.catalogues.lock().unwrap_or_else(PoisonError::into_inner);
+        catalogues.clone()
     }
 
     /// Whether this is the entry of that registration; a new pointer to the same one is taken over.
@@ -379,7 +419,10 @@ impl Entry {
                     headers.insert(SESSION_ID.clone(), id.clone());
                 }
             }
-            headers.extend(also.iter().cloned());
+            for (name, value) in also {
+                // In the place of what a client may have sent by that name: two values are read by nobody alike (S23).
+                headers.insert(name, value.clone());
+            }
             headers
         };
         if let Some(session) = session {
@@ -684,14 +727,38 @@ impl Entry {
                 }
                 Err(fault) => return Err(fault),
             };
+            if ask.peer.kept
+                && session.keeping.is_writing()
+                && Box::pin(self.settle(out, &slot, &session)).await
+            {
+                continue;
+            }
+            if session.muddled.load(Ordering::Relaxed)
+                && ask.peer.client.is_none()
+                && !ask.peer.asks().is_empty()
+            {
+                // What the server asks on its standing stream would be nobody's: this request needs one where it is.
+                self.set_apart(&session);
+                continue;
+            }
             let id = self.next_id();
             let message = rpc::request(&id.to_string(), ask.method, params);
             let line = Line {
                 entry: self.clone(),
                 out: out.clone(),
                 session: session.clone(),
-                asks: ask.peer.capabilities,
+                asks: ask.peer.asks(),
             };
+            if ask.era == Era::Modern && ask.params.is_some_and(modern::has_handle) {
+                // The call that it goes on with is not here, and this server could not tell a retry from a first attempt.
+                let why = "Invalid params: requestState was not given out here; the tool is not run again";
+                let error = rpc::error_response(
+                    &id.to_string(),
+                    &rpc::error_object(rpc::INVALID_PARAMS, why, None),
+                );
+                let of = (step, deadline);
+                return Ok(Exchange::answered(line, id, of, StatusCode::OK, error.into()));
+            }
             let level = ask.peer.log_level.or_else(|| {
                 // Its client may have set it with another process, which was just found out.
                 let client = ask.peer.client.filter(|_| ask.peer.kept)?;
@@ -710,28 +777,25 @@ impl Entry {
                 Some(progress) => Some(listen::register(&line, progress.clone()).await),
                 None => None,
             };
-            let askable = if ask.peer.client.is_none() && !ask.peer.capabilities.is_empty() {
+            let askable = if ask.peer.client.is_none() && !ask.peer.asks().is_empty() {
                 // Some servers ask on the standing stream whatever the question is about.
                 listen::ensure(&line).await;
                 Some(Askable::enter(&session, id))
             } else {
                 None
             };
+            let using = Using::new(&session);
             let guard = SendGuard {
                 line: &line,
                 id,
                 armed: true,
             };
-            let sent = if session.keeping.is_writing() && ask.peer.kept {
-                // Boxed, and only here: once in a session.
-                Box::pin(self.post_and_settle(out, &session, message, step)).await
-            } else {
-                self.post(out, Some(&session), message, step).await
-            };
+            let sent = self.post(out, Some(&session), message, step).await;
             guard.disarm();
             let response = sent?;
             if response.status() == StatusCode::OK {
                 let held = (permit, registered, askable);
+                drop(using);
                 return Exchange::begin(line, id, step, deadline, response, held).await;
             }
             if session.id.is_none() || gone.is_some() || !matches!(response.status().as_u16(), 400 | 404) {
@@ -748,6 +812,18 @@ impl Entry {
         }
     }
 
+    /// Waits until a client's new session is written down, for as long as that is worth: its next request may go to another
+    /// process. Whether another process was faster, and its session is the one from now on: nothing was asked on this one (B22).
+    async fn settle(self: &Arc<Self>, out: &Arc<Outgoing>, slot: &Slot, session: &Arc<Session>) -> bool {
+        self.shared.keeper.settled(session).await;
+        let Some(other) = session.keeping.other().and_then(|row| self.recalled(row)) else {
+            return false;
+        };
+        slot.replace(session, other);
+        self.end_aside(out.clone(), session.clone());
+        true
+    }
+
     /// A request to a server of the new era. What that era does in another way is done that way.
     async fn request_translated(
         self: &Arc<Self>,
@@ -761,18 +837,6 @@ impl Entry {
             Some(change) => hub::answer(self, out, ask, change, (session, deadline)).await,
             None => self.request_modern(out, ask, session, deadline, permit).await,
         }
-    }
-
-    /// Posts, and waits beside it until the session is written down: the client's next request may go to another process.
-    async fn post_and_settle(
-        &self,
-        out: &Outgoing,
-        session: &Session,
-        message: String,
-        step: Step,
-    ) -> Result<Response<ResponseBody>, Fault> {
-        let sent = self.post(out, Some(session), message, step);
-        tokio::join!(sent, self.shared.keeper.settled(session)).0
     }
 
     /// Sees to it that the client's own session has the log level that the client set. A server that does not take it

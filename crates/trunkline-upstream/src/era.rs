@@ -12,6 +12,7 @@ use arc_swap::ArcSwapOption;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tokio::sync::MutexGuard;
 use tokio::time::{Instant, timeout_at};
 use trunkline_mcp::edit::RawObject;
 use trunkline_mcp::{ClientCapabilities, Era, Message, Revision, ServerCapabilities, header, modern, rpc};
@@ -31,6 +32,8 @@ const DISCOVER_TIMEOUT: Duration = Duration::from_secs(5);
 const LEGACY_HOLDS: Duration = Duration::from_hours(24);
 /// A server that refuses the hand-shake of the old era, and was taken for one of it, is asked again after this long.
 const DOUBTED_AFTER: Duration = Duration::from_secs(10);
+/// A server that does not answer the question is not asked it again for so long: every request would wait for it.
+const SILENCE_HOLDS: Duration = Duration::from_secs(10);
 /// What the gateway calls itself.
 const CLIENT_INFO: &str = concat!(
     r#"{"name":"trunkline","version":""#,
@@ -65,8 +68,20 @@ pub(crate) struct Verdict {
     decided: ArcSwapOption<Decided>,
     /// It does not answer `initialize`.
     only_modern: AtomicBool,
-    /// Held while asking, so that it happens once however many wait.
-    asking: tokio::sync::Mutex<()>,
+    /// Held while asking, so that it happens once however many wait; when the server was last asked in vain.
+    asking: tokio::sync::Mutex<Option<Instant>>,
+}
+
+/// The server is being asked. Whoever gives up waiting for an answer has learnt that there is none for now.
+struct Asking<'a> {
+    in_vain: MutexGuard<'a, Option<Instant>>,
+    is_answered: bool,
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        *self.in_vain = (!self.is_answered).then(Instant::now);
+    }
 }
 
 enum Decided {
@@ -171,13 +186,22 @@ impl Entry {
     }
 
     async fn ask_era(self: &Arc<Self>, client: Era, out: &Arc<Outgoing>) -> Result<Leg, Fault> {
-        let _asking = self.verdict.asking.lock().await;
+        let in_vain = self.verdict.asking.lock().await;
         if let Some(leg) = self.known_leg(client) {
             return Ok(leg);
         }
-        let found = match self.discover(out).await? {
+        if in_vain.is_some_and(|last| last.elapsed() < SILENCE_HOLDS) && self.pinned().is_none() {
+            return Ok(Leg::Legacy);
+        }
+        let mut asking = Asking {
+            in_vain,
+            is_answered: false,
+        };
+        let discovered = self.discover(out).await;
+        asking.is_answered = !matches!(discovered, Ok(Discovered::Silence));
+        let found = match discovered? {
             Discovered::Modern(session) => Some(*session),
-            // Nothing was learnt: this request goes the old way, and the next one asks again.
+            // Nothing was learnt: this request goes the old way, and one that comes a while later asks again.
             Discovered::Silence if self.pinned().is_none() => return Ok(Leg::Legacy),
             Discovered::Legacy | Discovered::Again | Discovered::Silence => None,
         };
@@ -319,9 +343,7 @@ impl Entry {
             .and_then(|params| serde_json::from_str::<&RawValue>(params).ok());
         let params = match (ask.params, modern::claimed_version(raw)) {
             (Some(params), Some(_)) => params.to_owned(),
-            (params, _) => {
-                modern::params_to_modern(params, CLIENT_INFO, ask.peer.capabilities, ask.peer.log_level)
-            }
+            (params, _) => modern::params_to_modern(params, CLIENT_INFO, ask.peer.asks(), ask.peer.log_level),
         };
         let headers = mirrored(ask, &params)?;
         let id = self.next_id();

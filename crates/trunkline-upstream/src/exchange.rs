@@ -26,7 +26,7 @@ use crate::fault::{Fault, printable};
 use crate::http::read_body;
 use crate::listen::{Askable, Registered};
 use crate::pool::ResponseBody;
-use crate::session::Session;
+use crate::session::{Session, Using};
 
 /// Messages before the response; more is an endless stream of notifications (S38).
 const MAX_FRAMES: usize = 100_000;
@@ -79,8 +79,9 @@ pub struct Exchange {
     resuming: Resuming,
     status: StatusCode,
     askable: Option<Askable>,
-    _permit: Option<OwnedSemaphorePermit>,
+    permit: Option<OwnedSemaphorePermit>,
     _progress: Option<Registered>,
+    _using: Using,
 }
 
 /// What is needed to go on reading after the stream has ended before the answer (2025-11-25, "Resumability").
@@ -161,6 +162,7 @@ impl Exchange {
         (permit, progress, askable): Held,
     ) -> Result<Self, Fault> {
         let mut exchange = Self {
+            _using: Using::new(&line.session),
             line,
             id,
             step,
@@ -174,7 +176,7 @@ impl Exchange {
             resuming: Resuming::default(),
             status: StatusCode::OK,
             askable,
-            _permit: permit,
+            permit,
             _progress: progress,
         };
         let max = exchange.line.entry.shared.settings.max_message_bytes;
@@ -201,6 +203,7 @@ impl Exchange {
         body: Bytes,
     ) -> Self {
         Self {
+            _using: Using::new(&line.session),
             line,
             id,
             step,
@@ -214,7 +217,7 @@ impl Exchange {
             resuming: Resuming::default(),
             status,
             askable: None,
-            _permit: None,
+            permit: None,
             _progress: None,
         }
     }
@@ -493,6 +496,11 @@ impl Exchange {
         self.line.entry.shared.settings.answer_timeout
     }
 
+    /// Gives its place among the server's `max_concurrent_requests` to others: it waits for a person now.
+    pub fn release(&mut self) {
+        self.permit = None;
+    }
+
     /// The session it runs on.
     pub fn session(&self) -> &Arc<Session> {
         &self.line.session
@@ -501,6 +509,7 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
+        self.line.entry.sessions.touch(&self.line.session);
         if !self.finished {
             if self.askable.is_some() {
                 // Whatever the server asks now could be about this request, and must not reach another's client.

@@ -59,6 +59,6 @@ pub use keep::log_level;
 pub use listen::{Aside, Progress};
 pub use probe::{Probe, ProbeStep};
 pub use session::{Introduction, Session};
-pub use subscribe::{Subscribed, TasksWatched};
+pub use subscribe::{Hearer, Subscribed, TasksWatched};
 pub use upstreams::{CallRequest, Settings, Upstreams};
 pub use watch::Watching;

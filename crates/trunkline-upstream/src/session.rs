@@ -11,7 +11,7 @@
 //! A client's own is written down ([`crate::keep`]), so that another process goes on with it.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -65,6 +65,25 @@ pub struct Session {
     called: AtomicBool,
     /// Milliseconds since the pool's start.
     last_used_ms: AtomicU64,
+    /// Requests that are being sent, or whose answers are awaited.
+    in_use: AtomicUsize,
+}
+
+/// A request under way on a session: while there is one it is not idle, however long the answer takes.
+#[derive(Debug)]
+pub(crate) struct Using(Arc<Session>);
+
+impl Using {
+    pub(crate) fn new(session: &Arc<Session>) -> Self {
+        session.in_use.fetch_add(1, Ordering::Relaxed);
+        Self(session.clone())
+    }
+}
+
+impl Drop for Using {
+    fn drop(&mut self) {
+        self.0.in_use.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Session {
@@ -83,7 +102,13 @@ impl Session {
             keeping: Keeping::default(),
             called: AtomicBool::new(false),
             last_used_ms: AtomicU64::new(0),
+            in_use: AtomicUsize::new(0),
         }
+    }
+
+    /// Whether a request is under way on it.
+    pub(crate) fn is_in_use(&self) -> bool {
+        self.in_use.load(Ordering::Relaxed) > 0
     }
 
     /// The client that it belongs to, if it is not shared.
@@ -187,6 +212,15 @@ impl Slot {
                 *last_failure = Some((Instant::now(), fault.clone()));
                 Err(fault)
             }
+        }
+    }
+
+    /// Puts `by` in the place of `own`, unless somebody replaced it already.
+    pub(crate) fn replace(&self, own: &Arc<Session>, by: Arc<Session>) {
+        let open = self.open.load();
+        if open.as_ref().is_some_and(|open| Arc::ptr_eq(open, own)) {
+            self.open.store(Some(by));
+            own.listening.stop.cancel();
         }
     }
 
@@ -384,7 +418,7 @@ impl Sessions {
             return Vec::new();
         };
         let since = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-        self.take(|_, session| session.last_used_ms.load(Ordering::Relaxed) < since)
+        self.take(|_, session| !session.is_in_use() && session.last_used_ms.load(Ordering::Relaxed) < since)
     }
 
     /// Takes out all.
@@ -408,6 +442,19 @@ impl Sessions {
         taken
     }
 
+    /// Takes a pooled session out: what was begun on it goes on, and nobody else's request comes after.
+    pub(crate) fn set_apart(&self, session: &Arc<Session>) -> Option<(Owner, Arc<Session>)> {
+        let mut slots = self.lock();
+        let (owner, slot) = slots.iter().find(|(owner, slot)| {
+            let open = slot.open.load();
+            owner.client.is_none() && open.as_ref().is_some_and(|open| Arc::ptr_eq(open, session))
+        })?;
+        let (owner, slot) = (*owner, slot.clone());
+        slot.open.store(None);
+        slots.remove(&owner);
+        Some((owner, session.clone()))
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.lock().len()
@@ -419,7 +466,8 @@ impl Sessions {
     }
 }
 
-/// Ends the least recently used session when there is no room for one more. Slots of credentials that clients brought
+/// Ends the least recently used session when there is no room for one more; one on which a request runs is not among them, and
+/// of those there are as many as there may be calls. Slots of credentials that clients brought
 /// count like those of clients: both come and go as clients please.
 fn make_room(slots: &mut HashMap<Owner, Arc<Slot>>, wanted: &Owner) -> Option<(Owner, Arc<Session>)> {
     if slots.len() < MAX_SESSIONS || slots.contains_key(wanted) {
@@ -428,6 +476,7 @@ fn make_room(slots: &mut HashMap<Owner, Arc<Slot>>, wanted: &Owner) -> Option<(O
     let (owner, session) = slots
         .iter()
         .filter_map(|(owner, slot)| Some((*owner, slot.open.load_full()?)))
+        .filter(|(_, session)| !session.is_in_use())
         .min_by_key(|(_, session)| session.last_used_ms.load(Ordering::Relaxed))?;
     slots.remove(&owner);
     session.listening.stop.cancel();
@@ -571,6 +620,22 @@ mod tests {
         assert_eq!(sessions.len(), MAX_SESSIONS);
         let oldest: Vec<Owner> = (0..50).map(|number| numbered(number, number % 2 == 0)).collect();
         assert_eq!(ended, oldest);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_is_not_idle_while_a_request_runs_on_it() {
+        let sessions = Sessions::new(SessionMode::Auto);
+        let slow = opened(&sessions, owner(Some(1)), "slow").await;
+        let using = Using::new(&slow);
+        opened(&sessions, owner(Some(2)), "idle").await;
+        tokio::time::advance(Duration::from_hours(1)).await;
+        let taken = sessions.reap(Duration::from_mins(30));
+        assert_eq!(
+            taken.iter().map(|(owner, _)| *owner).collect::<Vec<_>>(),
+            [owner(Some(2))]
+        );
+        drop(using);
+        assert_eq!(sessions.reap(Duration::from_mins(30)).len(), 1);
     }
 
     #[tokio::test]

@@ -6,9 +6,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use trunkline_mcp::Era;
 use trunkline_mcp::edit::{self, RawObject};
-use trunkline_mcp::task;
+use trunkline_mcp::{Era, rpc, task};
 use trunkline_model::{Server, SessionKey};
 
 use crate::credential::Outgoing;
@@ -18,6 +17,15 @@ use crate::fault::Fault;
 use crate::listen::{self, Aside, Heard};
 use crate::session::Session;
 use crate::watch;
+
+/// Where what a server says about its resources and tasks goes.
+#[derive(Clone)]
+pub struct Hearer {
+    /// From whom, and what.
+    pub messages: mpsc::Sender<(Arc<Server>, String)>,
+    /// Cancelled when one of the subscriptions is lost for good: whoever listens has to subscribe again.
+    pub lost: CancellationToken,
+}
 
 /// Subscriptions that end when this is dropped.
 pub struct Subscribed {
@@ -35,6 +43,9 @@ pub struct TasksWatched {
     _end: DropGuard,
 }
 
+/// Attempts to subscribe again before a subscription is given up, and between them.
+const ATTEMPTS: u32 = 6;
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// Between looking after a stream, and between attempts at one that is not to be had yet.
 const PAUSE: Duration = Duration::from_secs(5);
 const SOON: Duration = Duration::from_secs(1);
@@ -44,10 +55,10 @@ pub(crate) async fn modern(
     entry: &Arc<Entry>,
     out: &Arc<Outgoing>,
     uris: &[String],
-    messages: mpsc::Sender<(Arc<Server>, String)>,
+    hearer: Hearer,
 ) -> Result<Subscribed, Fault> {
     let wanted = watch::resources(uris);
-    let (taken, end) = listening(entry, out, &wanted, ("resourceSubscriptions", UPDATED), messages).await?;
+    let (taken, end) = listening(entry, out, wanted, ("resourceSubscriptions", UPDATED), hearer).await?;
     Ok(Subscribed {
         uris: uris.iter().filter(|uri| taken.contains(*uri)).cloned().collect(),
         _end: end,
@@ -59,53 +70,146 @@ pub(crate) async fn tasks(
     entry: &Arc<Entry>,
     out: &Arc<Outgoing>,
     (ids, meta): (&[String], &str),
-    messages: mpsc::Sender<(Arc<Server>, String)>,
+    hearer: Hearer,
 ) -> Result<TasksWatched, Fault> {
     let named: Vec<String> = ids.iter().map(|id| edit::string(id)).collect();
     let wanted = format!(
         r#"{{"notifications":{{"taskIds":[{}]}},"_meta":{meta}}}"#,
         named.join(",")
     );
-    let (taken, end) = listening(entry, out, &wanted, ("taskIds", task::CHANGED), messages).await?;
+    let (taken, end) = listening(entry, out, wanted, ("taskIds", task::CHANGED), hearer).await?;
     Ok(TasksWatched {
         ids: ids.iter().filter(|id| taken.contains(*id)).cloned().collect(),
         _end: end,
     })
 }
 
-/// A subscription: what was taken of `member`, and the reading of `method` until the guard goes.
+/// A subscription: what was taken of `member`, and the reading of `method` until the guard goes. A stream that ends is asked for
+/// again.
 async fn listening(
     entry: &Arc<Entry>,
     out: &Arc<Outgoing>,
-    wanted: &str,
-    (member, method): (&str, &'static str),
-    messages: mpsc::Sender<(Arc<Server>, String)>,
+    wanted: String,
+    (member, method): (&'static str, &'static str),
+    hearer: Hearer,
 ) -> Result<(Vec<String>, DropGuard), Fault> {
-    let (mut exchange, taken) = open(entry, out, wanted, member).await?;
+    let (exchange, taken) = open(entry, out, &wanted, member).await?;
     let end = CancellationToken::new();
-    let (stop, server) = (end.clone(), entry.server.load_full());
+    let stop = end.clone();
+    let heard = Heeded {
+        entry: entry.clone(),
+        out: out.clone(),
+        wanted,
+        member,
+        method,
+        taken: taken.clone(),
+        hearer,
+    };
     entry.tasks.spawn(async move {
-        let reading = async {
-            while let Ok(frame) = exchange.next().await {
-                match frame {
-                    Frame::Result(_) | Frame::Error(_) => return,
-                    Frame::Notification {
-                        method: told,
-                        message,
-                    } if told == method => {
-                        let told = messages.send((server.clone(), message)).await;
-                        if told.is_err() {
-                            return;
-                        }
-                    }
-                    _ => {}
-                }
-            }
-        };
-        stop.run_until_cancelled(reading).await;
+        stop.run_until_cancelled(Box::pin(heard.keep(exchange))).await;
     });
     Ok((taken, end.drop_guard()))
 }
+
+/// One subscription of the new era that is kept up.
+struct Heeded {
+    entry: Arc<Entry>,
+    out: Arc<Outgoing>,
+    wanted: String,
+    member: &'static str,
+    method: &'static str,
+    taken: Vec<String>,
+    hearer: Hearer,
+}
+
+impl Heeded {
+    async fn keep(&self, mut exchange: Exchange) {
+        let lost = self.hearer.lost.clone();
+        loop {
+            let read = self
+                .entry
+                .superseded
+                .run_until_cancelled(self.read(exchange))
+                .await;
+            let again = match read {
+                Some(Ok(())) => self
+                    .entry
+                    .superseded
+                    .run_until_cancelled(self.again())
+                    .await
+                    .flatten(),
+                // Nobody listens.
+                Some(Err(_)) => return,
+                // The server is another one now, or none.
+                None => None,
+            };
+            let Some(opened) = again else {
+                lost.cancel();
+                return;
+            };
+            exchange = opened;
+            if self.catch_up().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Reads until the stream ends; the error is that nobody listens.
+    async fn read(&self, mut exchange: Exchange) -> Result<(), Unheard> {
+        let server = self.entry.server.load_full();
+        while let Ok(frame) = exchange.next().await {
+            match frame {
+                Frame::Result(_) | Frame::Error(_) => break,
+                Frame::Notification { method, message } if method == self.method => {
+                    self.tell(&server, message).await?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn tell(&self, server: &Arc<Server>, message: String) -> Result<(), Unheard> {
+        let told = self.hearer.messages.send((server.clone(), message)).await;
+        told.map_err(|_| Unheard)
+    }
+
+    /// Subscribes again, to all that had been taken; `None` if the server does not take it any more.
+    async fn again(&self) -> Option<Exchange> {
+        let mut pause = FIRST_PAUSE;
+        for _ in 0..ATTEMPTS {
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+            match open(&self.entry, &self.out, &self.wanted, self.member).await {
+                Ok((exchange, taken)) if self.taken.iter().all(|own| taken.contains(own)) => {
+                    return Some(exchange);
+                }
+                Ok(_) => return None,
+                Err(fault) => {
+                    tracing::debug!(server = %self.entry.prefix, %fault, "not subscribed again yet");
+                }
+            }
+        }
+        None
+    }
+
+    /// Resources may have changed while nobody told. Of tasks, that cannot be said without their state.
+    async fn catch_up(&self) -> Result<(), Unheard> {
+        if self.method != UPDATED {
+            return Ok(());
+        }
+        let server = self.entry.server.load_full();
+        for uri in &self.taken {
+            let params = format!(r#"{{"uri":{}}}"#, edit::string(uri));
+            self.tell(&server, rpc::notification(UPDATED, Some(&params)))
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+/// Nobody listens any more.
+struct Unheard;
 
 /// Listens for updates of these resources; with it, which of them the server took.
 pub(crate) async fn resources(
@@ -152,7 +256,7 @@ pub(crate) async fn legacy(
     entry: &Arc<Entry>,
     out: &Arc<Outgoing>,
     uris: &[String],
-    messages: mpsc::Sender<(Arc<Server>, String)>,
+    hearer: Hearer,
 ) -> Result<Subscribed, Fault> {
     let client = SessionKey(*uuid::Uuid::new_v4().as_bytes());
     let asides = entry.shared.listeners.enter(client);
@@ -163,14 +267,21 @@ pub(crate) async fn legacy(
         entry: entry.clone(),
         out: out.clone(),
         client,
-        messages,
+        hearer,
         taken: Mutex::default(),
     };
     let reader = Arc::new(reader);
     let reading = reader.clone();
     let end = end.drop_guard();
     entry.tasks.spawn(async move {
-        stop.run_until_cancelled(reading.read(asides)).await;
+        let read = reading
+            .entry
+            .superseded
+            .run_until_cancelled(Box::pin(reading.read(asides)));
+        if stop.run_until_cancelled(read).await.flatten().is_none() {
+            // Of no matter if it is the listener who has gone.
+            reading.hearer.lost.cancel();
+        }
         reading.entry.end_all(reading.entry.sessions.end_client(client));
     });
     let mut taken = Vec::new();
@@ -229,7 +340,7 @@ struct Reader {
     entry: Arc<Entry>,
     out: Arc<Outgoing>,
     client: SessionKey,
-    messages: mpsc::Sender<(Arc<Server>, String)>,
+    hearer: Hearer,
     taken: Mutex<Vec<String>>,
 }
 
@@ -243,7 +354,13 @@ impl Reader {
         loop {
             match timeout(pause, asides.recv()).await {
                 Ok(Some(aside)) if aside.method == UPDATED => {
-                    if self.messages.send((aside.server, aside.message)).await.is_err() {
+                    if self
+                        .hearer
+                        .messages
+                        .send((aside.server, aside.message))
+                        .await
+                        .is_err()
+                    {
                         return;
                     }
                 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use jiff::{SignedDuration, Timestamp};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use trunkline_mcp::{ClientCapabilities, Revision};
 use trunkline_model::{Server, ServerId, SessionKey};
 use trunkline_store::{SessionNews, StateChange, StoreError, UpstreamSession};
@@ -29,6 +29,10 @@ const CLAIM: u32 = 200;
 const NOTE: usize = 500;
 /// At the end of the process, for the database.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// Between two looks at whether a request still runs on a session that is to be ended.
+const LOOK_WHETHER_FREE: Duration = Duration::from_millis(250);
+/// A request on a session of a definition that was replaced may take so long.
+const LONGEST_FAREWELL: Duration = Duration::from_hours(1);
 /// How long the end of a client's session waits for the database.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -85,19 +89,20 @@ impl Entry {
         });
     }
 
-    /// Another definition takes its place, or none. What is written down goes on if the new one can use it.
-    pub(crate) fn retire(self: &Arc<Self>, by: Option<&str>) {
+    /// Another definition takes its place, or none. One that can go on with its sessions has them already.
+    pub(crate) fn retire(self: &Arc<Self>, by: Option<&Self>) {
         self.retired.store(true, std::sync::atomic::Ordering::Relaxed);
         self.hubs.stop();
+        if by.is_some_and(|by| Arc::ptr_eq(&by.sessions, &self.sessions)) {
+            return;
+        }
+        self.superseded.cancel();
         let (stored, own): (Vec<_>, Vec<_>) = self
             .sessions
             .drain()
             .into_iter()
             .partition(|(_, session)| session.keeping.is_stored());
-        self.end_all(own);
-        if by == Some(self.definition.as_str()) {
-            return;
-        }
+        self.end_when_free(own);
         let Some(store) = self.shared.keeper.store().cloned() else {
             return;
         };
@@ -114,9 +119,51 @@ impl Entry {
                 }
                 Err(error) => {
                     tracing::debug!(server = %entry.prefix, %error, "stored sessions were not taken out");
-                    entry.end_all(stored);
+                    entry.end_when_free(stored);
                 }
             }
+        });
+    }
+
+    /// Ends sessions that were taken out of the pool, each when the requests that still run on it are done.
+    fn end_when_free(self: &Arc<Self>, taken: Vec<(Owner, Arc<Session>)>) {
+        let (mut busy, free): (Vec<_>, Vec<_>) =
+            taken.into_iter().partition(|(_, session)| session.is_in_use());
+        self.end_all(free);
+        if busy.is_empty() {
+            return;
+        }
+        let entry = self.clone();
+        let until = Instant::now() + LONGEST_FAREWELL;
+        self.tasks.spawn(async move {
+            while !busy.is_empty() && Instant::now() < until && !entry.shared.stopping.is_cancelled() {
+                tokio::select! {
+                    () = tokio::time::sleep(LOOK_WHETHER_FREE) => {}
+                    () = entry.shared.stopping.cancelled() => {}
+                }
+                entry.end_all(busy.extract_if(.., |(_, session)| !session.is_in_use()).collect());
+            }
+            entry.end_all(busy);
+        });
+    }
+
+    /// Lets no other request onto a pooled session, and ends it when those that run on it are done.
+    pub(crate) fn set_apart(self: &Arc<Self>, session: &Arc<Session>) {
+        self.end_when_free(self.sessions.set_apart(session).into_iter().collect());
+    }
+
+    /// Ends what was opened for requests that began under an older definition, when they are done.
+    pub(crate) fn end_when_left(self: &Arc<Self>) {
+        let entry = self.clone();
+        self.tasks.spawn(async move {
+            // This task holds one.
+            while Arc::strong_count(&entry) > 1 && !entry.shared.stopping.is_cancelled() {
+                tokio::select! {
+                    () = tokio::time::sleep(LOOK_WHETHER_FREE) => {}
+                    () = entry.shared.stopping.cancelled() => {}
+                }
+            }
+            entry.end_all(entry.sessions.drain());
         });
     }
 
@@ -308,17 +355,9 @@ impl Upstreams {
     /// Ends sessions that nobody used for a while, in memory alone; see [`Upstreams::tend`].
     pub fn reap(&self) {
         let idle = self.settings().session_idle;
+        self.touch_what_is_used();
         for entry in self.all() {
             entry.hubs.reap(&entry);
-            for (owner, session) in entry.sessions.open() {
-                // Who listens says nothing, and is there all the same.
-                if owner
-                    .client
-                    .is_some_and(|client| self.shared().listeners.has(client))
-                {
-                    entry.sessions.touch(&session);
-                }
-            }
             let mut taken = entry.sessions.reap(idle);
             // Another process may use it, and its row says so.
             taken.retain(|(_, session)| !session.keeping.is_stored());
@@ -327,9 +366,22 @@ impl Upstreams {
         self.shared().http.reap();
     }
 
+    /// Who listens, or waits for an answer, says nothing, and is there all the same.
+    fn touch_what_is_used(&self) {
+        for entry in self.all() {
+            for (owner, session) in entry.sessions.open() {
+                let listens = |client| self.shared().listeners.has(client);
+                if session.is_in_use() || owner.client.is_some_and(listens) {
+                    entry.sessions.touch(&session);
+                }
+            }
+        }
+    }
+
     /// Looks after sessions: writes down which are in use, and ends those that no process used for a while. To be called
     /// again and again, after [`Upstreams::tend_every`].
     pub async fn tend(&self) {
+        self.touch_what_is_used();
         let noted = self.note_uses(false).await;
         self.reap();
         self.keep_what_failed();
@@ -445,6 +497,7 @@ impl Upstreams {
             taken.retain(|(_, session)| !session.keeping.is_stored());
             entry.end_all(taken);
         }
+        self.shared().stopping.cancel();
         self.shared().tasks.close();
         if timeout(Duration::from_secs(3), self.shared().tasks.wait())
             .await

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use trunkline_auth::Vault;
 use trunkline_mcp::header::HeaderParam;
@@ -25,7 +26,7 @@ use crate::listen::{Aside, Listeners, Progress};
 use crate::listing;
 use crate::probe::{self, Probe};
 use crate::session::{Introduction, Session};
-use crate::subscribe::{self, Subscribed, TasksWatched};
+use crate::subscribe::{self, Hearer, Subscribed, TasksWatched};
 use crate::upkeep::ENDS;
 use crate::watch::{self as watching, Watching};
 
@@ -92,6 +93,8 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) settings: Settings,
     pub(crate) tasks: TaskTracker,
+    /// The process stops: what waits for something to end does not any more.
+    pub(crate) stopping: CancellationToken,
     pub(crate) changed: watch::Sender<u64>,
     pub(crate) listeners: Listeners,
     pub(crate) keeper: Keeper,
@@ -146,6 +149,7 @@ impl Upstreams {
             clock,
             settings,
             tasks: TaskTracker::new(),
+            stopping: CancellationToken::new(),
             changed: watch::channel(0).0,
             listeners: Listeners::default(),
         };
@@ -182,16 +186,19 @@ impl Upstreams {
             if let Some(entry) = entries.get(&server.id).filter(|entry| entry.is_for(server)) {
                 return entry.clone();
             }
-            let entry = Entry::new(server.clone(), self.shared.clone());
-            let own = entries.get(&server.id).map(|entry| entry.server.load_full());
-            if own.is_some_and(|own| own.stamps.updated_at > server.stamps.updated_at) {
+            let own = entries.get(&server.id);
+            let entry = Entry::following(server.clone(), self.shared.clone(), own.map(|own| &**own));
+            if own.is_some_and(|own| own.server.load().stamps.updated_at > server.stamps.updated_at) {
                 // A request that began before the change ends as it began, and does not take it back for others.
+                if own.is_some_and(|own| !Arc::ptr_eq(&own.sessions, &entry.sessions)) {
+                    entry.end_when_left();
+                }
                 return entry;
             }
             (entries.insert(server.id.clone(), entry.clone()), entry)
         };
         if let Some(old) = replaced {
-            old.retire(Some(&entry.definition));
+            old.retire(Some(&entry));
         }
         entry
     }
@@ -463,6 +470,14 @@ impl Upstreams {
             .without(out.secrets()))
     }
 
+    /// One client's roots were told on the session, and servers keep them for as long as it lasts: no other client's requests
+    /// come onto it.
+    pub fn set_apart(&self, server: &Arc<Server>, session: &Arc<Session>) {
+        if session.client().is_none() {
+            self.entry(server).set_apart(session);
+        }
+    }
+
     /// Whether a client of an era is known to be spoken to in that era by the server.
     pub fn speaks(&self, server: &Arc<Server>, era: Era) -> bool {
         self.entry(server)
@@ -491,22 +506,22 @@ impl Upstreams {
         Ok(watching::watch(&entry, &out, era))
     }
 
-    /// Subscribes to resources of a server, by its own URIs, for a listener of the new era; `messages` gets what it says.
+    /// Subscribes to resources of a server, by its own URIs, for a listener of the new era; `hearer` gets what it says.
     /// The answer says which were taken; the subscriptions end with it.
     pub async fn subscribe(
         &self,
         server: &Arc<Server>,
         client: &ClientHeaders<'_>,
         uris: &[String],
-        messages: mpsc::Sender<(Arc<Server>, String)>,
+        hearer: Hearer,
     ) -> Result<Subscribed, Fault> {
         let entry = self.entry(server);
         let out = entry.outgoing(client)?;
         let deadline = Deadline::after(SUBSCRIBE_TIMEOUT);
         let subscribed = async {
             match entry.leg(Era::Modern, &out).await? {
-                Leg::Modern(_) => subscribe::modern(&entry, &out, uris, messages).await,
-                Leg::Legacy => subscribe::legacy(&entry, &out, uris, messages).await,
+                Leg::Modern(_) => subscribe::modern(&entry, &out, uris, hearer).await,
+                Leg::Legacy => subscribe::legacy(&entry, &out, uris, hearer).await,
             }
         };
         // A silent server must not keep the client from hearing of the others.
@@ -515,19 +530,19 @@ impl Upstreams {
             .unwrap_or_else(|_| Err(deadline.missed(Step::Call)))
     }
 
-    /// Watches tasks of a server of the new era, by its own ids; `messages` gets what it says. The answer says which were
+    /// Watches tasks of a server of the new era, by its own ids; `hearer` gets what it says. The answer says which were
     /// taken; it ends with it. `meta` is that of the client's request: raw JSON.
     pub async fn watch_tasks(
         &self,
         server: &Arc<Server>,
         client: &ClientHeaders<'_>,
         (ids, meta): (&[String], &str),
-        messages: mpsc::Sender<(Arc<Server>, String)>,
+        hearer: Hearer,
     ) -> Result<TasksWatched, Fault> {
         let entry = self.entry(server);
         let out = entry.outgoing(client)?;
         let deadline = Deadline::after(SUBSCRIBE_TIMEOUT);
-        let watched = subscribe::tasks(&entry, &out, (ids, meta), messages);
+        let watched = subscribe::tasks(&entry, &out, (ids, meta), hearer);
         tokio::time::timeout_at(deadline.at(), watched)
             .await
             .unwrap_or_else(|_| Err(deadline.missed(Step::Call)))

@@ -92,6 +92,7 @@ fn enter(
         selection,
         session: None,
         capabilities: ClientCapabilities::NONE,
+        mute: false,
         lasts_until: None,
         resumes: false,
         tasks: false,

@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use trunkline_mcp::modern::Cacheable;
 use trunkline_mcp::{Era, ListKind};
-use trunkline_model::Scope;
 
 use crate::Gateway;
 use crate::context::Context;
@@ -45,18 +44,6 @@ fn binding<'a>(context: &'a Context, kind: ListKind, scope: &'a str) -> [&'a str
     [context.principal.id(), scope, kind.method(), era]
 }
 
-/// The servers that were selected, as text.
-fn scope_of(scope: &Scope) -> String {
-    match scope {
-        Scope::All => "all".to_owned(),
-        Scope::Servers { ids, single } => {
-            let ids: Vec<&str> = ids.iter().map(trunkline_model::ServerId::as_str).collect();
-            // An id has no line end in it.
-            format!("{single}\n{}", ids.join("\n"))
-        }
-    }
-}
-
 /// The place that the parameters of a list name; `None` for the beginning.
 pub fn place(
     gateway: &Gateway,
@@ -70,7 +57,7 @@ pub fn place(
         Some(Value::String(cursor)) => cursor,
         Some(_) => return Err(BadCursor),
     };
-    let scope = scope_of(&context.selection.scope);
+    let scope = context.selection.scope.key();
     gateway
         .cursors
         .open(&binding(context, kind, &scope), cursor)
@@ -163,7 +150,7 @@ impl Page<'_> {
             until_ms: gateway.clock.now().as_millisecond().saturating_add(lasts),
         };
         let body = serde_json::to_vec(&place).ok()?;
-        let scope = scope_of(&context.selection.scope);
+        let scope = context.selection.scope.key();
         Some(gateway.cursors.seal(&binding(context, kind, &scope), &body))
     }
 }

@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 use http_body_util::BodyExt as _;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use trunkline_mcp::{ClientCapabilities, ListKind, Message, Revision, envelope, rpc};
+use trunkline_mcp::{ListKind, Message, Revision, envelope, rpc};
 use trunkline_model::RequestId;
 
 use crate::Gateway;
@@ -66,7 +66,8 @@ pub async fn handle(
         }
     };
     if modern::is_modern(&message, &context.headers) {
-        return modern::handle(&gateway, context, message, body.len()).await;
+        // Boxed, as below.
+        return Box::pin(modern::handle(&gateway, context, message, body.len())).await;
     }
     if let Err(answer) = check_version(&context.headers) {
         return answer;
@@ -81,7 +82,9 @@ pub async fn handle(
         Ok(claims) => context.join(claims.as_ref()),
         Err(answer) => return answer,
     }
-    dispatch(&gateway, &Arc::new(context), message, body.len()).await
+    // Boxed: the server moves the future of a request some times before it is polled, and this is most of it.
+    let context = Arc::new(context);
+    Box::pin(dispatch(&gateway, &context, message, body.len())).await
 }
 
 /// Content type and accepted types (mcp reference §1.2, steps 3 and 4).
@@ -233,7 +236,7 @@ async fn batch(gateway: &Arc<Gateway>, path: &PathSelection, mut context: Contex
 /// The answer to a batch of a session that may send them.
 pub async fn answer_batch(gateway: &Arc<Gateway>, mut context: Context, body: &[u8]) -> Response {
     // Its answers are one array, in which nothing can be asked.
-    context.capabilities = ClientCapabilities::NONE;
+    context.mute = true;
     context.resumes = false;
     let messages = match envelope::split_batch(body, MAX_BATCH) {
         Ok(messages) => messages,

@@ -272,12 +272,14 @@ async fn take(
     };
     let claims = conversation.claims();
     let batches = Revision::from_index(claims.revision).is_some_and(Revision::has_batches);
-    if !(batches && envelope::is_batch(&body))
-        && let Err(error) = Message::parse(&body)
-    {
-        return answer::rpc_error(StatusCode::BAD_REQUEST, "null", error.code(), &error.to_string());
-    }
-    let Some(place) = conversation.place() else {
+    let is_request = (batches && envelope::is_batch(&body))
+        || match Message::parse(&body) {
+            Ok(message) => matches!(message, Message::Request { .. }),
+            Err(error) => {
+                return answer::rpc_error(StatusCode::BAD_REQUEST, "null", error.code(), &error.to_string());
+            }
+        };
+    let Some(place) = conversation.place(is_request) else {
         let text = "too many requests of this session are under way, or their answers are not read; read the stream, then try again";
         let error = rpc::error_object(rpc::INTERNAL_ERROR, text, None);
         return caps::busy(Duration::from_secs(1), rpc::error_response("null", &error));

@@ -12,7 +12,7 @@ use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use futures_util::{StreamExt as _, stream};
 use tokio::sync::{mpsc, watch};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use trunkline_auth::SessionClaims;
 use trunkline_mcp::{ListKind, rpc, sse};
@@ -189,6 +189,8 @@ pub struct Standing {
     /// Kept, so that servers can say that their lists have changed; `None` if nobody wants to know.
     watching: Option<Vec<Watching>>,
     seen: Vec<Seen>,
+    /// When a change is looked at: others that belong to it may follow.
+    settles_at: Option<Instant>,
     /// Messages that are ready to be sent.
     ready: VecDeque<String>,
 }
@@ -218,6 +220,7 @@ impl Standing {
             attending: None,
             watching: watches.then(Vec::new),
             seen: Vec::new(),
+            settles_at: None,
             ready: VecDeque::new(),
         };
         standing.turn();
@@ -301,7 +304,10 @@ impl Standing {
                 Happened::Changed(()) => {
                     // Dropped here, the change would be forgotten: it stays marked until it was looked at.
                     self.changed.mark_changed();
-                    sleep(SETTLE).await;
+                    // Counted from the first look: who is interrupted again and again does not begin anew each time.
+                    let settled = *self.settles_at.get_or_insert_with(|| Instant::now() + SETTLE);
+                    sleep_until(settled).await;
+                    self.settles_at = None;
                     self.changed.mark_unchanged();
                     let now = self.digests().await;
                     let changed = changes(&self.seen, &now, wanted);

@@ -10,9 +10,10 @@ use futures_util::{StreamExt as _, stream};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use trunkline_mcp::{Era, ListKind, modern, rpc, sse, task};
 use trunkline_model::Server;
-use trunkline_upstream::Subscribed;
+use trunkline_upstream::{Hearer, Subscribed};
 
 use crate::Gateway;
 use crate::answer;
@@ -52,6 +53,8 @@ struct Listening {
     id: String,
     wanted: Vec<ListKind>,
     updates: mpsc::Receiver<(Arc<Server>, String)>,
+    /// A subscription could not be kept up.
+    lost: CancellationToken,
     /// Kept, so that what is subscribed to stays so.
     _subscribed: Vec<Subscribed>,
     tasks: WatchedTasks,
@@ -96,9 +99,14 @@ pub async fn listen(
         wanted.extend([ListKind::Resources, ListKind::ResourceTemplates]);
     }
     let (messages, updates) = mpsc::channel(WAITING);
-    let (subscribed, honoured) = subscribe(gateway, &context, &filter, &messages).await;
+    let lost = CancellationToken::new();
+    let hearer = Hearer {
+        messages,
+        lost: lost.clone(),
+    };
+    let (subscribed, honoured) = subscribe(gateway, &context, &filter, &hearer).await;
     let tasks = match task_ids {
-        Some(ids) => WatchedTasks::begin(gateway, &context, (ids, params.unwrap_or("{}")), &messages).await,
+        Some(ids) => WatchedTasks::begin(gateway, &context, (ids, params.unwrap_or("{}")), &hearer).await,
         None => WatchedTasks::default(),
     };
     let mut notifications = Map::new();
@@ -124,6 +132,7 @@ pub async fn listen(
         id: id.to_owned(),
         wanted,
         updates,
+        lost,
         _subscribed: subscribed,
         tasks,
         _place: place,
@@ -166,7 +175,7 @@ async fn subscribe(
     gateway: &Gateway,
     context: &Context,
     filter: &Filter,
-    messages: &mpsc::Sender<(Arc<Server>, String)>,
+    hearer: &Hearer,
 ) -> (Vec<Subscribed>, Vec<Value>) {
     let mut by_server: Vec<(Arc<Server>, Vec<Resource>)> = Vec::new();
     for uri in &filter.resource_subscriptions {
@@ -194,7 +203,7 @@ async fn subscribe(
         let client = context.client_headers();
         match gateway
             .upstreams
-            .subscribe(&server, &client, &own, messages.clone())
+            .subscribe(&server, &client, &own, hearer.clone())
             .await
         {
             Ok(taken) => {
@@ -217,6 +226,10 @@ impl Listening {
             let message = tokio::select! {
                 Some((server, message)) = self.updates.recv() => {
                     let (gateway, context) = self.standing.at();
+                    if !context.servers().any(|own| own.id == server.id) {
+                        // It was taken away from this client since.
+                        continue;
+                    }
                     let told = if is_of_task(&message) {
                         self.tasks.told(gateway, context, &server, &message)
                     } else {
@@ -227,6 +240,8 @@ impl Listening {
                         None => continue,
                     }
                 }
+                // The client subscribes again, and learns what is honoured now.
+                () = self.lost.cancelled() => return None,
                 due = self.standing.due(&self.wanted) => match due? {
                     None => return Some(sse::KEEP_ALIVE.to_owned()),
                     Some(message) => message,

@@ -87,10 +87,13 @@ async fn merged(gateway: &Gateway, context: &Context, params: Option<&str>) -> R
                 next.extend(cursor.map(|cursor| (server.id.as_str().to_owned(), Some(cursor))));
             }
             Err(error) => {
-                if let CallError::Upstream { fault, .. } = &error {
-                    let outcome = fault.outcome(gateway.clock.now(), Duration::ZERO);
-                    failed.insert(server.prefix(), outcomes::to_json(&outcome, None, false));
-                }
+                let fault = match &error {
+                    CallError::Upstream { fault, .. } => (**fault).clone(),
+                    // A shorter list carries a reason, whatever it is.
+                    other => Fault::new(OutcomeStatus::Internal, Step::Call, other.to_string()),
+                };
+                let outcome = fault.outcome(gateway.clock.now(), Duration::ZERO);
+                failed.insert(server.prefix(), outcomes::to_json(&outcome, None, false));
                 last_error = Some(error);
             }
         }
@@ -184,7 +187,7 @@ async fn ask(
     }
     let operation = Operation::ListTasks;
     let target = Target::of_server(server, operation.method());
-    let mut call = calling::begin_at(gateway, context, operation, target, params).await?;
+    let mut call = calling::begin_at(gateway, context, operation, target, params)?;
     let seen = Seen {
         gateway,
         context,
@@ -205,8 +208,11 @@ async fn ask(
             Frame::Result(result) => {
                 let page = task::listed(&result, &|own| seen.id(own));
                 let (tasks, next) = page.ok_or_else(|| wrong("the answer has no list"))?;
-                // The same again, or one that cannot be carried, leads nowhere.
-                let next = next.filter(|next| next.len() <= MAX_CURSOR && Some(next) != cursor.as_ref());
+                if next.as_ref().is_some_and(|next| next.len() > MAX_CURSOR) {
+                    return Err(wrong("its cursor is too long to be carried"));
+                }
+                // The same again leads nowhere.
+                let next = next.filter(|next| Some(next) != cursor.as_ref());
                 return Ok((tasks, next));
             }
         }

@@ -22,7 +22,7 @@ use crate::parked::{self, Resumed};
 use crate::peers::{self, PeerError};
 use crate::record::Pending;
 use crate::relay::{Cancellable, Relay, error_message, refusal};
-use crate::uris;
+use crate::uris::{self, Exposer};
 
 fn record_kind(kind: ListKind) -> CallKind {
     match kind {
@@ -119,9 +119,8 @@ fn changed(
     shared: &HashSet<&str>,
 ) -> Option<String> {
     if item.points {
-        return apps::repointed(&item.json, &|uri| {
-            uris::exposed(gateway, context, &own.server, uri)
-        });
+        let exposer = Exposer::new(gateway, context, &own.server);
+        return apps::repointed(&item.json, &|uri| exposer.exposed(uri));
     }
     if !shared.contains(item.own.as_str()) {
         return None;

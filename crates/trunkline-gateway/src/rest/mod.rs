@@ -33,6 +33,7 @@ fn enter(gateway: &Gateway, request_id: Option<RequestId>, headers: &HeaderMap) 
         selection,
         session: None,
         capabilities: trunkline_mcp::ClientCapabilities::NONE,
+        mute: false,
         lasts_until: None,
         resumes: false,
         tasks: false,

@@ -1,0 +1,178 @@
+//! Why there is no call, for clients of either era, for REST, for the record.
+
+use trunkline_mcp::{Era, ListKind, rpc, task};
+use trunkline_model::{OutcomeStatus, Server, Step};
+use trunkline_upstream::Fault;
+
+use crate::outcomes;
+use crate::parked;
+use crate::peers::PeerError;
+use crate::route::{self, RouteError};
+
+/// Why there is no call.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The parameters cannot be read.
+    #[error("Invalid params: {0}")]
+    Params(String),
+    /// The name leads nowhere.
+    #[error(transparent)]
+    Route(#[from] RouteError),
+    /// The policy says no. The caller reads the same as for an unknown tool; the reason is in the log and the record.
+    #[error("Unknown {}: {name}", route::noun(*kind))]
+    Denied {
+        /// What it is a name of.
+        kind: ListKind,
+        /// The name as the caller wrote it.
+        name: String,
+        /// Why.
+        reason: trunkline_policy::Reason,
+    },
+    /// A header does not say what the body says (2026-07-28).
+    #[error("Header mismatch: {0}")]
+    HeaderMismatch(String),
+    /// Nobody here knows the method.
+    #[error("Method not found: {0}")]
+    Method(String),
+    /// There is no such task for this caller.
+    #[error("Failed to retrieve task: Task not found")]
+    UnknownTask,
+    /// The client does not say that it knows tasks (2026-07-28).
+    #[error("Missing required client capability: {}", task::EXTENSION)]
+    NeedsTasks,
+    /// There is no room to wait for the client in.
+    #[error("too many calls of this caller wait for answers to what servers ask")]
+    Full,
+    /// The call that this goes on with is on another replica.
+    #[error("the call that this answers cannot be taken up: {0}; the tool is not run again")]
+    Elsewhere(#[from] PeerError),
+    /// The upstream failed.
+    #[error("MCP server {server:?}: {}", fault_summary(.fault))]
+    Upstream {
+        /// The server's prefix.
+        server: String,
+        /// What went wrong.
+        fault: Box<Fault>,
+    },
+}
+
+fn fault_summary(fault: &Fault) -> String {
+    fault
+        .outcome(jiff::Timestamp::UNIX_EPOCH, std::time::Duration::ZERO)
+        .summary()
+}
+
+impl CallError {
+    /// JSON-RPC code.
+    pub fn code(&self) -> i64 {
+        match self {
+            Self::HeaderMismatch(_) => rpc::HEADER_MISMATCH,
+            Self::Method(_) => rpc::METHOD_NOT_FOUND,
+            Self::NeedsTasks => rpc::MISSING_CLIENT_CAPABILITY,
+            // Revisions before 2026-07-28 have a code of its own for it.
+            Self::Route(RouteError::Unknown {
+                kind: ListKind::Resources,
+                ..
+            }) => rpc::RESOURCE_NOT_FOUND,
+            Self::Params(_)
+            | Self::UnknownTask
+            | Self::Denied { .. }
+            | Self::Route(RouteError::Unknown { .. } | RouteError::Ambiguous { .. }) => rpc::INVALID_PARAMS,
+            Self::Route(RouteError::Unavailable { .. })
+            | Self::Upstream { .. }
+            | Self::Full
+            | Self::Elsewhere(_) => rpc::INTERNAL_ERROR,
+        }
+    }
+
+    /// The code as requests of the new era have it: it has none for resources that are not there.
+    pub fn code_in(&self, era: Era) -> i64 {
+        match (self.code(), era) {
+            (rpc::RESOURCE_NOT_FOUND, Era::Modern) => rpc::INVALID_PARAMS,
+            (code, _) => code,
+        }
+    }
+
+    /// The record's word.
+    pub fn outcome_word(&self) -> &'static str {
+        match self {
+            Self::Params(_) => "invalid_params",
+            Self::Denied { .. } => "denied",
+            Self::HeaderMismatch(_) => "header_mismatch",
+            Self::Method(_) => "unknown_method",
+            Self::UnknownTask => "unknown_task",
+            Self::NeedsTasks => "missing_capability",
+            Self::Full => "rate_limited",
+            Self::Elsewhere(_) => "replica_gone",
+            Self::Route(RouteError::Unknown { kind, .. }) => match kind {
+                ListKind::Tools => "unknown_tool",
+                ListKind::Prompts => "unknown_prompt",
+                ListKind::Resources | ListKind::ResourceTemplates => "unknown_resource",
+            },
+            Self::Route(RouteError::Ambiguous { kind, .. }) => match kind {
+                ListKind::Tools => "ambiguous_tool",
+                ListKind::Prompts => "ambiguous_prompt",
+                ListKind::Resources | ListKind::ResourceTemplates => "ambiguous_resource",
+            },
+            Self::Route(RouteError::Unavailable { outcome, .. }) => outcome.status.as_str(),
+            Self::Upstream { fault, .. } => fault.status.as_str(),
+        }
+    }
+
+    /// The upstream's kind of failure, if it is one.
+    pub fn status(&self) -> Option<OutcomeStatus> {
+        match self {
+            Self::Route(RouteError::Unavailable { outcome, .. }) => Some(outcome.status),
+            Self::Upstream { fault, .. } => Some(fault.status),
+            _ => None,
+        }
+    }
+
+    /// When the upstream wants to be asked again, seconds.
+    pub fn retry_after_s(&self) -> Option<u64> {
+        match self {
+            Self::Route(RouteError::Unavailable { outcome, .. }) => outcome.retry_after_s,
+            Self::Upstream { fault, .. } => fault.retry_after.map(|after| after.as_secs()),
+            Self::Full => Some(parked::RETRY_AFTER.as_secs()),
+            _ => None,
+        }
+    }
+
+    /// The server, if one was resolved.
+    pub fn server(&self) -> Option<&str> {
+        match self {
+            Self::Route(RouteError::Unavailable { server, .. }) | Self::Upstream { server, .. } => {
+                Some(server)
+            }
+            _ => None,
+        }
+    }
+
+    /// `error.data`: which server, and its outcome.
+    pub fn data(&self, now: jiff::Timestamp) -> Option<String> {
+        let outcome = match self {
+            Self::Route(RouteError::Unknown {
+                kind: ListKind::Resources,
+                name,
+                ..
+            }) => return Some(serde_json::json!({"uri": name}).to_string()),
+            Self::NeedsTasks => return Some(task::MISSING_EXTENSION.to_owned()),
+            Self::Route(RouteError::Unavailable { outcome, .. }) => (**outcome).clone(),
+            Self::Upstream { fault, .. } => fault.outcome(now, std::time::Duration::ZERO),
+            _ => return None,
+        };
+        let server = self.server()?;
+        Some(
+            serde_json::json!({"server": server, "outcome": outcomes::to_json(&outcome, None, false)})
+                .to_string(),
+        )
+    }
+}
+
+/// A fault of the gateway itself, as a call error.
+pub fn internal(server: &Server, message: &str) -> CallError {
+    CallError::Upstream {
+        server: server.prefix(),
+        fault: Box::new(Fault::new(OutcomeStatus::Internal, Step::Call, message)),
+    }
+}

@@ -1,0 +1,149 @@
+//! Where a request goes, by what its parameters name.
+
+use std::sync::Arc;
+
+use trunkline_mcp::edit::RawObject;
+use trunkline_mcp::{Era, ListKind, header};
+use trunkline_model::Server;
+use trunkline_policy::Decision;
+
+use super::{CallError, Operation};
+use crate::Gateway;
+use crate::context::Context;
+use crate::route::{self, Target};
+use crate::tasks;
+
+/// Where a request goes, after its parameters were read and the policy asked; puts the server's own name or URI in them.
+pub(super) async fn resolve(
+    gateway: &Gateway,
+    context: &Context,
+    operation: &Operation,
+    params: &mut RawObject<'_>,
+    only: Option<&Arc<Server>>,
+) -> Result<Target, CallError> {
+    let string = |params: &RawObject<'_>, key: &str| {
+        params
+            .get_string(key)
+            .ok_or_else(|| CallError::Params(format!("`{key}` must be a string")))
+    };
+    match operation {
+        Operation::CallTool | Operation::GetPrompt => {
+            let name = string(params, "name")?;
+            if params
+                .get("arguments")
+                .is_some_and(|arguments| !matches!(arguments.as_bytes().first(), Some(b'{' | b'n')))
+            {
+                return Err(CallError::Params("`arguments` must be an object".to_owned()));
+            }
+            if params.get("arguments") == Some("null") {
+                params.remove("arguments");
+            }
+            let kind = if *operation == Operation::CallTool {
+                ListKind::Tools
+            } else {
+                ListKind::Prompts
+            };
+            let target = named(gateway, context, kind, &name, only).await?;
+            if target.name != name {
+                params.set_string("name", &target.name);
+            }
+            Ok(target)
+        }
+        Operation::ReadResource | Operation::Subscribe | Operation::Unsubscribe => {
+            let uri = string(params, "uri")?;
+            let target = located(gateway, context, &uri).await?;
+            if target.name != uri {
+                params.set_string("uri", &target.name);
+            }
+            Ok(target)
+        }
+        Operation::Complete => {
+            let reference = params
+                .get("ref")
+                .ok_or_else(|| CallError::Params("`ref` is missing".to_owned()))?
+                .to_owned();
+            let mut reference =
+                RawObject::parse(&reference).map_err(|error| CallError::Params(error.to_string()))?;
+            let target = match reference.get_string("type").as_deref() {
+                Some("ref/prompt") => {
+                    let name = string(&reference, "name")?;
+                    let target = named(gateway, context, ListKind::Prompts, &name, only).await?;
+                    reference.set_string("name", &target.name);
+                    target
+                }
+                Some("ref/resource") => {
+                    let uri = string(&reference, "uri")?;
+                    let target = located(gateway, context, &uri).await?;
+                    reference.set_string("uri", &target.name);
+                    target
+                }
+                _ => {
+                    let text = "`ref.type` must be \"ref/prompt\" or \"ref/resource\"";
+                    return Err(CallError::Params(text.to_owned()));
+                }
+            };
+            params.set("ref", reference.to_json());
+            Ok(target)
+        }
+        Operation::GetTask | Operation::UpdateTask | Operation::CancelTask | Operation::TaskResult => {
+            tasks::target(gateway, context, operation, params)
+        }
+        // The list of all servers is not asked for here.
+        Operation::ListTasks => Err(CallError::Method(operation.method().to_owned())),
+        Operation::Other(method) => route::of_method(gateway, context, method)
+            .ok_or_else(|| CallError::Method(trunkline_upstream::fault::printable(method))),
+    }
+}
+
+/// In the new era, `Mcp-Param-*` must say what the arguments say (S23). Of others, unknown ones included, nothing is asked.
+pub(super) fn check_param_headers(
+    context: &Context,
+    target: &Target,
+    params: &RawObject<'_>,
+) -> Result<(), CallError> {
+    if context.era == Era::Legacy || target.header_params.is_empty() {
+        return Ok(());
+    }
+    let arguments = params.get("arguments").unwrap_or("{}");
+    for param in &target.header_params {
+        let name = format!("{}{}", header::PARAM_PREFIX, param.name);
+        let value = context.headers.get(&name).map(axum::http::HeaderValue::as_bytes);
+        if !param.agrees(value, arguments) {
+            return Err(CallError::HeaderMismatch(format!(
+                "{name} and the argument {} differ",
+                trunkline_upstream::fault::printable(&param.path.join("."))
+            )));
+        }
+    }
+    Ok(())
+}
+
+async fn named(
+    gateway: &Gateway,
+    context: &Context,
+    kind: ListKind,
+    name: &str,
+    only: Option<&Arc<Server>>,
+) -> Result<Target, CallError> {
+    let target = route::find(gateway, context, kind, name, only).await?;
+    allowed(context, kind, &target, name)?;
+    Ok(target)
+}
+
+async fn located(gateway: &Gateway, context: &Context, uri: &str) -> Result<Target, CallError> {
+    // Boxed: it may list, and every call would carry room for it.
+    let target = Box::pin(route::resource(gateway, context, uri)).await?;
+    allowed(context, ListKind::Resources, &target, uri)?;
+    Ok(target)
+}
+
+fn allowed(context: &Context, kind: ListKind, target: &Target, written: &str) -> Result<(), CallError> {
+    match context.may_use(&target.server, kind, &target.name) {
+        Decision::Allow => Ok(()),
+        Decision::Deny(reason) => Err(CallError::Denied {
+            kind,
+            name: trunkline_upstream::fault::printable(written),
+            reason,
+        }),
+    }
+}
