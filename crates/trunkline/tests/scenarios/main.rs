@@ -4,7 +4,7 @@
 //! - [`listing`], [`names`]: which tools there are, on every path, and what they are called
 //! - [`moves`]: sessions that move to another replica, or over a restart
 //! - [`sessions`], [`streams`]: what belongs to one client, and what comes without being asked for
-//! - [`calls`]: calls under way, called off and left alone
+//! - [`calls`], [`long_calls`]: calls under way, called off and left alone, and what happens around them
 //! - [`bridged`]: subscriptions and questions between the eras
 //! - [`limits`]: how much one key may hold, and how long a call may take
 //! - [`legacy_sse`]: clients of the transport of 2024-11-05
@@ -36,6 +36,7 @@ mod legacy_sse;
 mod lifecycle;
 mod limits;
 mod listing;
+mod long_calls;
 mod moves;
 mod names;
 mod official;

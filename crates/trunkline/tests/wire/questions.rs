@@ -379,6 +379,20 @@ async fn s22_a_request_state_is_good_once_and_for_its_own_call() {
 }
 
 #[tokio::test]
+async fn s21_a_request_state_is_good_on_its_route_and_while_the_call_is_allowed() {
+    let (asking, gateway) = rig(Era::Legacy, rounds(vec![vec![form()]])).await;
+    let client = Modern::at(&gateway, "/asks/mcp").with_capabilities(&everything());
+    let question = parked(&client).await;
+    let elsewhere = Modern::at(&gateway, "/mcp").with_capabilities(&everything());
+    let refused = error(&elsewhere.ask("tools/call", &retry(&question)).await);
+    assert_eq!(refused["code"], -32602, "{refused}");
+    // Which did not use it up.
+    let done = result(&client.ask("tools/call", &retry(&question)).await);
+    assert!(text(&done).contains("Ann"), "{done}");
+    assert_eq!((asking.begun(), asking.done()), (1, 1));
+}
+
+#[tokio::test]
 async fn b59_a_client_that_leaves_in_mid_question() {
     // 2025-11-25: leaving is not cancelling. The answer is posted, and what came of it is read on.
     for server in Era::BOTH {
