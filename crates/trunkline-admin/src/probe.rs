@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use serde_json::value::RawValue;
-use trunkline_model::{Outcome, Server, ServerId, Step};
+use trunkline_model::{Circuit, Outcome, Server, ServerId, Step};
 
 /// A future behind a pointer, so that the trait can be an object.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -21,6 +21,9 @@ pub trait ServerProbe: Send + Sync + 'static {
 
     /// What came of the last attempt with the server's own credential; `Pending` when it was never tried.
     fn outcome(&self, server: &Server) -> Outcome;
+
+    /// Whether calls to it are let through.
+    fn circuit(&self, server: &Server) -> Circuit;
 
     /// How many tools the last good list had.
     fn tool_count(&self, id: &ServerId) -> Option<usize>;

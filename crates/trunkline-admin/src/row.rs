@@ -2,7 +2,7 @@
 //! `outcome` and `warnings`.
 
 use serde_json::{Map, Value};
-use trunkline_model::{Origin, Server, Transport};
+use trunkline_model::{Circuit, Health, Origin, Outcome, Server, Transport};
 
 use crate::fields::FIELDS;
 use crate::outcome::{self, OutcomeBody, was_tried};
@@ -10,7 +10,7 @@ use crate::request::SERVER_ID;
 use crate::{App, checks};
 
 /// Columns that the gateway fills in, with what they are; a request that sets one is refused.
-pub(crate) const MANAGED: [(&str, &str); 20] = [
+pub(crate) const MANAGED: [(&str, &str); 22] = [
     (
         "is_config",
         "Whether the server comes from the configuration file, which is where it is changed then.",
@@ -29,6 +29,14 @@ pub(crate) const MANAGED: [(&str, &str); 20] = [
     ("reviewed_at", "When it was approved or rejected, RFC 3339."),
     ("review_notes", "Why."),
     ("status", "`healthy`, `unhealthy` or `unknown`."),
+    (
+        "health",
+        "The same, finer: `healthy`, `degraded`, `down`, `needs_auth`, `unknown_per_user`, `pending` or `inactive`.",
+    ),
+    (
+        "circuit",
+        "`closed`: calls are let through. `open`: they fail at once, because the server could not be reached several times in a row. `half_open`: the next one finds out whether it is back.",
+    ),
     ("last_health_check", "When that was found, RFC 3339."),
     ("health_check_error", "What is wrong, a line."),
     ("has_user_credential", "Always null."),
@@ -56,10 +64,11 @@ pub(crate) fn row_with(server: &Server, warnings: Vec<String>, app: &App) -> Val
     }
     let outcome = outcome::of(server, app);
     let health = outcome.status.health();
+    let (truth, circuit) = truth(server, &outcome, app);
     let tried = was_tried(outcome.status);
     let time = |at: Option<jiff::Timestamp>| Value::from(at.map(|at| at.to_string()));
     let (approval, stamps) = (&server.approval, &server.stamps);
-    let managed: [(&str, Value); 18] = [
+    let managed: [(&str, Value); 20] = [
         ("is_config", (server.origin == Origin::File).into()),
         ("teams", Value::Array(Vec::new())),
         ("created_at", time(stamps.created_at)),
@@ -72,6 +81,8 @@ pub(crate) fn row_with(server: &Server, warnings: Vec<String>, app: &App) -> Val
         ("reviewed_at", time(approval.reviewed_at)),
         ("review_notes", approval.review_notes.clone().into()),
         ("status", health.into()),
+        ("health", truth.as_str().into()),
+        ("circuit", circuit.as_str().into()),
         ("last_health_check", time(tried.then_some(outcome.at))),
         (
             "health_check_error",
@@ -96,4 +107,11 @@ fn isolation(server: &Server, app: &App) -> Value {
         Transport::Stdio => (app.programs.isolation)(&server.definition.sandbox).to_json(),
         Transport::Http | Transport::Sse => Value::Null,
     }
+}
+
+/// How a server is, and whether calls to it are let through.
+pub(crate) fn truth(server: &Server, outcome: &Outcome, app: &App) -> (Health, Circuit) {
+    let circuit = app.probe.circuit(server);
+    let listed = app.probe.tool_count(&server.id).is_some();
+    (Health::of(server, outcome, listed, circuit), circuit)
 }

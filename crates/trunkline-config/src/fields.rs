@@ -568,6 +568,12 @@ pub(crate) const GENERAL: &[Field] = {
             "Trunkline: pages of one server's list.",
         ),
         field(
+            "mcp_breaker_failures",
+            Integer,
+            "5",
+            "Trunkline: failures to reach a server, in a row, after which calls to it fail at once until it is back; 0: never.",
+        ),
+        field(
             "mcp_max_sessions_per_principal",
             Integer,
             "10000",

@@ -54,6 +54,8 @@ pub struct General {
     pub max_body_bytes: u64,
     /// Largest answer or event of a server.
     pub max_upstream_bytes: u64,
+    /// Failures to reach a server, in a row, after which calls fail at once; 0: never.
+    pub breaker_failures: u32,
     /// Pages of one server's list.
     pub list_max_pages: u32,
     /// Sessions of one key at the same time.
@@ -90,6 +92,7 @@ impl Default for General {
             session_idle_ms: 1_800_000,
             max_body_bytes: 16 * MEBIBYTE,
             max_upstream_bytes: 64 * MEBIBYTE,
+            breaker_failures: 5,
             list_max_pages: 1_000,
             max_sessions_per_principal: 10_000,
             max_streams_per_principal: 1_000,
@@ -282,6 +285,9 @@ fn limits(section: &mut Section<'_>, general: &mut General) {
     }
     if let Some(size) = section.integer("mcp_list_page_size", 0, 100_000) {
         general.list_page_size = u32::try_from(size).unwrap_or(u32::MAX);
+    }
+    if let Some(failures) = section.integer("mcp_breaker_failures", 0, 1_000) {
+        general.breaker_failures = u32::try_from(failures).unwrap_or(u32::MAX);
     }
     if let Some(strip) = section.boolean("mcp_strip_hidden_text") {
         general.strip_hidden_text = strip;

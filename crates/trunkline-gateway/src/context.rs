@@ -115,6 +115,7 @@ impl Context {
     /// The client as upstream sessions see it.
     pub fn peer(&self, gateway: &Gateway) -> Peer {
         Peer {
+            caller: gateway.upstreams.caller(self.principal.id()),
             client: self.session,
             capabilities: self.capabilities,
             mute: self.mute,

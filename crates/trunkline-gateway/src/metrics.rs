@@ -39,6 +39,18 @@ struct ServerState {
     outcome: String,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ServerHealth {
+    mcp_server_name: String,
+    health: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ServerCircuit {
+    mcp_server_name: String,
+    state: &'static str,
+}
+
 /// The gateway's metrics.
 pub struct Metrics {
     registry: Registry,
@@ -48,6 +60,8 @@ pub struct Metrics {
     call_seconds: Histogram,
     list_failures: Family<ServerState, Counter>,
     server_up: Family<ServerState, Gauge>,
+    server_health: Family<ServerHealth, Gauge>,
+    server_circuit: Family<ServerCircuit, Gauge>,
     tools: Gauge,
     in_flight: Gauge,
     records_lost: Gauge,
@@ -65,6 +79,8 @@ impl Default for Metrics {
             call_seconds: seconds(),
             list_failures: Family::default(),
             server_up: Family::default(),
+            server_health: Family::default(),
+            server_circuit: Family::default(),
             tools: Gauge::default(),
             in_flight: Gauge::default(),
             records_lost: Gauge::default(),
@@ -102,6 +118,16 @@ impl Default for Metrics {
             "trunkline_mcp_server_up",
             "1 if the server is usable, with its outcome",
             metrics.server_up.clone(),
+        );
+        registry.register(
+            "trunkline_mcp_server_health",
+            "1 for what the server is: healthy, degraded, down, needs_auth, unknown_per_user or pending",
+            metrics.server_health.clone(),
+        );
+        registry.register(
+            "trunkline_mcp_server_circuit",
+            "1 for the state of the server's circuit breaker: closed, open or half_open",
+            metrics.server_circuit.clone(),
         );
         registry.register(
             "trunkline_mcp_tools",
@@ -164,6 +190,8 @@ impl Metrics {
     /// The text for a scrape, with the servers' states as they are now.
     pub fn render(&self, gateway: &Gateway) -> String {
         self.server_up.clear();
+        self.server_health.clear();
+        self.server_circuit.clear();
         let mut tools = 0;
         for server in gateway
             .registry
@@ -174,6 +202,16 @@ impl Metrics {
         {
             let outcome = gateway.upstreams.outcome(server);
             tools += gateway.upstreams.tool_count(server).unwrap_or(0);
+            let health = ServerHealth {
+                mcp_server_name: server.prefix(),
+                health: gateway.upstreams.health(server).as_str(),
+            };
+            self.server_health.get_or_create(&health).set(1);
+            let circuit = ServerCircuit {
+                mcp_server_name: server.prefix(),
+                state: gateway.upstreams.circuit(server).as_str(),
+            };
+            self.server_circuit.get_or_create(&circuit).set(1);
             let labels = ServerState {
                 mcp_server_name: server.prefix(),
                 outcome: outcome.status.as_str().to_owned(),

@@ -5,6 +5,7 @@
 //! the same name in each layer above.
 
 pub mod clock;
+pub mod health;
 pub mod ids;
 pub mod naming;
 pub mod notice;
@@ -19,6 +20,7 @@ pub mod server;
 pub mod snapshot;
 
 pub use clock::{Clock, SystemClock};
+pub use health::{Circuit, Health};
 pub use ids::{ReplicaId, RequestId, ServerId, SessionKey};
 pub use notice::{Notice, Severity};
 pub use outcome::{Outcome, OutcomeStatus, Rejected, RejectedItem, Step};

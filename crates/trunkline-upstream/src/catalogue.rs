@@ -294,9 +294,24 @@ impl CatalogueSlot {
         });
     }
 
-    /// Another attempt after a failure that can pass by itself, when its back-off is over. Not after a refusal: asking
-    /// with the same credential again and again can lock an account.
+    /// Waits for the end of an attempt that is under way, up to `wait`.
+    pub(crate) async fn settled(&self, wait: Duration) {
+        let mut finished = self.finished.subscribe();
+        if self.running.load(Ordering::Acquire) {
+            let _ = tokio::time::timeout(wait, finished.changed()).await;
+        }
+    }
+
+    /// Another attempt, if one is wanted.
     pub(crate) fn retry(self: &Arc<Self>, entry: &Arc<Entry>, out: &Arc<Outgoing>) {
+        if self.wants_retry() {
+            self.start(entry, out);
+        }
+    }
+
+    /// Whether there was a failure that can pass by itself, and its back-off is over. Not after a refusal: asking with the
+    /// same credential again and again can lock an account.
+    pub(crate) fn wants_retry(&self) -> bool {
         let known = self.known.load();
         let may_pass = matches!(
             known.outcome.status,
@@ -308,9 +323,7 @@ impl CatalogueSlot {
         );
         // A server that turns out to be of the new era has a list that nobody has asked for yet.
         let untried = known.attempted.is_none() && self.era == Era::Modern;
-        if (may_pass || untried) && is_due(&known) {
-            self.start(entry, out);
-        }
+        (may_pass || untried) && is_due(&known) && !self.running.load(Ordering::Acquire)
     }
 
     /// The attempt takes longer than the caller waits: say so to whoever comes next, instead of making them wait too.

@@ -1,7 +1,7 @@
 //! What the gateway keeps about one server at run time: where it really is, its sessions, its catalogues, its limits.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -18,10 +18,12 @@ use trunkline_mcp::header::HeaderParam;
 use trunkline_mcp::{ClientCapabilities, Era, ListKind, Revision, ServerCapabilities, modern, rpc};
 use trunkline_model::{OutcomeStatus, Server, ServerDefinition, SessionKey, Step};
 
+use crate::breaker::{Breaker, Pass};
 use crate::catalogue::CatalogueSlot;
 use crate::credential::{self, ClientHeaders, Outgoing, Reach};
 use crate::era::{Leg, Verdict};
 use crate::exchange::{Deadline, Exchange, Frame, Line};
+use crate::fair::{Caller, Crowded, Place, Places};
 use crate::fault::{Fault, printable};
 use crate::http::{Target, beginning, means_unknown_session, status_fault, words_of};
 use crate::hub::{self, Hubs};
@@ -40,8 +42,6 @@ const LOG_LEVEL_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_INTRODUCTION: usize = 32 * 1024;
 /// Requests of a server that are being answered at the same time.
 const MAX_ASIDES: usize = 16;
-/// Calls that may wait for a server with `max_concurrent_requests`, per permit.
-const WAITING_PER_PERMIT: usize = 16;
 /// Lists of clients' credentials that are remembered per server.
 const MAX_CATALOGUES: usize = 1024;
 
@@ -67,7 +67,10 @@ pub struct Entry {
     next_id: AtomicU64,
     /// Which eras it speaks.
     pub(crate) verdict: Arc<Verdict>,
-    limit: Option<Arc<Limit>>,
+    /// `max_concurrent_requests`.
+    places: Option<Arc<Places>>,
+    /// Whether calls are let through.
+    pub(crate) breaker: Arc<Breaker>,
     /// Another definition took its place, or none: nothing is begun for it any more.
     pub(crate) retired: AtomicBool,
     /// Another server is in its place, or none: what was subscribed to with it is lost.
@@ -107,6 +110,8 @@ pub(crate) struct Ask<'a> {
 /// The client behind a request, as far as the upstream session depends on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Peer {
+    /// Who it is, where callers take turns.
+    pub caller: Caller,
     /// Its gateway session.
     pub client: Option<SessionKey>,
     /// What servers may ask it in the middle of a request: declared to them, and handed on.
@@ -161,13 +166,6 @@ impl<'a> Ask<'a> {
     }
 }
 
-/// `max_concurrent_requests`: first come, first served, and a bounded queue (B06).
-struct Limit {
-    permits: Arc<Semaphore>,
-    waiting: AtomicUsize,
-    max_waiting: usize,
-}
-
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct InitializeResult<'a> {
@@ -197,16 +195,10 @@ impl Entry {
             then.as_ref()
                 .is_some_and(|then| field(&then.definition) == field(&server.definition))
         };
-        let kept_limit = before.filter(|_| same(|definition| definition.max_concurrent_requests));
+        let kept_places = before.filter(|_| same(|definition| definition.max_concurrent_requests));
         let kept_lists = before.filter(|_| same(|definition| Some(definition.schema_compat.into())));
-        let limit = server.definition.max_concurrent_requests.map(|count| {
-            let count = usize::try_from(count.max(1)).unwrap_or(1);
-            Arc::new(Limit {
-                permits: Arc::new(Semaphore::new(count)),
-                waiting: AtomicUsize::new(0),
-                max_waiting: count.saturating_mul(WAITING_PER_PERMIT),
-            })
-        });
+        let places = server.definition.max_concurrent_requests;
+        let places = places.map(|count| Places::new(usize::try_from(count.max(1)).unwrap_or(1)));
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
             legacy: before.map(|before| before.legacy.clone()).unwrap_or_default(),
@@ -225,7 +217,8 @@ impl Entry {
             retired: AtomicBool::new(false),
             superseded: CancellationToken::new(),
             asides: Arc::new(Semaphore::new(MAX_ASIDES)),
-            limit: kept_limit.map_or(limit, |before| before.limit.clone()),
+            places: kept_places.map_or(places, |before| before.places.clone()),
+            breaker: before.map(|before| before.breaker.clone()).unwrap_or_default(),
             catalogues: Mutex::new(kept_lists.map_or_else(HashMap::new, Self::lists)),
             tasks: shared.tasks.clone(),
             server: ArcSwap::from(server),
@@ -689,17 +682,20 @@ impl Entry {
     ) -> Result<Exchange, Fault> {
         let step = ask.step();
         let secrets = out.clone();
-        let permit = if step == Step::Call {
-            self.permit(deadline).await?
+        let place = if step == Step::Call {
+            self.place(&ask.peer, deadline).await?
         } else {
             None
         };
-        let asked = self.request_within(out, ask, deadline, permit);
+        let pass = self.admit(out, step)?;
+        let asked = self.request_within(out, ask, deadline, place, &pass);
         // The deadline covers the hand-shake and the sending; reading has it inside the exchange.
         let answer = timeout_at(deadline.at(), asked).await;
-        answer
+        let answer = answer
             .unwrap_or_else(|_| Err(deadline.missed(step)))
-            .map_err(|fault| fault.without(secrets.secrets()))
+            .map_err(|fault| fault.without(secrets.secrets()));
+        pass.judge(answer.as_ref().err());
+        answer
     }
 
     async fn request_within(
@@ -707,11 +703,13 @@ impl Entry {
         out: &Arc<Outgoing>,
         ask: Ask<'_>,
         deadline: Deadline,
-        permit: Option<OwnedSemaphorePermit>,
+        place: Option<Place>,
+        pass: &Pass<'_>,
     ) -> Result<Exchange, Fault> {
         let step = ask.step();
         if let Leg::Modern(session) = self.leg(ask.era, out).await? {
-            return Box::pin(self.request_translated(out, &ask, session, deadline, permit)).await;
+            pass.sent();
+            return Box::pin(self.request_translated(out, &ask, session, deadline, place)).await;
         }
         let translated = (ask.era == Era::Modern).then(|| ask.params.map(modern::params_to_legacy));
         let params = translated.as_ref().map_or(ask.params, Option::as_deref);
@@ -723,7 +721,8 @@ impl Entry {
                     let Leg::Modern(session) = self.leg(Era::Modern, out).await? else {
                         return Err(fault);
                     };
-                    return Box::pin(self.request_translated(out, &ask, session, deadline, permit)).await;
+                    pass.sent();
+                    return Box::pin(self.request_translated(out, &ask, session, deadline, place)).await;
                 }
                 Err(fault) => return Err(fault),
             };
@@ -741,6 +740,7 @@ impl Entry {
                 self.set_apart(&session);
                 continue;
             }
+            pass.sent();
             let id = self.next_id();
             let message = rpc::request(&id.to_string(), ask.method, params);
             let line = Line {
@@ -794,7 +794,7 @@ impl Entry {
             guard.disarm();
             let response = sent?;
             if response.status() == StatusCode::OK {
-                let held = (permit, registered, askable);
+                let held = (place, registered, askable);
                 drop(using);
                 return Exchange::begin(line, id, step, deadline, response, held).await;
             }
@@ -831,11 +831,11 @@ impl Entry {
         ask: &Ask<'_>,
         session: Arc<Session>,
         deadline: Deadline,
-        permit: Option<OwnedSemaphorePermit>,
+        place: Option<Place>,
     ) -> Result<Exchange, Fault> {
         match hub::Change::of(ask) {
             Some(change) => hub::answer(self, out, ask, change, (session, deadline)).await,
-            None => self.request_modern(out, ask, session, deadline, permit).await,
+            None => self.request_modern(out, ask, session, deadline, place).await,
         }
     }
 
@@ -897,26 +897,31 @@ impl Entry {
         self.session(out, &ask, None).await.map(|(_, session)| session)
     }
 
-    /// Waits for a free place, if the server has a limit.
-    async fn permit(&self, deadline: Deadline) -> Result<Option<OwnedSemaphorePermit>, Fault> {
-        let Some(limit) = &self.limit else { return Ok(None) };
-        if let Ok(permit) = limit.permits.clone().try_acquire_owned() {
-            return Ok(Some(permit));
-        }
-        let ahead = limit.waiting.fetch_add(1, Ordering::Relaxed);
-        let _leave = Leave(&limit.waiting);
-        if ahead >= limit.max_waiting {
-            return Err(Fault::new(
+    /// Waits for a place, if the server has a limit.
+    async fn place(&self, peer: &Peer, deadline: Deadline) -> Result<Option<Place>, Fault> {
+        let Some(places) = &self.places else { return Ok(None) };
+        match timeout_at(deadline.at(), places.enter((peer.caller, peer.client))).await {
+            Ok(Ok(place)) => Ok(Some(place)),
+            Ok(Err(Crowded(waiting))) => Err(Fault::new(
                 OutcomeStatus::RateLimited,
                 Step::Call,
-                format!("too many calls: {ahead} already wait for this server's max_concurrent_requests"),
+                format!("too many calls: {waiting} already wait for this server's max_concurrent_requests"),
             )
-            .hint("call again later, or raise the server's max_concurrent_requests"));
+            .hint("call again later, or raise the server's max_concurrent_requests")),
+            Err(_) => Err(deadline.missed(Step::Call)),
         }
-        match timeout_at(deadline.at(), limit.permits.clone().acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(Some(permit)),
-            _ => Err(deadline.missed(Step::Call)),
-        }
+    }
+
+    /// Whether a request is let through. The server's own lists always are: they are what finds out whether it is back, and
+    /// have a back-off of their own.
+    fn admit(&self, out: &Outgoing, step: Step) -> Result<Pass<'_>, Fault> {
+        let own = self.own_fingerprint() == Some(out.fingerprint);
+        self.breaker.admit(
+            &self.prefix,
+            (out.fingerprint, own),
+            self.shared.settings.breaker_failures,
+            own && step == Step::List,
+        )
     }
 
     /// Sends a notification of a client on its own session, without making anybody wait. Only under the server's own
@@ -1013,14 +1018,6 @@ impl Drop for SendGuard<'_> {
         if self.armed {
             self.line.cancel(self.id);
         }
-    }
-}
-
-struct Leave<'a>(&'a AtomicUsize);
-
-impl Drop for Leave<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -21,6 +21,7 @@ use trunkline_model::{OutcomeStatus, Step};
 use crate::credential::Outgoing;
 use crate::entry::{Ask, Entry};
 use crate::exchange::{Deadline, Exchange, Line, media_type};
+use crate::fair::Place;
 use crate::fault::Fault;
 use crate::http::{read_body, status_fault, words_of};
 use crate::pool::ResponseBody;
@@ -335,7 +336,7 @@ impl Entry {
         ask: &Ask<'_>,
         session: Arc<Session>,
         deadline: Deadline,
-        permit: Option<tokio::sync::OwnedSemaphorePermit>,
+        place: Option<Place>,
     ) -> Result<Exchange, Fault> {
         let step = ask.step();
         let raw = ask
@@ -360,7 +361,7 @@ impl Entry {
             .await?;
         let status = response.status();
         if status == StatusCode::OK {
-            return Exchange::begin(line, id, step, deadline, response, (permit, None, None)).await;
+            return Exchange::begin(line, id, step, deadline, response, (place, None, None)).await;
         }
         if matches!(status.as_u16(), 401 | 403 | 429)
             || status.is_server_error()

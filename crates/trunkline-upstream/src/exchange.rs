@@ -22,6 +22,7 @@ use trunkline_model::{OutcomeStatus, Step};
 use crate::clean;
 use crate::credential::Outgoing;
 use crate::entry::Entry;
+use crate::fair::Place;
 use crate::fault::{Fault, printable};
 use crate::http::read_body;
 use crate::listen::{Askable, Registered};
@@ -79,7 +80,7 @@ pub struct Exchange {
     resuming: Resuming,
     status: StatusCode,
     askable: Option<Askable>,
-    permit: Option<OwnedSemaphorePermit>,
+    place: Option<Place>,
     _progress: Option<Registered>,
     _using: Using,
 }
@@ -109,7 +110,7 @@ const RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
 
 /// What an exchange holds until it ends: a place, its progress token, and its readiness to be asked.
-pub(crate) type Held = (Option<OwnedSemaphorePermit>, Option<Registered>, Option<Askable>);
+pub(crate) type Held = (Option<Place>, Option<Registered>, Option<Askable>);
 
 /// Whom the exchange is with.
 #[derive(Clone)]
@@ -159,7 +160,7 @@ impl Exchange {
         step: Step,
         deadline: Deadline,
         response: Response<ResponseBody>,
-        (permit, progress, askable): Held,
+        (place, progress, askable): Held,
     ) -> Result<Self, Fault> {
         let mut exchange = Self {
             _using: Using::new(&line.session),
@@ -176,7 +177,7 @@ impl Exchange {
             resuming: Resuming::default(),
             status: StatusCode::OK,
             askable,
-            permit,
+            place,
             _progress: progress,
         };
         let max = exchange.line.entry.shared.settings.max_message_bytes;
@@ -217,7 +218,7 @@ impl Exchange {
             resuming: Resuming::default(),
             status,
             askable: None,
-            permit: None,
+            place: None,
             _progress: None,
         }
     }
@@ -498,7 +499,7 @@ impl Exchange {
 
     /// Gives its place among the server's `max_concurrent_requests` to others: it waits for a person now.
     pub fn release(&mut self) {
-        self.permit = None;
+        self.place = None;
     }
 
     /// The session it runs on.

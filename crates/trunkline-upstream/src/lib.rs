@@ -11,6 +11,8 @@
 //! - `era`: which of the two eras a request to a server uses.
 //! - `duplex`: one channel of messages, as if it were Streamable HTTP.
 //! - `legacy`: servers of the HTTP+SSE transport of 2024-11-05.
+//! - `breaker`: servers that cannot be reached are not asked by every call.
+//! - `fair`: who has the next of a limited number of places.
 //! - [`exchange`]: one JSON-RPC request, its frames, its response.
 //! - [`catalogue`]: the tools of a server, cached, refreshed with single flight, kept in the database.
 //! - `clean`: hidden text taken out of what servers say.
@@ -24,6 +26,7 @@
 
 mod addressing;
 mod attend;
+mod breaker;
 pub mod catalogue;
 mod clean;
 pub mod credential;
@@ -32,6 +35,7 @@ pub mod egress;
 pub mod entry;
 mod era;
 pub mod exchange;
+mod fair;
 pub mod fault;
 pub mod http;
 mod hub;
@@ -54,6 +58,7 @@ pub use credential::{ClientHeaders, Outgoing, Variables};
 pub use egress::Egress;
 pub use entry::Peer;
 pub use exchange::{Exchange, Frame};
+pub use fair::Caller;
 pub use fault::Fault;
 pub use keep::log_level;
 pub use listen::{Aside, Progress};

@@ -1,6 +1,7 @@
 //! All upstreams: entries by server, made and replaced as the registry changes.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use tokio_util::task::TaskTracker;
 use trunkline_auth::Vault;
 use trunkline_mcp::header::HeaderParam;
 use trunkline_mcp::{Era, ListKind, ServerCapabilities, modern, rpc, task};
-use trunkline_model::{Clock, Outcome, Server, ServerId, SessionKey, Snapshot, Step};
+use trunkline_model::{Circuit, Clock, Health, Outcome, Server, ServerId, SessionKey, Snapshot, Step};
 use trunkline_store::Store;
 
 use crate::catalogue::{Catalogue, Known, digest_text};
@@ -19,6 +20,7 @@ use crate::egress::Egress;
 use crate::entry::{Ask, Entry, Peer};
 use crate::era::Leg;
 use crate::exchange::{Deadline, Exchange};
+use crate::fair::Caller;
 use crate::fault::Fault;
 use crate::http::{HttpClient, status_fault};
 use crate::keep::Keeper;
@@ -29,6 +31,11 @@ use crate::session::{Introduction, Session};
 use crate::subscribe::{self, Hearer, Subscribed, TasksWatched};
 use crate::upkeep::ENDS;
 use crate::watch::{self as watching, Watching};
+
+/// Servers that are listed at the same time while nobody waits for it: many may come up, or back, together.
+const ATTEMPTS: usize = 32;
+/// One that does not answer keeps its turn for so long.
+const TURN: Duration = Duration::from_secs(1);
 
 /// Time for handing an answer of a client to the server.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -55,6 +62,8 @@ pub struct Settings {
     pub catalogue_ttl: Duration,
     /// How long an unused upstream session is kept.
     pub session_idle: Duration,
+    /// Failures to reach a server, in a row, after which calls to it fail at once; 0: they never do.
+    pub breaker_failures: u32,
     /// Pages of one server's list; more is an endless one (S38).
     pub list_max_pages: usize,
     /// Whether text that people do not see is taken out of what servers say (S30).
@@ -76,6 +85,7 @@ impl Default for Settings {
             fanout_deadline: Duration::from_secs(2),
             catalogue_ttl: Duration::from_mins(5),
             session_idle: Duration::from_mins(30),
+            breaker_failures: 5,
             list_max_pages: 1000,
             strip_hidden_text: false,
             max_message_bytes: 64 * 1024 * 1024,
@@ -100,6 +110,10 @@ pub(crate) struct Shared {
     pub(crate) keeper: Keeper,
     /// Turns of those who end sessions.
     pub(crate) ends: Semaphore,
+    /// Turns of attempts that nobody waits for.
+    pub(crate) attempts: Arc<Semaphore>,
+    /// Makes [`Caller`]s.
+    callers: RandomState,
 }
 
 /// The upstreams.
@@ -145,6 +159,8 @@ impl Upstreams {
             variables,
             keeper: Keeper::new(store.clone(), clock.clone()),
             ends: Semaphore::new(ENDS),
+            attempts: Arc::new(Semaphore::new(ATTEMPTS)),
+            callers: RandomState::new(),
             store,
             clock,
             settings,
@@ -308,9 +324,13 @@ impl Upstreams {
             } else {
                 Duration::ZERO
             };
+            let attempts = self.shared.attempts.clone();
             self.shared.tasks.spawn(async move {
                 tokio::time::sleep(delay).await;
+                // A client that wants the list does not wait for its turn.
+                let _turn = attempts.acquire().await;
                 slot.current(&entry, &out, Duration::ZERO).await;
+                slot.settled(TURN).await;
             });
         }
     }
@@ -320,10 +340,39 @@ impl Upstreams {
     pub fn retry(&self, snapshot: &Snapshot) {
         for server in snapshot.servers().iter().filter(|server| server.is_active()) {
             let entry = self.entry(server);
-            if let Ok(out) = entry.outgoing(&ClientHeaders::none()) {
-                entry.own_list(&out).retry(&entry, &out);
+            let Ok(out) = entry.outgoing(&ClientHeaders::none()) else {
+                continue;
+            };
+            let slot = entry.own_list(&out);
+            if !slot.wants_retry() {
+                continue;
             }
+            let Ok(turn) = self.shared.attempts.clone().try_acquire_owned() else {
+                return;
+            };
+            slot.retry(&entry, &out);
+            self.shared.tasks.spawn(async move {
+                slot.settled(TURN).await;
+                drop(turn);
+            });
         }
+    }
+
+    /// How a server is.
+    pub fn health(&self, server: &Arc<Server>) -> Health {
+        let outcome = self.outcome(server);
+        let listed = self.tool_count(server).is_some();
+        Health::of(server, &outcome, listed, self.circuit(server))
+    }
+
+    /// Whether calls to a server are let through.
+    pub fn circuit(&self, server: &Arc<Server>) -> Circuit {
+        self.entry(server).breaker.circuit()
+    }
+
+    /// A principal, as far as turns depend on it.
+    pub fn caller(&self, principal: &str) -> Caller {
+        Caller(self.shared.callers.hash_one(principal))
     }
 
     /// What is known about one of a server's lists for a client; waits up to `wait` where nothing is known yet.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use trunkline_model::{Server, Snapshot, SystemClock};
+use trunkline_model::{Circuit, Health, Server, Snapshot, SystemClock};
 use trunkline_store::Store;
 use trunkline_upstream::{ClientHeaders, Probe, Upstreams};
 
@@ -113,6 +113,9 @@ fn print(server: &Server, probe: &Probe, remarks: &[String]) {
         output::line(line.trim_end());
     }
     let outcome = &probe.outcome;
+    if health(server, probe) == Health::UnknownPerUser {
+        output::line("  (each client brings its own credential: what it finds can be another thing)");
+    }
     if outcome.is_ok() {
         output::line(&format!(
             "  => ok, {} tools in {} ms",
@@ -141,6 +144,15 @@ fn print(server: &Server, probe: &Probe, remarks: &[String]) {
     output::line("");
 }
 
+/// What this walk says about the server; what the gateway knows from before is its own (`GET /v1/mcp/server/health`).
+fn health(server: &Server, probe: &Probe) -> Health {
+    if server.is_active() {
+        Health::of(server, &probe.outcome, false, Circuit::Closed)
+    } else {
+        Health::Inactive
+    }
+}
+
 fn to_json(server: &Server, probe: &Probe, remarks: &[String]) -> Value {
     let steps: Vec<Value> = probe
         .steps
@@ -160,6 +172,7 @@ fn to_json(server: &Server, probe: &Probe, remarks: &[String]) -> Value {
         "server": server.prefix(),
         "server_id": server.id.as_str(),
         "outcome": trunkline_gateway::outcomes::to_json(&probe.outcome, Some(probe.tools.len()), false),
+        "health": health(server, probe).as_str(),
         "protocol_version": probe.protocol_version,
         "steps": steps,
         "program": remarks,

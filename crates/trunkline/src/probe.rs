@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 use trunkline_admin::{BoxFuture, Probe, ProbeStep, ServerProbe};
 use trunkline_model::Clock as _;
-use trunkline_model::{Outcome, OutcomeStatus, Server, ServerId, Snapshot, SystemClock};
+use trunkline_model::{Circuit, Outcome, OutcomeStatus, Server, ServerId, Snapshot, SystemClock};
 use trunkline_store::Registry;
 use trunkline_upstream::{ClientHeaders, Upstreams};
 
@@ -58,6 +58,12 @@ impl ServerProbe for UpstreamProbe {
             ),
             ..Outcome::ok(SystemClock.now(), 0)
         }
+    }
+
+    fn circuit(&self, server: &Server) -> Circuit {
+        let snapshot = self.registry.snapshot();
+        let server = snapshot.get(&server.id).filter(|server| server.is_active());
+        server.map_or(Circuit::Closed, |server| self.upstreams.circuit(server))
     }
 
     fn tool_count(&self, id: &ServerId) -> Option<usize> {

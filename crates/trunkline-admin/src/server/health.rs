@@ -9,13 +9,13 @@ use axum::extract::{RawQuery, State};
 use futures_util::stream::{self, StreamExt as _};
 use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
-use trunkline_model::{Outcome, OutcomeStatus, Server, ServerId, Snapshot, Step};
+use trunkline_model::{Circuit, Health as Truth, Outcome, OutcomeStatus, Server, ServerId, Snapshot, Step};
 use utoipa::ToSchema;
 
 use crate::App;
 use crate::actor::Admin;
 use crate::outcome::{self, OutcomeBody};
-use crate::scrub;
+use crate::{row, scrub};
 
 /// The whole answer is there by then, whatever servers do.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -30,6 +30,13 @@ pub(crate) struct Health {
     server_id: String,
     /// `healthy`, `unhealthy` or `unknown`.
     status: &'static str,
+    /// The same, finer: `healthy` (perhaps with no tools), `degraded` (what was listed before is shown, and the last attempt
+    /// failed), `down`, `needs_auth` (the configured credential is refused, or none is configured), `unknown_per_user` (each
+    /// client brings its own credential), `pending` (not tried yet), `inactive` (not approved).
+    health: &'static str,
+    /// `closed`: calls are let through. `open`: they fail at once, because the server could not be reached several times in
+    /// a row. `half_open`: the next one finds out whether it is back.
+    circuit: &'static str,
     /// How many tools the last good list had; null if there was none.
     tool_count: Option<usize>,
     /// Why.
@@ -91,11 +98,14 @@ async fn check(id: ServerId, snapshot: &Snapshot, deadline: Instant, app: &App) 
             app,
         ),
     };
+    let (status, (truth, circuit)) = match snapshot.get(&id) {
+        Some(server) => (outcome.status.health(), row::truth(server, &outcome, app)),
+        None => ("unknown", (Truth::Down, Circuit::Closed)),
+    };
     Health {
-        status: match snapshot.get(&id) {
-            Some(_) => outcome.status.health(),
-            None => "unknown",
-        },
+        status,
+        health: truth.as_str(),
+        circuit: circuit.as_str(),
         tool_count: app.probe.tool_count(&id),
         outcome: outcome.into(),
         server_id: id.as_str().to_owned(),

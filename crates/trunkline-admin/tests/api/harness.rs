@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt as _;
 use trunkline_admin::{AdminState, BoxFuture, Probe, ProbeStep, Programs, ServerProbe};
 use trunkline_auth::{Authenticator, Vault};
-use trunkline_model::{Clock, Outcome, OutcomeStatus, Secret, Server, ServerId, Step};
+use trunkline_model::{Circuit, Clock, Outcome, OutcomeStatus, Secret, Server, ServerId, Step};
 use trunkline_store::{Registry, Store};
 
 pub(crate) const KEY: &str = "sk-gateway-key-canary-0123456789abcdef";
@@ -93,6 +93,10 @@ impl ServerProbe for FakeProbe {
             || outcome(OutcomeStatus::Pending, Step::Configuration, None, ""),
             |known| known.0.clone(),
         )
+    }
+
+    fn circuit(&self, _server: &Server) -> Circuit {
+        Circuit::Closed
     }
 
     fn tool_count(&self, id: &ServerId) -> Option<usize> {

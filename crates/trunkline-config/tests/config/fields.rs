@@ -142,6 +142,7 @@ fn b29_every_general_setting_has_an_effect() {
         ("mcp_max_body_bytes", "1"),
         ("mcp_max_upstream_bytes", "1"),
         ("mcp_list_max_pages", "1"),
+        ("mcp_breaker_failures", "1"),
         ("mcp_list_page_size", "1"),
         ("mcp_strip_hidden_text", "true"),
         ("mcp_stdio", "admin"),

@@ -325,6 +325,7 @@ pub(crate) fn upstream_settings(general: &General) -> anyhow::Result<trunkline_u
         fanout_deadline: Duration::from_millis(general.fanout_deadline_ms),
         catalogue_ttl: Duration::from_millis(general.catalogue_ttl_ms),
         session_idle: Duration::from_millis(general.session_idle_ms),
+        breaker_failures: general.breaker_failures,
         list_max_pages: usize::try_from(general.list_max_pages).unwrap_or(usize::MAX),
         strip_hidden_text: general.strip_hidden_text,
         max_message_bytes: usize::try_from(general.max_upstream_bytes).unwrap_or(usize::MAX),
