@@ -78,7 +78,7 @@ impl IntoResponse for ApiError {
             Self::ManagedByFile(id) => (
                 StatusCode::CONFLICT,
                 format!(
-                    "MCP Server {id} is managed by file: change it under mcp_servers in the configuration file and restart the gateway"
+                    "MCP Server {id} is managed by file: change it under mcp_servers in the configuration file, which is read again when it changes"
                 ),
             ),
             Self::Write(error) => return write_error(error),

@@ -32,6 +32,7 @@ mod openapi;
 mod outcome;
 mod probe;
 mod programs;
+mod reload;
 mod request;
 mod row;
 mod scrub;
@@ -42,6 +43,7 @@ mod variables;
 pub use openapi::openapi;
 pub use probe::{BoxFuture, Probe, ProbeStep, ServerProbe};
 pub use programs::Programs;
+pub use reload::{Configuration, Mistake, NotReloaded, Reloaded, ReloadedServers};
 
 /// The largest request body, bytes.
 const MAX_BODY: usize = 1 << 20;
@@ -53,6 +55,8 @@ pub struct AdminState {
     pub registry: Arc<Registry>,
     /// How servers are tried.
     pub probe: Arc<dyn ServerProbe>,
+    /// The configuration file.
+    pub configuration: Arc<dyn Configuration>,
     /// Who may come in.
     pub authenticator: Arc<Authenticator>,
     /// What time it is, for stamps.
@@ -67,6 +71,7 @@ pub struct AdminState {
 struct App {
     registry: Arc<Registry>,
     probe: Arc<dyn ServerProbe>,
+    configuration: Arc<dyn Configuration>,
     authenticator: Arc<Authenticator>,
     clock: Arc<dyn Clock>,
     new_id: Arc<dyn Fn() -> String + Send + Sync>,
@@ -89,6 +94,7 @@ pub fn router(state: AdminState) -> axum::Router {
     let app = Arc::new(App {
         registry: state.registry,
         probe: state.probe,
+        configuration: state.configuration,
         authenticator: state.authenticator,
         clock: state.clock,
         new_id: state.new_id,
@@ -114,6 +120,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(server::approve::approve))
         .routes(routes!(server::reject::reject))
         .routes(routes!(server::access_groups::access_groups))
+        .routes(routes!(reload::reload))
         .routes(routes!(test_routes::connection::connection))
         .routes(routes!(test_routes::tools_list::tools_list))
 }

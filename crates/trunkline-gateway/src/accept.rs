@@ -144,7 +144,7 @@ pub async fn serve(gateway: &Arc<crate::Gateway>, others: &Router, mut request: 
     let checked = match arrival {
         // The replica that handed it on has looked at them: the sealed hop shows it.
         Arrival::Peer | Arrival::Answered(_) => Ok(()),
-        Arrival::Client => gateway.edge.check(request.uri(), request.headers()),
+        Arrival::Client => gateway.edge.load().check(request.uri(), request.headers()),
     };
     let mut response = match checked {
         Ok(()) if let Arrival::Answered(response) = arrival => response,

@@ -5,6 +5,7 @@
 //! used for as long as upstream sessions are kept, makes room for another.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,8 +23,8 @@ const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
 /// What every caller holds.
 pub struct Caps {
-    max_sessions: usize,
-    max_streams: usize,
+    max_sessions: AtomicUsize,
+    max_streams: AtomicUsize,
     idle: Duration,
     sessions: Mutex<HashMap<Box<str>, Seen>>,
     streams: Mutex<HashMap<Box<str>, usize>>,
@@ -88,12 +89,26 @@ impl Caps {
     /// `idle`: a session that was not used for so long is not counted any more.
     pub fn new(max_sessions: usize, max_streams: usize, idle: Duration) -> Self {
         Self {
-            max_sessions,
-            max_streams,
+            max_sessions: AtomicUsize::new(max_sessions),
+            max_streams: AtomicUsize::new(max_streams),
             idle,
             sessions: Mutex::default(),
             streams: Mutex::default(),
         }
+    }
+
+    /// Other numbers from now on; what is held already is held.
+    pub fn set(&self, max_sessions: usize, max_streams: usize) {
+        self.max_sessions.store(max_sessions, Ordering::Relaxed);
+        self.max_streams.store(max_streams, Ordering::Relaxed);
+    }
+
+    fn max_sessions(&self) -> usize {
+        self.max_sessions.load(Ordering::Relaxed)
+    }
+
+    fn max_streams(&self) -> usize {
+        self.max_streams.load(Ordering::Relaxed)
     }
 
     fn sessions(&self) -> MutexGuard<'_, HashMap<Box<str>, Seen>> {
@@ -121,15 +136,15 @@ impl Caps {
     pub fn begin(&self, caller: &str, session: SessionKey) -> Result<(), Full> {
         let now = Instant::now();
         self.with(caller, now, |seen| {
-            if seen.used.len() >= self.max_sessions && now >= seen.look_at {
+            if seen.used.len() >= self.max_sessions() && now >= seen.look_at {
                 seen.forget_idle(now, self.idle);
             }
-            if seen.used.len() >= self.max_sessions {
+            if seen.used.len() >= self.max_sessions() {
                 return Err(Full {
                     what: "sessions",
                     setting: "mcp_max_sessions_per_principal",
                     advice: "end those that are not needed with DELETE, or try again later",
-                    max: self.max_sessions,
+                    max: self.max_sessions(),
                     retry_after: seen.look_at.saturating_duration_since(now).min(LONGEST_WAIT),
                 });
             }
@@ -143,7 +158,7 @@ impl Caps {
     pub fn used(&self, caller: &str, session: SessionKey) {
         let now = Instant::now();
         self.with(caller, now, |seen| {
-            if seen.used.len() < self.max_sessions || seen.used.contains_key(&session) {
+            if seen.used.len() < self.max_sessions() || seen.used.contains_key(&session) {
                 seen.used.insert(session, now);
             }
         });
@@ -174,12 +189,12 @@ impl Caps {
     pub fn stream(self: &Arc<Self>, caller: &str) -> Result<Place, Full> {
         let mut streams = self.streams();
         let count = streams.get(caller).copied().unwrap_or(0);
-        if count >= self.max_streams {
+        if count >= self.max_streams() {
             return Err(Full {
                 what: "open streams",
                 setting: "mcp_max_streams_per_principal",
                 advice: "close those that are not needed, or try again later",
-                max: self.max_streams,
+                max: self.max_streams(),
                 retry_after: Duration::from_secs(5),
             });
         }

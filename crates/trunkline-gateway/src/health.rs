@@ -1,12 +1,13 @@
 //! Liveness says that the process answers; readiness, whether it should get traffic. Neither depends on upstreams, and
 //! readiness not on the database: what is known is served without it (tenet 3).
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use jiff::Timestamp;
 use tokio::time::Instant;
 use trunkline_store::Store;
 
@@ -25,10 +26,51 @@ pub async fn ready(State(gateway): State<Arc<Gateway>>) -> Response {
     }
     let connected = gateway.database.is_connected(gateway.registry.store()).await;
     let db = if connected { "connected" } else { "Not connected" };
-    answer::json(
-        StatusCode::OK,
-        serde_json::json!({"status": "healthy", "db": db}).to_string(),
-    )
+    let mut body = serde_json::json!({"status": "healthy", "db": db});
+    if let Some(read) = gateway.configuration.read() {
+        body["configuration"] = serde_json::json!({
+            "loaded_at": read.loaded_at.to_string(),
+            "valid": read.mistakes == 0,
+        });
+    }
+    answer::json(StatusCode::OK, body.to_string())
+}
+
+/// The configuration file as it was read last, if there is one.
+#[derive(Default)]
+pub struct ConfigurationState(Mutex<Option<Read>>);
+
+/// What came of reading the file.
+#[derive(Clone, Copy, Debug)]
+pub struct Read {
+    /// When what holds was read.
+    pub loaded_at: Timestamp,
+    /// In the file as it is now, which was not taken.
+    pub mistakes: usize,
+}
+
+impl ConfigurationState {
+    /// What came of reading the file last.
+    pub fn read(&self) -> Option<Read> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The file was read, and holds.
+    pub fn loaded(&self, loaded_at: Timestamp) {
+        let read = Read {
+            loaded_at,
+            mistakes: 0,
+        };
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(read);
+    }
+
+    /// The file was read, and has mistakes: what was read before holds on. Says since when that does.
+    pub fn refused(&self, mistakes: usize) -> Timestamp {
+        let mut read = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let loaded_at = read.map_or(Timestamp::UNIX_EPOCH, |read| read.loaded_at);
+        *read = Some(Read { loaded_at, mistakes });
+        loaded_at
+    }
 }
 
 /// How long an answer of the database about itself is good for.

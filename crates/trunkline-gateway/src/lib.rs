@@ -49,8 +49,10 @@ pub mod uris;
 pub mod view;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::routing::{get, post};
 use tokio_util::sync::CancellationToken;
@@ -100,7 +102,7 @@ pub struct Gateway {
     /// Names of tools, by catalogue.
     pub views: view::Views,
     /// Items on one page of a list; 0: all.
-    pub list_page_size: usize,
+    pub list_page_size: AtomicUsize,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Ids of requests.
@@ -108,7 +110,9 @@ pub struct Gateway {
     /// What readiness says about the database.
     pub database: health::DatabaseState,
     /// Rules of the edge.
-    pub edge: accept::Edge,
+    pub edge: ArcSwap<accept::Edge>,
+    /// What readiness says about the configuration file.
+    pub configuration: health::ConfigurationState,
     /// Cancelled when the gateway stops: standing streams end.
     pub draining: CancellationToken,
 }

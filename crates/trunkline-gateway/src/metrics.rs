@@ -65,6 +65,8 @@ pub struct Metrics {
     tools: Gauge,
     in_flight: Gauge,
     records_lost: Gauge,
+    config_valid: Gauge,
+    config_loaded: Gauge,
     sessions: Gauge,
 }
 
@@ -84,6 +86,8 @@ impl Default for Metrics {
             tools: Gauge::default(),
             in_flight: Gauge::default(),
             records_lost: Gauge::default(),
+            config_valid: Gauge::default(),
+            config_loaded: Gauge::default(),
             sessions: Gauge::default(),
             registry: Registry::default(),
         };
@@ -148,6 +152,17 @@ impl Default for Metrics {
             "trunkline_call_records_lost",
             "Call records that could not be kept",
             metrics.records_lost.clone(),
+        );
+        registry.register(
+            "trunkline_config_valid",
+            "1 if the configuration file, as it is now, is the one that holds",
+            metrics.config_valid.clone(),
+        );
+        registry.register_with_unit(
+            "trunkline_config_loaded_timestamp",
+            "When the configuration that holds was read",
+            Unit::Seconds,
+            metrics.config_loaded.clone(),
         );
         Self { registry, ..metrics }
     }
@@ -227,6 +242,11 @@ impl Metrics {
             .set(i64::try_from(gateway.upstreams.session_count()).unwrap_or(i64::MAX));
         self.records_lost
             .set(i64::try_from(gateway.recorder.lost()).unwrap_or(i64::MAX));
+        let read = gateway.configuration.read();
+        self.config_valid
+            .set(i64::from(read.is_none_or(|read| read.mistakes == 0)));
+        self.config_loaded
+            .set(read.map_or(0, |read| read.loaded_at.as_second()));
         let mut text = String::new();
         // Writing to a String cannot fail.
         let _ = encode(&mut text, &self.registry);

@@ -155,7 +155,7 @@ mod tests {
             static_headers: [("Authorization".to_owned(), Secret::new("x"))].into(),
             ..forwards()
         };
-        for (definition, status, listed, circuit, health_is) in [
+        for (definition, status, listed, circuit, health_is) in vec![
             (plain(), Ok, true, Circuit::Closed, Health::Healthy),
             (plain(), Ok, true, Circuit::Open, Health::Degraded),
             (plain(), Timeout, true, Circuit::Closed, Health::Degraded),
@@ -163,8 +163,20 @@ mod tests {
             (plain(), Timeout, false, Circuit::Closed, Health::Down),
             (plain(), Unreachable, true, Circuit::Closed, Health::Down),
             (plain(), AuthRequired, true, Circuit::Closed, Health::NeedsAuth),
-            (forwards(), AuthRequired, false, Circuit::Closed, Health::UnknownPerUser),
-            (forwards(), Forbidden, false, Circuit::Closed, Health::UnknownPerUser),
+            (
+                forwards(),
+                AuthRequired,
+                false,
+                Circuit::Closed,
+                Health::UnknownPerUser,
+            ),
+            (
+                forwards(),
+                Forbidden,
+                false,
+                Circuit::Closed,
+                Health::UnknownPerUser,
+            ),
             (forwards(), Unreachable, false, Circuit::Closed, Health::Down),
             (forwards(), Ok, true, Circuit::Closed, Health::Healthy),
             (has_own(), AuthRequired, false, Circuit::Closed, Health::NeedsAuth),
@@ -172,7 +184,11 @@ mod tests {
             (plain(), Pending, false, Circuit::Closed, Health::Pending),
             (plain(), PendingReview, false, Circuit::Closed, Health::Inactive),
         ] {
-            assert_eq!(health(definition, status, listed, circuit), health_is, "{status:?} {listed} {circuit:?}");
+            assert_eq!(
+                health(definition, status, listed, circuit),
+                health_is,
+                "{status:?} {listed} {circuit:?}"
+            );
         }
     }
 }

@@ -42,7 +42,7 @@ pub use catalogue::CatalogueRow;
 pub use connect::ConnectError;
 pub use db::StoreError;
 pub use migrate::{MigrateError, MigrateReport, Migration, MigrationSet};
-pub use registry::{Registry, RegistryError, WriteError};
+pub use registry::{FileChange, Registry, RegistryError, WriteError};
 pub use repair::{RepairError, RepairReport};
 pub use replica::ReplicaRow;
 pub use session_news::SessionNews;

@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use jiff::Timestamp;
 use tokio::sync::{Mutex, MutexGuard, broadcast, watch};
 use trunkline_model::{Origin, Server, ServerId, Snapshot};
 
@@ -23,7 +24,6 @@ const NEWS: usize = 16_384;
 /// The servers of the file and of the database.
 pub struct Registry {
     store: Store,
-    file: Vec<Arc<Server>>,
     snapshot: ArcSwap<Snapshot>,
     changed: watch::Sender<u64>,
     pub(crate) session_news: broadcast::Sender<SessionNews>,
@@ -32,15 +32,35 @@ pub struct Registry {
     state: Mutex<State>,
 }
 
-/// What is known about the database.
+/// What the snapshot is made of.
 #[derive(Default)]
 struct State {
+    /// The servers of the configuration file.
+    file: Vec<Arc<Server>>,
     /// [`Store::revision`] of what was read last.
     revision: i64,
-    /// Its servers as they were read.
+    /// The database's servers as they were read.
     servers: Vec<Arc<Server>>,
     /// Ids of its rows that the file has, too; kept to say so once.
     hidden: HashSet<ServerId>,
+}
+
+/// What became of the configuration file's servers, by name, in the order of the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileChange {
+    /// New ones.
+    pub added: Vec<String>,
+    /// Those that are declared in another way.
+    pub changed: Vec<String>,
+    /// Those that are gone.
+    pub removed: Vec<String>,
+}
+
+impl FileChange {
+    /// Whether all are as they were.
+    pub fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.changed.is_empty() && self.removed.is_empty()
+    }
 }
 
 /// Why the registry could not be read at the start.
@@ -109,13 +129,13 @@ impl Registry {
             .collect();
         let registry = Self {
             store,
-            file,
             snapshot: ArcSwap::default(),
             changed: watch::Sender::new(0),
             session_news: broadcast::Sender::new(NEWS),
             state: Mutex::default(),
         };
         let mut state = registry.state.lock().await;
+        state.file = file;
         registry.reload(&mut state).await?;
         drop(state);
         Ok(Arc::new(registry))
@@ -159,14 +179,49 @@ impl Registry {
         Ok(())
     }
 
+    /// The configuration file was read again, and has these servers. Those that are as they were stay the same objects; the
+    /// others are stamped with `now`. The database is not read.
+    pub async fn set_file_servers(&self, servers: Vec<Server>, now: Timestamp) -> FileChange {
+        let mut state = self.state.lock().await;
+        let mut before: HashMap<ServerId, Arc<Server>> = state
+            .file
+            .drain(..)
+            .map(|server| (server.id.clone(), server))
+            .collect();
+        let mut change = FileChange::default();
+        for mut server in servers {
+            server.origin = Origin::File;
+            let own = before.remove(&server.id);
+            if let Some(own) = own.as_ref().filter(|own| is_as_declared(own, &server)) {
+                state.file.push(own.clone());
+                continue;
+            }
+            let list = match own {
+                Some(own) => {
+                    server.stamps.created_at = own.stamps.created_at;
+                    &mut change.changed
+                }
+                None => &mut change.added,
+            };
+            // A request that began before now must not take the older one for the newer.
+            server.stamps.updated_at = Some(now);
+            list.push(server.prefix());
+            state.file.push(Arc::new(server));
+        }
+        change.removed = before.values().map(|server| server.prefix()).collect();
+        change.removed.sort_unstable();
+        self.publish(&mut state);
+        change
+    }
+
     /// Registers a server. Returns it as it was stored.
     pub async fn insert(&self, mut server: Server) -> Result<Arc<Server>, WriteError> {
         server.origin = Origin::Database;
         let mut state = self.state.lock().await;
-        if self.file.iter().any(|own| own.id == server.id) {
+        if state.file.iter().any(|own| own.id == server.id) {
             return Err(WriteError::DuplicateId { id: server.id });
         }
-        self.check_file_names(&server, &BTreeSet::new())?;
+        check_file_names(&state.file, &server, &BTreeSet::new())?;
         self.store.server_insert(&server).await?;
         Ok(self.stored(&mut state, server).await)
     }
@@ -175,11 +230,11 @@ impl Registry {
     pub async fn update(&self, mut server: Server) -> Result<Arc<Server>, WriteError> {
         server.origin = Origin::Database;
         let mut state = self.state.lock().await;
-        self.check_editable(&server.id)?;
+        check_editable(&state.file, &server.id)?;
         let before = state.servers.iter().find(|own| own.id == server.id);
         // A name that it had before is no reason to refuse: it clashes since the file was edited, and is said so.
         let kept = before.map(|own| claims_of(own)).unwrap_or_default();
-        self.check_file_names(&server, &kept)?;
+        check_file_names(&state.file, &server, &kept)?;
         if !self.store.server_update(&server).await? {
             return Err(WriteError::NotFound { id: server.id });
         }
@@ -189,34 +244,12 @@ impl Registry {
     /// Deletes a server and what is stored about it.
     pub async fn delete(&self, id: &ServerId) -> Result<(), WriteError> {
         let mut state = self.state.lock().await;
-        self.check_editable(id)?;
+        check_editable(&state.file, id)?;
         if !self.store.server_delete(id).await? {
             return Err(WriteError::NotFound { id: id.clone() });
         }
         self.after_write(&mut state, |servers| servers.retain(|own| own.id != *id))
             .await;
-        Ok(())
-    }
-
-    fn check_editable(&self, id: &ServerId) -> Result<(), WriteError> {
-        if self.file.iter().any(|own| own.id == *id) {
-            return Err(WriteError::ManagedByFile { id: id.clone() });
-        }
-        Ok(())
-    }
-
-    /// The database compares with its own rows, in the transaction that writes; the file's servers are compared here.
-    fn check_file_names(&self, server: &Server, kept: &BTreeSet<String>) -> Result<(), WriteError> {
-        let wanted = claims_of(server);
-        for own in &self.file {
-            let taken = claims_of(own);
-            if let Some(name) = wanted.intersection(&taken).find(|name| !kept.contains(*name)) {
-                return Err(WriteError::NameTaken {
-                    name: as_given(server, name),
-                    by: own.id.clone(),
-                });
-            }
-        }
         Ok(())
     }
 
@@ -273,7 +306,7 @@ impl Registry {
 
     fn publish(&self, state: &mut MutexGuard<'_, State>) {
         let old = self.snapshot.load();
-        let (servers, hidden) = join(&self.file, &state.servers, &old);
+        let (servers, hidden) = join(&state.file, &state.servers, &old);
         for id in hidden.difference(&state.hidden) {
             tracing::warn!(server_id = %id, "a stored server is out of sight: the configuration file has one with its id");
         }
@@ -295,6 +328,38 @@ impl std::fmt::Debug for Registry {
             .field("revision", &self.snapshot.load().revision)
             .finish_non_exhaustive()
     }
+}
+
+/// Whether a server of the file is declared as it was.
+fn is_as_declared(own: &Server, server: &Server) -> bool {
+    own.definition == server.definition && own.defect == server.defect && own.approval == server.approval
+}
+
+/// The servers of the file are changed there.
+fn check_editable(file: &[Arc<Server>], id: &ServerId) -> Result<(), WriteError> {
+    if file.iter().any(|own| own.id == *id) {
+        return Err(WriteError::ManagedByFile { id: id.clone() });
+    }
+    Ok(())
+}
+
+/// The database compares with its own rows, in the transaction that writes; the file's servers are compared here.
+fn check_file_names(
+    file: &[Arc<Server>],
+    server: &Server,
+    kept: &BTreeSet<String>,
+) -> Result<(), WriteError> {
+    let wanted = claims_of(server);
+    for own in file {
+        let taken = claims_of(own);
+        if let Some(name) = wanted.intersection(&taken).find(|name| !kept.contains(*name)) {
+            return Err(WriteError::NameTaken {
+                name: as_given(server, name),
+                by: own.id.clone(),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// The file's servers, then the database's by id. Whoever comes later and claims a taken name gets a defect. Also returns

@@ -17,6 +17,8 @@ pub enum Signal {
     Term,
     /// Ctrl-C.
     Int,
+    /// "Read your configuration again".
+    Hup,
     /// The end, without a say.
     Kill,
     /// Stops the process where it is.
@@ -29,6 +31,7 @@ impl Signal {
     fn name(self) -> &'static str {
         match self {
             Self::Term => "TERM",
+            Self::Hup => "HUP",
             Self::Int => "INT",
             Self::Kill => "KILL",
             Self::Stop => "STOP",

@@ -138,7 +138,11 @@ impl Breaker {
             Ok(Lane { gate, what, probing })
         };
         let way = lane(self.server.clone(), "the way to the server")?;
-        let credential = if own { self.own.clone() } else { self.credential(fingerprint) };
+        let credential = if own {
+            self.own.clone()
+        } else {
+            self.credential(fingerprint)
+        };
         let credential = lane(credential, "a credential").inspect_err(|_| way.let_go())?;
         Ok(Pass {
             way,
@@ -177,7 +181,11 @@ impl Pass<'_> {
         if finding == Finding::Nothing && fault.is_some_and(|fault| fault.status == OutcomeStatus::Timeout) {
             if sent {
                 // A probe that was sent has found the server, however slow the tool is.
-                finding = if self.way.probing { Finding::Reached } else { Finding::Nothing };
+                finding = if self.way.probing {
+                    Finding::Reached
+                } else {
+                    Finding::Nothing
+                };
             } else if self.began.elapsed() >= PATIENCE {
                 finding = Finding::NoHandshake;
             }
@@ -375,8 +383,14 @@ mod tests {
         assert_eq!(breaker.circuit(), Circuit::Open);
         let said = admit(&breaker, OWN).unwrap_err();
         assert_eq!((said.status, said.step), (OutcomeStatus::Unreachable, Step::Tcp));
-        assert!(said.message.contains("refused") && said.hint.is_some(), "{said:?}");
-        assert!(said.retry_after.is_some_and(|after| after <= Duration::from_secs(2)));
+        assert!(
+            said.message.contains("refused") && said.hint.is_some(),
+            "{said:?}"
+        );
+        assert!(
+            said.retry_after
+                .is_some_and(|after| after <= Duration::from_secs(2))
+        );
         tokio::time::advance(Duration::from_millis(1300)).await;
         assert_eq!(breaker.circuit(), Circuit::HalfOpen);
         let probe = admit(&breaker, OWN).unwrap();
@@ -425,10 +439,23 @@ mod tests {
     async fn a_refused_credential_closes_nothing_for_others() {
         let breaker = Breaker::default();
         let (theirs, others) = (([1; 16], false), ([2; 16], false));
-        fail(&breaker, theirs, &fault(OutcomeStatus::AuthRequired, Step::Initialize, Some(401)), LIMIT);
-        assert_eq!(admit(&breaker, theirs).unwrap_err().status, OutcomeStatus::AuthRequired);
+        fail(
+            &breaker,
+            theirs,
+            &fault(OutcomeStatus::AuthRequired, Step::Initialize, Some(401)),
+            LIMIT,
+        );
+        assert_eq!(
+            admit(&breaker, theirs).unwrap_err().status,
+            OutcomeStatus::AuthRequired
+        );
         // Nor what a client's header does to the hand-shake.
-        fail(&breaker, others, &fault(OutcomeStatus::Timeout, Step::Initialize, None), LIMIT);
+        fail(
+            &breaker,
+            others,
+            &fault(OutcomeStatus::Timeout, Step::Initialize, None),
+            LIMIT,
+        );
         assert!(admit(&breaker, others).is_err());
         assert_eq!(breaker.circuit(), Circuit::Closed);
         admit(&breaker, OWN).unwrap().judge(None);

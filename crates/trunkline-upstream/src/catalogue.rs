@@ -217,7 +217,7 @@ impl CatalogueSlot {
             let age = entry.shared.clock.now().duration_since(catalogue.fetched_at);
             let ttl = catalogue
                 .ttl_ms
-                .map_or(entry.shared.settings.catalogue_ttl, |ttl| {
+                .map_or(entry.shared.settings().catalogue_ttl, |ttl| {
                     Duration::from_millis(ttl).clamp(SHORTEST_TTL, LONGEST_TTL)
                 });
             let old = age.unsigned_abs() >= ttl;
@@ -353,13 +353,8 @@ impl CatalogueSlot {
             // Cleared on drop, so that a panic or an abort does not leave the slot waiting for ever.
             let _running = Running(&slot);
             let began = Instant::now();
-            let listed = list_items(
-                (slot.kind, slot.era),
-                &entry,
-                &out,
-                entry.shared.settings.list_timeout,
-            )
-            .await;
+            let allowed = entry.shared.settings().list_timeout;
+            let listed = list_items((slot.kind, slot.era), &entry, &out, allowed).await;
             slot.finish(&entry, &out, listed, began.elapsed());
         });
     }

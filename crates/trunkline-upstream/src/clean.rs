@@ -8,7 +8,7 @@ use crate::entry::Entry;
 
 /// The message without it; `None` if it stays as it is.
 pub(crate) fn message(entry: &Entry, body: &[u8]) -> Option<Vec<u8>> {
-    if !entry.shared.settings.strip_hidden_text {
+    if !entry.shared.settings().strip_hidden_text {
         return None;
     }
     let (text, removed) = hidden::strip_message(std::str::from_utf8(body).ok()?)?;

@@ -36,7 +36,7 @@ struct Network {
 }
 
 /// The rule.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Egress {
     loopback: bool,
     private: bool,

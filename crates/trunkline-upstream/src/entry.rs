@@ -442,7 +442,8 @@ impl Entry {
         body: Bytes,
         step: Step,
     ) -> Result<Response<ResponseBody>, Fault> {
-        let (response, redirected) = self.shared.http.send(method, target, headers, body, step).await?;
+        let http = self.shared.http();
+        let (response, redirected) = http.send(method, target, headers, body, step).await?;
         if let Some(target) = redirected {
             self.moved.store(Some(Arc::new(target)));
         }
@@ -759,12 +760,7 @@ impl Entry {
                 let of = (step, deadline);
                 return Ok(Exchange::answered(line, id, of, StatusCode::OK, error.into()));
             }
-            let level = ask.peer.log_level.or_else(|| {
-                // Its client may have set it with another process, which was just found out.
-                let client = ask.peer.client.filter(|_| ask.peer.kept)?;
-                self.shared.keeper.log_level(client)
-            });
-            if let Some(level) = level {
+            if let Some(level) = self.log_level_of(&ask.peer) {
                 Box::pin(self.set_log_level(&line, ask.peer.client, level, deadline)).await;
             }
             let heard = session
@@ -822,6 +818,14 @@ impl Entry {
         slot.replace(session, other);
         self.end_aside(out.clone(), session.clone());
         true
+    }
+
+    fn log_level_of(&self, peer: &Peer) -> Option<&'static str> {
+        peer.log_level.or_else(|| {
+            // Its client may have set it with another process, which was just found out.
+            let client = peer.client.filter(|_| peer.kept)?;
+            self.shared.keeper.log_level(client)
+        })
     }
 
     /// A request to a server of the new era. What that era does in another way is done that way.
@@ -899,7 +903,9 @@ impl Entry {
 
     /// Waits for a place, if the server has a limit.
     async fn place(&self, peer: &Peer, deadline: Deadline) -> Result<Option<Place>, Fault> {
-        let Some(places) = &self.places else { return Ok(None) };
+        let Some(places) = &self.places else {
+            return Ok(None);
+        };
         match timeout_at(deadline.at(), places.enter((peer.caller, peer.client))).await {
             Ok(Ok(place)) => Ok(Some(place)),
             Ok(Err(Crowded(waiting))) => Err(Fault::new(
@@ -919,7 +925,7 @@ impl Entry {
         self.breaker.admit(
             &self.prefix,
             (out.fingerprint, own),
-            self.shared.settings.breaker_failures,
+            self.shared.settings().breaker_failures,
             own && step == Step::List,
         )
     }

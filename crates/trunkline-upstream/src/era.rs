@@ -381,7 +381,7 @@ impl Entry {
         response: Response<ResponseBody>,
     ) -> Result<Exchange, Fault> {
         let status = response.status();
-        let limit = self.shared.settings.max_message_bytes;
+        let limit = self.shared.settings().max_message_bytes;
         let body = timeout_at(deadline.at(), read_body(response, limit, step))
             .await
             .map_err(|_| deadline.missed(step))??;

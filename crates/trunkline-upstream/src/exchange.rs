@@ -180,7 +180,7 @@ impl Exchange {
             place,
             _progress: progress,
         };
-        let max = exchange.line.entry.shared.settings.max_message_bytes;
+        let max = exchange.line.entry.shared.settings().max_message_bytes;
         let kind = media_type(&response);
         if kind == "text/event-stream" {
             exchange.stream = Some((response.into_body(), Decoder::new(max)));
@@ -392,7 +392,7 @@ impl Exchange {
         }
         self.resuming.in_vain += 1;
         self.resuming.at = None;
-        let max = self.line.entry.shared.settings.max_message_bytes;
+        let max = self.line.entry.shared.settings().max_message_bytes;
         self.stream = Some((response.into_body(), Decoder::new(max)));
         Ok(())
     }
@@ -494,7 +494,7 @@ impl Exchange {
     }
 
     fn patience(&self) -> Duration {
-        self.line.entry.shared.settings.answer_timeout
+        self.line.entry.shared.settings().answer_timeout
     }
 
     /// Gives its place among the server's `max_concurrent_requests` to others: it waits for a person now.

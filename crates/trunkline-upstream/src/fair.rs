@@ -191,11 +191,15 @@ impl State {
         let Some(at) = self.callers.iter().position(|own| own.caller == caller) else {
             return;
         };
-        let Some(clients) = self.callers.get_mut(at) else { return };
+        let Some(clients) = self.callers.get_mut(at) else {
+            return;
+        };
         let Some(line_at) = clients.lines.iter().position(|line| line.client == client) else {
             return;
         };
-        let Some(line) = clients.lines.get_mut(line_at) else { return };
+        let Some(line) = clients.lines.get_mut(line_at) else {
+            return;
+        };
         let before = line.calls.len();
         line.calls.retain(|(own, _)| *own != ticket);
         let left = before - line.calls.len();
@@ -259,9 +263,8 @@ mod tests {
     const LOUD: Caller = Caller(1);
     const QUIET: Caller = Caller(2);
 
-    fn client(number: u8) -> Option<SessionKey> {
-        Some(SessionKey([number; 16]))
-    }
+    const FIRST: Option<SessionKey> = Some(SessionKey([1; 16]));
+    const SECOND: Option<SessionKey> = Some(SessionKey([2; 16]));
 
     fn poll(enter: &mut Enter) -> Poll<Turn> {
         enter.as_mut().poll(&mut Context::from_waker(Waker::noop()))
@@ -294,9 +297,9 @@ mod tests {
     fn b06_one_principal_with_many_calls_does_not_make_another_wait_for_them() {
         let places = Places::new(4);
         let running: Vec<Place> = (0..4).map(|_| taken(&places)).collect();
-        let mut loud: Vec<Enter> = (0..64).map(|_| queued(&places, (LOUD, client(1)))).collect();
+        let mut loud: Vec<Enter> = (0..64).map(|_| queued(&places, (LOUD, FIRST))).collect();
         // The queue is full of the other's calls: the last of them makes room.
-        let mut quiet = queued(&places, (QUIET, client(2)));
+        let mut quiet = queued(&places, (QUIET, SECOND));
         assert!(
             matches!(poll(&mut loud[63]), Poll::Ready(Err(Crowded(64)))),
             "the last of the longest line"
@@ -315,8 +318,8 @@ mod tests {
     fn b06_the_clients_of_one_principal_take_turns() {
         let places = Places::new(1);
         let mut running = Some(taken(&places));
-        let many = (0..10).map(|_| (1, client(1)));
-        let few = (0..2).map(|_| (2, client(2)));
+        let many = (0..10).map(|_| (1, FIRST));
+        let few = (0..2).map(|_| (2, SECOND));
         let mut waiting: Vec<(u8, Option<Enter>)> = many
             .chain(few)
             .map(|(name, client)| (name, Some(queued(&places, (LOUD, client)))))
@@ -340,10 +343,10 @@ mod tests {
     fn a_full_line_turns_its_own_newcomer_away() {
         let places = Places::new(1);
         let _running = taken(&places);
-        let _waiting: Vec<Enter> = (0..16).map(|_| queued(&places, (LOUD, client(1)))).collect();
+        let _waiting: Vec<Enter> = (0..16).map(|_| queued(&places, (LOUD, FIRST))).collect();
         let mut late: Enter = Box::pin({
             let places = places.clone();
-            async move { places.enter((LOUD, client(1))).await }
+            async move { places.enter((LOUD, FIRST)).await }
         });
         assert!(matches!(poll(&mut late), Poll::Ready(Err(Crowded(16)))));
         assert_eq!(places.state().waiting, 16);
@@ -353,7 +356,7 @@ mod tests {
     fn who_leaves_takes_no_place_with_them() {
         let places = Places::new(1);
         let running = taken(&places);
-        let first = queued(&places, (LOUD, client(1)));
+        let first = queued(&places, (LOUD, FIRST));
         let second = queued(&places, (QUIET, None));
         let mut third = queued(&places, (QUIET, None));
         drop(first);
@@ -362,7 +365,8 @@ mod tests {
         // It has the place, and goes without having looked.
         drop(second);
         let last = place(&mut third).expect("the place went on");
-        assert_eq!((places.state().free, places.state().waiting), (0, 0));
+        let numbers = |state: MutexGuard<'_, State>| (state.free, state.waiting);
+        assert_eq!(numbers(places.state()), (0, 0));
         drop(last);
         assert_eq!(places.state().free, 1);
         assert!(places.state().callers.is_empty());

@@ -106,7 +106,7 @@ impl Hubs {
     /// Sessions that do not listen, and have not for as long as others are kept unused.
     pub(crate) fn reap(&self, entry: &Arc<Entry>) {
         let listeners = &entry.shared.listeners;
-        let idle = entry.shared.settings.session_idle;
+        let idle = entry.shared.settings().session_idle;
         self.release_where(entry, |client, heard| {
             if listeners.has(client) {
                 *heard = Instant::now();

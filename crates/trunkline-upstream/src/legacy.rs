@@ -206,10 +206,8 @@ impl Entry {
             headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
             headers
         };
-        let sent = self
-            .shared
-            .http
-            .send(&Method::GET, target, headers, Bytes::new(), step);
+        let http = self.shared.http();
+        let sent = http.send(&Method::GET, target, headers, Bytes::new(), step);
         let (response, moved) = timeout(ENDPOINT_TIMEOUT, sent)
             .await
             .map_err(|_| Fault::timeout(step, ENDPOINT_TIMEOUT))??;
@@ -224,14 +222,14 @@ impl Entry {
         }
         let mut reading = Reading {
             body: response.into_body(),
-            decoder: Decoder::new(self.shared.settings.max_message_bytes),
+            decoder: Decoder::new(self.shared.settings().max_message_bytes),
         };
         let Ok(Some((endpoint, rest))) = timeout(ENDPOINT_TIMEOUT, reading.endpoint()).await else {
             return Ok(None);
         };
         let from = moved.as_ref().map_or(&target.url, |target| &target.url);
         let posts = Posts {
-            http: self.shared.http.clone(),
+            http: self.shared.http(),
             target: Target::new(post_address(from, &endpoint)?)?,
             headers: out.headers.clone(),
             server: self.server.load_full(),

@@ -250,7 +250,7 @@ async fn open(line: &Line) -> Heard {
 }
 
 async fn read(line: Line, mut body: ResponseBody, hang_up: CancellationToken) {
-    let mut decoder = Decoder::new(line.entry.shared.settings.max_message_bytes);
+    let mut decoder = Decoder::new(line.entry.shared.settings().max_message_bytes);
     let stop = line.session.listening.stop.clone();
     loop {
         let frame = tokio::select! {

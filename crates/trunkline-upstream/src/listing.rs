@@ -46,8 +46,8 @@ async fn list_pages(
     allowed: Duration,
 ) -> Result<Catalogue, Fault> {
     let deadline = Deadline::after(allowed);
-    let rules = rules(&entry.server.load(), &entry.shared.settings);
-    let mut pages = Pages::new(kind, rules, entry.shared.settings.list_max_pages);
+    let rules = rules(&entry.server.load(), &entry.shared.settings());
+    let mut pages = Pages::new(kind, rules, entry.shared.settings().list_max_pages);
     let mut cursor: Option<String> = None;
     if kind != ListKind::Tools {
         // A server without the capability has nothing to list, and need not be asked. Tools are asked for all the same:

@@ -179,13 +179,8 @@ async fn handshake(
     // The listing below goes through the entry's pool; hand it the session that was just opened.
     let (slot, _) = entry.sessions.slot(Owner::shared(out.fingerprint));
     slot.get_or_open(async { Ok(Arc::new(session)) }).await?;
-    let listed = list_items(
-        (ListKind::Tools, Era::Legacy),
-        entry,
-        &out,
-        shared.settings.list_timeout.min(Duration::from_secs(10)),
-    )
-    .await;
+    let allowed = shared.settings().list_timeout.min(Duration::from_secs(10));
+    let listed = list_items((ListKind::Tools, Era::Legacy), entry, &out, allowed).await;
     let listed = walk.step(Step::List, listed, |catalogue| {
         let left_out = match catalogue.rejected.len() {
             0 => String::new(),
@@ -269,7 +264,7 @@ async fn connect(shared: &Arc<Shared>, url: &Url, walk: &mut Walk) -> Result<(),
     let port = url.port_or_known_default().unwrap_or(80);
     let resolved = match timeout(
         CONNECT_TIMEOUT,
-        egress::resolve(shared.http.egress(), &host, port),
+        egress::resolve(shared.http().egress(), &host, port),
     )
     .await
     {
@@ -319,7 +314,7 @@ async fn secure(shared: &Arc<Shared>, host: &str, stream: TcpStream) -> Result<S
     let fail = |text: String| Fault::new(OutcomeStatus::Unreachable, Step::Tls, text).hint(hint);
     let name =
         rustls::pki_types::ServerName::try_from(host.to_owned()).map_err(|error| fail(error.to_string()))?;
-    let connector = tokio_rustls::TlsConnector::from(shared.http.tls().clone());
+    let connector = tokio_rustls::TlsConnector::from(shared.http().tls().clone());
     match timeout(CONNECT_TIMEOUT, connector.connect(name, stream)).await {
         Ok(Ok(secured)) => {
             let version = secured.get_ref().1.protocol_version();

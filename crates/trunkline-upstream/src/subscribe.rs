@@ -323,9 +323,8 @@ async fn ask(
         header_params: &[],
         progress: None,
     };
-    let mut exchange = entry
-        .request(out, ask, Deadline::after(entry.shared.settings.call_timeout))
-        .await?;
+    let deadline = Deadline::after(entry.shared.settings().call_timeout);
+    let mut exchange = entry.request(out, ask, deadline).await?;
     loop {
         match exchange.next().await? {
             Frame::Result(_) => return Ok(Some(exchange.session().clone())),

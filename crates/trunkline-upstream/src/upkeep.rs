@@ -61,7 +61,7 @@ impl Entry {
                 let (Some(store), Some(key)) = (keeper.store(), entry.row_key(&owner)) else {
                     return;
                 };
-                let moment = note_every(entry.shared.settings.session_idle) * 2;
+                let moment = note_every(entry.shared.settings().session_idle) * 2;
                 let claimed = store
                     .session_upstream_claim(&key, before(keeper.now(), moment))
                     .await;
@@ -108,6 +108,7 @@ impl Entry {
         };
         let (entry, id) = (self.clone(), self.server.load().id.clone());
         self.tasks.spawn(async move {
+            entry.until_free(&stored).await;
             match store
                 .session_upstream_claim_definition(&id, &entry.definition)
                 .await
@@ -123,6 +124,21 @@ impl Entry {
                 }
             }
         });
+    }
+
+    /// Waits until no request runs on any of them, and not for ever.
+    async fn until_free(&self, sessions: &[(Owner, Arc<Session>)]) {
+        let until = Instant::now() + LONGEST_FAREWELL;
+        let stopping = &self.shared.stopping;
+        while sessions.iter().any(|(_, session)| session.is_in_use())
+            && Instant::now() < until
+            && !stopping.is_cancelled()
+        {
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_WHETHER_FREE) => {}
+                () = stopping.cancelled() => {}
+            }
+        }
     }
 
     /// Ends sessions that were taken out of the pool, each when the requests that still run on it are done.
@@ -363,7 +379,7 @@ impl Upstreams {
             taken.retain(|(_, session)| !session.keeping.is_stored());
             entry.end_all(taken);
         }
-        self.shared().http.reap();
+        self.shared().http().reap();
     }
 
     /// Who listens, or waits for an answer, says nothing, and is there all the same.

@@ -5,6 +5,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -96,12 +97,12 @@ impl Default for Settings {
 
 /// What all entries have in common.
 pub(crate) struct Shared {
-    pub(crate) http: HttpClient,
+    http: ArcSwap<HttpClient>,
     pub(crate) vault: Arc<Vault>,
     pub(crate) variables: Arc<Variables>,
     pub(crate) store: Option<Store>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) settings: Settings,
+    settings: ArcSwap<Settings>,
     pub(crate) tasks: TaskTracker,
     /// The process stops: what waits for something to end does not any more.
     pub(crate) stopping: CancellationToken,
@@ -114,6 +115,18 @@ pub(crate) struct Shared {
     pub(crate) attempts: Arc<Semaphore>,
     /// Makes [`Caller`]s.
     callers: RandomState,
+}
+
+impl Shared {
+    /// The settings as they are now; not to be held over an `await`.
+    pub(crate) fn settings(&self) -> arc_swap::Guard<Arc<Settings>> {
+        self.settings.load()
+    }
+
+    /// The client of all connections to servers.
+    pub(crate) fn http(&self) -> Arc<HttpClient> {
+        self.http.load_full()
+    }
 }
 
 /// The upstreams.
@@ -154,7 +167,7 @@ impl Upstreams {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let shared = Shared {
-            http: HttpClient::new(settings.egress.clone()),
+            http: ArcSwap::from_pointee(HttpClient::new(settings.egress.clone())),
             vault,
             variables,
             keeper: Keeper::new(store.clone(), clock.clone()),
@@ -163,7 +176,7 @@ impl Upstreams {
             callers: RandomState::new(),
             store,
             clock,
-            settings,
+            settings: ArcSwap::from_pointee(settings),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
             changed: watch::channel(0).0,
@@ -175,9 +188,19 @@ impl Upstreams {
         }
     }
 
-    /// The settings.
-    pub fn settings(&self) -> &Settings {
-        &self.shared.settings
+    /// The settings as they are now.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.shared.settings.load_full()
+    }
+
+    /// Other settings from now on; what is under way goes on with those it began with. Under other egress rules no
+    /// connection is used on that was opened under these.
+    pub fn set_settings(&self, settings: Settings) {
+        if settings.egress != self.settings().egress {
+            let client = HttpClient::new(settings.egress.clone());
+            self.shared.http.store(Arc::new(client));
+        }
+        self.shared.settings.store(Arc::new(settings));
     }
 
     /// Counts changes of what tools there are.
@@ -278,7 +301,7 @@ impl Upstreams {
                     .map(ServerCapabilities::new)
                     .unwrap_or_default(),
             };
-            let rules = listing::rules(server, &self.shared.settings);
+            let rules = listing::rules(server, &self.shared.settings());
             let stored = Catalogue::stored(
                 &row.tools,
                 rules,
@@ -444,7 +467,7 @@ impl Upstreams {
     /// deadline.
     pub async fn refresh(&self, server: &Arc<Server>) -> Outcome {
         let entry = self.entry(server);
-        let settings = &self.shared.settings;
+        let settings = self.settings();
         let fault = match entry.outgoing(&ClientHeaders::none()) {
             Ok(out) => {
                 let slot = entry.own_list(&out);

@@ -9,7 +9,7 @@ use axum::extract::{RawQuery, State};
 use futures_util::stream::{self, StreamExt as _};
 use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
-use trunkline_model::{Circuit, Health as Truth, Outcome, OutcomeStatus, Server, ServerId, Snapshot, Step};
+use trunkline_model::{Circuit, Health, Outcome, OutcomeStatus, Server, ServerId, Snapshot, Step};
 use utoipa::ToSchema;
 
 use crate::App;
@@ -25,7 +25,8 @@ const AT_ONCE: usize = 64;
 
 /// The health of one server: `outcome` tells down, needs a credential, works with no tools, and not known apart.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct Health {
+#[schema(as = Health)]
+pub(crate) struct HealthBody {
     /// The server.
     server_id: String,
     /// `healthy`, `unhealthy` or `unknown`.
@@ -54,16 +55,16 @@ pub(crate) struct Health {
         ("server_ids" = Option<Vec<String>>, Query, description = "Which servers, repeated; all if there is none."),
         ("include_reachability" = Option<bool>, Query, description = "Has no effect: `outcome` says more."),
     ),
-    responses((status = 200, description = "One entry a server, in the order of ids.", body = Vec<Health>)),
+    responses((status = 200, description = "One entry a server, in the order of ids.", body = Vec<HealthBody>)),
 )]
 pub(crate) async fn health(
     _admin: Admin,
     State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
-) -> Json<Vec<Health>> {
+) -> Json<Vec<HealthBody>> {
     let snapshot = app.registry.snapshot();
     let deadline = Instant::now() + DEADLINE;
-    let mut answers: Vec<Health> = stream::iter(chosen(query.as_deref().unwrap_or_default(), &snapshot))
+    let mut answers: Vec<HealthBody> = stream::iter(chosen(query.as_deref().unwrap_or_default(), &snapshot))
         .map(|id| check(id, &snapshot, deadline, &app))
         .buffer_unordered(AT_ONCE)
         .collect()
@@ -89,7 +90,7 @@ fn chosen(query: &str, snapshot: &Snapshot) -> BTreeSet<ServerId> {
     }
 }
 
-async fn check(id: ServerId, snapshot: &Snapshot, deadline: Instant, app: &App) -> Health {
+async fn check(id: ServerId, snapshot: &Snapshot, deadline: Instant, app: &App) -> HealthBody {
     let outcome = match snapshot.get(&id) {
         Some(server) => ask(server, deadline, app).await,
         None => without_answer(
@@ -100,9 +101,9 @@ async fn check(id: ServerId, snapshot: &Snapshot, deadline: Instant, app: &App) 
     };
     let (status, (truth, circuit)) = match snapshot.get(&id) {
         Some(server) => (outcome.status.health(), row::truth(server, &outcome, app)),
-        None => ("unknown", (Truth::Down, Circuit::Closed)),
+        None => ("unknown", (Health::Down, Circuit::Closed)),
     };
-    Health {
+    HealthBody {
         status,
         health: truth.as_str(),
         circuit: circuit.as_str(),

@@ -13,7 +13,9 @@ use jiff::Timestamp;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
-use trunkline_admin::{AdminState, BoxFuture, Probe, ProbeStep, Programs, ServerProbe};
+use trunkline_admin::{
+    AdminState, BoxFuture, Configuration, NotReloaded, Probe, ProbeStep, Programs, Reloaded, ServerProbe,
+};
 use trunkline_auth::{Authenticator, Vault};
 use trunkline_model::{Circuit, Clock, Outcome, OutcomeStatus, Secret, Server, ServerId, Step};
 use trunkline_store::{Registry, Store};
@@ -54,6 +56,15 @@ impl FakeProbe {
 
     pub(crate) fn contacts(&self) -> usize {
         self.probed.lock().unwrap().len() + self.refreshed.lock().unwrap().len()
+    }
+}
+
+/// A gateway without a configuration file.
+struct NoFile;
+
+impl Configuration for NoFile {
+    fn reload(&self) -> BoxFuture<'_, Result<Reloaded, NotReloaded>> {
+        Box::pin(async { Err(NotReloaded::NoFile) })
     }
 }
 
@@ -216,6 +227,7 @@ impl Harness {
         let router = trunkline_admin::router(AdminState {
             registry: Arc::clone(&registry),
             probe: Arc::clone(&probe) as Arc<dyn ServerProbe>,
+            configuration: Arc::new(NoFile),
             authenticator: Arc::new(Authenticator::new(&Secret::new(KEY))),
             clock,
             new_id: Arc::new(move || format!("made-up-{}", ids.fetch_add(1, Ordering::Relaxed))),

@@ -5,6 +5,8 @@
 //! and by the servers' own names within one. So what was there all the time is listed once, whatever comes and goes
 //! between two pages. It is sealed: any replica opens it, for the same caller, the same servers and the same list.
 
+use std::sync::atomic::Ordering;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use trunkline_mcp::modern::Cacheable;
@@ -81,7 +83,7 @@ pub fn cut<'a>(
     listing: &'a Listing,
     after: Option<&Place>,
 ) -> Page<'a> {
-    let size = gateway.list_page_size;
+    let size = gateway.list_page_size.load(Ordering::Relaxed);
     if size == 0 && after.is_none() {
         return Page {
             items: listing.items(context).collect(),

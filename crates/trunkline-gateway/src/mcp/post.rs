@@ -46,7 +46,7 @@ pub async fn handle(
     if let Err(answer) = check_headers(&context.headers) {
         return answer;
     }
-    let body = match read_body(body, gateway.edge.max_body_bytes).await {
+    let body = match read_body(body, gateway.edge.load().max_body_bytes).await {
         Ok(body) => body,
         Err(error) => {
             let text = error.to_string();

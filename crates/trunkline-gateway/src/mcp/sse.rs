@@ -129,7 +129,7 @@ async fn open(
         .handle(&conversation, &caller, &path.route_key());
     let first = format!(
         "event: endpoint\ndata: {}{}/messages?session_id={handle}\n\n",
-        gateway.edge.root,
+        gateway.edge.load().root,
         at.path().trim_end_matches('/')
     );
     let gone = CancellationToken::new();
@@ -259,7 +259,7 @@ async fn take(
     if let Err(answer) = post::check_version(&context.headers) {
         return answer;
     }
-    let body = match read_body(body, gateway.edge.max_body_bytes).await {
+    let body = match read_body(body, gateway.edge.load().max_body_bytes).await {
         Ok(body) => body,
         Err(error) => {
             let text = error.to_string();

@@ -32,7 +32,7 @@ pub async fn handle(State(gateway): State<Arc<Gateway>>, request: Request) -> Re
         Ok(context) => Arc::new(context),
         Err(answer) => return answer,
     };
-    let body = match read_body(body, gateway.edge.max_body_bytes).await {
+    let body = match read_body(body, gateway.edge.load().max_body_bytes).await {
         Ok(body) => body,
         Err(error) => return answer::rest_error(error.status(), error.code(), &error.to_string()),
     };

@@ -23,7 +23,7 @@ pub(crate) enum Wire {
 
 /// Where messages are posted to.
 pub(crate) struct Posts {
-    pub(crate) http: HttpClient,
+    pub(crate) http: Arc<HttpClient>,
     pub(crate) target: Target,
     pub(crate) headers: HeaderMap,
     pub(crate) server: Arc<Server>,

@@ -3,14 +3,17 @@
 
 mod listener;
 pub(crate) mod place;
+mod reload;
 mod shards;
 mod tasks;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::Request;
 use tokio::net::TcpListener;
@@ -31,6 +34,7 @@ use trunkline_store::{Registry, Store};
 use trunkline_upstream::{Egress, Upstreams, Variables};
 
 use self::listener::Answering;
+use self::reload::Reloader;
 use self::shards::Shards;
 use crate::cli::ServeArguments;
 use crate::logging;
@@ -63,6 +67,8 @@ pub(crate) async fn run(arguments: ServeArguments) -> anyhow::Result<()> {
     let built = build(&settings, &arguments, listener.local_addr()?).await?;
     announce(&arguments, &listener)?;
     let mut tasks = tasks::begin(&built.gateway);
+    tasks.spawn(built.reloader.clone().watch());
+    tasks.spawn(built.reloader.hear());
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     let shards =
         Arc::new(Shards::start(threads).context("the threads that serve connections cannot be started")?);
@@ -125,6 +131,7 @@ async fn end(gateway: Arc<Gateway>, writer: tokio::task::JoinHandle<()>) {
 struct Built {
     gateway: Arc<Gateway>,
     router: Router,
+    reloader: Arc<Reloader>,
     writer: tokio::task::JoinHandle<()>,
 }
 
@@ -184,16 +191,24 @@ async fn build(
         recorder,
         metrics: trunkline_gateway::metrics::Metrics::default(),
         views: trunkline_gateway::view::Views::default(),
-        list_page_size: usize::try_from(general.list_page_size).unwrap_or(usize::MAX),
+        list_page_size: AtomicUsize::new(usize::try_from(general.list_page_size).unwrap_or(usize::MAX)),
         clock: clock.clone(),
         new_id: new_id.clone(),
         database: trunkline_gateway::health::DatabaseState::default(),
-        edge: edge(general, listening.ip().is_loopback()),
+        edge: ArcSwap::from_pointee(edge(general, listening.ip().is_loopback())),
+        configuration: trunkline_gateway::health::ConfigurationState::default(),
         draining: CancellationToken::new(),
     });
+    let reloader = Reloader::new(
+        gateway.clone(),
+        arguments.sources.config.clone(),
+        listening.ip().is_loopback(),
+        general.clone(),
+    );
     let admin = trunkline_admin::router(AdminState {
         registry: registry.clone(),
         probe: Arc::new(UpstreamProbe { upstreams, registry }),
+        configuration: reloader.clone(),
         authenticator,
         clock,
         new_id,
@@ -204,6 +219,7 @@ async fn build(
         .fallback(|| std::future::ready(trunkline_gateway::answer::not_found("Not Found")));
     Ok(Built {
         router,
+        reloader,
         gateway,
         writer: tokio::spawn(writer),
     })
@@ -306,11 +322,16 @@ fn edge(general: &General, loopback: bool) -> Edge {
 }
 
 fn caps(general: &General, upstreams: &Upstreams) -> Caps {
+    let (sessions, streams) = caps_of(general);
+    Caps::new(sessions, streams, upstreams.settings().session_idle)
+}
+
+/// Sessions and streams of one caller.
+fn caps_of(general: &General) -> (usize, usize) {
     let count = |max: u32| usize::try_from(max).unwrap_or(usize::MAX);
-    Caps::new(
+    (
         count(general.max_sessions_per_principal),
         count(general.max_streams_per_principal),
-        upstreams.settings().session_idle,
     )
 }
 

@@ -17,6 +17,7 @@
 //! - [`registry`]: where servers are declared
 //! - [`headers`]: what reaches servers of a request's headers, and back
 //! - [`replicas`]: three gateways on one database
+//! - [`reload`]: the configuration file, read again
 //! - [`resilience`]: turns, circuits, and words for how a server is
 //! - [`scale`]: fifty servers, good and bad
 //! - [`economy`]: how many requests and sessions servers see, and how long what they stream is held
@@ -44,6 +45,7 @@ mod official;
 mod old_tasks;
 mod pages;
 mod registry;
+mod reload;
 mod replicas;
 mod resilience;
 mod routing;

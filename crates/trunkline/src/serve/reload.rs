@@ -1,0 +1,346 @@
+//! The configuration file, read again while the gateway serves: when it changes, on SIGHUP, and when an administrator
+//! asks.
+//!
+//! A file that cannot be taken as a whole changes nothing. What is taken goes where requests read it: servers to the
+//! registry, where those that are declared as before stay the same objects and so keep all that hangs on them; settings to
+//! the upstreams, the edge and the caps. What only a start can change is named.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Mutex;
+use trunkline_admin::{BoxFuture, Configuration, Mistake, NotReloaded, Reloaded, ReloadedServers};
+use trunkline_config::{Config, ConfigError, General, ProcessEnv};
+use trunkline_gateway::Gateway;
+use trunkline_upstream::Settings;
+
+use super::{caps_of, edge, upstream_settings};
+
+/// Between two looks at the file. One that has changed is read when the next look finds it as it is, so that nobody reads
+/// half of what an editor writes.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Reads the file again.
+pub(crate) struct Reloader {
+    gateway: Arc<Gateway>,
+    path: Option<PathBuf>,
+    /// Whether the gateway listens on loopback alone.
+    loopback: bool,
+    /// The settings that hold. Held while reading: one at a time.
+    general: Mutex<General>,
+}
+
+/// A setting of the file, and how to take it over.
+struct Setting {
+    name: &'static str,
+    /// It can be changed while the gateway serves.
+    live: bool,
+    differs: fn(&General, &General) -> bool,
+    take: fn(&mut General, &General),
+}
+
+macro_rules! settings {
+    ($($live:literal: $($field:ident = $name:literal),+;)+) => {
+        /// All settings of the file. The compiler says when one is missing: see [`all_are_named`].
+        const SETTINGS: &[Setting] = &[$($(Setting {
+            name: $name,
+            live: $live,
+            differs: |own, new| own.$field != new.$field,
+            take: |own, new| own.$field.clone_from(&new.$field),
+        }),+),+];
+
+        #[cfg(test)]
+        fn all_are_named(general: General) {
+            let General { $($($field: _),+),+ } = general;
+        }
+    };
+}
+
+settings! {
+    // Live.
+    true:
+        allowed_hosts = "allowed_hosts",
+        allowed_origins = "allowed_origins",
+        egress_allow = "mcp_egress_allow",
+        list_timeout_ms = "mcp_list_timeout_ms",
+        call_timeout_ms = "mcp_call_timeout_ms",
+        max_call_timeout_ms = "mcp_max_call_timeout_ms",
+        answer_timeout_ms = "mcp_answer_timeout_ms",
+        health_timeout_ms = "mcp_health_timeout_ms",
+        fanout_deadline_ms = "mcp_fanout_deadline_ms",
+        catalogue_ttl_ms = "mcp_catalogue_ttl_ms",
+        max_body_bytes = "mcp_max_body_bytes",
+        max_upstream_bytes = "mcp_max_upstream_bytes",
+        breaker_failures = "mcp_breaker_failures",
+        list_max_pages = "mcp_list_max_pages",
+        max_sessions_per_principal = "mcp_max_sessions_per_principal",
+        max_streams_per_principal = "mcp_max_streams_per_principal",
+        list_page_size = "mcp_list_page_size";
+    // After a restart.
+    false:
+        master_key = "master_key",
+        database_url = "database_url",
+        salt_key = "LITELLM_SALT_KEY",
+        permit_weak_master_key = "dangerously_permit_weak_or_unset_master_key",
+        server_root_path = "SERVER_ROOT_PATH",
+        session_idle_ms = "mcp_session_idle_ms",
+        strip_hidden_text = "mcp_strip_hidden_text",
+        stdio_from_api = "mcp_stdio";
+}
+
+impl Reloader {
+    /// Of the file that the gateway was started with, if there is one, and what it said then.
+    pub(crate) fn new(
+        gateway: Arc<Gateway>,
+        path: Option<PathBuf>,
+        loopback: bool,
+        general: General,
+    ) -> Arc<Self> {
+        if path.is_some() {
+            gateway.configuration.loaded(gateway.clock.now());
+        }
+        Arc::new(Self {
+            gateway,
+            path,
+            loopback,
+            general: Mutex::new(general),
+        })
+    }
+
+    /// Reads the file when it changes. Looked at through links, so that one that is replaced by a renaming, or behind a link
+    /// that is turned elsewhere, is another one.
+    pub(crate) async fn watch(self: Arc<Self>) {
+        let Some(path) = self.path.clone() else { return };
+        let mut looks = tokio::time::interval(LOOK);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // What was read at the start may be another one already: the first look reads it again.
+        let (mut taken, mut last) = (None, None);
+        let mut is_gone = false;
+        loop {
+            looks.tick().await;
+            let seen = Look::at(&path).await;
+            if seen.is_none() && !is_gone {
+                tracing::warn!(file = %path.display(), "the configuration file is not there any more; what was read of it holds on");
+            }
+            is_gone = seen.is_none();
+            if seen.is_some() && seen == last && seen != taken {
+                taken = seen;
+                let _ = self.read("the file has changed").await;
+            }
+            last = seen;
+        }
+    }
+
+    /// Reads the file on SIGHUP.
+    pub(crate) async fn hear(self: Arc<Self>) {
+        let mut hangups = match signal(SignalKind::hangup()) {
+            Ok(hangups) => hangups,
+            Err(error) => {
+                tracing::warn!(%error, "SIGHUP cannot be heard");
+                return;
+            }
+        };
+        while hangups.recv().await.is_some() {
+            if self.path.is_none() {
+                tracing::warn!("SIGHUP: there is no configuration file to read");
+            }
+            let _ = self.read("SIGHUP").await;
+        }
+    }
+
+    async fn read(&self, why: &'static str) -> Result<Reloaded, NotReloaded> {
+        let Some(path) = self.path.clone() else {
+            return Err(NotReloaded::NoFile);
+        };
+        let mut general = self.general.lock().await;
+        let file = path.clone();
+        let read = tokio::task::spawn_blocking(move || load(&file)).await;
+        let read = read.unwrap_or_else(|_| Err(vec![outside("the file could not be read")]));
+        match read {
+            Ok((config, settings)) => Ok(self.take(why, &path, &mut general, config, settings).await),
+            Err(mistakes) => Err(self.refuse(why, &path, mistakes)),
+        }
+    }
+
+    async fn take(
+        &self,
+        why: &'static str,
+        path: &Path,
+        general: &mut General,
+        config: Config,
+        settings: Settings,
+    ) -> Reloaded {
+        let gateway = &self.gateway;
+        let now = gateway.clock.now();
+        let names = |live: bool| -> Vec<String> {
+            SETTINGS
+                .iter()
+                .filter(|setting| setting.live == live && (setting.differs)(general, &config.general))
+                .map(|setting| setting.name.to_owned())
+                .collect()
+        };
+        let (applied, needs_restart) = (names(true), names(false));
+        let servers = gateway.registry.set_file_servers(config.servers, now).await;
+        for setting in SETTINGS.iter().filter(|setting| setting.live) {
+            (setting.take)(general, &config.general);
+        }
+        if !applied.is_empty() {
+            self.apply(general, settings);
+        }
+        gateway.configuration.loaded(now);
+        let reloaded = Reloaded {
+            changed: !servers.is_empty() || !applied.is_empty(),
+            servers: ReloadedServers {
+                added: servers.added,
+                changed: servers.changed,
+                removed: servers.removed,
+            },
+            applied,
+            needs_restart,
+            notices: config
+                .notices
+                .iter()
+                .map(|notice| format!("{}:{notice}", path.display()))
+                .collect(),
+        };
+        say(why, path, &reloaded);
+        reloaded
+    }
+
+    /// `settings` are those of the whole file: what needs a restart is put back.
+    fn apply(&self, general: &General, settings: Settings) {
+        let gateway = &self.gateway;
+        let own = gateway.upstreams.settings();
+        gateway.upstreams.set_settings(Settings {
+            session_idle: own.session_idle,
+            strip_hidden_text: own.strip_hidden_text,
+            ..settings
+        });
+        let edge = edge(general, self.loopback);
+        gateway.edge.store(Arc::new(edge));
+        let (sessions, streams) = caps_of(general);
+        gateway.caps.set(sessions, streams);
+        let page = usize::try_from(general.list_page_size).unwrap_or(usize::MAX);
+        gateway.list_page_size.store(page, Ordering::Relaxed);
+    }
+
+    fn refuse(&self, why: &'static str, path: &Path, mistakes: Vec<Mistake>) -> NotReloaded {
+        let loaded_at = self.gateway.configuration.refused(mistakes.len());
+        for mistake in mistakes.iter().take(20) {
+            let place = match mistake.line {
+                0 => path.display().to_string(),
+                line => format!("{}:{line}:{}", path.display(), mistake.column),
+            };
+            tracing::error!("{place}: {}", mistake.message);
+        }
+        tracing::error!(
+            why,
+            mistakes = mistakes.len(),
+            running_since = %loaded_at,
+            "the configuration file was not taken: nothing is changed"
+        );
+        NotReloaded::Invalid { loaded_at, mistakes }
+    }
+}
+
+impl Configuration for Reloader {
+    fn reload(&self) -> BoxFuture<'_, Result<Reloaded, NotReloaded>> {
+        Box::pin(self.read("an administrator asked"))
+    }
+}
+
+/// The file, if everything in it can be taken.
+fn load(path: &Path) -> Result<(Config, Settings), Vec<Mistake>> {
+    let config = trunkline_config::load(path, &ProcessEnv).map_err(|error| mistakes(&error))?;
+    let settings = upstream_settings(&config.general).map_err(|error| vec![outside(format!("{error:#}"))])?;
+    Ok((config, settings))
+}
+
+fn mistakes(error: &ConfigError) -> Vec<Mistake> {
+    let problems = error.problems();
+    if problems.is_empty() {
+        let source = std::error::Error::source(error).map(|source| format!(": {source}"));
+        return vec![outside(format!("{error}{}", source.unwrap_or_default()))];
+    }
+    let mistake = |problem: &trunkline_config::Problem| Mistake {
+        line: problem.line,
+        column: problem.column,
+        message: problem.message.clone(),
+    };
+    problems.iter().map(mistake).collect()
+}
+
+fn outside(message: impl Into<String>) -> Mistake {
+    Mistake {
+        line: 0,
+        column: 0,
+        message: message.into(),
+    }
+}
+
+fn say(why: &'static str, path: &Path, reloaded: &Reloaded) {
+    let file = path.display();
+    if !reloaded.changed && reloaded.needs_restart.is_empty() {
+        tracing::debug!(%file, why, "the configuration file was read again and says the same");
+        return;
+    }
+    let servers = &reloaded.servers;
+    tracing::info!(
+        %file,
+        why,
+        added = servers.added.join(","),
+        changed = servers.changed.join(","),
+        removed = servers.removed.join(","),
+        settings = reloaded.applied.join(","),
+        "the configuration file was read again"
+    );
+    if !reloaded.needs_restart.is_empty() {
+        let settings = reloaded.needs_restart.join(", ");
+        tracing::warn!(%file, "these settings have changed in the file and hold after a restart: {settings}");
+    }
+    for notice in &reloaded.notices {
+        tracing::warn!("{notice}");
+    }
+}
+
+/// What tells a file from the one that was there before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Look {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Look {
+    async fn at(path: &Path) -> Option<Self> {
+        let data = tokio::fs::metadata(path).await.ok()?;
+        Some(Self {
+            device: data.dev(),
+            inode: data.ino(),
+            size: data.size(),
+            modified: (data.mtime(), data.mtime_nsec()),
+            changed: (data.ctime(), data.ctime_nsec()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_setting_is_live_or_needs_a_restart() {
+        all_are_named(General::default());
+        assert_eq!(SETTINGS.iter().filter(|setting| setting.live).count(), 17);
+        let mut names: Vec<_> = SETTINGS.iter().map(|setting| setting.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), SETTINGS.len());
+    }
+}
