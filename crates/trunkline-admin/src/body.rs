@@ -2,6 +2,8 @@
 //!
 //! Values are never repeated in an error (`FastAPI`'s `input` is left out): they may be secrets.
 
+use std::fmt;
+
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
 use axum::extract::{FromRequest, Request};
@@ -92,6 +94,21 @@ pub(crate) struct Problem {
     loc: Vec<Loc>,
     /// What, for people.
     msg: String,
+}
+
+impl fmt::Display for Problem {
+    /// `credentials.auth_value: Input should be …`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, step) in self.loc.iter().skip(1).enumerate() {
+            match step {
+                Loc::Name(name) if index == 0 => f.write_str(name)?,
+                Loc::Name(name) => write!(f, ".{name}")?,
+                Loc::Index(at) => write!(f, "[{at}]")?,
+            }
+        }
+        let separator = if self.loc.len() > 1 { ": " } else { "" };
+        write!(f, "{separator}{}", self.msg)
+    }
 }
 
 /// A step of the way to a value.

@@ -57,13 +57,27 @@ pub(crate) struct ValidationErrorBody {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let (status, error) = match self {
-            Self::Invalid(detail) => {
-                return (
-                    StatusCode::UNPROCESSABLE_ENTITY,
-                    Json(ValidationErrorBody { detail }),
-                )
-                    .into_response();
+        match self {
+            Self::Invalid(detail) => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                Json(ValidationErrorBody { detail }),
+            )
+                .into_response(),
+            other => {
+                let (status, error) = other.words();
+                respond(status, error)
+            }
+        }
+    }
+}
+
+impl ApiError {
+    /// Status and text, on one line.
+    pub(crate) fn words(self) -> (StatusCode, String) {
+        match self {
+            Self::Invalid(problems) => {
+                let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+                (StatusCode::UNPROCESSABLE_ENTITY, problems.join("; "))
             }
             Self::TooLarge => (
                 StatusCode::PAYLOAD_TOO_LARGE,
@@ -81,9 +95,8 @@ impl IntoResponse for ApiError {
                     "MCP Server {id} is managed by file: change it under mcp_servers in the configuration file, which is read again when it changes"
                 ),
             ),
-            Self::Write(error) => return write_error(error),
-        };
-        respond(status, error)
+            Self::Write(error) => write_error(error),
+        }
     }
 }
 
@@ -98,27 +111,27 @@ fn respond(status: StatusCode, error: String) -> Response {
 }
 
 /// What the store says. A conflict is 400, as with LiteLLM; what the store could not do is 503, never a success.
-fn write_error(error: WriteError) -> Response {
+fn write_error(error: WriteError) -> (StatusCode, String) {
     match error {
-        WriteError::DuplicateId { id } => respond(
+        WriteError::DuplicateId { id } => (
             StatusCode::BAD_REQUEST,
             format!("MCP Server with id {id} already exists. Cannot create another."),
         ),
-        WriteError::NameTaken { name, by } => respond(
+        WriteError::NameTaken { name, by } => (
             StatusCode::BAD_REQUEST,
             format!(
                 "the name {name:?} already belongs to MCP Server {by} (names of servers, ignoring case, are ids, aliases and server names): choose another alias or server_name"
             ),
         ),
-        WriteError::ManagedByFile { id } => ApiError::ManagedByFile(id).into_response(),
-        WriteError::NotFound { id } => ApiError::NotFound(id).into_response(),
+        WriteError::ManagedByFile { id } => ApiError::ManagedByFile(id).words(),
+        WriteError::NotFound { id } => ApiError::NotFound(id).words(),
         WriteError::Store(error) => {
             // The source names tables and statements: for the log, not for the answer.
             tracing::error!(
                 error = &error as &dyn std::error::Error,
                 "the store could not carry out a change"
             );
-            respond(
+            (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "the database did not carry out the change: nothing is changed for clients, which are served as before; the gateway's log and `trunkline db status` say what is wrong; then try again".to_owned(),
             )

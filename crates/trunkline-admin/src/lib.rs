@@ -28,6 +28,7 @@ mod credentials;
 mod data_plane;
 mod error;
 mod fields;
+mod foreign;
 mod openapi;
 mod outcome;
 mod probe;
@@ -114,6 +115,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
             server::update::update
         ))
         .routes(routes!(server::health::health))
+        .routes(routes!(server::import::import))
         .routes(routes!(server::register::register))
         .routes(routes!(server::submissions::submissions))
         .routes(routes!(server::get::get, server::delete::delete))

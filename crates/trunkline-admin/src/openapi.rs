@@ -104,6 +104,9 @@ pub(crate) struct ServerChange;
 /// A server in an answer.
 pub(crate) struct ServerRow;
 
+/// The body of an import: one of several files of other programs.
+pub(crate) struct ServerImport;
+
 impl PartialSchema for NewServer {
     fn schema() -> RefOr<Schema> {
         declaration()
@@ -133,6 +136,35 @@ impl PartialSchema for ServerChange {
 impl ToSchema for ServerChange {
     fn name() -> Cow<'static, str> {
         Cow::Borrowed("UpdateMCPServerRequest")
+    }
+}
+
+impl PartialSchema for ServerImport {
+    fn schema() -> RefOr<Schema> {
+        let servers = |doc| {
+            typed(Type::Object, false)
+                .additional_properties(Some(AdditionalProperties::FreeForm(true)))
+                .description(Some(doc))
+        };
+        ObjectBuilder::new()
+            .property(
+                "mcpServers",
+                servers("Claude, Cursor, Windsurf, Gemini: servers by name."),
+            )
+            .property("servers", servers("VS Code: servers by name."))
+            .property("context_servers", servers("Zed: servers by name."))
+            .property(
+                "mcp_servers",
+                servers("LiteLLM, Codex: servers by name. Anthropic's API: a list."),
+            )
+            .additional_properties(Some(AdditionalProperties::FreeForm(true)))
+            .into()
+    }
+}
+
+impl ToSchema for ServerImport {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("ServerImport")
     }
 }
 

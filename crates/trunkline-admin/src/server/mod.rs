@@ -15,6 +15,7 @@ pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod get;
 pub(crate) mod health;
+pub(crate) mod import;
 pub(crate) mod list;
 pub(crate) mod register;
 pub(crate) mod reject;

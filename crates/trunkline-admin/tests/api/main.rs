@@ -12,6 +12,7 @@ mod create;
 mod document;
 mod harness;
 mod health;
+mod import;
 mod probing;
 mod review;
 mod round_trip;
