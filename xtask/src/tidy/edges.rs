@@ -7,11 +7,12 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 /// The edges between our own crates, at most these. Names without `trunkline-`; the binary is `trunkline`.
-const OWN: [(&str, &[&str]); 14] = [
+const OWN: [(&str, &[&str]); 15] = [
     (
         "trunkline",
         &[
-            "admin", "auth", "config", "gateway", "launch", "mcp", "model", "policy", "store", "upstream",
+            "admin", "auth", "client", "config", "gateway", "launch", "mcp", "model", "policy", "store",
+            "upstream",
         ],
     ),
     (
@@ -22,6 +23,8 @@ const OWN: [(&str, &[&str]); 14] = [
         "gateway",
         &["auth", "mcp", "model", "policy", "store", "upstream"],
     ),
+    // The gateway's client: from the command line to a running gateway, over the wire alone.
+    ("client", &["mcp", "model"]),
     ("upstream", &["auth", "launch", "mcp", "model", "store"]),
     ("launch", &["model"]),
     ("store", &["auth", "model"]),
@@ -53,9 +56,9 @@ const RESERVED: [Reserved; 8] = [
     },
     Reserved {
         names: &["hyper-rustls", "hyper-tls"],
-        only: Only::In(&["upstream", "auth"]),
+        only: Only::In(&["upstream", "auth", "client"]),
         in_tests: false,
-        why: "requests to other machines go out through trunkline-upstream and trunkline-auth alone",
+        why: "requests to other machines go out through trunkline-upstream, trunkline-auth and, to the user's own gateway, trunkline-client",
     },
     Reserved {
         names: &[

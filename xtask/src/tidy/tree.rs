@@ -113,10 +113,11 @@ fn rust(path: &str, text: &str) -> Vec<String> {
             ));
         }
         let client = code.contains("hyper_util::client") || code.contains("hyper::client");
-        let may_call = ["upstream", "auth", "testkit"].map(|name| format!("crates/trunkline-{name}/"));
+        let may_call =
+            ["upstream", "auth", "client", "testkit"].map(|name| format!("crates/trunkline-{name}/"));
         if client && !may_call.iter().any(|crate_path| path.starts_with(crate_path)) {
             findings.push(format!(
-                "{path}:{number}: HTTP requests go out from trunkline-upstream and trunkline-auth"
+                "{path}:{number}: HTTP requests go out from trunkline-upstream, trunkline-auth and trunkline-client"
             ));
         }
     }
