@@ -5,7 +5,14 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{config_check, contracts, db, doctor, output, serve};
+use crate::add::AddArguments;
+use crate::call::CallArguments;
+use crate::connect::ConnectArguments;
+use crate::failure::Failure;
+use crate::import::ImportCommand;
+use crate::stdio::StdioArguments;
+use crate::tools::ToolsArguments;
+use crate::{add, call, config_check, connect, contracts, db, doctor, import, output, serve, stdio, tools};
 
 /// The MCP gateway: one URL for all your MCP servers.
 #[derive(Debug, Parser)]
@@ -28,6 +35,23 @@ enum Command {
     ///
     /// Exit code: 0 all usable, 1 some not, 2 the question could not be asked.
     Doctor(DoctorArguments),
+    /// Register a server at the running gateway, and see whether it works.
+    ///
+    /// Exit codes of this and the following commands: docs/cli.md.
+    Add(AddArguments),
+    /// List the tools of the running gateway, and the servers that have none to show.
+    Tools(ToolsArguments),
+    /// Call a tool.
+    Call(CallArguments),
+    /// Write the gateway into the configuration of an MCP client, or take it out.
+    Connect(ConnectArguments),
+    /// Register what other programs know.
+    Import {
+        #[command(subcommand)]
+        command: ImportCommand,
+    },
+    /// Be the gateway for a client that only speaks stdio.
+    Stdio(StdioArguments),
     /// Look after the database.
     Db {
         #[command(subcommand)]
@@ -133,6 +157,12 @@ pub(crate) async fn run(arguments: Arguments) -> ExitCode {
             command: ConfigCommand::Check { file },
         } => Ok(config_check::run(&file)),
         Command::Doctor(arguments) => doctor::run(&arguments).await,
+        Command::Add(arguments) => of(Box::pin(add::run(&arguments)).await),
+        Command::Tools(arguments) => of(Box::pin(tools::run(&arguments)).await),
+        Command::Call(arguments) => of(Box::pin(call::run(&arguments)).await),
+        Command::Connect(arguments) => of(connect::run(&arguments)),
+        Command::Import { command } => of(Box::pin(import::run(&command)).await),
+        Command::Stdio(arguments) => Box::pin(stdio::run(&arguments)).await,
         Command::Db {
             command: DbCommand::Status(sources),
         } => db::status(&sources).await,
@@ -147,6 +177,13 @@ pub(crate) async fn run(arguments: Arguments) -> ExitCode {
     };
     done.unwrap_or_else(|error| {
         output::error(&format!("{error:#}"));
-        ExitCode::from(2)
+        match error.downcast_ref::<Failure>() {
+            Some(failure) => failure.code.into(),
+            None => ExitCode::from(2),
+        }
     })
+}
+
+fn of(done: Result<ExitCode, Failure>) -> anyhow::Result<ExitCode> {
+    Ok(done?)
 }

@@ -3,17 +3,29 @@
 //! Three layers: [`cli`] (arguments), [`settings`] (what they, the file and the environment resolve to), and one file a
 //! command. [`serve`] is the composition root, the only place that knows all crates.
 
+mod add;
+mod call;
 mod cli;
+mod clients;
 mod config_check;
+mod config_file;
+mod connect;
 mod contracts;
 mod db;
 mod doctor;
+mod failure;
+mod files;
+mod import;
 mod logging;
 mod output;
 mod probe;
 mod programs;
+mod reach;
 mod serve;
 mod settings;
+mod stdio;
+mod terminal;
+mod tools;
 
 use std::process::ExitCode;
 

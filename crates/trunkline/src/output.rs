@@ -17,3 +17,8 @@ pub(crate) fn error(text: &str) {
 pub(crate) fn warning(text: &str) {
     let _ = writeln!(std::io::stderr(), "warning: {text}");
 }
+
+/// JSON on standard output, for programs.
+pub(crate) fn json(value: &serde_json::Value) {
+    line(&serde_json::to_string_pretty(value).unwrap_or_default());
+}

@@ -44,7 +44,7 @@ pub(crate) enum KeyOrigin {
 }
 
 /// The file in the data directory that holds a generated key.
-const KEY_FILE: &str = "master_key";
+pub(crate) const KEY_FILE: &str = "master_key";
 
 impl Settings {
     /// Resolves. Where there is no master key a new one is made, which is nowhere but in here until
@@ -54,7 +54,8 @@ impl Settings {
             Some(path) => trunkline_config::load(path, &ProcessEnv)?,
             None => trunkline_config::from_env(&ProcessEnv)?,
         };
-        let data_dir = data_dir(sources)?;
+        let data_dir = data_dir(sources.data_dir.as_deref())
+            .context("there is no HOME to keep data in: give --data-dir DIR")?;
         let master_key = match &config.general.master_key {
             Some(key) => MasterKey {
                 key: key.clone(),
@@ -114,9 +115,9 @@ impl Settings {
 }
 
 /// `--data-dir`, else the user's data directory.
-fn data_dir(sources: &Sources) -> anyhow::Result<PathBuf> {
-    if let Some(dir) = &sources.data_dir {
-        return Ok(dir.clone());
+pub(crate) fn data_dir(given: Option<&Path>) -> Option<PathBuf> {
+    if let Some(dir) = given {
+        return Some(dir.to_owned());
     }
     let from = |name: &str| {
         std::env::var_os(name)
@@ -126,7 +127,6 @@ fn data_dir(sources: &Sources) -> anyhow::Result<PathBuf> {
     from("XDG_DATA_HOME")
         .or_else(|| from("HOME").map(|home| home.join(".local/share")))
         .map(|base| base.join("trunkline"))
-        .context("there is no HOME to keep data in: give --data-dir DIR")
 }
 
 /// The key that an earlier start generated, or a new one.

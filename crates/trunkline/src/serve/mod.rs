@@ -1,6 +1,7 @@
 //! `trunkline serve`: the composition root. Everything is built here, once, in order, and handed on; nothing is looked up
 //! from a global.
 
+mod address;
 mod listener;
 pub(crate) mod place;
 mod reload;
@@ -17,6 +18,7 @@ use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::Request;
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use trunkline_admin::{AdminState, Programs};
 use trunkline_auth::{Authenticator, HandleSealer, SessionSealer, TokenSealer};
@@ -33,6 +35,7 @@ use trunkline_model::{Clock as _, ReplicaId, Secret, Snapshot, SystemClock};
 use trunkline_store::{Registry, Store};
 use trunkline_upstream::{Egress, Upstreams, Variables};
 
+use self::address::WrittenAddress;
 use self::listener::Answering;
 use self::reload::Reloader;
 use self::shards::Shards;
@@ -45,6 +48,31 @@ use crate::settings::{KeyOrigin, Settings, key_problem};
 
 /// Serves until a signal.
 pub(crate) async fn run(arguments: ServeArguments) -> anyhow::Result<()> {
+    start(arguments, None).await
+}
+
+/// A gateway in the process of another command.
+pub(crate) struct Listening {
+    /// Where.
+    pub(crate) address: SocketAddr,
+    /// The key for it.
+    pub(crate) key: Secret,
+    /// Ends it, in order.
+    pub(crate) stop: CancellationToken,
+}
+
+/// Serves a command of this process, and prints nothing: standard output is the command's own.
+pub(crate) async fn embedded(
+    arguments: ServeArguments,
+    tell: oneshot::Sender<Listening>,
+) -> anyhow::Result<()> {
+    start(arguments, Some(tell)).await
+}
+
+async fn start(
+    arguments: ServeArguments,
+    embedding: Option<oneshot::Sender<Listening>>,
+) -> anyhow::Result<()> {
     logging::begin(arguments.log_format);
     let settings = Settings::resolve(&arguments.sources)?;
     for notice in settings.notices(&arguments.sources) {
@@ -52,7 +80,7 @@ pub(crate) async fn run(arguments: ServeArguments) -> anyhow::Result<()> {
     }
     let addresses = addresses(&arguments).await?;
     check_exposure(&settings, &addresses)?;
-    announce_key(&settings)?;
+    announce_key(&settings, embedding.is_some())?;
     let listener = TcpListener::bind(&addresses[..])
         .await
         .with_context(|| format!("{}:{} cannot be listened on", arguments.host, arguments.port))?;
@@ -65,7 +93,22 @@ pub(crate) async fn run(arguments: ServeArguments) -> anyhow::Result<()> {
         None => None,
     };
     let built = build(&settings, &arguments, listener.local_addr()?).await?;
-    announce(&arguments, &listener)?;
+    let address = listener.local_addr()?;
+    let written = match embedding {
+        None => {
+            announce(&arguments, &listener)?;
+            WrittenAddress::write(&settings, address)
+        }
+        Some(tell) => {
+            // Who does not listen any more is ending, and ends this.
+            let _ = tell.send(Listening {
+                address,
+                key: settings.master_key.key.clone(),
+                stop: built.gateway.draining.clone(),
+            });
+            None
+        }
+    };
     let mut tasks = tasks::begin(&built.gateway);
     tasks.spawn(built.reloader.clone().watch());
     tasks.spawn(built.reloader.hear());
@@ -100,6 +143,9 @@ pub(crate) async fn run(arguments: ServeArguments) -> anyhow::Result<()> {
         ))
     });
     served.await?;
+    if let Some(written) = written {
+        written.remove();
+    }
     tasks.abort_all();
     if let Some(metrics) = metrics {
         // It ends with the same token; what it was still sending is not waited for.
@@ -409,8 +455,8 @@ fn check_exposure(settings: &Settings, addresses: &[SocketAddr]) -> anyhow::Resu
     }
 }
 
-/// A generated key is kept, and shown once, on the terminal and not in the log.
-fn announce_key(settings: &Settings) -> anyhow::Result<()> {
+/// A generated key is kept, and shown once, on the terminal and not in the log. An embedded gateway has no terminal.
+fn announce_key(settings: &Settings, embedded: bool) -> anyhow::Result<()> {
     match settings.master_key.origin {
         KeyOrigin::Configured => {}
         KeyOrigin::Stored => {
@@ -418,6 +464,10 @@ fn announce_key(settings: &Settings) -> anyhow::Result<()> {
         }
         KeyOrigin::Generated => {
             settings.keep_key()?;
+            if embedded {
+                tracing::info!(file = %settings.key_file().display(), "a master key was made and kept");
+                return Ok(());
+            }
             output::line(&format!(
                 "master key (shown once, kept in {}): {}",
                 settings.key_file().display(),
