@@ -56,6 +56,12 @@ const ABSENT: [i64; 4] = [
     libc::SYS_io_uring_register,
 ];
 
+/// Not in every C library's list.
+const KEXEC_FILE_LOAD: i64 = if cfg!(target_arch = "x86_64") { 320 } else { 294 };
+
+/// `TIOCSTI` and `TIOCLINUX`, typing into a terminal: their type differs between C libraries.
+const TYPING: [u64; 2] = [0x5412, 0x541c];
+
 /// Refused whatever the arguments are.
 const FORBIDDEN: [i64; 46] = [
     // other processes
@@ -70,7 +76,7 @@ const FORBIDDEN: [i64; 46] = [
     // the kernel
     libc::SYS_bpf,
     libc::SYS_kexec_load,
-    libc::SYS_kexec_file_load,
+    KEXEC_FILE_LOAD,
     libc::SYS_init_module,
     libc::SYS_finit_module,
     libc::SYS_delete_module,
@@ -132,11 +138,9 @@ fn forbidden(guarded: &[u32]) -> Result<Rules, Error> {
         clone.push(SeccompRule::new(vec![bits(0, flag.unsigned_abs())?])?);
     }
     rules.insert(libc::SYS_clone, clone);
-    // Typing into a terminal.
-    let typing = [libc::TIOCSTI, libc::TIOCLINUX];
     let mut ioctl = Vec::new();
-    for request in typing {
-        ioctl.push(SeccompRule::new(vec![equal(1, request & u64::from(u32::MAX))?])?);
+    for request in TYPING {
+        ioctl.push(SeccompRule::new(vec![equal(1, request)?])?);
     }
     rules.insert(libc::SYS_ioctl, ioctl);
     for call in [
