@@ -7,12 +7,12 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 /// The edges between our own crates, at most these. Names without `trunkline-`; the binary is `trunkline`.
-const OWN: [(&str, &[&str]); 15] = [
+const OWN: [(&str, &[&str]); 16] = [
     (
         "trunkline",
         &[
-            "admin", "auth", "client", "config", "gateway", "launch", "mcp", "model", "policy", "store",
-            "upstream",
+            "admin", "auth", "client", "config", "gateway", "launch", "mcp", "model", "openapi", "policy",
+            "store", "upstream",
         ],
     ),
     (
@@ -25,8 +25,9 @@ const OWN: [(&str, &[&str]); 15] = [
     ),
     // The gateway's client: from the command line to a running gateway, over the wire alone.
     ("client", &["mcp", "model"]),
-    ("upstream", &["auth", "launch", "mcp", "model", "store"]),
+    ("upstream", &["auth", "launch", "mcp", "model", "openapi", "store"]),
     ("launch", &["model"]),
+    ("openapi", &["mcp", "model"]),
     ("store", &["auth", "model"]),
     ("auth", &["model"]),
     ("config", &["model"]),
@@ -101,7 +102,7 @@ const RESERVED: [Reserved; 8] = [
     },
 ];
 
-const PURE: &[&str] = &["mcp", "policy", "model"];
+const PURE: &[&str] = &["mcp", "openapi", "policy", "model"];
 
 struct Reserved {
     names: &'static [&'static str],
