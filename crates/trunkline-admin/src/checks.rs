@@ -114,7 +114,9 @@ fn check_addresses(definition: &ServerDefinition) -> Result<(), ApiError> {
         Transport::Stdio if definition.command.is_none() => {
             Some("Value error, command is required for stdio transport")
         }
-        Transport::Http | Transport::Sse if definition.url.is_none() && definition.spec_path.is_none() => {
+        Transport::Http | Transport::Sse
+            if definition.url.is_none() && definition.spec_path.is_none() && definition.spec.is_none() =>
+        {
             Some("Value error, url or spec_path is required for HTTP/SSE transport")
         }
         _ => None,
@@ -123,6 +125,12 @@ fn check_addresses(definition: &ServerDefinition) -> Result<(), ApiError> {
         let mut problems = Problems::default();
         problems.add("value_error", &[Loc::from("body")], missing);
         problems.into_result()?;
+    }
+    if definition.spec_path.is_some() && definition.spec.is_some() {
+        return Err(refused(
+            "spec",
+            &"spec_path says another document: send one of them, and null for the other",
+        ));
     }
     for (field, address) in [
         ("url", &definition.url),

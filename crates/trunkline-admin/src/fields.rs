@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use trunkline_model::{AuthType, PrefixMode, Sandbox, Secret, ServerDefinition, SessionMode, Transport};
 
 use crate::body::{At, Loc, Problems};
-use crate::{credentials, variables};
+use crate::{credentials, operations, variables};
 
 /// What stands in answers in place of a secret, and means "keep what is stored" in a change.
 pub(crate) const MASK: &str = "***";
@@ -72,6 +72,8 @@ pub(crate) enum Kind {
     Variables,
     /// `off` or an object: its own rules, [`Sandbox::parse`]
     Sandbox(Lens<Sandbox>),
+    /// Its own rules: [`operations`]
+    Operations,
     /// In rows only: settable in the configuration file.
     FileOnly(fn(&ServerDefinition) -> Value),
 }
@@ -159,7 +161,13 @@ pub(crate) const FIELDS: &[Field] = &[
     field!(Text description, "For people."),
     field!(Text instructions, "For models: part of the gateway's `initialize` result."),
     field!(Text url, "The MCP endpoint, http or https."),
-    field!(Text spec_path, "URL of an OpenAPI document, instead of `url`."),
+    field!(Text spec_path, "URL of the OpenAPI document of an HTTP API, whose operations become tools. `url` is the API's address then; without one, the document says it. Paths are read for servers of the configuration file only."),
+    field!(Object spec, "That document itself, in place of `spec_path`."),
+    Field {
+        name: "openapi",
+        doc: "Which operations of the document become tools: `include` and `exclude`, each with lists `tags`, `paths`, `methods`, `operations`.",
+        kind: Kind::Operations,
+    },
     mode!(
         transport,
         Transport::Sse,
@@ -372,6 +380,7 @@ impl Field {
                 }
             },
             Kind::Variables => variables::set(&mut definition.env_vars, value, at),
+            Kind::Operations => operations::set(&mut definition.openapi, value, at),
             Kind::FileOnly(_) => {
                 at.problem::<()>("extra_forbidden", "Settable in the configuration file only");
             }
@@ -400,6 +409,7 @@ impl Field {
                 if idle { Value::Null } else { sandbox.to_json() }
             }
             Kind::Variables => variables::show(&definition.env_vars),
+            Kind::Operations => definition.openapi.to_json().unwrap_or_default(),
             Kind::FileOnly(show) => show(definition),
         }
     }

@@ -30,6 +30,7 @@ mod error;
 mod fields;
 mod foreign;
 mod openapi;
+mod operations;
 mod outcome;
 mod probe;
 mod programs;

@@ -266,6 +266,22 @@ fn schema_of(field: &Field, side: Side) -> Schema {
             .additional_properties(Some(AdditionalProperties::FreeForm(true)))
             .description(doc)
             .into(),
+        Kind::Operations => {
+            let lists = || {
+                ["tags", "paths", "methods", "operations"]
+                    .into_iter()
+                    .fold(typed(Type::Object, true), |object, list| {
+                        object.property(list, texts(true))
+                    })
+                    .additional_properties(Some(AdditionalProperties::FreeForm(false)))
+            };
+            typed(Type::Object, true)
+                .property("include", lists())
+                .property("exclude", lists())
+                .additional_properties(Some(AdditionalProperties::FreeForm(false)))
+                .description(doc)
+                .into()
+        }
         Kind::Variables => array(asked)
             .items(
                 ObjectBuilder::new()

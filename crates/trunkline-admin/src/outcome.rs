@@ -14,8 +14,8 @@ pub(crate) struct OutcomeBody {
     /// `ok`, `pending`, `auth_required`, `forbidden`, `rate_limited`, `timeout`, `unreachable`, `upstream_error`,
     /// `protocol_error`, `misconfigured`, `quarantined`, `no_grant`, `pending_review` or `internal`.
     status: &'static str,
-    /// The step that failed, or the last one done: `configuration`, `dns`, `tcp`, `tls`, `initialize`, `initialized`,
-    /// `list` or `call`.
+    /// The step that failed, or the last one done: `configuration`, `dns`, `tcp`, `tls`, `document`, `parse`, `initialize`,
+    /// `initialized`, `list` or `call`.
     step: &'static str,
     /// HTTP status of the server's answer at that step.
     http_status: Option<u16>,

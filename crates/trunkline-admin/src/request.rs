@@ -158,12 +158,13 @@ pub(crate) fn nearest<'a>(written: &str, names: impl Iterator<Item = &'a str>) -
 }
 
 /// Fields for people and models: any text is text there.
-const FREE_TEXT: [&str; 5] = [
+const FREE_TEXT: [&str; 6] = [
     "description",
     "instructions",
     "mcp_info",
     "byok_description",
     "tool_name_to_description",
+    "spec",
 ];
 
 /// Fields whose values are secrets: a value there may be a reference, and is resolved when it is used.

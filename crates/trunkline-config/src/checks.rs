@@ -28,18 +28,17 @@ pub(crate) fn url(text: &str) -> Result<(), String> {
 
 /// Checks an OpenAPI document's place: an `http(s)` URL or a path without a scheme.
 pub(crate) fn document(text: &str) -> Result<(), String> {
-    // A single letter before the colon is a Windows drive.
-    match text.split_once(':') {
-        Some((scheme, _))
-            if scheme.len() > 1
-                && scheme
-                    .chars()
-                    .all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c)) =>
-        {
-            url(text)
-        }
-        _ => Ok(()),
-    }
+    if has_scheme(text) { url(text) } else { Ok(()) }
+}
+
+/// Whether a place is a URL rather than a path. A single letter before the colon is a Windows drive.
+pub(crate) fn has_scheme(text: &str) -> bool {
+    text.split_once(':').is_some_and(|(scheme, _)| {
+        scheme.len() > 1
+            && scheme
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+    })
 }
 
 /// Checks the name of a header. `wildcard` allows a trailing `*`.

@@ -304,7 +304,19 @@ pub(crate) const SERVER: &[Field] = {
             "spec_path",
             Text,
             "",
-            "An OpenAPI document, path or URL. Not served yet.",
+            "The OpenAPI document of an HTTP API, whose operations become tools: a URL, or a path relative to this file. `url` is the API's address then; without one, the document says it.",
+        ),
+        field(
+            "spec",
+            Object,
+            "",
+            "Trunkline: that document itself, in place of `spec_path`.",
+        ),
+        field(
+            "openapi",
+            Object,
+            "",
+            "Trunkline: which operations become tools: `include` and `exclude`, each with lists `tags`, `paths`, `methods`, `operations`. See [OpenAPI documents](openapi.md#which-operations).",
         ),
         field(
             "oauth2_flow",

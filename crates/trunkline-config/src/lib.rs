@@ -68,11 +68,30 @@ pub fn load(path: &Path, env: &dyn Env) -> Result<Config, ConfigError> {
         });
     }
     match String::from_utf8(bytes) {
-        Ok(text) => parse(&text, &file, env),
+        Ok(text) => {
+            let mut config = parse(&text, &file, env)?;
+            let folder = path.parent().unwrap_or_else(|| Path::new(""));
+            documents_beside(&mut config.servers, folder);
+            Ok(config)
+        }
         Err(_) => Err(ConfigError::NotText {
             file,
             reason: "is not UTF-8 text",
         }),
+    }
+}
+
+/// Paths of documents are relative to the file that names them, wherever the gateway is started.
+fn documents_beside(servers: &mut [Server], folder: &Path) {
+    for server in servers {
+        let Some(place) = &mut server.definition.spec_path else {
+            continue;
+        };
+        if !checks::has_scheme(place)
+            && let Ok(whole) = std::path::absolute(folder.join(&*place))
+        {
+            *place = whole.to_string_lossy().into_owned();
+        }
     }
 }
 

@@ -6,14 +6,14 @@ use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 use trunkline_model::naming::check_server_name;
 use trunkline_model::{
-    Approval, EnvVar, EnvVarScope, Notice, Origin, PrefixMode, Sandbox, Secret, Server, ServerDefinition,
-    ServerId, SessionMode, Stamps, Transport,
+    Approval, EnvVar, EnvVarScope, Notice, OpenApiFilter, Origin, PrefixMode, Sandbox, Secret, Server,
+    ServerDefinition, ServerId, SessionMode, Stamps, Transport,
 };
 
 use crate::env::{Env, REFERENCE, Unresolved, lookup, resolve};
 use crate::error::Report;
 use crate::fields;
-use crate::section::Section;
+use crate::section::{Section, suggestion};
 use crate::tree::{At, Entry, Node, Value};
 use crate::{auth, checks};
 
@@ -136,13 +136,14 @@ fn hint(name: &str) -> Option<&'static str> {
 }
 
 /// Fields for people and models, in which `os.environ/` may be a word like any other.
-const PROSE: [&str; 6] = [
+const PROSE: [&str; 7] = [
     "description",
     "instructions",
     "mcp_info",
     "byok_description",
     "tool_name_to_description",
     "pinned_tools",
+    "spec",
 ];
 
 fn resolve_entry(node: &mut Node, env: &dyn Env, path: &str, report: &mut Report) -> Vec<Unresolved> {
@@ -272,6 +273,7 @@ fn connection(section: &mut Section<'_>, definition: &mut ServerDefinition) {
     if let Some(Err(reason)) = definition.spec_path.as_deref().map(checks::document) {
         section.error("spec_path", reason);
     }
+    described(section, definition);
     definition.command = section.text("command");
     definition.args = section.texts("args").unwrap_or_default();
     definition.env = section.secret_map("env");
@@ -313,6 +315,38 @@ fn sandbox(section: &mut Section<'_>, definition: &mut ServerDefinition) {
                 section.report.error(at, format!("{path}: {}", problem.message));
             }
         }
+    }
+}
+
+/// A server that is an HTTP API.
+fn described(section: &mut Section<'_>, definition: &mut ServerDefinition) {
+    definition.spec = section.object("spec");
+    if definition.spec.is_some() && definition.spec_path.is_some() {
+        section.error("spec", "`spec_path` says another document: remove one of them");
+    }
+    let Some(filter) = section.object("openapi") else {
+        return;
+    };
+    match OpenApiFilter::parse(&filter) {
+        Ok(filter) => definition.openapi = filter,
+        Err(mistake) => {
+            let place = if mistake.at.is_empty() {
+                String::new()
+            } else {
+                format!("{}: ", mistake.at)
+            };
+            let message = match &mistake.unknown {
+                Some((name, known)) => {
+                    let near = suggestion(name, known.iter().copied());
+                    format!("{place}{} {}{near}", crate::error::shown(name), mistake.message)
+                }
+                None => format!("{place}{}", mistake.message),
+            };
+            section.error("openapi", message);
+        }
+    }
+    if definition.spec_path.is_none() && definition.spec.is_none() {
+        section.warn("openapi", "has no effect without `spec_path` or `spec`.");
     }
 }
 
@@ -431,7 +465,9 @@ fn consistency(section: &mut Section<'_>, definition: &ServerDefinition) {
                 .report
                 .error(at, format!("{path} needs a `command` with `transport: stdio`"));
         }
-        Transport::Http | Transport::Sse if definition.url.is_none() && definition.spec_path.is_none() => {
+        Transport::Http | Transport::Sse
+            if definition.url.is_none() && definition.spec_path.is_none() && definition.spec.is_none() =>
+        {
             let advice = if definition.command.is_some() {
                 "; a server with a `command` needs `transport: stdio`"
             } else {

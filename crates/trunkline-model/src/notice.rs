@@ -111,7 +111,7 @@ impl ServerDefinition {
     }
 
     /// The same for what only makes a server, or a part of it, unusable.
-    fn features(&self) -> [(bool, &'static str, &'static str); 7] {
+    fn features(&self) -> [(bool, &'static str, &'static str); 6] {
         let renamed = !self.tool_name_to_display_name.is_empty() || !self.tool_name_to_description.is_empty();
         let unserved_auth = self
             .auth_type
@@ -121,11 +121,6 @@ impl ServerDefinition {
                 self.transport == Transport::Stdio,
                 "transport",
                 "stdio servers are not served yet: the server is listed as misconfigured and no process is started.",
-            ),
-            (
-                self.spec_path.is_some(),
-                "spec_path",
-                "OpenAPI documents are not served yet: the server is listed as misconfigured.",
             ),
             (
                 unserved_auth,

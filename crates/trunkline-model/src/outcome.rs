@@ -206,6 +206,10 @@ pub enum Step {
     Tcp,
     /// The TLS handshake.
     Tls,
+    /// Fetching or reading the OpenAPI document of a server that is an HTTP API.
+    Document,
+    /// Making tools of it.
+    Parse,
     /// `initialize`.
     Initialize,
     /// `notifications/initialized`.
@@ -224,6 +228,8 @@ impl Step {
             Self::Dns => "dns",
             Self::Tcp => "tcp",
             Self::Tls => "tls",
+            Self::Document => "document",
+            Self::Parse => "parse",
             Self::Initialize => "initialize",
             Self::Initialized => "initialized",
             Self::List => "list",
@@ -238,6 +244,8 @@ impl Step {
             Self::Dns,
             Self::Tcp,
             Self::Tls,
+            Self::Document,
+            Self::Parse,
             Self::Initialize,
             Self::Initialized,
             Self::List,

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use crate::{Sandbox, Secret, ServerId};
+use crate::{OpenApiFilter, Sandbox, Secret, ServerId};
 
 /// One registered server.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,8 +50,12 @@ pub struct ServerDefinition {
     pub instructions: Option<String>,
     /// The MCP endpoint.
     pub url: Option<String>,
-    /// An OpenAPI document instead of an MCP endpoint.
+    /// Where the OpenAPI document of an HTTP API is, whose address is `url` then, or in the document.
     pub spec_path: Option<String>,
+    /// Trunkline: that document itself.
+    pub spec: Option<Map<String, Value>>,
+    /// Trunkline: which of its operations are tools.
+    pub openapi: OpenApiFilter,
     /// How to talk to it.
     pub transport: Transport,
     /// How to prove who we are to it.
@@ -156,6 +160,8 @@ impl Default for ServerDefinition {
             instructions: None,
             url: None,
             spec_path: None,
+            spec: None,
+            openapi: OpenApiFilter::default(),
             transport: Transport::Http,
             auth_type: None,
             credentials: Credentials::default(),

@@ -100,6 +100,7 @@ impl MigrationSet {
             step!(5, "sessions"),
             step!(6, "replica"),
             step!(7, "programs"),
+            step!(8, "openapi"),
         ])
     }
 

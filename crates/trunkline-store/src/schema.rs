@@ -109,6 +109,8 @@ pub(crate) const TABLES: &[Table] = &[
             boolean("schema_compat").or("FALSE"),
             text("cwd"),
             text("sandbox"),
+            text("spec"),
+            text("openapi"),
         ],
         indexed: &["approval_status"],
     },

@@ -10,8 +10,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use trunkline_auth::Vault;
 use trunkline_model::{
-    Approval, ApprovalStatus, AuthType, Credentials, EnvVar, EnvVarScope, Origin, PrefixMode, Sandbox,
-    Secret, Server, ServerDefinition, ServerId, SessionMode, Stamps, Transport,
+    Approval, ApprovalStatus, AuthType, Credentials, EnvVar, EnvVarScope, OpenApiFilter, Origin, PrefixMode,
+    Sandbox, Secret, Server, ServerDefinition, ServerId, SessionMode, Stamps, Transport,
 };
 
 use crate::db::{Row, StoreError, Value};
@@ -58,6 +58,8 @@ fn encode_definition(vault: &Vault, id: &ServerId, definition: &ServerDefinition
         instructions,
         url,
         spec_path,
+        spec,
+        openapi,
         transport,
         auth_type,
         credentials,
@@ -186,6 +188,8 @@ fn encode_definition(vault: &Vault, id: &ServerId, definition: &ServerDefinition
             "sandbox",
             Value::Text((*sandbox != Sandbox::default()).then(|| sandbox.to_json().to_string())),
         ),
+        ("spec", Value::Text(spec.as_ref().map(json))),
+        ("openapi", Value::Text(openapi.to_json().as_ref().map(json))),
     ]);
 }
 
@@ -354,6 +358,8 @@ fn decode_definition(reader: &mut Reader<'_>) -> ServerDefinition {
         instructions: reader.text("instructions"),
         url: reader.text("url"),
         spec_path: reader.text("spec_path"),
+        spec: reader.json("spec"),
+        openapi: decode_openapi(reader),
         transport: reader
             .word("transport", Transport::parse)
             .unwrap_or(Transport::Sse),
@@ -413,6 +419,17 @@ fn decode_definition(reader: &mut Reader<'_>) -> ServerDefinition {
         protocol_version: reader.text("protocol_version"),
         schema_compat: reader.bool("schema_compat").unwrap_or(false),
     }
+}
+
+/// A filter that cannot be read must not let more through.
+fn decode_openapi(reader: &mut Reader<'_>) -> OpenApiFilter {
+    let Some(object) = reader.json::<serde_json::Map<String, serde_json::Value>>("openapi") else {
+        return OpenApiFilter::default();
+    };
+    OpenApiFilter::parse(&object).unwrap_or_else(|_| {
+        reader.defects.push("openapi cannot be read".to_owned());
+        OpenApiFilter::default()
+    })
 }
 
 fn secrets(map: BTreeMap<String, String>) -> BTreeMap<String, Secret> {

@@ -15,6 +15,7 @@ use url::Url;
 use crate::addressing::addressees;
 use crate::fault::Fault;
 use crate::http::Target;
+use crate::openapi::{self, Site};
 
 /// The headers of requests to one server with one credential.
 pub struct Outgoing {
@@ -33,6 +34,8 @@ pub struct Outgoing {
 pub enum Reach {
     /// By HTTP.
     Http(Target),
+    /// An HTTP API, after its OpenAPI document.
+    OpenApi(Site),
 }
 
 impl Reach {
@@ -40,6 +43,7 @@ impl Reach {
     pub fn url(&self) -> Option<&Url> {
         match self {
             Self::Http(target) => Some(&target.url),
+            Self::OpenApi(site) => site.url(),
         }
     }
 }
@@ -197,33 +201,48 @@ fn matches_rule(rule: &str, name: &HeaderName) -> bool {
     }
 }
 
-/// Checks a server's URL: http or https, no user info, no fragment.
-pub fn endpoint(server: &Server) -> Result<Url, Fault> {
-    let definition = &server.definition;
+/// The way to a server, and a text that names it.
+fn reach(server: &Server) -> Result<(Reach, String), Fault> {
     if let Some(defect) = &server.defect {
         return Err(Fault::misconfigured(defect.clone()));
     }
+    if openapi::is_one(&server.definition) {
+        let (site, identity) = Site::of(server)?;
+        return Ok((Reach::OpenApi(site), identity));
+    }
+    let url = endpoint(server)?;
+    let identity = url.as_str().to_owned();
+    Ok((Reach::Http(Target::new(url)?), identity))
+}
+
+/// Checks a server's URL: http or https, no user info, no fragment.
+fn endpoint(server: &Server) -> Result<Url, Fault> {
+    let definition = &server.definition;
     if definition.transport == Transport::Stdio || definition.command.is_some() {
         return Err(Fault::misconfigured("stdio servers are not served yet")
             .hint("run the server with a Streamable HTTP transport and register its URL"));
-    }
-    if definition.spec_path.is_some() {
-        return Err(Fault::misconfigured("OpenAPI documents are not served yet"));
     }
     let text = definition.url.as_deref().unwrap_or_default();
     if text.is_empty() {
         return Err(Fault::misconfigured("no url is set").hint("set url to the server's MCP endpoint"));
     }
-    let url =
-        Url::parse(text).map_err(|error| Fault::misconfigured(format!("the url is not valid: {error}")))?;
+    web_address("url", text)
+}
+
+/// Checks the address in a field: http or https, a host, no user info.
+pub(crate) fn web_address(field: &str, text: &str) -> Result<Url, Fault> {
+    let url = Url::parse(text)
+        .map_err(|error| Fault::misconfigured(format!("the {field} is not valid: {error}")))?;
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-        return Err(Fault::misconfigured(
-            "the url must begin with http:// or https://",
-        ));
+        return Err(Fault::misconfigured(format!(
+            "the {field} must begin with http:// or https://"
+        )));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(Fault::misconfigured("the url holds a user name or password")
-            .hint("use auth_type basic and credentials.auth_value"));
+        return Err(
+            Fault::misconfigured(format!("the {field} holds a user name or password"))
+                .hint("use auth_type basic and credentials.auth_value"),
+        );
     }
     Ok(url)
 }
@@ -239,7 +258,7 @@ pub fn outgoing(
     vault: &Vault,
     variables: &Variables,
 ) -> Result<Outgoing, Fault> {
-    let url = endpoint(server)?;
+    let (mut reach, identity) = reach(server)?;
     let mut headers = HeaderMap::with_capacity(12);
     headers.insert(
         ACCEPT,
@@ -259,6 +278,9 @@ pub fn outgoing(
         .collect();
     if let Some((name, value)) = auth_header(server, client.global_auth(), variables)? {
         remember(&mut secrets, &value);
+        if let Reach::OpenApi(site) = &mut reach {
+            site.has_credential(&name, &value, &mut secrets);
+        }
         headers.insert(name, value);
     }
     for (name, mut value) in client.for_server(server) {
@@ -270,11 +292,11 @@ pub fn outgoing(
         remember(&mut secrets, &value);
         headers.insert(name, value);
     }
-    let fingerprint = fingerprint(&url, &headers, vault);
+    let fingerprint = fingerprint(&identity, &headers, vault);
     Ok(Outgoing {
         headers,
         fingerprint,
-        reach: Reach::Http(Target::new(url)?),
+        reach,
         secrets,
     })
 }
@@ -297,12 +319,12 @@ fn remember(secrets: &mut Vec<Secret>, value: &HeaderValue) {
     }
 }
 
-fn fingerprint(url: &Url, headers: &HeaderMap, vault: &Vault) -> [u8; 16] {
+fn fingerprint(identity: &str, headers: &HeaderMap, vault: &Vault) -> [u8; 16] {
     let sorted: BTreeMap<&str, &[u8]> = headers
         .iter()
         .map(|(name, value)| (name.as_str(), value.as_bytes()))
         .collect();
-    let mut parts: Vec<&[u8]> = vec![url.as_str().as_bytes()];
+    let mut parts: Vec<&[u8]> = vec![identity.as_bytes()];
     for (name, value) in &sorted {
         parts.push(name.as_bytes());
         parts.push(value);

@@ -29,6 +29,7 @@ use crate::http::{Target, beginning, means_unknown_session, status_fault, words_
 use crate::hub::{self, Hubs};
 use crate::legacy::Legacy;
 use crate::listen::{self, Askable, Progress};
+use crate::openapi;
 use crate::pool::ResponseBody;
 use crate::session::{Introduction, Owner, Session, Sessions, Slot, Using};
 use crate::upstreams::Shared;
@@ -82,6 +83,8 @@ pub struct Entry {
     /// Answers to the server's own requests that are under way.
     pub(crate) asides: Arc<Semaphore>,
     catalogues: Mutex<Catalogues>,
+    /// Of a server that is an HTTP API: its document, and how its use goes.
+    pub(crate) described: openapi::Described,
     pub(crate) tasks: TaskTracker,
     /// Sessions of the legacy transport.
     pub(crate) legacy: Arc<Legacy>,
@@ -220,6 +223,7 @@ impl Entry {
             places: kept_places.map_or(places, |before| before.places.clone()),
             breaker: before.map(|before| before.breaker.clone()).unwrap_or_default(),
             catalogues: Mutex::new(kept_lists.map_or_else(HashMap::new, Self::lists)),
+            described: openapi::Described::default(),
             tasks: shared.tasks.clone(),
             server: ArcSwap::from(server),
             shared,
@@ -421,7 +425,13 @@ impl Entry {
         if let Some(session) = session {
             self.sessions.touch(session);
         }
-        let Reach::Http(target) = &out.reach;
+        let target = match &out.reach {
+            Reach::Http(target) => target,
+            // Boxed, and only here: calls of MCP servers would carry room for it.
+            Reach::OpenApi(site) => {
+                return openapi::answer(self, (out, site), (method, session), body, step).await;
+            }
+        };
         if let Some(answer) = self.send_legacy(method, session, &body, step).await {
             return answer;
         }

@@ -122,13 +122,28 @@ impl HttpClient {
         body: Bytes,
         step: Step,
     ) -> Result<(Response<ResponseBody>, Option<Target>), Fault> {
+        // MCP's messages are posted anew wherever they lead; a request of another method that changes something is not.
+        let follows = |status| matches!(status, 301 | 302 | 307 | 308);
+        self.send_following(method, target, headers, body, (step, &follows))
+            .await
+    }
+
+    /// The same with a say in which redirects are followed.
+    pub(crate) async fn send_following(
+        &self,
+        method: &Method,
+        target: &Target,
+        headers: impl Fn() -> HeaderMap,
+        body: Bytes,
+        (step, follows): (Step, &(dyn Fn(u16) -> bool + Sync)),
+    ) -> Result<(Response<ResponseBody>, Option<Target>), Fault> {
         let mut moved: Option<Target> = None;
         for _ in 0..=MAX_REDIRECTS {
             let target = moved.as_ref().unwrap_or(target);
             let response = self
                 .send_once(method, target, headers(), body.clone(), step)
                 .await?;
-            if !matches!(response.status().as_u16(), 301 | 302 | 307 | 308) {
+            if !follows(response.status().as_u16()) {
                 return Ok((response, moved));
             }
             moved = Some(Target::new(redirect_target(&target.url, &response, step)?)?);
@@ -312,14 +327,19 @@ pub async fn status_fault(server: &Server, step: Step, response: Response<Respon
 
 /// The first bytes of a body.
 pub(crate) async fn beginning(response: Response<ResponseBody>) -> Bytes {
+    first_bytes(response, MAX_ERROR_BODY).await
+}
+
+/// The first bytes of a body, so many at the most.
+pub(crate) async fn first_bytes(response: Response<ResponseBody>, limit: usize) -> Bytes {
     let mut body = response.into_body();
     let mut out = Vec::new();
     while let Some(Ok(frame)) = body.frame().await {
         if let Some(data) = frame.data_ref() {
             out.extend_from_slice(data);
         }
-        if out.len() >= MAX_ERROR_BODY {
-            out.truncate(MAX_ERROR_BODY);
+        if out.len() >= limit {
+            out.truncate(limit);
             break;
         }
     }

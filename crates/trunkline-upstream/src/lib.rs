@@ -20,6 +20,7 @@
 //! - `hub`: subscriptions of clients of the old era with servers of the new one.
 //! - [`probe`]: the hand-shake step by step, for people.
 //! - [`fault`]: what went wrong, whose fault it is, what to do next.
+//! - [`openapi`]: servers that are HTTP APIs, described by an OpenAPI document.
 //! - [`peer`]: the way to another replica of the gateway itself, which is no server.
 //!
 //! A new transport is a new way to make an [`exchange`]; everything above it stays.
@@ -43,6 +44,7 @@ mod keep;
 mod legacy;
 pub mod listen;
 pub mod listing;
+pub mod openapi;
 pub mod peer;
 mod pool;
 pub mod probe;

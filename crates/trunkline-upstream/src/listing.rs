@@ -80,6 +80,9 @@ async fn list_pages(
         };
         cursor = pages.add(&entry.prefix, result)?;
         if cursor.is_none() {
+            if kind == ListKind::Tools {
+                pages.rejected.extend(entry.described.left_out());
+            }
             return Ok(pages.finish(&session, entry.shared.clock.now()));
         }
     }

@@ -10,13 +10,14 @@ use trunkline_mcp::{ClientCapabilities, Era, ListKind, rpc};
 use trunkline_model::{Outcome, OutcomeStatus, Rejected, Server, Step};
 use url::Url;
 
-use crate::credential::{ClientHeaders, Outgoing};
+use crate::credential::{ClientHeaders, Outgoing, Reach};
 use crate::egress;
 use crate::entry::{Entry, INITIALIZE_TIMEOUT};
 use crate::exchange::Deadline;
 use crate::fault::{Fault, redacted};
 use crate::http::{CONNECT_TIMEOUT, status_fault};
 use crate::listing::list_items;
+use crate::openapi::{self, Site};
 use crate::session::{Owner, Session};
 use crate::upstreams::Shared;
 
@@ -31,6 +32,8 @@ pub struct Probe {
     pub tools: Vec<Box<RawValue>>,
     /// What of the list cannot be shown; in the outcome too.
     rejected: Rejected,
+    /// What to do although nothing failed.
+    hint: Option<String>,
     /// The negotiated revision.
     pub protocol_version: Option<String>,
     /// `serverInfo`, raw JSON.
@@ -115,6 +118,7 @@ pub(crate) async fn run(shared: &Arc<Shared>, server: &Server, client: &ClientHe
         steps: Vec::new(),
         tools: Vec::new(),
         rejected: Rejected::default(),
+        hint: None,
         protocol_version: None,
         server_info: None,
     };
@@ -125,6 +129,7 @@ pub(crate) async fn run(shared: &Arc<Shared>, server: &Server, client: &ClientHe
     probe.outcome = match walked {
         Ok(()) => Outcome {
             rejected: std::mem::take(&mut probe.rejected),
+            hint: probe.hint.take(),
             ..Outcome::ok(
                 now,
                 u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -153,6 +158,9 @@ async fn handshake(
     let out = walk.step(Step::Configuration, entry.outgoing(client), |out| {
         (None, false, describe(out))
     })?;
+    if let Reach::OpenApi(site) = &out.reach {
+        return Box::pin(described(shared, entry, (&out, site), walk, probe)).await;
+    }
     if let Some(url) = out.reach.url() {
         connect(shared, url, walk).await?;
     }
@@ -179,8 +187,22 @@ async fn handshake(
     // The listing below goes through the entry's pool; hand it the session that was just opened.
     let (slot, _) = entry.sessions.slot(Owner::shared(out.fingerprint));
     slot.get_or_open(async { Ok(Arc::new(session)) }).await?;
+    let listed = list(shared, entry, &out, walk, probe).await;
+    for (_, session) in entry.sessions.drain() {
+        entry.end(&out, &session).await;
+    }
+    listed
+}
+
+async fn list(
+    shared: &Arc<Shared>,
+    entry: &Arc<Entry>,
+    out: &Arc<Outgoing>,
+    walk: &mut Walk,
+    probe: &mut Probe,
+) -> Result<(), Fault> {
     let allowed = shared.settings().list_timeout.min(Duration::from_secs(10));
-    let listed = list_items((ListKind::Tools, Era::Legacy), entry, &out, allowed).await;
+    let listed = list_items((ListKind::Tools, Era::Legacy), entry, out, allowed).await;
     let listed = walk.step(Step::List, listed, |catalogue| {
         let left_out = match catalogue.rejected.len() {
             0 => String::new(),
@@ -191,14 +213,49 @@ async fn handshake(
             false,
             format!("{} tools{left_out}", catalogue.items.len()),
         )
-    });
-    for (_, session) in entry.sessions.drain() {
-        entry.end(&out, &session).await;
-    }
-    let listed = listed?;
+    })?;
     probe.rejected = listed.left_out(out.secrets());
     probe.tools = listed.items.into_iter().map(|tool| tool.raw).collect();
     Ok(())
+}
+
+/// The way of an HTTP API: its document, and what it makes. The API itself is not asked: nothing says which of its operations
+/// do no harm.
+async fn described(
+    shared: &Arc<Shared>,
+    entry: &Arc<Entry>,
+    (out, site): (&Arc<Outgoing>, &Site),
+    walk: &mut Walk,
+    probe: &mut Probe,
+) -> Result<(), Fault> {
+    let web = site.document_url();
+    if let Some(url) = web {
+        connect(shared, url, walk).await?;
+    }
+    let text = openapi::fetched(entry, site).await;
+    let text = walk.step(Step::Document, text, |text| {
+        let status = web.map(|_| 200);
+        let detail = match text.len() {
+            0 => "in the declaration itself".to_owned(),
+            bytes => format!("{}, {bytes} bytes", site.describe()),
+        };
+        (status, false, detail)
+    })?;
+    let loaded = openapi::taken(entry, site, text).await;
+    let loaded = walk.step(Step::Parse, loaded, |loaded| (None, false, loaded.describe()))?;
+    probe.server_info = Some(loaded.api.title.clone())
+        .filter(|title| !title.is_empty())
+        .map(|title| serde_json::json!({"name": title, "version": loaded.api.release}).to_string());
+    let has_credential = out.headers.keys().any(|name| !is_usual(name));
+    probe.hint = loaded.api.wants.as_ref().filter(|_| !has_credential).map(|wants| {
+        format!("the document asks for {wants}, and no credential is configured: set auth_type and credentials.auth_value (in the file: authentication_token)")
+    });
+    list(shared, entry, out, walk, probe).await
+}
+
+/// Whether every request has this header.
+fn is_usual(name: &http::HeaderName) -> bool {
+    matches!(name.as_str(), "accept" | "content-type" | "user-agent")
 }
 
 /// What will be sent, by name only.
@@ -206,8 +263,8 @@ fn describe(out: &Outgoing) -> String {
     let mut names: Vec<&str> = out
         .headers
         .keys()
+        .filter(|name| !is_usual(name))
         .map(http::HeaderName::as_str)
-        .filter(|name| !matches!(*name, "accept" | "content-type" | "user-agent"))
         .collect();
     names.sort_unstable();
     let to = out.reach.url().map_or_else(String::new, |url| {

@@ -27,6 +27,7 @@ use crate::http::{HttpClient, status_fault};
 use crate::keep::Keeper;
 use crate::listen::{Aside, Listeners, Progress};
 use crate::listing;
+use crate::openapi;
 use crate::probe::{self, Probe};
 use crate::session::{Introduction, Session};
 use crate::subscribe::{self, Hearer, Subscribed, TasksWatched};
@@ -366,6 +367,7 @@ impl Upstreams {
             let Ok(out) = entry.outgoing(&ClientHeaders::none()) else {
                 continue;
             };
+            openapi::refresh(&entry, &out);
             let slot = entry.own_list(&out);
             if !slot.wants_retry() {
                 continue;
@@ -473,7 +475,7 @@ impl Upstreams {
                 let slot = entry.own_list(&out);
                 let attempt = slot.attempt(&entry, &out, settings.list_timeout);
                 match tokio::time::timeout(settings.health_timeout, attempt).await {
-                    Ok(known) => return known.outcome.clone(),
+                    Ok(known) => return entry.described.outcome(known.outcome.clone()),
                     Err(_) => Fault::timeout(Step::List, settings.health_timeout)
                         .hint("the server is slow or hangs; the listing goes on in the background"),
                 }
@@ -486,7 +488,7 @@ impl Upstreams {
     /// What came of the last attempt with the server's own credential.
     pub fn outcome(&self, server: &Arc<Server>) -> Outcome {
         match self.known((ListKind::Tools, Era::Legacy), server, &ClientHeaders::none()) {
-            Ok(known) => known.outcome.clone(),
+            Ok(known) => self.entry(server).described.outcome(known.outcome.clone()),
             Err(fault) => fault.outcome(self.shared.clock.now(), Duration::ZERO),
         }
     }

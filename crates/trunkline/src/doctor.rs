@@ -87,7 +87,8 @@ async fn registered(store: &Store, settings: &Settings) -> anyhow::Result<Vec<Ar
 
 fn print(server: &Server, probe: &Probe, remarks: &[String]) {
     let definition = &server.definition;
-    let place = definition.url.as_deref().or(definition.command.as_deref());
+    let place = definition.url.as_deref().or(definition.spec_path.as_deref());
+    let place = place.or(definition.command.as_deref());
     output::line(&format!("{}  {}", server.prefix(), place.unwrap_or("(no url)")));
     for remark in remarks {
         output::line(&format!("  {remark}"));
@@ -137,9 +138,9 @@ fn print(server: &Server, probe: &Probe, remarks: &[String]) {
             outcome.step.as_str(),
             outcome.message
         ));
-        if let Some(hint) = &outcome.hint {
-            output::line(&format!("     to do: {hint}"));
-        }
+    }
+    if let Some(hint) = &outcome.hint {
+        output::line(&format!("     to do: {hint}"));
     }
     output::line("");
 }

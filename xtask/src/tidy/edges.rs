@@ -25,7 +25,10 @@ const OWN: [(&str, &[&str]); 16] = [
     ),
     // The gateway's client: from the command line to a running gateway, over the wire alone.
     ("client", &["mcp", "model"]),
-    ("upstream", &["auth", "launch", "mcp", "model", "openapi", "store"]),
+    (
+        "upstream",
+        &["auth", "launch", "mcp", "model", "openapi", "store"],
+    ),
     ("launch", &["model"]),
     ("openapi", &["mcp", "model"]),
     ("store", &["auth", "model"]),

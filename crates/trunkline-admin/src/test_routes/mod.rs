@@ -29,7 +29,8 @@ const DEADLINE: Duration = Duration::from_mins(1);
 /// One step of the handshake.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct TraceStep {
-    /// `configuration`, `dns`, `tcp`, `tls`, `initialize`, `initialized` or `list`.
+    /// `configuration`, `dns`, `tcp`, `tls`, `initialize`, `initialized` or `list`; of an HTTP API `document` and `parse` in
+    /// place of the hand-shake.
     step: &'static str,
     /// Whether it worked.
     ok: bool,
@@ -131,7 +132,7 @@ fn candidate(
     let snapshot = app.registry.snapshot();
     let id = request::chosen_id(body, may_run)?;
     let Some(stored) = id.as_ref().and_then(|id| snapshot.get(id)) else {
-        let has_address = ["url", "spec_path", "command"]
+        let has_address = ["url", "spec_path", "spec", "command"]
             .iter()
             .any(|field| body.contains_key(*field));
         if let Some(id) = id.filter(|_| !has_address) {
@@ -177,7 +178,9 @@ fn same_place(stored: &Arc<Server>, body: &Map<String, Value>) -> bool {
         let now = field.map(|field| field.show(&stored.definition));
         body.get(*name).is_none_or(|asked| Some(asked) == now.as_ref())
     });
-    if !same_program {
+    // A document says where its API is.
+    let same_document = body.get("spec").is_none_or(Value::is_null);
+    if !same_program || !same_document {
         return false;
     }
     let origin = |url: &str| Url::parse(url).ok().map(|url| url.origin());

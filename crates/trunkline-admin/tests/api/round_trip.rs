@@ -28,10 +28,16 @@ const REFUSED: [(&str, Value); 3] = [
     ("oauth_passthrough", Value::Bool(true)),
 ];
 
+/// Fields that cannot be there together with another one.
+const ALONE: [&str; 1] = ["spec"];
+
 /// A value that is not the default, by the field's schema. `variant` gives two of them.
 fn sample(name: &str, schema: &Value, variant: usize) -> Value {
     if name == "tool_name_to_display_name" {
         return json!({"echo": format!("echo_{variant}")});
+    }
+    if name == "openapi" {
+        return json!({"include": {"tags": [format!("tag-{variant}")]}});
     }
     if name.ends_with("url") || name.ends_with("endpoint") || matches!(name, "spec_path" | "issuer") {
         return json!(format!("https://{variant}.example/{name}"));
@@ -106,7 +112,8 @@ async fn b78_every_field_survives_create_read_update_read() {
 async fn b78_all_fields_at_once_survive_an_edit_of_one() {
     let gateway = Harness::new().await;
     let mut body = json!({"server_id": "id-all"});
-    for (name, schema) in settable().filter(|(name, _)| !is_refused(name)) {
+    let all = settable().filter(|(name, _)| !is_refused(name) && !ALONE.contains(&name.as_str()));
+    for (name, schema) in all {
         body[&name] = sample(&name, &schema, 1);
     }
     let created = gateway.registered(body.clone()).await;

@@ -42,6 +42,8 @@ const SAMPLES: &[(&str, &str)] = &[
     ("cwd", "/srv"),
     ("sandbox", "off"),
     ("spec_path", "api.yaml"),
+    ("spec", "{openapi: 3.0.0}"),
+    ("openapi", "{include: {tags: [a]}}"),
     ("oauth2_flow", "client_credentials"),
     ("issuer", "https://issuer"),
     ("authorization_url", "https://issuer/a"),

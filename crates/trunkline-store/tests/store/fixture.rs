@@ -13,8 +13,9 @@ use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _, SqliteConnection};
 use trunkline_auth::Vault;
 use trunkline_model::{
-    Approval, ApprovalStatus, AuthType, Clock, Credentials, EnvVar, EnvVarScope, Origin, PrefixMode, Sandbox,
-    Secret, Server, ServerDefinition, ServerId, SessionMode, Stamps, Transport,
+    Approval, ApprovalStatus, AuthType, Clock, Credentials, EnvVar, EnvVarScope, OpenApiFilter,
+    OperationMatch, Origin, PrefixMode, Sandbox, Secret, Server, ServerDefinition, ServerId, SessionMode,
+    Stamps, Transport,
 };
 use trunkline_store::Store;
 
@@ -257,6 +258,13 @@ pub(crate) fn with_credential(id: &str, value: &str) -> Server {
     server
 }
 
+fn filter(tags: Vec<String>, paths: Vec<String>) -> OpenApiFilter {
+    let (mut include, mut exclude) = (OperationMatch::default(), OperationMatch::default());
+    include.tags = tags;
+    exclude.paths = paths;
+    OpenApiFilter { include, exclude }
+}
+
 /// A server with every field away from its default; texts carry `tag`.
 pub(crate) fn full(id: &str, tag: &str) -> Server {
     let text = |field: &str| Some(format!("{field} {tag} é 漢 '\"\\ $1 {{}}"));
@@ -289,6 +297,10 @@ pub(crate) fn full(id: &str, tag: &str) -> Server {
             instructions: text("instructions"),
             url: text("url"),
             spec_path: text("spec_path"),
+            spec: json!({"openapi": "3.0.0", "info": {"title": tag}})
+                .as_object()
+                .cloned(),
+            openapi: filter(list("tag"), list("/path")),
             transport: Transport::Stdio,
             auth_type: Some(AuthType::OauthDelegate),
             credentials: Credentials {

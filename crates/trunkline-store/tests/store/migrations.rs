@@ -50,7 +50,7 @@ both! {
         let report = store.migrate_set(&all.clone().up_to(1)).await.unwrap();
         assert_eq!(report.applied, ["0001_registry"]);
         // This version writes columns that the older one did not have, so they are there while it does.
-        let newer_columns = [("schema_compat", "BOOLEAN NOT NULL DEFAULT FALSE"), ("cwd", "TEXT"), ("sandbox", "TEXT")];
+        let newer_columns = [("schema_compat", "BOOLEAN NOT NULL DEFAULT FALSE"), ("cwd", "TEXT"), ("sandbox", "TEXT"), ("spec", "TEXT"), ("openapi", "TEXT")];
         for (column, kind) in newer_columns {
             db.by_hand(&format!("ALTER TABLE mcp_server ADD COLUMN {column} {kind}")).await;
         }
@@ -70,6 +70,8 @@ both! {
         upgraded.definition.schema_compat = false;
         upgraded.definition.cwd = None;
         upgraded.definition.sandbox = trunkline_model::Sandbox::default();
+        upgraded.definition.spec = None;
+        upgraded.definition.openapi = trunkline_model::OpenApiFilter::default();
         assert_eq!(store.server_list().await.unwrap(), [upgraded]);
         store.call_record_insert(&[crate::records::record("r", 1)]).await.unwrap();
     }
