@@ -20,7 +20,7 @@ use trunkline_model::{Principal, Secret, SessionKey};
 pub type Target = fn(&[u8]);
 
 /// All of them, with inputs to begin from.
-pub const TARGETS: [(&str, Target, &[&str]); 9] = [
+pub const TARGETS: [(&str, Target, &[&str]); 10] = [
     (
         "envelope",
         envelope,
@@ -69,6 +69,14 @@ pub const TARGETS: [(&str, Target, &[&str]); 9] = [
         "token",
         token,
         &["\u{2}one\u{0}two\u{0}body of the token", "AAAA_-"],
+    ),
+    (
+        "openapi",
+        openapi,
+        &[
+            r##"{"openapi":"3.0.0","info":{"title":"t"},"paths":{"/a/{b}":{"post":{"operationId":"x","parameters":[{"name":"b","in":"path","style":"matrix"},{"name":"q","in":"query","style":"deepObject","schema":{"type":"object"}}],"requestBody":{"content":{"multipart/form-data":{"schema":{"$ref":"#/components/schemas/S"}}}}}}},"components":{"schemas":{"S":{"type":"object","properties":{"s":{"$ref":"#/components/schemas/S"},"f":{"type":"string","format":"binary"}}}}}}"##,
+            "swagger: '2.0'\nbasePath: /v1\npaths:\n  /a:\n    get: &o\n      parameters: [{name: t, in: query, type: array, collectionFormat: multi}, {name: b, in: body, schema: {type: object}}]\n      responses: {200: {schema: {type: object}}}\n    post: *o\n",
+        ],
     ),
     (
         "config",
@@ -307,5 +315,56 @@ pub fn config(input: &[u8]) {
     if let Err(error) = trunkline_config::parse(text, "config.yaml", &nothing) {
         let said = error.to_string();
         assert!(said.chars().all(|c| c == '\n' || !c.is_control()), "{said:?}");
+    }
+}
+
+/// OpenAPI documents: every tool is one that clients take, and what a request is made of stays in its place.
+pub fn openapi(input: &[u8]) {
+    let filter = trunkline_model::OpenApiFilter::default();
+    let Ok(api) = trunkline_openapi::read(input, &filter, &[]) else {
+        return;
+    };
+    let text = format!(r#"{{"tools":{}}}"#, api.tools());
+    let raw: &RawValue = serde_json::from_str(&text).expect("definitions are JSON");
+    let page = Page::parse(ListKind::Tools, raw, Rules::default()).expect("a list of tools");
+    for item in &page.items {
+        assert!(name::is_legal(&item.name), "{}", item.name);
+    }
+    let arguments = String::from_utf8_lossy(input);
+    for operation in api.operations().iter().take(20) {
+        for given in [
+            None,
+            Some(&*arguments),
+            Some(r#"{"a":"../x","b":"..","q":{"a":[1]},"t":["\u0000"],"f":"AA=="}"#),
+        ] {
+            let Ok(request) = operation.request(given) else {
+                continue;
+            };
+            assert!(request.path.starts_with('/'));
+            assert!(
+                request
+                    .path
+                    .bytes()
+                    .all(|b| b.is_ascii_graphic() && !b"?#\\".contains(&b)),
+                "{}",
+                request.path
+            );
+            assert!(
+                request
+                    .path
+                    .split('/')
+                    .all(|segment| !matches!(segment, "." | "..")),
+                "{}",
+                request.path
+            );
+            let query = request.query.unwrap_or_default();
+            assert!(
+                query.bytes().all(|b| b.is_ascii_graphic() && b != b'#'),
+                "{query}"
+            );
+            for (_, value) in request.headers {
+                assert!(!value.chars().any(char::is_control));
+            }
+        }
     }
 }
