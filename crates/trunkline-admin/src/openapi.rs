@@ -309,6 +309,10 @@ fn managed(name: &str, doc: &str) -> RefOr<Schema> {
         "has_user_credential" | "connected_app_reachable" => {
             typed(Type::Boolean, true).description(doc).into()
         }
+        "programs" => array(false)
+            .items(typed(Type::Object, false))
+            .description(doc)
+            .into(),
         "isolation" => typed(Type::Object, true)
             .property("degree", text(false))
             .property("enforced", texts(false))

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use http::HeaderMap;
+use serde_json::Value;
 use serde_json::value::RawValue;
 use trunkline_model::{Circuit, Outcome, Server, ServerId, Step};
 
@@ -27,6 +28,11 @@ pub trait ServerProbe: Send + Sync + 'static {
 
     /// How many tools the last good list had.
     fn tool_count(&self, id: &ServerId) -> Option<usize>;
+
+    /// What runs of a server that is a program, or ran: an array of objects without secrets.
+    fn programs(&self, _id: &ServerId) -> Value {
+        Value::Array(Vec::new())
+    }
 
     /// Lists the tools now, by the path that serves clients, and says what came of it.
     fn refresh<'a>(&'a self, server: &'a Arc<Server>) -> BoxFuture<'a, Outcome>;

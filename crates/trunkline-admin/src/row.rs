@@ -10,7 +10,7 @@ use crate::request::SERVER_ID;
 use crate::{App, checks};
 
 /// Columns that the gateway fills in, with what they are; a request that sets one is refused.
-pub(crate) const MANAGED: [(&str, &str); 22] = [
+pub(crate) const MANAGED: [(&str, &str); 23] = [
     (
         "is_config",
         "Whether the server comes from the configuration file, which is where it is changed then.",
@@ -46,6 +46,10 @@ pub(crate) const MANAGED: [(&str, &str); 22] = [
         "isolation",
         "Of a stdio server: what is enforced of its sandbox on this machine, and what is not (`degree`: `full`, `partial`, `none`). Null for others.",
     ),
+    (
+        "programs",
+        "What runs of a stdio server in this replica: `state` (`running`, `backoff`, `ended`), `pid`, `started_at`, `restarts`, `not_before`, `last_exit`, `in_flight`, `sessions`, `junk_lines`, `stderr` (its last lines).",
+    ),
     ("outcome", "What came of the last attempt to use it."),
     ("warnings", "What to know about the declaration."),
 ];
@@ -68,7 +72,7 @@ pub(crate) fn row_with(server: &Server, warnings: Vec<String>, app: &App) -> Val
     let tried = was_tried(outcome.status);
     let time = |at: Option<jiff::Timestamp>| Value::from(at.map(|at| at.to_string()));
     let (approval, stamps) = (&server.approval, &server.stamps);
-    let managed: [(&str, Value); 20] = [
+    let managed: [(&str, Value); 21] = [
         ("is_config", (server.origin == Origin::File).into()),
         ("teams", Value::Array(Vec::new())),
         ("created_at", time(stamps.created_at)),
@@ -92,6 +96,7 @@ pub(crate) fn row_with(server: &Server, warnings: Vec<String>, app: &App) -> Val
         ("connected_app_reachable", Value::Null),
         ("tool_count", app.probe.tool_count(&server.id).into()),
         ("isolation", isolation(server, app)),
+        ("programs", app.probe.programs(&server.id)),
     ];
     for (name, value) in managed {
         row.insert(name.to_owned(), value);

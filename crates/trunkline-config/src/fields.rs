@@ -109,7 +109,7 @@ pub(crate) const SERVER: &[Field] = {
             "transport",
             Word(TRANSPORTS),
             "http",
-            "How to talk to it. `http` and `sse` both find out which of the two the server speaks; `stdio` is not served yet.",
+            "How to talk to it. `http` and `sse` both find out which of the two the server speaks; `stdio` is a program.",
         ),
         field(
             "alias",
@@ -274,7 +274,7 @@ pub(crate) const SERVER: &[Field] = {
             "command",
             Text,
             "",
-            "stdio: the program, a name in `PATH` or a path. Not served yet.",
+            "stdio: the program, a name in `PATH` or a path.",
         ),
         field(
             "args",
@@ -660,7 +660,7 @@ pub(crate) const ENVIRONMENT_NOT_SERVED: &[(&str, &str, &str)] = &[
     (
         "LITELLM_ENABLE_MCP_STDIO",
         "false",
-        "stdio servers are not served yet: they are listed as misconfigured and no process is started.",
+        "programs of the configuration file are always served; who else may declare some is said by `general_settings.mcp_stdio`.",
     ),
     (
         "DATABASE_HOST",

@@ -1,7 +1,7 @@
 //! What an operator should know about a declaration: things understood differently, not served yet, or refused.
 //! The configuration check and the management API say the same, because both ask here.
 
-use crate::{AuthType, EnvVarScope, Secret, ServerDefinition, Transport};
+use crate::{AuthType, EnvVarScope, Secret, ServerDefinition};
 
 /// One remark about one field.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,17 +111,12 @@ impl ServerDefinition {
     }
 
     /// The same for what only makes a server, or a part of it, unusable.
-    fn features(&self) -> [(bool, &'static str, &'static str); 6] {
+    fn features(&self) -> [(bool, &'static str, &'static str); 5] {
         let renamed = !self.tool_name_to_display_name.is_empty() || !self.tool_name_to_description.is_empty();
         let unserved_auth = self
             .auth_type
             .is_some_and(|auth| !auth.is_served() && auth != AuthType::TruePassthrough);
         [
-            (
-                self.transport == Transport::Stdio,
-                "transport",
-                "stdio servers are not served yet: the server is listed as misconfigured and no process is started.",
-            ),
             (
                 unserved_auth,
                 "auth_type",

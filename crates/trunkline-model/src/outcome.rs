@@ -210,6 +210,8 @@ pub enum Step {
     Document,
     /// Making tools of it.
     Parse,
+    /// The start of a program.
+    Start,
     /// `initialize`.
     Initialize,
     /// `notifications/initialized`.
@@ -230,6 +232,7 @@ impl Step {
             Self::Tls => "tls",
             Self::Document => "document",
             Self::Parse => "parse",
+            Self::Start => "start",
             Self::Initialize => "initialize",
             Self::Initialized => "initialized",
             Self::List => "list",
@@ -246,6 +249,7 @@ impl Step {
             Self::Tls,
             Self::Document,
             Self::Parse,
+            Self::Start,
             Self::Initialize,
             Self::Initialized,
             Self::List,

@@ -343,6 +343,13 @@ impl CatalogueSlot {
         });
     }
 
+    /// What served the list is gone: everybody sees that, until an attempt, which comes by itself, says otherwise.
+    pub(crate) fn lost(&self, entry: &Arc<Entry>, out: &Outgoing, fault: &Fault) {
+        if self.known.load().attempted.is_some() && !self.running.load(Ordering::Acquire) {
+            self.finish(entry, out, Err(fault.clone()), Duration::ZERO);
+        }
+    }
+
     fn start(self: &Arc<Self>, entry: &Arc<Entry>, out: &Arc<Outgoing>) {
         if self.running.swap(true, Ordering::AcqRel) {
             return;

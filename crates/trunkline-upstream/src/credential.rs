@@ -4,6 +4,7 @@
 //! the `auth_type` header. The gateway's own credential is in none of them ([`Admission`]).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -16,6 +17,7 @@ use crate::addressing::addressees;
 use crate::fault::Fault;
 use crate::http::Target;
 use crate::openapi::{self, Site};
+use crate::program::recipe::{self, Recipe};
 
 /// The headers of requests to one server with one credential.
 pub struct Outgoing {
@@ -33,9 +35,11 @@ pub struct Outgoing {
 /// speaks Streamable HTTP.
 pub enum Reach {
     /// By HTTP.
-    Http(Target),
+    Http(Box<Target>),
     /// An HTTP API, after its OpenAPI document.
     OpenApi(Site),
+    /// By the pipes of a program.
+    Program(Arc<Recipe>),
 }
 
 impl Reach {
@@ -44,11 +48,30 @@ impl Reach {
         match self {
             Self::Http(target) => Some(&target.url),
             Self::OpenApi(site) => site.url(),
+            Self::Program(_) => None,
+        }
+    }
+
+    /// The program, of what is one.
+    pub(crate) fn program(&self) -> Option<&Arc<Recipe>> {
+        match self {
+            Self::Program(recipe) => Some(recipe),
+            Self::Http(_) | Self::OpenApi(_) => None,
         }
     }
 }
 
 impl Outgoing {
+    /// Messages and nothing else.
+    pub(crate) fn to_program(recipe: Arc<Recipe>) -> Self {
+        Self {
+            headers: HeaderMap::new(),
+            fingerprint: recipe.fingerprint,
+            secrets: recipe.secrets.clone(),
+            reach: Reach::Program(recipe),
+        }
+    }
+
     /// The secret texts that were sent, for [`Fault::without`].
     pub fn secrets(&self) -> impl Iterator<Item = &str> {
         self.secrets.iter().map(Secret::expose)
@@ -130,6 +153,9 @@ impl<'a> ClientHeaders<'a> {
     /// Whether anything in them could change what is sent to `server`.
     pub fn concerns(&self, server: &Server) -> bool {
         let Some(request) = self.request else { return false };
+        if is_program(server) {
+            return recipe::concerns(server);
+        }
         !server.definition.extra_headers.is_empty()
             || request
                 .headers
@@ -179,6 +205,15 @@ impl<'a> ClientHeaders<'a> {
         out
     }
 
+    /// A header of the client's request that a program's environment names.
+    pub(crate) fn header(&self, name: &str) -> Option<Secret> {
+        let request = self.request?;
+        let name = HeaderName::try_from(name).ok()?;
+        let value = request.headers.get(&name)?;
+        request.may_forward(&name, value).then_some(())?;
+        value.to_str().ok().map(Secret::new)
+    }
+
     /// The deprecated `x-mcp-auth`: one credential, only where the request is about one server.
     fn global_auth(&self) -> Option<Secret> {
         let request = self.request.filter(|request| !request.several)?;
@@ -201,6 +236,11 @@ fn matches_rule(rule: &str, name: &HeaderName) -> bool {
     }
 }
 
+/// Whether a server is a program.
+pub(crate) fn is_program(server: &Server) -> bool {
+    server.definition.transport == Transport::Stdio
+}
+
 /// The way to a server, and a text that names it.
 fn reach(server: &Server) -> Result<(Reach, String), Fault> {
     if let Some(defect) = &server.defect {
@@ -212,15 +252,17 @@ fn reach(server: &Server) -> Result<(Reach, String), Fault> {
     }
     let url = endpoint(server)?;
     let identity = url.as_str().to_owned();
-    Ok((Reach::Http(Target::new(url)?), identity))
+    Ok((Reach::Http(Box::new(Target::new(url)?)), identity))
 }
 
 /// Checks a server's URL: http or https, no user info, no fragment.
 fn endpoint(server: &Server) -> Result<Url, Fault> {
     let definition = &server.definition;
-    if definition.transport == Transport::Stdio || definition.command.is_some() {
-        return Err(Fault::misconfigured("stdio servers are not served yet")
-            .hint("run the server with a Streamable HTTP transport and register its URL"));
+    if definition.command.is_some() {
+        return Err(
+            Fault::misconfigured("a command is set, and transport is not stdio")
+                .hint("set transport to stdio, or take the command out"),
+        );
     }
     let text = definition.url.as_deref().unwrap_or_default();
     if text.is_empty() {
@@ -258,6 +300,13 @@ pub fn outgoing(
     vault: &Vault,
     variables: &Variables,
 ) -> Result<Outgoing, Fault> {
+    if is_program(server) {
+        if let Some(defect) = &server.defect {
+            return Err(Fault::misconfigured(defect.clone()));
+        }
+        let recipe = recipe::recipe(server, client, vault, variables)?;
+        return Ok(Outgoing::to_program(Arc::new(recipe)));
+    }
     let (mut reach, identity) = reach(server)?;
     let mut headers = HeaderMap::with_capacity(12);
     headers.insert(
@@ -428,7 +477,7 @@ fn is_reference(value: &Secret) -> bool {
 
 /// A value, or what `os.environ/NAME` stands for. What is not set makes the server misconfigured: the literal is never
 /// sent (B30).
-fn resolve(value: &Secret, field: &str, variables: &Variables) -> Result<Secret, Fault> {
+pub(crate) fn resolve(value: &Secret, field: &str, variables: &Variables) -> Result<Secret, Fault> {
     let Some(name) = value.expose().trim().strip_prefix(REFERENCE) else {
         return Ok(value.clone());
     };
@@ -475,8 +524,6 @@ fn sensitive(text: &str, field: &str) -> Result<HeaderValue, Fault> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use trunkline_auth::{Authenticator, Surface};
     use trunkline_model::{Approval, Credentials, Origin, ServerDefinition, ServerId, Stamps};
 

@@ -31,12 +31,15 @@ use crate::legacy::Legacy;
 use crate::listen::{self, Askable, Progress};
 use crate::openapi;
 use crate::pool::ResponseBody;
+use crate::program::{self, Programs};
 use crate::session::{Introduction, Owner, Session, Sessions, Slot, Using};
 use crate::upstreams::Shared;
 use crate::watch::Watched;
 
 /// Time for `initialize` and `notifications/initialized` together.
 pub const INITIALIZE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The same for a program, which may have to be fetched before it starts. Who waits has deadlines of its own.
+const START_TIMEOUT: Duration = Duration::from_mins(2);
 /// Time for `logging/setLevel`, which a call waits for.
 const LOG_LEVEL_TIMEOUT: Duration = Duration::from_secs(2);
 /// What a server says about itself is kept with every session and in the database: so many bytes of each text.
@@ -88,7 +91,26 @@ pub struct Entry {
     pub(crate) tasks: TaskTracker,
     /// Sessions of the legacy transport.
     pub(crate) legacy: Arc<Legacy>,
+    /// What runs of it, if it is a program.
+    pub(crate) programs: Arc<Programs>,
+    /// This one, or the one that goes on in its place.
+    pub(crate) current: Arc<Current>,
     me: Weak<Self>,
+}
+
+/// The entry that is there now, for what outlives a change of its server's description.
+#[derive(Default)]
+pub(crate) struct Current(Mutex<Weak<Entry>>);
+
+impl Current {
+    fn set(&self, entry: &Arc<Entry>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(entry);
+    }
+
+    /// It, unless the server is gone.
+    pub(crate) fn get(&self) -> Option<Arc<Entry>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).upgrade()
+    }
 }
 
 /// By credential, list and era.
@@ -202,9 +224,11 @@ impl Entry {
         let kept_lists = before.filter(|_| same(|definition| Some(definition.schema_compat.into())));
         let places = server.definition.max_concurrent_requests;
         let places = places.map(|count| Places::new(usize::try_from(count.max(1)).unwrap_or(1)));
-        Arc::new_cyclic(|me| Self {
+        let entry = Arc::new_cyclic(|me| Self {
             me: me.clone(),
             legacy: before.map(|before| before.legacy.clone()).unwrap_or_default(),
+            programs: before.map(|before| before.programs.clone()).unwrap_or_default(),
+            current: before.map(|before| before.current.clone()).unwrap_or_default(),
             prefix: server.prefix(),
             definition,
             sessions: before.map_or_else(
@@ -227,7 +251,9 @@ impl Entry {
             tasks: shared.tasks.clone(),
             server: ArcSwap::from(server),
             shared,
-        })
+        });
+        entry.current.set(&entry);
+        entry
     }
 
     fn lists(&self) -> Catalogues {
@@ -355,12 +381,24 @@ impl Entry {
         self.me.upgrade().ok_or_else(gone)
     }
 
+    /// A program of the server ended by itself. If it is the one that the server is judged by, everybody sees that until it
+    /// is listed again, which starts it again.
+    pub(crate) fn program_ended(self: &Arc<Self>, environment: [u8; 16], era: Era, fault: &Fault) {
+        if let Some(own) = self.own().filter(|own| own.fingerprint == environment)
+            && era == self.own_era()
+            && !self.retired.load(Ordering::Relaxed)
+        {
+            self.own_list(own).lost(self, own, fault);
+        }
+    }
+
     /// Ends a session that no message need be sent for.
     fn end_local(&self, session: &Session) {
         let Some(id) = session.id.as_ref().and_then(|id| id.to_str().ok()) else {
             return;
         };
         self.legacy.end(id);
+        self.programs.end(id);
     }
 
     /// Posts one message. The answer's status is the caller's to judge.
@@ -431,6 +469,12 @@ impl Entry {
             Reach::OpenApi(site) => {
                 return openapi::answer(self, (out, site), (method, session), body, step).await;
             }
+            Reach::Program(recipe) => {
+                let recipe = recipe.clone();
+                let entry = self.myself()?;
+                // Boxed, and only here: every call over HTTP would carry room for it.
+                return Box::pin(program::send(&entry, &recipe, (method, body), session, step)).await;
+            }
         };
         if let Some(answer) = self.send_legacy(method, session, &body, step).await {
             return answer;
@@ -485,7 +529,7 @@ impl Entry {
         owner: Owner,
         how: Opening<'_>,
     ) -> Result<Arc<Session>, Fault> {
-        let deadline = Deadline::after(INITIALIZE_TIMEOUT);
+        let deadline = Deadline::after(initialize_timeout(out));
         let opened = self
             .initialize_within(out, owner, how, deadline)
             .await
@@ -989,6 +1033,14 @@ impl Entry {
                 self.end_aside(own.clone(), session);
             }
         }
+    }
+}
+
+/// How long the hand-shake may take.
+pub(crate) fn initialize_timeout(out: &Outgoing) -> Duration {
+    match out.reach {
+        Reach::Http(_) | Reach::OpenApi(_) => INITIALIZE_TIMEOUT,
+        Reach::Program(_) => START_TIMEOUT,
     }
 }
 

@@ -29,6 +29,8 @@ use crate::session::{Introduction, Session};
 
 /// Time for `server/discover`.
 const DISCOVER_TIMEOUT: Duration = Duration::from_secs(5);
+/// The same for a program, which is started for it. Old ones may say nothing before the hand-shake.
+const DISCOVER_PROGRAM_TIMEOUT: Duration = Duration::from_secs(15);
 /// After this long a server of the old era is asked again.
 const LEGACY_HOLDS: Duration = Duration::from_hours(24);
 /// A server that refuses the hand-shake of the old era, and was taken for one of it, is asked again after this long.
@@ -194,18 +196,23 @@ impl Entry {
         if in_vain.is_some_and(|last| last.elapsed() < SILENCE_HOLDS) && self.pinned().is_none() {
             return Ok(Leg::Legacy);
         }
+        let program = out.reach.program();
         let mut asking = Asking {
             in_vain,
             is_answered: false,
         };
         let discovered = self.discover(out).await;
-        asking.is_answered = !matches!(discovered, Ok(Discovered::Silence));
+        asking.is_answered = program.is_some() || !matches!(discovered, Ok(Discovered::Silence));
         let found = match discovered? {
             Discovered::Modern(session) => Some(*session),
             // Nothing was learnt: this request goes the old way, and one that comes a while later asks again.
-            Discovered::Silence if self.pinned().is_none() => return Ok(Leg::Legacy),
+            Discovered::Silence if self.pinned().is_none() && program.is_none() => return Ok(Leg::Legacy),
             Discovered::Legacy | Discovered::Again | Discovered::Silence => None,
         };
+        if let (None, Some(recipe)) = (&found, program) {
+            // Its first message decides which era a program speaks: the one that was asked is of no use for the other.
+            self.programs.dismiss_modern(recipe.fingerprint);
+        }
         match found {
             Some(session) => {
                 tracing::info!(server = %self.prefix, "server speaks 2026-07-28");
@@ -271,7 +278,11 @@ impl Entry {
     }
 
     async fn discover_once(self: &Arc<Self>, out: &Arc<Outgoing>) -> Result<Discovered, Fault> {
-        let deadline = Deadline::after(DISCOVER_TIMEOUT);
+        let patience = match out.reach.program() {
+            Some(_) => DISCOVER_PROGRAM_TIMEOUT,
+            None => DISCOVER_TIMEOUT,
+        };
+        let deadline = Deadline::after(patience);
         let bare = Session::new(None, modern::VERSION, Introduction::default());
         let params = modern::params_to_modern(None, CLIENT_INFO, ClientCapabilities::NONE, None);
         let id = self.next_id();

@@ -251,9 +251,9 @@ impl Entry {
 
     /// A list of the server changed: it is fetched again by whoever has it.
     fn changed(self: &Arc<Self>, out: &Outgoing) -> duplex::Changed {
-        let (entry, fingerprint) = (Arc::downgrade(self), out.fingerprint);
+        let (current, fingerprint) = (self.current.clone(), out.fingerprint);
         Box::new(move |kind: ListKind| {
-            let Some(entry) = entry.upgrade() else { return };
+            let Some(entry) = current.get() else { return };
             if let Some(own) = entry.own().filter(|own| own.fingerprint == fingerprint) {
                 let own = own.clone();
                 entry

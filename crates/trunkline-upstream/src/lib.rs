@@ -13,6 +13,7 @@
 //! - `legacy`: servers of the HTTP+SSE transport of 2024-11-05.
 //! - `breaker`: servers that cannot be reached are not asked by every call.
 //! - `fair`: who has the next of a limited number of places.
+//! - `program`: servers that are programs, supervised.
 //! - [`exchange`]: one JSON-RPC request, its frames, its response.
 //! - [`catalogue`]: the tools of a server, cached, refreshed with single flight, kept in the database.
 //! - `clean`: hidden text taken out of what servers say.
@@ -48,6 +49,7 @@ pub mod openapi;
 pub mod peer;
 mod pool;
 pub mod probe;
+pub mod program;
 pub mod session;
 mod subscribe;
 mod upkeep;
@@ -65,6 +67,7 @@ pub use fault::Fault;
 pub use keep::log_level;
 pub use listen::{Aside, Progress};
 pub use probe::{Probe, ProbeStep};
+pub use program::{Life, ProgramState};
 pub use session::{Introduction, Session};
 pub use subscribe::{Hearer, Subscribed, TasksWatched};
 pub use upstreams::{CallRequest, Settings, Upstreams};

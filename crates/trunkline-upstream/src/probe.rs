@@ -12,14 +12,20 @@ use url::Url;
 
 use crate::credential::{ClientHeaders, Outgoing, Reach};
 use crate::egress;
-use crate::entry::{Entry, INITIALIZE_TIMEOUT};
+use crate::entry::{Entry, initialize_timeout};
 use crate::exchange::Deadline;
 use crate::fault::{Fault, redacted};
 use crate::http::{CONNECT_TIMEOUT, status_fault};
 use crate::listing::list_items;
 use crate::openapi::{self, Site};
+use crate::program;
 use crate::session::{Owner, Session};
 use crate::upstreams::Shared;
+
+/// How long a program may take for its hand-shake here.
+const PROGRAM_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long its end is waited for.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a walk through the hand-shake found.
 #[derive(Debug)]
@@ -38,6 +44,19 @@ pub struct Probe {
     pub protocol_version: Option<String>,
     /// `serverInfo`, raw JSON.
     pub server_info: Option<String>,
+    /// What a program said beside its answers, while it ran.
+    pub said: Said,
+}
+
+/// What a program says beside its answers.
+#[derive(Debug, Default)]
+pub struct Said {
+    /// The last lines of its standard error.
+    pub stderr: Vec<String>,
+    /// Lines on its standard output that were no messages.
+    pub junk_lines: u64,
+    /// The last of these.
+    pub last_junk: String,
 }
 
 /// One step.
@@ -121,6 +140,7 @@ pub(crate) async fn run(shared: &Arc<Shared>, server: &Server, client: &ClientHe
         hint: None,
         protocol_version: None,
         server_info: None,
+        said: Said::default(),
     };
     // An entry of its own: the probe shares the code with real traffic, not its sessions.
     let entry = Entry::new(Arc::new(server.clone()), shared.clone());
@@ -138,6 +158,15 @@ pub(crate) async fn run(shared: &Arc<Shared>, server: &Server, client: &ClientHe
         Err(fault) => fault.outcome(now, began.elapsed()),
     };
     probe.steps = walk.steps;
+    if let Some(state) = entry.programs.states().into_iter().next_back() {
+        probe.said = Said {
+            stderr: state.stderr,
+            junk_lines: state.junk_lines,
+            last_junk: state.last_junk,
+        };
+    }
+    // It may not outlive the walk.
+    let _ = timeout(STOP_TIMEOUT, entry.programs.stopped()).await;
     // The names that servers give themselves are shown too, and a server may call itself by what it was sent.
     if let Ok(out) = entry.outgoing(client) {
         let secrets: Vec<&str> = out.secrets().collect();
@@ -164,7 +193,12 @@ async fn handshake(
     if let Some(url) = out.reach.url() {
         connect(shared, url, walk).await?;
     }
-    let deadline = Deadline::after(INITIALIZE_TIMEOUT);
+    if let Some(recipe) = out.reach.program() {
+        walk.step(Step::Start, program::start(entry, recipe).await, |how| {
+            (None, false, how.clone())
+        })?;
+    }
+    let deadline = Deadline::after(initialize_timeout(&out).min(PROGRAM_TIMEOUT));
     let opened = entry
         .send_initialize(&out, ClientCapabilities::NONE, deadline)
         .await
@@ -260,6 +294,9 @@ fn is_usual(name: &http::HeaderName) -> bool {
 
 /// What will be sent, by name only.
 fn describe(out: &Outgoing) -> String {
+    if let Some(recipe) = out.reach.program() {
+        return recipe.describe();
+    }
     let mut names: Vec<&str> = out
         .headers
         .keys()

@@ -103,6 +103,9 @@ impl Entry {
             .into_iter()
             .partition(|(_, session)| session.keeping.is_stored());
         self.end_when_free(own);
+        let entry = self.clone();
+        self.tasks
+            .spawn(async move { entry.programs.finish(&entry.shared.stopping).await });
         let Some(store) = self.shared.keeper.store().cloned() else {
             return;
         };
@@ -378,6 +381,7 @@ impl Upstreams {
             // Another process may use it, and its row says so.
             taken.retain(|(_, session)| !session.keeping.is_stored());
             entry.end_all(taken);
+            entry.programs.reap(entry.own_fingerprint(), idle);
         }
         self.shared().http().reap();
     }
@@ -512,6 +516,7 @@ impl Upstreams {
             let mut taken = entry.sessions.drain();
             taken.retain(|(_, session)| !session.keeping.is_stored());
             entry.end_all(taken);
+            entry.programs.stop();
         }
         self.shared().stopping.cancel();
         self.shared().tasks.close();

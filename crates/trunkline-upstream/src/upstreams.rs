@@ -10,6 +10,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use trunkline_auth::Vault;
+use trunkline_launch::Launcher;
 use trunkline_mcp::header::HeaderParam;
 use trunkline_mcp::{Era, ListKind, ServerCapabilities, modern, rpc, task};
 use trunkline_model::{Circuit, Clock, Health, Outcome, Server, ServerId, SessionKey, Snapshot, Step};
@@ -29,6 +30,7 @@ use crate::listen::{Aside, Listeners, Progress};
 use crate::listing;
 use crate::openapi;
 use crate::probe::{self, Probe};
+use crate::program::ProgramState;
 use crate::session::{Introduction, Session};
 use crate::subscribe::{self, Hearer, Subscribed, TasksWatched};
 use crate::upkeep::ENDS;
@@ -114,6 +116,10 @@ pub(crate) struct Shared {
     pub(crate) ends: Semaphore,
     /// Turns of attempts that nobody waits for.
     pub(crate) attempts: Arc<Semaphore>,
+    /// Starts programs.
+    pub(crate) launcher: Option<Arc<Launcher>>,
+    /// Where they and what reads them belong.
+    pub(crate) runtime: Option<tokio::runtime::Handle>,
     /// Makes [`Caller`]s.
     callers: RandomState,
 }
@@ -159,13 +165,14 @@ pub struct CallRequest<'a> {
 }
 
 impl Upstreams {
-    /// No entries yet. `store` keeps the catalogues, `variables` answers `os.environ/NAME`.
+    /// No entries yet. `store` keeps the catalogues, `variables` answers `os.environ/NAME`, `launcher` starts programs.
     pub fn new(
         settings: Settings,
         vault: Arc<Vault>,
         variables: Arc<Variables>,
         store: Option<Store>,
         clock: Arc<dyn Clock>,
+        launcher: Option<Arc<Launcher>>,
     ) -> Self {
         let shared = Shared {
             http: ArcSwap::from_pointee(HttpClient::new(settings.egress.clone())),
@@ -182,6 +189,8 @@ impl Upstreams {
             stopping: CancellationToken::new(),
             changed: watch::channel(0).0,
             listeners: Listeners::default(),
+            launcher,
+            runtime: tokio::runtime::Handle::try_current().ok(),
         };
         Self {
             shared: Arc::new(shared),
@@ -651,6 +660,13 @@ impl Upstreams {
     /// Walks the hand-shake with a fresh session and reports every step. Touches no pool and no catalogue.
     pub async fn probe(&self, server: &Server, client: &ClientHeaders<'_>) -> Probe {
         probe::run(&self.shared, server, client).await
+    }
+
+    /// What runs of a server that is a program, or ran.
+    pub fn programs(&self, id: &ServerId) -> Vec<ProgramState> {
+        self.find(id)
+            .map(|entry| entry.programs.states())
+            .unwrap_or_default()
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Entry>> {

@@ -54,7 +54,7 @@ async fn b24_an_idle_session_is_given_back_and_its_client_gets_another() {
     };
     let vault = Arc::new(Vault::derive(&Secret::new("root")));
     let variables: Arc<Variables> = Arc::new(|_: &str| None);
-    let upstreams = Upstreams::new(settings, vault, variables, None, Arc::new(SystemClock));
+    let upstreams = Upstreams::new(settings, vault, variables, None, Arc::new(SystemClock), None);
     for client in [1, 2] {
         call(&upstreams, &server, client).await;
     }

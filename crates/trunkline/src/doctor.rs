@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use trunkline_model::{Circuit, Health, Server, Snapshot, SystemClock};
 use trunkline_store::Store;
+use trunkline_upstream::probe::Said;
 use trunkline_upstream::{ClientHeaders, Probe, Upstreams};
 
 use crate::cli::DoctorArguments;
@@ -14,6 +15,9 @@ use crate::output;
 use crate::programs;
 use crate::serve::{upstream_settings, variables};
 use crate::settings::Settings;
+
+/// Lines of a program's standard error that are shown.
+const SHOWN: usize = 10;
 
 /// Walks.
 pub(crate) async fn run(arguments: &DoctorArguments) -> anyhow::Result<ExitCode> {
@@ -37,18 +41,19 @@ pub(crate) async fn run(arguments: &DoctorArguments) -> anyhow::Result<ExitCode>
         }
         return Ok(ExitCode::SUCCESS);
     }
+    // The port is the running gateway's, which this process does not know: it is not among the defaults.
+    let launcher = Arc::new(programs::launcher(&settings, &arguments.sources, Vec::new()));
     let upstreams = Upstreams::new(
         upstream_settings(&settings.config.general)?,
         vault,
         variables(&settings),
         None,
         Arc::new(SystemClock),
+        Some(launcher.clone()),
     );
     let client = ClientHeaders::none();
     let probes = join_all(chosen.iter().map(|server| upstreams.probe(server, &client))).await;
     upstreams.shutdown().await;
-    // The port is the running gateway's, which this process does not know: it is not among the defaults.
-    let launcher = programs::launcher(&settings, &arguments.sources, Vec::new());
     let remarks: Vec<Vec<String>> = chosen
         .iter()
         .map(|server| programs::remarks(server, &launcher))
@@ -142,7 +147,21 @@ fn print(server: &Server, probe: &Probe, remarks: &[String]) {
     if let Some(hint) = &outcome.hint {
         output::line(&format!("     to do: {hint}"));
     }
+    said(&probe.said);
     output::line("");
+}
+
+/// What a program said beside its answers.
+fn said(said: &Said) {
+    for line in said.stderr.iter().rev().take(SHOWN).rev() {
+        output::line(&format!("     stderr: {line}"));
+    }
+    if said.junk_lines > 0 {
+        output::line(&format!(
+            "     {} lines on its standard output are no messages; the last: {}",
+            said.junk_lines, said.last_junk
+        ));
+    }
 }
 
 /// What this walk says about the server; what the gateway knows from before is its own (`GET /v1/mcp/server/health`).
@@ -176,6 +195,8 @@ fn to_json(server: &Server, probe: &Probe, remarks: &[String]) -> Value {
         "health": health(server, probe).as_str(),
         "protocol_version": probe.protocol_version,
         "steps": steps,
+        "stderr": probe.said.stderr,
+        "junk_lines": probe.said.junk_lines,
         "program": remarks,
     })
 }

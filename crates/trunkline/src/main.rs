@@ -3,6 +3,9 @@
 //! Three layers: [`cli`] (arguments), [`settings`] (what they, the file and the environment resolve to), and one file a
 //! command. [`serve`] is the composition root, the only place that knows all crates.
 
+// The future of a connection holds those of all ways to a server, one in the other.
+#![recursion_limit = "256"]
+
 mod add;
 mod call;
 mod cli;

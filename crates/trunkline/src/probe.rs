@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use http::HeaderMap;
+use serde_json::{Value, json};
 use trunkline_admin::{BoxFuture, Probe, ProbeStep, ServerProbe};
 use trunkline_model::Clock as _;
 use trunkline_model::{Circuit, Outcome, OutcomeStatus, Server, ServerId, Snapshot, SystemClock};
 use trunkline_store::Registry;
-use trunkline_upstream::{ClientHeaders, Upstreams};
+use trunkline_upstream::{ClientHeaders, ProgramState, Upstreams};
 
 /// Wires the upstreams in.
 pub(crate) struct UpstreamProbe {
@@ -71,6 +72,11 @@ impl ServerProbe for UpstreamProbe {
         self.upstreams.tool_count(snapshot.get(id)?)
     }
 
+    fn programs(&self, id: &ServerId) -> Value {
+        let states = self.upstreams.programs(id);
+        states.iter().map(shown).collect()
+    }
+
     fn refresh<'a>(&'a self, server: &'a Arc<Server>) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
             if server.is_active() {
@@ -80,4 +86,19 @@ impl ServerProbe for UpstreamProbe {
             }
         })
     }
+}
+
+fn shown(program: &ProgramState) -> Value {
+    json!({
+        "state": program.life.as_str(),
+        "pid": program.pid,
+        "started_at": program.started_at.map(|at| at.to_string()),
+        "restarts": program.restarts,
+        "not_before": program.not_before.map(|at| at.to_string()),
+        "last_exit": program.last_exit,
+        "in_flight": program.in_flight,
+        "sessions": program.sessions,
+        "junk_lines": program.junk_lines,
+        "stderr": program.stderr,
+    })
 }

@@ -34,7 +34,7 @@ use trunkline_model::{OutcomeStatus, SessionKey, Step};
 use self::state::{Route, State};
 pub(crate) use self::stream::Inbox;
 use self::stream::{Place, channel, event};
-pub(crate) use self::wire::{Posts, Wire};
+pub(crate) use self::wire::{Parcel, Pipe, Posts, Wire};
 use crate::fault::Fault;
 use crate::pool::ResponseBody;
 
@@ -96,6 +96,12 @@ impl Junk {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         *last = crate::fault::printable(&String::from_utf8_lossy(&line[..line.len().min(1024)]));
     }
+
+    /// How many, and the last of them.
+    pub(crate) fn seen(&self) -> (u64, String) {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        (self.count.load(Ordering::Relaxed), last.clone())
+    }
 }
 
 impl Duplex {
@@ -144,6 +150,26 @@ impl Duplex {
         // Dropped after the lock: what is under way leaves its place.
         let state = std::mem::take(&mut *self.state());
         drop(state);
+    }
+
+    /// Why it is over.
+    pub(crate) fn reason(&self) -> Option<Fault> {
+        self.why.get().cloned()
+    }
+
+    /// Whether a session is open with it.
+    pub(crate) fn knows(&self, session: &str) -> bool {
+        self.state().visitors.contains_key(session)
+    }
+
+    /// Requests under way.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.state().routes.len()
+    }
+
+    /// Sessions that are open.
+    pub(crate) fn visitors(&self) -> usize {
+        self.state().visitors.len()
     }
 
     fn over(&self, step: Step) -> Fault {

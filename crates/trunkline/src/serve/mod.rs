@@ -192,14 +192,15 @@ async fn build(
     prepare(&store).await?;
     let registry = Registry::load(store.clone(), settings.config.servers.clone()).await?;
     let clock = Arc::new(SystemClock);
+    let launcher = Arc::new(launcher(settings, arguments, listening));
     let upstreams = Arc::new(Upstreams::new(
         upstream_settings(general)?,
         vault,
         variables(settings),
         Some(store.clone()),
         clock.clone(),
+        Some(launcher.clone()),
     ));
-    let launcher = Arc::new(launcher(settings, arguments, listening));
     let snapshot = registry.snapshot();
     say_isolation(&snapshot, &launcher).await;
     upstreams.reconcile(&snapshot);

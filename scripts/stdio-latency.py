@@ -1,0 +1,93 @@
+#!/usr/bin/env python3
+"""What a warm call of a program costs: over its own pipes, and through the gateway, in one run.
+
+    scripts/stdio-latency.py target/release/trunkline [CALLS]
+
+Both sides talk to the same little server (crates/trunkline/tests/stdio/server.py) one call after the other; rounds take turns.
+"""
+import http.client
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+binary, calls = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 2000
+script = str(pathlib.Path(__file__).parent.parent / "crates/trunkline/tests/stdio/server.py")
+KEY = "sk-0123456789abcdef0123456789abcdef0123"
+INITIALIZE = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "latency", "version": "1"}}
+CALL = {"name": "echo", "arguments": {"text": "hello"}}
+
+
+class Direct:
+    def __init__(self):
+        self.child = subprocess.Popen([sys.executable, script, "direct"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.ask("initialize", INITIALIZE)
+
+    def ask(self, method, params, number=1):
+        message = json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": params})
+        self.child.stdin.write(message.encode() + b"\n")
+        self.child.stdin.flush()
+        return self.child.stdout.readline()
+
+
+class Through:
+    def __init__(self, port):
+        self.http = http.client.HTTPConnection("127.0.0.1", port)
+        self.headers = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream",
+                        "x-litellm-api-key": KEY}
+        self.ask("initialize", INITIALIZE)
+        self.headers["MCP-Protocol-Version"] = "2025-11-25"
+
+    def ask(self, method, params, number=1):
+        message = json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": params})
+        self.http.request("POST", "/prog/mcp", message, self.headers)
+        response = self.http.getresponse()
+        session = response.headers.get("mcp-session-id")
+        if session:
+            self.headers["Mcp-Session-Id"] = session
+        return response.read()
+
+
+def measure(side):
+    times = []
+    for number in range(calls // 10):
+        began = time.perf_counter()
+        answer = side.ask("tools/call", CALL, number + 2)
+        times.append(time.perf_counter() - began)
+        assert b"hello" in answer, answer
+    return times
+
+
+with tempfile.TemporaryDirectory() as home:
+    config = os.path.join(home, "config.yaml")
+    with open(config, "w") as file:
+        json.dump({"mcp_servers": {"prog": {"transport": "stdio", "command": sys.executable, "args": [script, "through"],
+                                            "prefix": "never", "sandbox": "off"}}}, file)
+    ports = os.path.join(home, "port")
+    gateway = subprocess.Popen([binary, "serve", "--port", "0", "--port-file", ports, "--config", config, "--data-dir", home],
+                               env={"LITELLM_MASTER_KEY": KEY, "PATH": os.environ["PATH"], "HOME": home},
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while not os.path.exists(ports):
+            time.sleep(0.05)
+        through, direct = Through(int(open(ports).read())), Direct()
+        for side in (through, direct):
+            for _ in range(50):
+                side.ask("tools/call", CALL)
+        seen = {"direct": [], "through": []}
+        for _ in range(10):
+            seen["direct"] += measure(direct)
+            seen["through"] += measure(through)
+        for name, times in seen.items():
+            times.sort()
+            print(f"{name:8} p50 {statistics.median(times) * 1e6:7.0f} us   p99 {times[len(times) * 99 // 100] * 1e6:7.0f} us")
+        ratio = statistics.median(seen["through"]) / statistics.median(seen["direct"])
+        print(f"ratio of the medians: {ratio:.2f}")
+        direct.child.stdin.close()
+    finally:
+        gateway.terminate()
+        gateway.wait()
