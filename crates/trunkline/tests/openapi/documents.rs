@@ -118,7 +118,7 @@ async fn every_operation(public: Public) {
         public.left_out as u64,
         "{outcome}"
     );
-    let mut client = gateway.mcp().with_limit(Duration::from_secs(60));
+    let mut client = gateway.mcp().with_limit(Duration::from_mins(1));
     client.initialize().await;
     let listed = client.list_tools().await;
     assert_eq!(listed.len() + public.left_out, public.operations);

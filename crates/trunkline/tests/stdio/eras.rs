@@ -16,8 +16,9 @@ async fn clients_of_both_eras_call_programs_of_both() {
             era,
             "tools/call",
             &json!({"name": "echo", "arguments": {"text": "new"}}),
-        );
-        assert_eq!(text(&result(&answer.await)), "new", "{era}");
+        )
+        .await;
+        assert_eq!(text(&result(&answer)), "new", "{era}");
         let mut client = client(&gateway, era).await;
         assert_eq!(
             said(&mut client, "echo", &json!({"text": "old"})).await,
@@ -45,8 +46,9 @@ async fn a_pinned_version_is_the_only_one_that_is_spoken() {
         "prog",
         "tools/call",
         &json!({"name": "echo", "arguments": {"text": "new"}}),
-    );
-    assert_eq!(text(&result(&answer.await)), "new");
+    )
+    .await;
+    assert_eq!(text(&result(&answer)), "new");
     let journal = std::fs::read_to_string(&journal).unwrap();
     assert!(journal.starts_with(r#"{"jsonrpc":"2.0","id":"#), "{journal}");
     assert!(journal.contains(r#""protocolVersion":"2025-06-18""#), "{journal}");

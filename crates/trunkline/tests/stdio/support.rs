@@ -114,10 +114,10 @@ pub(crate) async fn row(gateway: &TestGateway, name: &str) -> Value {
 
 /// Waits until a server's outcome has this status.
 pub(crate) async fn is(gateway: &TestGateway, name: &str, status: &str) -> Value {
-    let found = eventually(&format!("{name} is {status}"), PATIENCE, async || {
+    eventually(&format!("{name} is {status}"), PATIENCE, async || {
         row(gateway, name).await["outcome"]["status"] == status
-    });
-    found.await;
+    })
+    .await;
     row(gateway, name).await
 }
 
