@@ -271,6 +271,7 @@ fn strip_nuls(row: &mut Server) {
         &mut definition.instructions,
         &mut definition.spec_path,
         &mut definition.command,
+        &mut definition.cwd,
         &mut definition.issuer,
         &mut definition.authorization_url,
         &mut definition.token_url,
