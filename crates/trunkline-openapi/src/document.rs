@@ -288,10 +288,8 @@ mod tests {
         let mut text = String::from("openapi: 3.0.0\na0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
         for level in 1..9 {
             let before = level - 1;
-            text.push_str(&format!(
-                "a{level}: &a{level} [{}]\n",
-                vec![format!("*a{before}"); 10].join(", ")
-            ));
+            let aliases = vec![format!("*a{before}"); 10].join(", ");
+            text = format!("{text}a{level}: &a{level} [{aliases}]\n");
         }
         assert!(tree(text.as_bytes()).is_err());
     }

@@ -19,9 +19,9 @@ async fn answering(client: &McpClient, stream: &mut EventStream, name: &str) -> 
                 let answer = json!({"jsonrpc": "2.0", "id": message["id"], "result": {"role": "assistant", "content": content, "model": "m"}});
                 client.send_message(answer.to_string()).await.unwrap();
             }
-            Some(_) => {}
             None if message.get("id").is_some() => return message,
-            None => {}
+            // A notification.
+            _ => {}
         }
     }
 }
