@@ -376,7 +376,7 @@ impl Entry {
         }
     }
 
-    fn myself(&self) -> Result<Arc<Self>, Fault> {
+    pub(crate) fn myself(&self) -> Result<Arc<Self>, Fault> {
         let gone = || Fault::new(OutcomeStatus::Internal, Step::Call, "the server is gone");
         self.me.upgrade().ok_or_else(gone)
     }

@@ -415,6 +415,7 @@ fn alias_bombs_and_deep_files_are_bounded() {
     for text in [bomb, deep, "a: b\n".repeat(900_000)] {
         let started = std::time::Instant::now();
         assert_eq!(messages(&text).len(), 1);
-        assert!(started.elapsed() < std::time::Duration::from_secs(5));
+        // Unbounded, it would be hours; a busy machine may take some seconds.
+        assert!(started.elapsed() < std::time::Duration::from_secs(30));
     }
 }

@@ -301,7 +301,10 @@ pub(crate) fn full(id: &str, tag: &str) -> Server {
             spec: json!({"openapi": "3.0.0", "info": {"title": tag}})
                 .as_object()
                 .cloned(),
-            openapi: filter(list("tag"), list("/path")),
+            openapi: filter(
+                vec![format!("tag {tag}"), "b,\"c\"".to_owned()],
+                vec![format!("/path/{tag}/*")],
+            ),
             transport: Transport::Stdio,
             auth_type: Some(AuthType::OauthDelegate),
             credentials: Credentials {

@@ -121,8 +121,31 @@ impl Kept {
     }
 }
 
-/// The document in use; fetched or read if there is none yet.
+/// The document in use; fetched or read if there is none yet. In a task: a large document may take longer than the first who
+/// wants it can wait, and the next one must not begin anew.
 pub(super) async fn loaded(entry: &Entry, site: &Site) -> Result<Arc<Loaded>, Fault> {
+    if let Some(loaded) = entry.described.document().current() {
+        return Ok(loaded);
+    }
+    let (Ok(me), Some(own)) = (entry.myself(), entry.own().cloned()) else {
+        return load(entry, site).await;
+    };
+    let loading = entry.tasks.spawn(async move {
+        match &own.reach {
+            Reach::OpenApi(site) => load(&me, site).await,
+            _ => Err(Fault::misconfigured("the server has no OpenAPI document")),
+        }
+    });
+    loading.await.unwrap_or_else(|error| {
+        Err(Fault::new(
+            OutcomeStatus::Internal,
+            Step::Document,
+            error.to_string(),
+        ))
+    })
+}
+
+async fn load(entry: &Entry, site: &Site) -> Result<Arc<Loaded>, Fault> {
     let kept = entry.described.document();
     if let Some(loaded) = kept.current() {
         return Ok(loaded);

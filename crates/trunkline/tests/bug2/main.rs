@@ -225,6 +225,8 @@ async fn rows(gateway: &TestGateway) -> Vec<String> {
             "last_health_check",
             "health_check_error",
             "tool_count",
+            "health",
+            "circuit",
         ] {
             row.as_object_mut().unwrap().shift_remove(found);
         }

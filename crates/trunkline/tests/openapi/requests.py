@@ -453,15 +453,18 @@ def check(document, request, base):
         if parameter["in"] == "header" and parameter["name"].lower() in ("accept", "authorization", "content-type"):
             continue
         value, schema = parameter_value(document, parameter, request, path_values)
+        if parameter["in"] == "query" and parameter.get("style") == "deepObject":
+            brackets.add(parameter["name"])
+        elif parameter["in"] == "query":
+            # The members of an exploded object stand in the query by themselves, those too that it does not name.
+            options = (schema, *schema.get("anyOf", []), *schema.get("oneOf", []))
+            for one in filter(lambda one: is_a("object", one), options):
+                known.update(one.get("properties", {}))
+                any_name |= bool(one.get("additionalProperties"))
         if value is None:
             if parameter.get("required"):
                 wrong.append(f"{parameter['in']} {parameter['name']} is missing")
             continue
-        if parameter["in"] == "query" and parameter.get("style") == "deepObject":
-            brackets.add(parameter["name"])
-        elif parameter["in"] == "query" and is_a("object", schema):
-            known.update(schema.get("properties", {}))
-            any_name |= any(one.get("additionalProperties") for one in (schema, *schema.get("anyOf", [])))
         validate(f"{parameter['in']} {parameter['name']}", value, schema)
     for pair in filter(None, request["query"].split("&")):
         key = unquote(pair.partition("=")[0])

@@ -39,6 +39,8 @@ while time.monotonic() < deadline:
         found = shown.find(plan[0][0].encode(), at)
         if found >= 0:
             at = found + len(plan[0][0].encode())
+            # Nobody types in the moment in which the question is printed, and the echo is not off yet.
+            time.sleep(0.5)
             os.write(ours, plan.pop(0)[1].encode() + b"\n")
 if plan:
     child.kill()

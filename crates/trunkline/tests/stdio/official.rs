@@ -112,7 +112,14 @@ fn compare(plan: &Value) -> Option<(Value, Value)> {
 fn assert_same(steps: &Value, direct: &Value, through: &Value) {
     let steps = steps.as_array().unwrap();
     for (number, step) in steps.iter().enumerate() {
-        assert_eq!(direct[number], through[number], "{step}");
+        let mut through = through[number].clone();
+        if step.as_array().is_some_and(|step| step.len() == 1)
+            && let Some(list) = through["result"].as_object_mut()
+        {
+            // What came of the attempts to list is the gateway's own.
+            list.remove("_meta");
+        }
+        assert_eq!(direct[number], through, "{step}");
     }
     assert!(
         direct[0]["result"]["tools"]

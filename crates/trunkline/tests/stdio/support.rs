@@ -151,11 +151,21 @@ pub(crate) async fn said(client: &mut McpClient, tool: &str, arguments: &Value) 
 
 /// A request of the new era.
 pub(crate) async fn modern(gateway: &TestGateway, name: &str, method: &str, params: &Value) -> Reply {
+    modern_with(gateway, name, (method, params), &json!({})).await
+}
+
+/// The same of a client that can be asked.
+pub(crate) async fn modern_with(
+    gateway: &TestGateway,
+    name: &str,
+    (method, params): (&str, &Value),
+    capabilities: &Value,
+) -> Reply {
     let mut params = params.clone();
     params["_meta"] = json!({
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
         "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
-        "io.modelcontextprotocol/clientCapabilities": {"elicitation": {"form": {}}},
+        "io.modelcontextprotocol/clientCapabilities": capabilities,
     });
     let body = json!({"jsonrpc": "2.0", "id": "m1", "method": method, "params": params});
     let mut request = Request::post(format!("/{name}/mcp"))
