@@ -86,26 +86,32 @@ impl Session {
         });
         let opened = async {
             let (head, posted) = session.post(&hello).await?;
-            let result = match posted {
+            let strange = |why: &str| ClientError::Strange {
+                url: gateway.url().to_owned(),
+                why: why.to_owned(),
+            };
+            let answer = match posted {
                 Posted::Whole(status, body) if !status.is_success() => {
                     return Err(session.gateway.refused(status, &body));
                 }
-                Posted::Accepted => Value::Null,
-                Posted::Whole(_, body) => serde_json::from_slice(&body).unwrap_or_default(),
-                Posted::Stream(mut events) => match events.next().await? {
-                    Some(message) => serde_json::from_slice(&message).unwrap_or_default(),
-                    None => Value::Null,
-                },
+                Posted::Accepted => None,
+                Posted::Whole(_, body) => Some(body),
+                Posted::Stream(mut events) => events.next().await?,
             };
-            let version = result["result"]["protocolVersion"]
-                .as_str()
-                .and_then(|version| HeaderValue::from_str(version).ok());
-            let Some(version) = version else {
-                return Err(ClientError::Strange {
-                    url: session.gateway.url().to_owned(),
-                    why: "it does not answer `initialize`".to_owned(),
+            let answer = answer.ok_or_else(|| strange("it does not answer `initialize`"))?;
+            let answer: Value = serde_json::from_slice(&answer)
+                .map_err(|_| strange("its answer to `initialize` is no JSON"))?;
+            if let Some(message) = answer["error"]["message"].as_str() {
+                return Err(ClientError::Refused {
+                    status: StatusCode::OK,
+                    message: message.to_owned(),
+                    body: answer,
                 });
-            };
+            }
+            let version = answer["result"]["protocolVersion"]
+                .as_str()
+                .and_then(|version| HeaderValue::from_str(version).ok())
+                .ok_or_else(|| strange("its answer to `initialize` names no revision"))?;
             session.headers.insert(VERSION.clone(), version);
             if let Some(id) = head.get(&SESSION_ID) {
                 session.headers.insert(SESSION_ID.clone(), id.clone());

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
+use std::sync::LazyLock;
 
 use rustix::process::{Pid, Signal, getpid, kill_process, kill_process_group};
 
@@ -82,11 +84,34 @@ fn entries(folder: &str) -> Vec<i32> {
         .collect()
 }
 
+/// Not every kernel is built to list the children of a thread. Taken for "none", that would be no limit and no end for whoever
+/// leaves the main group.
+static LISTS_CHILDREN: LazyLock<bool> = LazyLock::new(|| Path::new("/proc/thread-self/children").exists());
+
 fn children(pid: i32, thread: i32) -> Vec<i32> {
+    if !*LISTS_CHILDREN {
+        // Looked for once a process, not once a thread.
+        return if thread == pid {
+            children_by_parent(pid)
+        } else {
+            Vec::new()
+        };
+    }
+    // What cannot be read is over: its children are the watcher's by now.
     let text = fs::read_to_string(format!("/proc/{pid}/task/{thread}/children")).unwrap_or_default();
     text.split_whitespace()
         .filter_map(|pid| pid.parse().ok())
         .collect()
+}
+
+/// The children of a process, among all processes.
+fn children_by_parent(pid: i32) -> Vec<i32> {
+    let parent_of = |child: &i32| -> Option<i32> {
+        let stat = fs::read_to_string(format!("/proc/{child}/stat")).ok()?;
+        stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+    };
+    let all = entries("/proc").into_iter();
+    all.filter(|child| parent_of(child) == Some(pid)).collect()
 }
 
 /// `resident - shared` of `statm`.
@@ -96,4 +121,29 @@ fn private_pages(pid: i32) -> Option<u64> {
     let resident = numbers.next()?.ok()?;
     let shared = numbers.next()?.ok()?;
     Some(resident.saturating_sub(shared))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn children_are_found_by_either_way() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let (own, id) = (
+            getpid().as_raw_nonzero().get(),
+            i32::try_from(child.id()).unwrap(),
+        );
+        let listed: Vec<i32> = entries(&format!("/proc/{own}/task"))
+            .into_iter()
+            .flat_map(|thread| children(own, thread))
+            .collect();
+        let searched = children_by_parent(own);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(listed.contains(&id), "{listed:?}");
+        assert!(searched.contains(&id), "{searched:?}");
+    }
 }

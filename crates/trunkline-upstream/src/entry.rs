@@ -87,7 +87,7 @@ pub struct Entry {
     pub(crate) asides: Arc<Semaphore>,
     catalogues: Mutex<Catalogues>,
     /// Of a server that is an HTTP API: its document, and how its use goes.
-    pub(crate) described: openapi::Described,
+    pub(crate) described: Arc<openapi::Described>,
     pub(crate) tasks: TaskTracker,
     /// Sessions of the legacy transport.
     pub(crate) legacy: Arc<Legacy>,
@@ -221,6 +221,8 @@ impl Entry {
                 .is_some_and(|then| field(&then.definition) == field(&server.definition))
         };
         let kept_places = before.filter(|_| same(|definition| definition.max_concurrent_requests));
+        // Without a credential of its own there is nothing that says whether it is the same document.
+        let kept_document = before.filter(|_| own.is_ok());
         let kept_lists = before.filter(|_| same(|definition| Some(definition.schema_compat.into())));
         let places = server.definition.max_concurrent_requests;
         let places = places.map(|count| Places::new(usize::try_from(count.max(1)).unwrap_or(1)));
@@ -247,13 +249,22 @@ impl Entry {
             places: kept_places.map_or(places, |before| before.places.clone()),
             breaker: before.map(|before| before.breaker.clone()).unwrap_or_default(),
             catalogues: Mutex::new(kept_lists.map_or_else(HashMap::new, Self::lists)),
-            described: openapi::Described::default(),
+            described: kept_document
+                .map(|before| before.described.clone())
+                .unwrap_or_default(),
             tasks: shared.tasks.clone(),
             server: ArcSwap::from(server),
             shared,
         });
-        entry.current.set(&entry);
+        if before.is_none() {
+            entry.takes_its_place();
+        }
         entry
+    }
+
+    /// From now on it is the entry of its server. One that is made for a request under an older definition never is.
+    pub(crate) fn takes_its_place(self: &Arc<Self>) {
+        self.current.set(self);
     }
 
     fn lists(&self) -> Catalogues {

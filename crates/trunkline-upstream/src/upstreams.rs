@@ -244,6 +244,7 @@ impl Upstreams {
                 }
                 return entry;
             }
+            entry.takes_its_place();
             (entries.insert(server.id.clone(), entry.clone()), entry)
         };
         if let Some(old) = replaced {

@@ -8,7 +8,7 @@ use http::{Method, Response};
 use tokio::time::Instant;
 use trunkline_mcp::Era;
 use trunkline_mcp::edit::RawObject;
-use trunkline_model::Step;
+use trunkline_model::{OutcomeStatus, Step};
 use trunkline_openapi::{Answer, KeyPlace, Operation, Request, error};
 use url::Url;
 
@@ -73,7 +73,8 @@ async fn send(
     (target, headers, request): (Target, HeaderMap, Request),
     era: Era,
 ) -> Result<String, Fault> {
-    let method = Method::from_bytes(request.method.as_bytes()).unwrap_or(Method::POST);
+    let method = Method::from_bytes(request.method.as_bytes())
+        .map_err(|error| Fault::new(OutcomeStatus::Internal, Step::Call, error.to_string()))?;
     let body = Bytes::from(request.body.map(|(_, bytes)| bytes).unwrap_or_default());
     let safe = matches!(method, Method::GET | Method::HEAD);
     // What changes something is not sent a second time, unless it is certain that it was not done the first time.

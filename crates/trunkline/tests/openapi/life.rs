@@ -1,6 +1,6 @@
 //! Documents that change, break, move; and what people are told.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
@@ -99,6 +99,40 @@ async fn a_path_is_relative_to_the_configuration_file() {
         output.status.success() && printed.contains("=> ok, 4 tools"),
         "{printed}"
     );
+}
+
+/// Nothing of it changes with the description: not even a document whose place is away is asked for again.
+#[tokio::test]
+async fn an_edit_of_the_description_keeps_the_document() {
+    let is_away = Arc::new(AtomicBool::new(false));
+    let away = is_away.clone();
+    let api = Api::start(move |seen| match seen.target.as_str() {
+        "/openapi.json" if away.load(Ordering::SeqCst) => Said::json(503, "{}"),
+        "/openapi.json" => Said::json(200, pets().to_string()),
+        _ => Said::json(200, "{}"),
+    })
+    .await;
+    let gateway = TestGateway::start("").await;
+    let http = gateway.client();
+    let body = json!({"server_name": "zoo", "spec_path": format!("{}/openapi.json", api.origin()), "url": api.origin()});
+    let made = http.post("/v1/mcp/server", &body).await.expect_status(201).json();
+    becomes(&gateway, "zoo", "ok").await;
+    is_away.store(true, Ordering::SeqCst);
+    api.clear();
+    let edit = json!({"server_id": made["server_id"], "description": "another text"});
+    http.put("/v1/mcp/server", &edit).await.expect_status(202);
+    assert_eq!(names(&gateway).await.len(), 4);
+    assert_ne!(call(&gateway, "zoo-listpets", &json!({})).await["isError"], true);
+    let targets: Vec<String> = api.seen().into_iter().map(|seen| seen.target).collect();
+    assert_eq!(targets, ["/pets"]);
+
+    // Which operations are tools is another matter: then it is read anew, or said that it cannot be.
+    let edit = json!({"server_id": made["server_id"], "openapi": {"include": {"tags": ["read"]}}});
+    http.put("/v1/mcp/server", &edit).await.expect_status(202);
+    becomes(&gateway, "zoo", "upstream_error").await;
+    is_away.store(false, Ordering::SeqCst);
+    becomes(&gateway, "zoo", "ok").await;
+    has(&gateway, 2).await;
 }
 
 #[tokio::test]

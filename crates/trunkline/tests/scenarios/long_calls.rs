@@ -8,7 +8,9 @@ use trunkline_testkit::{
 };
 
 use crate::eras::modern;
-use crate::support::{Config, PATIENCE, assert_calm, gateway_of, listed, message, register, said};
+use crate::support::{
+    Config, PATIENCE, assert_calm, gateway_of, listed, message, modern_upstream, register, said,
+};
 
 /// A server with state, and a tool that says nothing for a while.
 fn slow(takes: Duration) -> UpstreamBuilder {
@@ -248,17 +250,7 @@ async fn b62_a_uri_that_reads_like_one_under_a_prefix_leads_to_its_own_server() 
 #[tokio::test]
 async fn b61_a_subscription_outlives_a_broken_stream_and_not_its_server() {
     const MODERN: &str = "2026-07-28";
-    let found = json!({
-        "resultType": "complete",
-        "supportedVersions": [MODERN],
-        "capabilities": {"tools": {}, "resources": {"subscribe": true}},
-        "ttlMs": 0,
-        "cacheScope": "private",
-    });
-    let upstream = ScriptedUpstream::builder()
-        .sessions(Sessions::Off)
-        .revisions(&[MODERN])
-        .on("server/discover", Act::Result(found.to_string()))
+    let upstream = modern_upstream()
         .on("subscriptions/listen", Act::Listen)
         .start()
         .await;
