@@ -1014,6 +1014,7 @@ impl Entry {
     pub(crate) fn end_aside(self: &Arc<Self>, out: Arc<Outgoing>, session: Arc<Session>) {
         let entry = self.clone();
         self.tasks.spawn(async move {
+            session.asides_sent().await;
             // Thousands may end at once.
             let _turn = entry.shared.ends.acquire().await;
             entry.end(&out, &session).await;

@@ -568,8 +568,9 @@ impl Line {
         if tokio::runtime::Handle::try_current().is_err() {
             return;
         }
+        let on_its_way = self.session.asides.token();
         self.entry.tasks.spawn(async move {
-            let _permit = permit;
+            let _held = (permit, on_its_way);
             let sent = line
                 .entry
                 .post(&line.out, Some(&line.session), message, Step::Call);

@@ -19,6 +19,7 @@ use arc_swap::ArcSwapOption;
 use http::HeaderValue;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 use trunkline_mcp::{ClientCapabilities, Revision, ServerCapabilities};
 use trunkline_model::{SessionKey, SessionMode};
 
@@ -67,7 +68,12 @@ pub struct Session {
     last_used_ms: AtomicU64,
     /// Requests that are being sent, or whose answers are awaited.
     in_use: AtomicUsize,
+    /// Messages on their way that nobody waits for: what ends the session comes after them.
+    pub(crate) asides: TaskTracker,
 }
+
+/// How long the end of a session waits for the messages before it.
+const ASIDE_GRACE: Duration = Duration::from_secs(1);
 
 /// A request under way on a session: while there is one it is not idle, however long the answer takes.
 #[derive(Debug)]
@@ -103,7 +109,16 @@ impl Session {
             called: AtomicBool::new(false),
             last_used_ms: AtomicU64::new(0),
             in_use: AtomicUsize::new(0),
+            asides: TaskTracker::new(),
         }
+    }
+
+    /// Waits, for a moment, until the messages that were sent aside have arrived: after its `DELETE` a server refuses the
+    /// cancellation of a call, and goes on with it (B22).
+    pub(crate) async fn asides_sent(&self) {
+        self.asides.close();
+        // A server that takes no messages is told of the end all the same.
+        let _ = tokio::time::timeout(ASIDE_GRACE, self.asides.wait()).await;
     }
 
     /// Whether a request is under way on it.
