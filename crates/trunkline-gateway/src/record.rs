@@ -167,13 +167,14 @@ fn log(record: &CallRecord) {
     let (kind, server, tool) = (
         record.kind.as_str(),
         record.server_id.as_deref(),
-        record.tool.as_deref().map(trunkline_upstream::fault::printable),
+        record.tool.as_deref(),
     );
+    let tool = || tool.map(trunkline_upstream::fault::printable);
     if *outcome == "ok" {
-        tracing::debug!(%request_id, kind, server, tool, outcome, duration_us, "done");
+        tracing::debug!(%request_id, kind, server, tool = tool(), outcome, duration_us, "done");
     } else {
         let error = record.error.as_deref();
-        tracing::info!(%request_id, kind, server, tool, outcome, duration_us, error, "done");
+        tracing::info!(%request_id, kind, server, tool = tool(), outcome, duration_us, error, "done");
     }
 }
 

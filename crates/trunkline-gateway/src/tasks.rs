@@ -245,7 +245,7 @@ pub fn made(seen: &Seen<'_>, result: &str) -> Option<String> {
 /// Whether a server of 2026-07-28 made a task of the request.
 pub fn is_made(result: &str) -> bool {
     // Results can be large, and few are tasks.
-    result.contains("\"task\"") && modern::result_type(result) == "task"
+    edit::may_have(result, "task") && modern::result_type(result) == "task"
 }
 
 /// A frame that does not say what task it is about, for a client that knows none.

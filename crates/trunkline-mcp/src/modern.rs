@@ -5,7 +5,7 @@
 use serde_json::value::RawValue;
 
 use crate::capability::ClientCapabilities;
-use crate::edit::{RawObject, string};
+use crate::edit::{self, RawObject, string};
 use crate::list::ListKind;
 use crate::revision::Revision;
 use crate::rpc;
@@ -53,7 +53,11 @@ pub type MetaError = &'static str;
 
 /// The version that the parameters claim; with one, the request is of this era whatever its headers say.
 pub fn claimed_version(params: Option<&RawValue>) -> Option<String> {
-    let params = RawObject::parse(params?.get()).ok()?;
+    let params = params?.get();
+    if !edit::may_have(params, PROTOCOL_VERSION) {
+        return None;
+    }
+    let params = RawObject::parse(params).ok()?;
     let meta = RawObject::parse(params.get("_meta")?).ok()?;
     meta.get(PROTOCOL_VERSION)
         .map(|version| serde_json::from_str(version).unwrap_or_default())
@@ -230,8 +234,9 @@ pub fn as_private(result: &str) -> Option<String> {
 
 /// `resultType`; without one a result is complete.
 pub fn result_type(result: &str) -> String {
-    RawObject::parse(result)
-        .ok()
+    let object = edit::may_have(result, "resultType").then(|| RawObject::parse(result).ok());
+    object
+        .flatten()
         .and_then(|object| object.get_string("resultType"))
         .unwrap_or_else(|| "complete".to_owned())
 }

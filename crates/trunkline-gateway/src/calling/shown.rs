@@ -1,6 +1,6 @@
 //! What a server says in a call, as the client is to see it.
 
-use trunkline_mcp::edit::RawObject;
+use trunkline_mcp::edit::{self, RawObject};
 use trunkline_mcp::modern::UrlElicitation;
 use trunkline_mcp::{Era, ListKind, modern, task, uri, wrap};
 use trunkline_model::{Server, Step};
@@ -207,6 +207,9 @@ pub fn outside(
 
 /// The record's word for a result: `isError: true` is a tool error, not a success (B65), and a question is no answer.
 pub fn result_word(result: &str) -> &'static str {
+    if !edit::may_have(result, "isError") && !edit::may_have(result, "resultType") {
+        return "ok";
+    }
     let Ok(result) = RawObject::parse(result) else {
         return "ok";
     };
