@@ -14,7 +14,7 @@ use axum::http::header::{HeaderValue, RETRY_AFTER};
 use axum::response::Response;
 use tokio::time::Instant;
 use trunkline_mcp::rpc;
-use trunkline_model::SessionKey;
+use trunkline_model::{KeyMap, SessionKey};
 
 use crate::answer;
 
@@ -32,7 +32,7 @@ pub struct Caps {
 
 /// The sessions of one caller, and when each was last used.
 struct Seen {
-    used: HashMap<SessionKey, Instant>,
+    used: KeyMap<SessionKey, Instant>,
     /// Before then none of them can have become idle, so nobody needs to look.
     look_at: Instant,
 }
@@ -126,7 +126,7 @@ impl Caps {
             return act(seen);
         }
         let none = || Seen {
-            used: HashMap::new(),
+            used: KeyMap::default(),
             look_at: now + self.idle,
         };
         act(sessions.entry(caller.into()).or_insert_with(none))

@@ -3,7 +3,6 @@
 //!
 //! Everything has a bound (S38): bytes that wait to be read, requests at the same time, and how long a client may not read.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use axum::body::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use trunkline_auth::{SessionClaims, TokenSealer};
-use trunkline_model::{ReplicaId, SessionKey};
+use trunkline_model::{KeyMap, ReplicaId, SessionKey};
 
 /// Bytes that may wait to be read; one message may be larger, and then waits alone.
 const MAX_WAITING: u32 = 4 * 1024 * 1024;
@@ -27,7 +26,7 @@ pub struct Conversations {
     /// This process among the replicas.
     own: ReplicaId,
     sealer: TokenSealer,
-    open: Mutex<HashMap<SessionKey, Arc<Conversation>>>,
+    open: Mutex<KeyMap<SessionKey, Arc<Conversation>>>,
 }
 
 /// One of them.
@@ -79,7 +78,7 @@ impl Conversations {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<SessionKey, Arc<Conversation>>> {
+    fn lock(&self) -> MutexGuard<'_, KeyMap<SessionKey, Arc<Conversation>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

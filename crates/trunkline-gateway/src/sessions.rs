@@ -1,13 +1,13 @@
 //! Sessions of clients: sealed ids need no table; what ended before its time, and what is under way, does.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
-use trunkline_model::SessionKey;
+use trunkline_model::{KeyMap, SessionKey};
 
 /// Sessions that clients ended: their ids are unknown from then on. Kept in the database as well, so that they stay
 /// ended after a restart.
@@ -15,7 +15,7 @@ use trunkline_model::SessionKey;
 pub struct EndedSessions {
     keys: Mutex<Ended>,
     /// Cancelled at the end of their session: its standing streams, and how many there are.
-    streams: Mutex<HashMap<SessionKey, (CancellationToken, usize)>>,
+    streams: Mutex<KeyMap<SessionKey, (CancellationToken, usize)>>,
 }
 
 /// Ended sessions that are remembered in memory; beyond it those that expire first are forgotten.
@@ -24,7 +24,7 @@ const MAX_ENDED: usize = 1_000_000;
 /// Ended sessions, and the same in the order in which their ids expire.
 #[derive(Default)]
 struct Ended {
-    keys: HashMap<SessionKey, Timestamp>,
+    keys: KeyMap<SessionKey, Timestamp>,
     order: BTreeSet<(Timestamp, [u8; 16])>,
 }
 
@@ -66,7 +66,7 @@ impl EndedSessions {
         }
     }
 
-    fn streams(&self) -> MutexGuard<'_, HashMap<SessionKey, (CancellationToken, usize)>> {
+    fn streams(&self) -> MutexGuard<'_, KeyMap<SessionKey, (CancellationToken, usize)>> {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -117,7 +117,7 @@ impl EndedSessions {
 /// in the session they belong to.
 #[derive(Default)]
 pub struct InFlight {
-    sessions: Mutex<HashMap<SessionKey, Vec<Running>>>,
+    sessions: Mutex<KeyMap<SessionKey, Vec<Running>>>,
     entered: AtomicU64,
 }
 
@@ -130,7 +130,7 @@ struct Running {
 }
 
 impl InFlight {
-    fn lock(&self) -> MutexGuard<'_, HashMap<SessionKey, Vec<Running>>> {
+    fn lock(&self) -> MutexGuard<'_, KeyMap<SessionKey, Vec<Running>>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

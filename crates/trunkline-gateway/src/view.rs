@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use trunkline_mcp::list::Shown;
 use trunkline_mcp::{apps, name};
-use trunkline_model::{Rejected, RejectedItem, Server, Snapshot};
+use trunkline_model::{KeyMap, Rejected, RejectedItem, Server, Snapshot};
 use trunkline_upstream::Catalogue;
 use trunkline_upstream::fault::printable;
 
@@ -95,14 +95,14 @@ pub struct Views {
 #[derive(Default)]
 struct Cache {
     revision: u64,
-    views: HashMap<(usize, Form), Arc<View>>,
+    views: KeyMap<(usize, Form), Arc<View>>,
 }
 
 impl Cache {
     /// Views of catalogues that nobody else holds any more: a newer one took their place, and a server whose tools
     /// change every other second must not fill the memory with what they were (S38).
     fn forget_replaced(&mut self) {
-        let held_here = |views: &HashMap<(usize, Form), Arc<View>>, at: usize| {
+        let held_here = |views: &KeyMap<(usize, Form), Arc<View>>, at: usize| {
             Form::ALL
                 .iter()
                 .filter(|form| views.contains_key(&(at, **form)))

@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod health;
 pub mod ids;
+pub mod key_map;
 pub mod naming;
 pub mod notice;
 pub mod openapi;
@@ -23,6 +24,7 @@ pub mod snapshot;
 pub use clock::{Clock, SystemClock};
 pub use health::{Circuit, Health};
 pub use ids::{ReplicaId, RequestId, ServerId, SessionKey};
+pub use key_map::KeyMap;
 pub use notice::{Notice, Severity};
 pub use openapi::{OpenApiFilter, OperationMatch};
 pub use outcome::{Outcome, OutcomeStatus, Rejected, RejectedItem, Step};

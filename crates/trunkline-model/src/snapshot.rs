@@ -1,9 +1,8 @@
 //! The registry at one moment. A request reads one snapshot from start to end (tenet 3).
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::{Origin, Server, ServerId};
+use crate::{KeyMap, Origin, Server, ServerId};
 
 /// All servers, immutable. Order: by prefix, then by id, so that lists are the same after every restart.
 #[derive(Debug, Default)]
@@ -11,8 +10,8 @@ pub struct Snapshot {
     /// Grows with every change.
     pub revision: u64,
     servers: Vec<Arc<Server>>,
-    by_id: HashMap<ServerId, usize>,
-    by_name: HashMap<String, usize>,
+    by_id: KeyMap<ServerId, usize>,
+    by_name: KeyMap<String, usize>,
 }
 
 impl Snapshot {
@@ -25,7 +24,7 @@ impl Snapshot {
             .enumerate()
             .map(|(index, server)| (server.id.clone(), index))
             .collect();
-        let mut by_name = HashMap::new();
+        let mut by_name = KeyMap::default();
         // Precedence (B17): alias, then name, then prefix, then id; within one, the order of the list.
         let kinds: [fn(&Server) -> Option<String>; 4] = [
             |s| s.definition.alias.clone(),

@@ -7,13 +7,12 @@
 //!
 //! What a server answers once it is reached says nothing about the way to it: errors of tools, 4xx, slow tools.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use trunkline_model::{Circuit, OutcomeStatus, Step};
+use trunkline_model::{Circuit, KeyMap, OutcomeStatus, Step};
 
 use crate::fault::Fault;
 
@@ -35,7 +34,7 @@ pub(crate) struct Breaker {
     /// Of the server's own credential.
     own: Arc<Gate>,
     /// Of clients'.
-    credentials: Mutex<HashMap<Fingerprint, Arc<Gate>>>,
+    credentials: Mutex<KeyMap<Fingerprint, Arc<Gate>>>,
 }
 
 /// What a request found out about the way.

@@ -1,6 +1,5 @@
 //! What the gateway keeps about one server at run time: where it really is, its sessions, its catalogues, its limits.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -16,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use trunkline_mcp::header::HeaderParam;
 use trunkline_mcp::{ClientCapabilities, Era, ListKind, Revision, ServerCapabilities, modern, rpc};
-use trunkline_model::{OutcomeStatus, Server, ServerDefinition, SessionKey, Step};
+use trunkline_model::{KeyMap, OutcomeStatus, Server, ServerDefinition, SessionKey, Step};
 
 use crate::breaker::{Breaker, Pass};
 use crate::catalogue::CatalogueSlot;
@@ -114,7 +113,7 @@ impl Current {
 }
 
 /// By credential, list and era.
-type Catalogues = HashMap<([u8; 16], ListKind, Era), Arc<CatalogueSlot>>;
+type Catalogues = KeyMap<([u8; 16], ListKind, Era), Arc<CatalogueSlot>>;
 
 /// A request to send.
 pub(crate) struct Ask<'a> {
@@ -248,7 +247,7 @@ impl Entry {
             asides: Arc::new(Semaphore::new(MAX_ASIDES)),
             places: kept_places.map_or(places, |before| before.places.clone()),
             breaker: before.map(|before| before.breaker.clone()).unwrap_or_default(),
-            catalogues: Mutex::new(kept_lists.map_or_else(HashMap::new, Self::lists)),
+            catalogues: Mutex::new(kept_lists.map(Self::lists).unwrap_or_default()),
             described: kept_document
                 .map(|before| before.described.clone())
                 .unwrap_or_default(),
@@ -413,14 +412,16 @@ impl Entry {
     }
 
     /// Posts one message. The answer's status is the caller's to judge.
-    pub(crate) async fn post(
-        &self,
-        out: &Outgoing,
-        session: Option<&Session>,
+    ///
+    /// This and [`Entry::send`] are no `async fn`s: each would hold the future of the next, and be moved with it.
+    pub(crate) fn post<'a>(
+        &'a self,
+        out: &'a Outgoing,
+        session: Option<&'a Session>,
         message: String,
         step: Step,
-    ) -> Result<Response<ResponseBody>, Fault> {
-        self.send(&Method::POST, out, session, message.into(), step).await
+    ) -> impl Future<Output = Result<Response<ResponseBody>, Fault>> + Send + 'a {
+        self.send(&Method::POST, out, session, message.into(), step)
     }
 
     /// Asks for the stream of an unanswered request again, from after the event `last`.
@@ -436,15 +437,15 @@ impl Entry {
             .await
     }
 
-    pub(crate) async fn send(
-        &self,
-        method: &Method,
-        out: &Outgoing,
-        session: Option<&Session>,
+    pub(crate) fn send<'a>(
+        &'a self,
+        method: &'a Method,
+        out: &'a Outgoing,
+        session: Option<&'a Session>,
         body: Bytes,
         step: Step,
-    ) -> Result<Response<ResponseBody>, Fault> {
-        self.send_with(method, out, session, (body, &[]), step).await
+    ) -> impl Future<Output = Result<Response<ResponseBody>, Fault>> + Send + 'a {
+        self.send_with(method, out, session, (body, &[]), step)
     }
 
     /// `also`: headers besides the credential's and the session's.
@@ -503,7 +504,7 @@ impl Entry {
         &self,
         method: &Method,
         target: &Target,
-        headers: impl Fn() -> HeaderMap,
+        headers: impl Fn() -> HeaderMap + Send,
         body: Bytes,
         step: Step,
     ) -> Result<Response<ResponseBody>, Fault> {
@@ -520,7 +521,7 @@ impl Entry {
         &self,
         out: &Outgoing,
         target: &Target,
-        headers: impl Fn() -> HeaderMap,
+        headers: impl Fn() -> HeaderMap + Send,
         body: Bytes,
     ) -> Result<Response<ResponseBody>, Fault> {
         let entry = self.myself()?;

@@ -114,18 +114,17 @@ impl HttpClient {
 
     /// Sends one request. On a redirect within the origin the new target is returned with the answer. `headers` makes
     /// those of one attempt.
-    pub async fn send(
-        &self,
-        method: &Method,
-        target: &Target,
-        headers: impl Fn() -> HeaderMap,
+    pub fn send<'a>(
+        &'a self,
+        method: &'a Method,
+        target: &'a Target,
+        headers: impl Fn() -> HeaderMap + Send + 'a,
         body: Bytes,
         step: Step,
-    ) -> Result<(Response<ResponseBody>, Option<Target>), Fault> {
+    ) -> impl Future<Output = Result<(Response<ResponseBody>, Option<Target>), Fault>> + Send + 'a {
         // MCP's messages are posted anew wherever they lead; a request of another method that changes something is not.
-        let follows = |status| matches!(status, 301 | 302 | 307 | 308);
-        self.send_following(method, target, headers, body, (step, &follows))
-            .await
+        let follows = &|status| matches!(status, 301 | 302 | 307 | 308);
+        self.send_following(method, target, headers, body, (step, follows))
     }
 
     /// The same with a say in which redirects are followed.

@@ -7,7 +7,7 @@
 //!   for at most [`WRITE_TIMEOUT`]. The first writer has it: who comes second uses the other one if its own is still unused.
 //! - **An outage** of the database is said once. While it lasts nobody waits for it, and what was opened is written down later.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -18,7 +18,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use trunkline_mcp::{ClientCapabilities, Era, ListKind, Revision, modern};
-use trunkline_model::{Clock, Secret, ServerId, SessionKey};
+use trunkline_model::{Clock, KeyMap, Secret, ServerId, SessionKey};
 use trunkline_store::{
     Put, SessionState, StateChange, Store, StoreError, UpstreamSession, UpstreamSessionKey,
 };
@@ -147,13 +147,13 @@ pub(crate) struct Keeper {
     writes: Option<mpsc::Sender<Write>>,
     outage: Arc<Outage>,
     /// Sessions that were used here, and what was set for them.
-    known: Mutex<HashMap<SessionKey, SessionState>>,
+    known: Mutex<KeyMap<SessionKey, SessionState>>,
     /// Whether any of them has a log level: mostly none has, and then nobody looks.
     any_levels: AtomicBool,
     /// Sessions that this process began and that nobody used yet.
     begun: Mutex<HashSet<SessionKey>>,
     /// Clients whose streams are here: woken when there may be something new to listen to.
-    attending: Mutex<HashMap<SessionKey, Arc<Notify>>>,
+    attending: Mutex<KeyMap<SessionKey, Arc<Notify>>>,
 }
 
 impl Keeper {
@@ -188,7 +188,7 @@ impl Keeper {
         self.clock.now()
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<SessionKey, SessionState>> {
+    fn known(&self) -> MutexGuard<'_, KeyMap<SessionKey, SessionState>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -196,7 +196,7 @@ impl Keeper {
         self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn attending(&self) -> MutexGuard<'_, HashMap<SessionKey, Arc<Notify>>> {
+    pub(crate) fn attending(&self) -> MutexGuard<'_, KeyMap<SessionKey, Arc<Notify>>> {
         self.attending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -407,7 +407,7 @@ impl Keeper {
     }
 }
 
-fn make_room(known: &mut HashMap<SessionKey, SessionState>) {
+fn make_room(known: &mut KeyMap<SessionKey, SessionState>) {
     if known.len() >= MAX_KNOWN {
         known.retain(|_, state| *state != SessionState::default());
         if known.len() >= MAX_KNOWN {

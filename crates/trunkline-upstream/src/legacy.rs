@@ -119,7 +119,8 @@ impl Entry {
             client: session.and_then(Session::client),
         };
         Some(match *method {
-            Method::POST => match duplex.post(body.clone(), visit, step).await {
+            // Boxed, and only here: calls over the other transport would carry room for it.
+            Method::POST => match Box::pin(duplex.post(body.clone(), visit, step)).await {
                 Err(fault) if has_forgotten(&fault) => {
                     duplex.end(gone("the server does not know the session any more"));
                     Ok(duplex::answer(StatusCode::NOT_FOUND))

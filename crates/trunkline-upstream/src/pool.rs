@@ -5,7 +5,6 @@
 //! woken by it, which is a fifth of what a call costs (ADR 0012). Connections that nobody uses are looked at when they
 //! are taken out again: one that the server has closed in the meantime is dropped then.
 
-use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,6 +23,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tower_service::Service as _;
+use trunkline_model::KeyMap;
 
 use crate::duplex::Inbox;
 use crate::egress::CheckedResolver;
@@ -59,7 +59,7 @@ struct Idle {
 }
 
 /// By origin, the last used at the end.
-type Origins = HashMap<Arc<str>, Vec<Box<Link>>>;
+type Origins = KeyMap<Arc<str>, Vec<Box<Link>>>;
 
 /// Threads whose connections are kept apart; beyond it some share.
 const THREADS: usize = 256;

@@ -10,7 +10,6 @@
 //!
 //! A client's own is written down ([`crate::keep`]), so that another process goes on with it.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -21,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use trunkline_mcp::{ClientCapabilities, Revision, ServerCapabilities};
-use trunkline_model::{SessionKey, SessionMode};
+use trunkline_model::{KeyMap, SessionKey, SessionMode};
 
 use crate::fault::Fault;
 use crate::keep::Keeping;
@@ -256,7 +255,7 @@ impl Slot {
 /// The sessions with one server.
 pub struct Sessions {
     mode: SessionMode,
-    slots: Mutex<HashMap<Owner, Arc<Slot>>>,
+    slots: Mutex<KeyMap<Owner, Arc<Slot>>>,
     start: Instant,
 }
 
@@ -268,12 +267,12 @@ impl Sessions {
     pub fn new(mode: SessionMode) -> Self {
         Self {
             mode,
-            slots: Mutex::new(HashMap::new()),
+            slots: Mutex::default(),
             start: Instant::now(),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Owner, Arc<Slot>>> {
+    fn lock(&self) -> MutexGuard<'_, KeyMap<Owner, Arc<Slot>>> {
         // A panic while holding the lock leaves a valid map: every change is one insert or remove.
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -484,7 +483,7 @@ impl Sessions {
 /// Ends the least recently used session when there is no room for one more; one on which a request runs is not among them, and
 /// of those there are as many as there may be calls. Slots of credentials that clients brought
 /// count like those of clients: both come and go as clients please.
-fn make_room(slots: &mut HashMap<Owner, Arc<Slot>>, wanted: &Owner) -> Option<(Owner, Arc<Session>)> {
+fn make_room(slots: &mut KeyMap<Owner, Arc<Slot>>, wanted: &Owner) -> Option<(Owner, Arc<Session>)> {
     if slots.len() < MAX_SESSIONS || slots.contains_key(wanted) {
         return None;
     }

@@ -1,6 +1,5 @@
 //! All upstreams: entries by server, made and replaced as the registry changes.
 
-use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -13,7 +12,9 @@ use trunkline_auth::Vault;
 use trunkline_launch::Launcher;
 use trunkline_mcp::header::HeaderParam;
 use trunkline_mcp::{Era, ListKind, ServerCapabilities, modern, rpc, task};
-use trunkline_model::{Circuit, Clock, Health, Outcome, Server, ServerId, SessionKey, Snapshot, Step};
+use trunkline_model::{
+    Circuit, Clock, Health, KeyMap, Outcome, Server, ServerId, SessionKey, Snapshot, Step,
+};
 use trunkline_store::Store;
 
 use crate::catalogue::{Catalogue, Known, digest_text};
@@ -139,7 +140,7 @@ impl Shared {
 /// The upstreams.
 pub struct Upstreams {
     shared: Arc<Shared>,
-    entries: RwLock<HashMap<ServerId, Arc<Entry>>>,
+    entries: RwLock<KeyMap<ServerId, Arc<Entry>>>,
 }
 
 /// One request of a client to a server.
