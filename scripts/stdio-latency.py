@@ -5,10 +5,11 @@
 
 Both sides talk to the same little server (crates/trunkline/tests/stdio/server.py) one call after the other; rounds take turns.
 """
-import http.client
 import json
 import os
 import pathlib
+import re
+import socket
 import statistics
 import subprocess
 import sys
@@ -35,21 +36,29 @@ class Direct:
 
 
 class Through:
+    """The plainest client there is: what a library's would cost is not the gateway's."""
+
     def __init__(self, port):
-        self.http = http.client.HTTPConnection("127.0.0.1", port)
-        self.headers = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream",
-                        "x-litellm-api-key": KEY}
-        self.ask("initialize", INITIALIZE)
-        self.headers["MCP-Protocol-Version"] = "2025-11-25"
+        self.socket = socket.create_connection(("127.0.0.1", port))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.head = ("POST /prog/mcp HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+                     f"Accept: application/json, text/event-stream\r\nx-litellm-api-key: {KEY}\r\n")
+        answered = self.ask("initialize", INITIALIZE)
+        session = re.search(rb"(?i)mcp-session-id: *(\S+)", self.last_head)[1].decode()
+        self.head += f"MCP-Protocol-Version: 2025-11-25\r\nMcp-Session-Id: {session}\r\n"
+        assert b"serverInfo" in answered, answered
 
     def ask(self, method, params, number=1):
         message = json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": params})
-        self.http.request("POST", "/prog/mcp", message, self.headers)
-        response = self.http.getresponse()
-        session = response.headers.get("mcp-session-id")
-        if session:
-            self.headers["Mcp-Session-Id"] = session
-        return response.read()
+        self.socket.sendall(f"{self.head}Content-Length: {len(message)}\r\n\r\n{message}".encode())
+        read = b""
+        while b"\r\n\r\n" not in read:
+            read += self.socket.recv(65536)
+        self.last_head, _, body = read.partition(b"\r\n\r\n")
+        length = int(re.search(rb"(?i)content-length: *(\d+)", self.last_head)[1])
+        while len(body) < length:
+            body += self.socket.recv(65536)
+        return body
 
 
 def measure(side):
