@@ -4,7 +4,6 @@
 //! A sealed session needs no table, so what is counted is sessions that were seen lately: one that ended, or that nobody
 //! used for as long as upstream sessions are kept, makes room for another.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -26,8 +25,8 @@ pub struct Caps {
     max_sessions: AtomicUsize,
     max_streams: AtomicUsize,
     idle: Duration,
-    sessions: Mutex<HashMap<Box<str>, Seen>>,
-    streams: Mutex<HashMap<Box<str>, usize>>,
+    sessions: Mutex<KeyMap<Box<str>, Seen>>,
+    streams: Mutex<KeyMap<Box<str>, usize>>,
 }
 
 /// The sessions of one caller, and when each was last used.
@@ -111,11 +110,11 @@ impl Caps {
         self.max_streams.load(Ordering::Relaxed)
     }
 
-    fn sessions(&self) -> MutexGuard<'_, HashMap<Box<str>, Seen>> {
+    fn sessions(&self) -> MutexGuard<'_, KeyMap<Box<str>, Seen>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn streams(&self) -> MutexGuard<'_, HashMap<Box<str>, usize>> {
+    fn streams(&self) -> MutexGuard<'_, KeyMap<Box<str>, usize>> {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

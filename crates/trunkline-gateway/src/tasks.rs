@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
-use trunkline_mcp::edit::{self, RawObject};
-use trunkline_mcp::task::{self, RELATED, TOKEN_PREFIX};
+use trunkline_mcp::edit::{self, RawObject, Word};
+use trunkline_mcp::task::{self, TOKEN_PREFIX};
 use trunkline_mcp::{Era, ListKind, modern};
 use trunkline_model::{Server, ServerId};
 use trunkline_upstream::{Frame, Hearer, Outgoing, Session, TasksWatched, Upstreams};
@@ -157,7 +157,7 @@ impl Seen<'_> {
 
     /// A message with the client's id of the task that it is about.
     pub fn about(&self, message: String) -> String {
-        if !message.contains(RELATED) {
+        if !task::may_be_related(&message) {
             return message;
         }
         task::within(&message, "params", &|params| self.related(params)).unwrap_or(message)
@@ -242,10 +242,12 @@ pub fn made(seen: &Seen<'_>, result: &str) -> Option<String> {
         .flatten()
 }
 
+static TASK: Word = Word::new("task");
+
 /// Whether a server of 2026-07-28 made a task of the request.
 pub fn is_made(result: &str) -> bool {
     // Results can be large, and few are tasks.
-    edit::may_have(result, "task") && modern::result_type(result) == "task"
+    TASK.may_be_in(result) && modern::result_type(result) == "task"
 }
 
 /// A frame that does not say what task it is about, for a client that knows none.

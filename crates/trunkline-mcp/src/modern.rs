@@ -5,7 +5,7 @@
 use serde_json::value::RawValue;
 
 use crate::capability::ClientCapabilities;
-use crate::edit::{self, RawObject, string};
+use crate::edit::{RawObject, Word, string};
 use crate::list::ListKind;
 use crate::revision::Revision;
 use crate::rpc;
@@ -37,6 +37,10 @@ pub const REMOVED: [&str; 5] = [
     "resources/unsubscribe",
 ];
 
+static VERSION_KEY: Word = Word::new(PROTOCOL_VERSION);
+/// What tells the kinds of results apart.
+pub static RESULT_TYPE: Word = Word::new("resultType");
+
 /// What a request says about its client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestMeta {
@@ -54,7 +58,7 @@ pub type MetaError = &'static str;
 /// The version that the parameters claim; with one, the request is of this era whatever its headers say.
 pub fn claimed_version(params: Option<&RawValue>) -> Option<String> {
     let params = params?.get();
-    if !edit::may_have(params, PROTOCOL_VERSION) {
+    if !VERSION_KEY.may_be_in(params) {
         return None;
     }
     let params = RawObject::parse(params).ok()?;
@@ -234,7 +238,9 @@ pub fn as_private(result: &str) -> Option<String> {
 
 /// `resultType`; without one a result is complete.
 pub fn result_type(result: &str) -> String {
-    let object = edit::may_have(result, "resultType").then(|| RawObject::parse(result).ok());
+    let object = RESULT_TYPE
+        .may_be_in(result)
+        .then(|| RawObject::parse(result).ok());
     object
         .flatten()
         .and_then(|object| object.get_string("resultType"))

@@ -5,7 +5,7 @@
 
 use serde_json::value::RawValue;
 
-use crate::edit::{RawObject, string};
+use crate::edit::{RawObject, Word, string};
 use crate::modern::CLIENT_CAPABILITIES;
 
 /// The extension of 2026-07-28.
@@ -64,9 +64,9 @@ pub fn announced_as(result: &str, rename: Rename<'_>) -> Option<String> {
 }
 
 /// Whether an object may say which task it is about. Results can be large, and few do.
-fn may_be_related(object: &str) -> bool {
-    // Written with escapes the name would be passed over; nobody's task is found by it then.
-    object.contains(RELATED)
+pub fn may_be_related(object: &str) -> bool {
+    static RELATED_KEY: Word = Word::new(RELATED);
+    RELATED_KEY.may_be_in(object)
 }
 
 /// Parameters or a result about a task, under another id.

@@ -1,6 +1,6 @@
 //! What a server says in a call, as the client is to see it.
 
-use trunkline_mcp::edit::{self, RawObject};
+use trunkline_mcp::edit::{RawObject, Word};
 use trunkline_mcp::modern::UrlElicitation;
 use trunkline_mcp::{Era, ListKind, modern, task, uri, wrap};
 use trunkline_model::{Server, Step};
@@ -205,9 +205,11 @@ pub fn outside(
     Some(rewritten().unwrap_or(message))
 }
 
+static IS_ERROR: Word = Word::new("isError");
+
 /// The record's word for a result: `isError: true` is a tool error, not a success (B65), and a question is no answer.
 pub fn result_word(result: &str) -> &'static str {
-    if !edit::may_have(result, "isError") && !edit::may_have(result, "resultType") {
+    if !IS_ERROR.may_be_in(result) && !modern::RESULT_TYPE.may_be_in(result) {
         return "ok";
     }
     let Ok(result) = RawObject::parse(result) else {
