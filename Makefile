@@ -17,7 +17,7 @@ conformance: ## the official conformance suite through the gateway, beside the s
 check: ## format, lints, dependency directions, licences, spelling
 	@scripts/check.sh
 
-bench: ## measure direct, gateway and nginx in one run (release build; about two minutes)
+bench: ## measure direct, gateway and nginx in one run, as published (two minutes after the build)
 	@python3 bench/run.py
 
 contracts: ## write docs/openapi.json and docs/config.schema.json again
