@@ -251,7 +251,7 @@ fn calls(rules: &Rules, tally: &mut Tally) -> Result<(), String> {
         Err(error) => return Err(format!("`network: deny` cannot be enforced: {error}")),
     }
     if !rules.network {
-        tally.done("network: none");
+        tally.done("network: none, named UNIX sockets included");
     }
     Ok(())
 }

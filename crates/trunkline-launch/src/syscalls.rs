@@ -166,15 +166,23 @@ fn forbidden(guarded: &[u32]) -> Result<Rules, Error> {
     Ok(rules)
 }
 
-/// Which families of sockets there are.
+/// Which families of sockets there are. Without a network there is none, UNIX sockets included: behind their paths are
+/// Docker, the session bus and the machine's logs, and no rule about files is asked when they are connected to. What is left
+/// is the pair that runtimes talk to their children through; of datagrams it would be as good as a socket, because it can be
+/// connected again.
 fn sockets(network: bool) -> Result<Rules, Error> {
-    let allowed: &[i32] = if network {
-        &[libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK]
-    } else {
-        &[libc::AF_UNIX]
-    };
+    if !network {
+        let pairs = [libc::SOCK_DGRAM, libc::SOCK_RAW]
+            .into_iter()
+            .map(|kind| Ok(SeccompRule::new(vec![kind_of_socket(kind)?])?))
+            .collect::<Result<_, Error>>()?;
+        return Ok(BTreeMap::from([
+            (libc::SYS_socket, Vec::new()),
+            (libc::SYS_socketpair, pairs),
+        ]));
+    }
     let mut others = Vec::new();
-    for family in allowed {
+    for family in [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK] {
         others.push(different(0, family.unsigned_abs())?);
     }
     let mut rules = vec![SeccompRule::new(others)?];

@@ -86,6 +86,25 @@ pub(crate) fn off(program: Program) -> Program {
     sandboxed(program, &json!("off"))
 }
 
+/// Whether this kernel has Landlock, at least of this version. Asked of the kernel, not of what is tested. A test that needs
+/// more than there is says so, and fails with `CI=true`.
+pub(crate) fn has_landlock(version: i32) -> bool {
+    const ASK: &str = "import ctypes; print(ctypes.CDLL(None).syscall(444, None, ctypes.c_size_t(0), 1))";
+    let output = std::process::Command::new("python3")
+        .args(["-c", ASK])
+        .output()
+        .unwrap();
+    let found: i32 = String::from_utf8_lossy(&output.stdout).trim().parse().unwrap();
+    if found < version {
+        assert!(
+            std::env::var_os("CI").is_none_or(|ci| ci != "true"),
+            "Landlock {version} is needed, this kernel has {found}, and CI=true"
+        );
+        eprintln!("SKIPPED: Landlock {version} is needed, this kernel has {found}");
+    }
+    found >= version
+}
+
 /// Processes of this machine whose command line holds `mark`.
 pub(crate) fn alive(mark: &str) -> Vec<i32> {
     let own = std::process::id();
