@@ -18,9 +18,10 @@ use landlock::{
 use nix::sys::signal::SigSet;
 use rustix::process::{Pid, Resource, Rlimit, Signal, getppid, getrlimit, setrlimit};
 
+use crate::fence::Fence;
 use crate::order::{Enforced, Rules, Said, line};
 use crate::report::Tally;
-use crate::{capabilities, syscalls};
+use crate::{capabilities, report, syscalls};
 
 /// Arguments: the watcher's pid, the number of the descriptor to report on, the rules, the file, its arguments from
 /// `argv[0]` on.
@@ -72,8 +73,15 @@ pub(crate) fn probe(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let Some(rules) = rules else {
         return ExitCode::FAILURE;
     };
+    // As a watcher does before it starts a program.
+    let fence = Fence::raise();
     let said = match enforce(&rules) {
-        Ok(enforced) => Said::Confined(enforced),
+        Ok(mut enforced) => {
+            if fence.is_none() {
+                report::unfenced(&mut enforced);
+            }
+            Said::Confined(enforced)
+        }
         Err(error) => Said::Refused(error),
     };
     match std::io::stdout().write_all(&line(&said)) {

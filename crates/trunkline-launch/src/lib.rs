@@ -12,6 +12,8 @@
 //! - The watcher is a child subreaper: whatever descends from the program and loses its parent becomes its child, also
 //!   what called `setsid` or forked twice. The family is over when the kernel says that the watcher has no children.
 //! - The socket between gateway and watcher is also the sign of life: its end, however the gateway went, kills the family.
+//! - The watcher is behind a fence of its own where the kernel has one (`fence`): one call then kills all of the family, which
+//!   nobody outruns who multiplies.
 //! - No code here is unsafe: what happens between `fork` and `exec` happens in a process of its own, after `exec`.
 //!
 //! What is enforced is said, never assumed: the confined step reports what it did ([`Isolation`]).
@@ -36,6 +38,8 @@ mod capabilities;
 mod confine;
 #[cfg(target_os = "linux")]
 mod family;
+#[cfg(target_os = "linux")]
+mod fence;
 #[cfg(target_os = "linux")]
 mod folders;
 #[cfg(target_os = "linux")]

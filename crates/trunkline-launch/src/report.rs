@@ -2,6 +2,20 @@
 
 use crate::order::Enforced;
 
+/// Adds that the family has to be killed one by one.
+pub(crate) fn unfenced(enforced: &mut Enforced) {
+    enforced.missing.push(
+        "a program that multiplies fast enough may outrun the watcher that kills it: that needs Landlock ABI 6 (Linux 6.12)"
+            .to_owned(),
+    );
+    if enforced.degree == FULL {
+        PARTIAL.clone_into(&mut enforced.degree);
+    }
+}
+
+const FULL: &str = "full";
+const PARTIAL: &str = "partial";
+
 /// What came of the steps so far.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
@@ -31,8 +45,8 @@ impl Tally {
     pub(crate) fn finish(self) -> Enforced {
         let degree = match (self.walls, self.missing.is_empty()) {
             (false, _) => "none",
-            (true, false) => "partial",
-            (true, true) => "full",
+            (true, false) => PARTIAL,
+            (true, true) => FULL,
         };
         Enforced {
             degree: degree.to_owned(),

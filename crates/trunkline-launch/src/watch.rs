@@ -19,9 +19,10 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, wait};
 
-use crate::confine;
 use crate::family::{Family, machine_threads};
+use crate::fence::Fence;
 use crate::order::{CONFINE, Command, Enforced, Limits, Order, Said, Why, line};
+use crate::{confine, report};
 
 /// What is left of a family after its program ended has this long to go by itself.
 const AFTERMATH: Duration = Duration::from_millis(500);
@@ -57,6 +58,9 @@ fn watch(gateway: &mut UnixStream) -> Result<Said, String> {
     let stdio = receive_stdio(gateway)?;
     let (order, rest) = receive_order(gateway)?;
     let limits = order.limits;
+    let confined = order.rules.is_some();
+    // A program without a sandbox may signal whom it likes, and it would be behind the fence too.
+    let fence = if confined { Fence::raise() } else { None };
     let (main, report) = start(order, stdio)?;
     gateway.set_nonblocking(true).map_err(|error| error.to_string())?;
     let mut watcher = Watcher {
@@ -68,6 +72,8 @@ fn watch(gateway: &mut UnixStream) -> Result<Said, String> {
         main,
         ended: None,
         limits,
+        confined,
+        fence,
         phase: Phase::Running,
         why: Why::Itself,
         counted: Instant::now(),
@@ -205,6 +211,8 @@ struct Watcher<'a> {
     /// Exit code and signal of the program.
     ended: Option<(Option<i32>, Option<i32>)>,
     limits: Limits,
+    confined: bool,
+    fence: Option<Fence>,
     phase: Phase,
     why: Why,
     counted: Instant,
@@ -232,8 +240,16 @@ impl Watcher<'_> {
                 Phase::Running => self.count(),
                 Phase::Asked(until) if Instant::now() >= until => self.phase = Phase::Killing,
                 Phase::Asked(_) => {}
-                Phase::Killing => Family::signal(self.group(), Signal::KILL),
+                Phase::Killing => self.kill(),
             }
+        }
+    }
+
+    /// All of them: at once where that can be, else one after the other, again and again until nobody is left.
+    fn kill(&self) {
+        match &self.fence {
+            Some(fence) => fence.kill(),
+            None => Family::signal(self.group(), Signal::KILL),
         }
     }
 
@@ -314,7 +330,10 @@ impl Watcher<'_> {
             .collect();
         match said.as_slice() {
             [Said::Confined(enforced)] => {
-                let enforced: Enforced = enforced.clone();
+                let mut enforced: Enforced = enforced.clone();
+                if self.confined && self.fence.is_none() {
+                    report::unfenced(&mut enforced);
+                }
                 let pid = self.main.as_raw_nonzero().get().unsigned_abs();
                 self.say(&Said::Started { pid, enforced });
             }
@@ -408,6 +427,6 @@ impl Watcher<'_> {
         };
         self.why = why;
         self.phase = Phase::Killing;
-        Family::signal(self.group(), Signal::KILL);
+        self.kill();
     }
 }

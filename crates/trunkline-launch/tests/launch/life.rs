@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::io::AsyncReadExt as _;
 use trunkline_launch::Cause;
 
-use crate::support::{Place, alive, off, python, sandboxed, sh, until};
+use crate::support::{Place, alive, has_landlock, off, python, sandboxed, sh, until};
 
 /// A daemon that forked twice and leads a session of its own, a child that ignores to be asked, and the program itself.
 /// The number that they sleep is how they are found.
@@ -171,6 +171,83 @@ async fn a_fork_bomb_is_killed() {
         assert!(ended.to_string().contains("sandbox.max_processes"), "{ended}");
         assert_eq!(alive("bomb-86408"), [0; 0], "{kind}");
     }
+}
+
+/// Chains of processes that each fork once and go: hardly more than there were, and nobody of whom one hears is there any
+/// more when one looks. It ends by itself, so that a test cannot take its machine down.
+const CHAINS: &str = r"
+import os, sys, time
+end = time.time() + 20
+for _ in range(int(sys.argv[2])):
+    if os.fork() == 0:
+        os.setsid()
+        while time.time() < end:
+            if os.fork() != 0:
+                os._exit(0)
+            os.setsid()
+        os._exit(0)
+print('ready', flush=True)
+time.sleep(60)
+";
+
+#[tokio::test]
+async fn s04_whoever_multiplies_faster_than_it_is_found_is_killed_all_the_same() {
+    if !has_landlock(6) {
+        return;
+    }
+    let place = Place::new();
+    // Behind a limit that it passes, and when it is told to stop.
+    let case = sandboxed(
+        python(CHAINS, &["chain-86410", "24"]),
+        &json!({"max_processes": 16}),
+    );
+    let begin = Instant::now();
+    let mut running = place.start(&case).await;
+    let ended = tokio::time::timeout(Duration::from_secs(15), running.wait())
+        .await
+        .unwrap_or_else(|_| panic!("it goes on"));
+    println!("over after {:?}", begin.elapsed());
+    assert_eq!(ended.cause, Cause::Processes(16));
+    assert_eq!(alive("chain-86410"), [0; 0]);
+
+    let case = sandboxed(
+        python(CHAINS, &["chain-86411", "8"]),
+        &json!({"max_processes": 400}),
+    );
+    let mut running = place.start(&case).await;
+    let mut ready = [0; 6];
+    running.stdout.read_exact(&mut ready).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!alive("chain-86411").is_empty());
+    let begin = Instant::now();
+    running.stop(Duration::from_millis(100)).await;
+    println!("over {:?} after it was told to stop", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    assert_eq!(alive("chain-86411"), [0; 0]);
+}
+
+#[tokio::test]
+async fn s04_nobody_but_the_family_is_killed_with_it() {
+    let place = Place::new();
+    // Of the same user, beside it, with other programs of the same gateway among them.
+    let mut bystander = Command::new("sleep").arg("86412").spawn().unwrap();
+    let mut other = place.start(&sh("exec sleep 86413")).await;
+    let mut bare = place.start(&off(sh("exec sleep 86414"))).await;
+    for _ in 0..3 {
+        let stubborn = "trap '' TERM; sleep 86415; sleep 86415";
+        let mut running = place.start(&sh(stubborn)).await;
+        running.stop(Duration::from_millis(50)).await;
+        assert_eq!(running.wait().await.cause, Cause::Stopped);
+        assert_eq!(alive("sleep\x0086415"), [0; 0]);
+    }
+    assert!(bystander.try_wait().unwrap().is_none());
+    for mark in ["sleep\x0086412", "sleep\x0086413", "sleep\x0086414"] {
+        assert_eq!(alive(mark).len(), 1, "{mark}");
+    }
+    other.stop(Duration::ZERO).await;
+    bare.stop(Duration::ZERO).await;
+    bystander.kill().unwrap();
+    bystander.wait().unwrap();
 }
 
 #[tokio::test]
