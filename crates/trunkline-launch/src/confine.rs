@@ -129,19 +129,18 @@ fn enforce(rules: &Rules) -> Result<Enforced, String> {
 /// Limits of the kernel's per process. What is counted over the whole family is the watcher's.
 fn limits(rules: &Rules, tally: &mut Tally) -> Result<(), String> {
     const MIB: u64 = 1 << 20;
-    let mut limits = vec![
+    let limits = [
         (Resource::Core, 0),
         (Resource::Fsize, u64::from(rules.max_file_mb) * MIB),
         (Resource::Nofile, u64::from(rules.max_open_files)),
         (Resource::Data, u64::from(rules.max_memory_mb) * MIB),
-    ];
-    // Counted per user over the whole machine, and not for root: a ceiling behind the watcher's own count.
-    if !rustix::process::getuid().is_root() {
-        limits.push((
+        // Counted per user over the whole machine: a ceiling behind the watcher's own count. The kernel keeps it for
+        // all but the machine's root; root of a container whose users are mapped is another user.
+        (
             Resource::Nproc,
             own_threads() + u64::from(rules.max_processes) + NPROC_ROOM,
-        ));
-    }
+        ),
+    ];
     for (resource, wanted) in limits {
         let now = getrlimit(resource);
         let value = now.maximum.map_or(wanted, |maximum| wanted.min(maximum));
