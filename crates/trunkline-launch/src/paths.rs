@@ -294,6 +294,8 @@ impl Grants {
         self.read(&real);
         let extension = real.extension().and_then(|extension| extension.to_str());
         if extension.is_some_and(|extension| SCRIPTS.contains(&extension)) {
+            // A package that is installed uses those that are installed beside it.
+            self.folder(modules(&real).as_deref());
             let project = project(&real).map(Path::to_owned);
             match project.filter(|project| !self.broad(project)) {
                 Some(project) => self.read(&project),

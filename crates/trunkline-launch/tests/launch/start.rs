@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use trunkline_launch::{Cause, LaunchError};
 use trunkline_model::{Degree, Secret};
 
-use crate::support::{Place, off, program, python, sandboxed, sh, write};
+use crate::support::{Place, has_landlock, off, program, python, sandboxed, sh, write};
 
 #[tokio::test]
 async fn a_program_reads_and_writes_through_its_pipes() {
@@ -155,6 +155,9 @@ async fn b75_why_a_program_does_not_start() {
 
 #[tokio::test]
 async fn what_is_enforced_is_said_before_and_after() {
+    if !has_landlock(6) {
+        return;
+    }
     let place = Place::new();
     let launcher = place.launcher();
     let case = sh("grep -E 'NoNewPrivs|Seccomp:' /proc/self/status");
@@ -212,4 +215,31 @@ async fn folders_in_arguments_are_pointed_out() {
     );
     let case = sandboxed(program("cat", &[&data]), &json!({"read": [data]}));
     assert!(place.launcher().hints(&case).is_empty());
+}
+
+#[tokio::test]
+async fn an_installed_package_finds_those_beside_it() {
+    let place = Place::new();
+    let script = place.path("node_modules/@scope/own/dist/index.py");
+    write(
+        &script,
+        "import sys; print(open(sys.path[0] + '/../../../other/index.txt').read())",
+    );
+    write(&place.path("node_modules/@scope/own/package.json"), "{}");
+    write(&place.path("node_modules/other/index.txt"), "of another package");
+    write(&place.path("outside.txt"), "x");
+    let (text, _) = place
+        .run(&program("python3", &[&script.display().to_string()]))
+        .await;
+    assert_eq!(text.trim(), "of another package");
+    if has_landlock(1) {
+        write(
+            &script,
+            "import sys; open(sys.path[0] + '/../../../../outside.txt')",
+        );
+        let (text, _) = place
+            .run(&program("python3", &[&script.display().to_string()]))
+            .await;
+        assert!(text.contains("PermissionError"), "{text}");
+    }
 }
