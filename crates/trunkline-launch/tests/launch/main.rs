@@ -10,6 +10,7 @@
 )]
 
 mod escapes;
+mod kernels;
 mod life;
 mod start;
 mod support;
