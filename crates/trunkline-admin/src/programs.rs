@@ -51,24 +51,34 @@ impl MayRun {
         }
     }
 
+    /// Refuses a program, whatever it is.
+    pub(crate) fn check_program(self) -> Result<(), ApiError> {
+        match self {
+            Self::Yes => Ok(()),
+            Self::No => Err(refusal()),
+        }
+    }
+
     /// Refuses a body that declares a program.
     pub(crate) fn check_body(self, body: &Map<String, Value>) -> Result<(), ApiError> {
-        if self == Self::Yes {
-            return Ok(());
-        }
         let stdio = body.get("transport").and_then(Value::as_str) == Some("stdio");
         let command = body
             .get("command")
             .is_some_and(|command| !command.is_null() && command.as_str() != Some(""));
-        if stdio || command { Err(refusal()) } else { Ok(()) }
+        if stdio || command {
+            self.check_program()
+        } else {
+            Ok(())
+        }
     }
 
     /// Refuses a change of what is a program already: its arguments alone are enough to run anything.
     pub(crate) fn check_stored(self, stored: &ServerDefinition) -> Result<(), ApiError> {
-        if self == Self::No && stored.transport == Transport::Stdio {
-            return Err(refusal());
+        if stored.transport == Transport::Stdio {
+            self.check_program()
+        } else {
+            Ok(())
         }
-        Ok(())
     }
 }
 

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::body::{Loc, Problems};
 use crate::error::ApiError;
+use crate::programs::MayRun;
 
 /// One server of a file.
 pub(crate) struct Entry {
@@ -28,6 +29,8 @@ pub(crate) enum Reading {
     Server(Translated),
     /// Its client does not use it either.
     Off(&'static str),
+    /// A program, of somebody who may not say what is started: nothing more of it was looked at.
+    Forbidden(ApiError),
     /// It cannot be understood, or not without its client.
     Unclear(String),
 }
@@ -62,7 +65,7 @@ enum Dialect {
 }
 
 /// The servers of a body, in its order. Other members of a client's file are none of our business.
-pub(crate) fn entries(body: &Map<String, Value>) -> Result<Vec<Entry>, ApiError> {
+pub(crate) fn entries(body: &Map<String, Value>, may_run: MayRun) -> Result<Vec<Entry>, ApiError> {
     let mut problems = Problems::default();
     let mut entries = Vec::new();
     let mut found = false;
@@ -72,11 +75,11 @@ pub(crate) fn entries(body: &Map<String, Value>) -> Result<Vec<Entry>, ApiError>
         match value {
             Value::Object(servers) => {
                 let servers = servers.iter();
-                entries.extend(servers.map(|(name, value)| entry(name, value, dialect)));
+                entries.extend(servers.map(|(name, value)| entry(name, value, dialect, may_run)));
             }
             Value::Array(servers) => {
                 let servers = servers.iter().enumerate();
-                entries.extend(servers.map(|(index, value)| listed(index, value, dialect)));
+                entries.extend(servers.map(|(index, value)| listed(index, value, dialect, may_run)));
             }
             _ => problems.add(
                 "dict_type",
@@ -102,17 +105,17 @@ pub(crate) fn entries(body: &Map<String, Value>) -> Result<Vec<Entry>, ApiError>
     Ok(entries)
 }
 
-fn entry(name: &str, value: &Value, dialect: Dialect) -> Entry {
+fn entry(name: &str, value: &Value, dialect: Dialect, may_run: MayRun) -> Entry {
     Entry {
         name: name.to_owned(),
-        reading: translate::reading(name, value, dialect),
+        reading: translate::reading(name, value, dialect, may_run),
     }
 }
 
 /// An entry of a list has its name inside.
-fn listed(index: usize, value: &Value, dialect: Dialect) -> Entry {
+fn listed(index: usize, value: &Value, dialect: Dialect, may_run: MayRun) -> Entry {
     match value.get("name").and_then(Value::as_str) {
-        Some(name) if !name.is_empty() => entry(name, value, dialect),
+        Some(name) if !name.is_empty() => entry(name, value, dialect, may_run),
         _ => Entry {
             name: format!("#{}", index + 1),
             reading: Reading::Unclear("an entry of a list needs a name".to_owned()),

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Dialect, Reading, Translated, placeholder};
 use crate::fields::FIELDS;
+use crate::programs::MayRun;
 
 /// Names of the address.
 const ADDRESSES: [&str; 4] = ["url", "serverUrl", "httpUrl", "uri"];
@@ -27,7 +28,7 @@ const AMBIGUOUS: [&str; 1] = ["timeout"];
 type Unclear = String;
 
 /// What an entry says.
-pub(super) fn reading(name: &str, value: &Value, dialect: Dialect) -> Reading {
+pub(super) fn reading(name: &str, value: &Value, dialect: Dialect, may_run: MayRun) -> Reading {
     let Value::Object(entry) = value else {
         return Reading::Unclear("must be an object".to_owned());
     };
@@ -35,10 +36,26 @@ pub(super) fn reading(name: &str, value: &Value, dialect: Dialect) -> Reading {
     {
         return Reading::Off("it is switched off in the file");
     }
+    if is_program(entry)
+        && let Err(refusal) = may_run.check_program()
+    {
+        return Reading::Forbidden(refusal);
+    }
     match translated(name, entry, dialect) {
         Ok(translated) => Reading::Server(translated),
         Err(why) => Reading::Unclear(why),
     }
+}
+
+/// Whether it says what is started, in whatever words and however wrong.
+fn is_program(entry: &Map<String, Value>) -> bool {
+    let command = entry.get("command").is_some_and(|command| !command.is_null());
+    command
+        || TRANSPORTS.iter().any(|field| {
+            entry
+                .get(*field)
+                .is_some_and(|value| transport(field, value) == Ok("stdio"))
+        })
 }
 
 fn translated(name: &str, entry: &Map<String, Value>, dialect: Dialect) -> Result<Translated, Unclear> {

@@ -94,6 +94,7 @@ pub(crate) async fn import(
     JsonObject(body): JsonObject,
 ) -> Result<Json<ImportAnswer>, ApiError> {
     let dry_run = dry_run(query.as_deref().unwrap_or_default())?;
+    let may_run = MayRun::of(&admin, &app);
     let mut answer = ImportAnswer {
         dry_run,
         imported: Vec::new(),
@@ -102,12 +103,16 @@ pub(crate) async fn import(
     };
     // Names that this preview has given away: nothing is stored that the next one could clash with.
     let mut given = HashSet::new();
-    for foreign::Entry { name, reading } in foreign::entries(&body)? {
+    for foreign::Entry { name, reading } in foreign::entries(&body, may_run)? {
         let translated = match reading {
             Reading::Server(translated) => translated,
             Reading::Off(why) => {
                 let reason = why.to_owned();
                 answer.skipped.push(Skipped { name, reason });
+                continue;
+            }
+            Reading::Forbidden(error) => {
+                answer.errors.push(refused(name, error));
                 continue;
             }
             Reading::Unclear(error) => {
@@ -127,11 +132,7 @@ pub(crate) async fn import(
                 let (_, reason) = ApiError::from(error).words();
                 answer.skipped.push(Skipped { name, reason });
             }
-            Err(error) => {
-                let (status, error) = error.words();
-                let status = status.as_u16();
-                answer.errors.push(Refused { name, error, status });
-            }
+            Err(error) => answer.errors.push(refused(name, error)),
         }
     }
     if !dry_run {
@@ -145,6 +146,12 @@ pub(crate) async fn import(
         );
     }
     Ok(Json(answer))
+}
+
+fn refused(name: String, error: ApiError) -> Refused {
+    let (status, error) = error.words();
+    let status = status.as_u16();
+    Refused { name, error, status }
 }
 
 fn dry_run(query: &str) -> Result<bool, ApiError> {
