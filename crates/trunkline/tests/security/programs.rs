@@ -1,7 +1,7 @@
 //! Running programs through the gateway without the right to: S03, S04, B77.
 //!
-//! Every payload would leave a file behind if it ran, and the children of the gateway's process are looked at all the
-//! time besides.
+//! Every payload would leave a file behind if it ran, and the kernel's account of what the gateway's children did has
+//! nothing in it ([`Account`]).
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use http::{Method, Request};
 use serde_json::{Value, json};
-use trunkline_testkit::{HttpClient, Reply, TestGateway, repository_root};
+use trunkline_testkit::{HttpClient, Reply, TestGateway, eventually, repository_root};
 
-use crate::support::row;
+use crate::support::{PATIENCE, row};
 
 /// Definitions of programs, as they were used against others. `canary` is the file that each would make.
 fn payloads(canary: &Path) -> Vec<Value> {
@@ -84,7 +84,46 @@ async fn ask(client: &HttpClient, method: &Method, path: &str, body: &Value) -> 
         .unwrap_or_else(|error| panic!("{method} {path}: {error}"))
 }
 
-/// Whether a process had children at any time since.
+/// What the kernel keeps about all children that a process ever had and waited for: none of them can have run without a page
+/// fault. Nothing is missed between two looks, as a child that is over in no time would be.
+struct Account {
+    pid: u32,
+    before: u64,
+}
+
+impl Account {
+    fn of(pid: u32) -> Self {
+        let before = faults_of_children(pid);
+        Self { pid, before }
+    }
+
+    /// Whether a process was started since, and is over or is not.
+    fn has_grown(&self) -> bool {
+        let alive = children(self.pid);
+        faults_of_children(self.pid) != self.before || !alive.is_empty()
+    }
+}
+
+/// `cminflt` of `/proc/PID/stat`.
+fn faults_of_children(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields = stat.rsplit_once(')').unwrap().1;
+    fields.split_whitespace().nth(8).unwrap().parse().unwrap()
+}
+
+/// Children that there are; those that have ended and are not waited for among them.
+fn children(pid: u32) -> Vec<u32> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let lists = threads.map(|task| std::fs::read_to_string(task.path().join("children")).unwrap_or_default());
+    let lists: Vec<String> = lists.collect();
+    let pids = lists.iter().flat_map(|list| list.split_whitespace());
+    pids.filter_map(|pid| pid.parse().ok()).collect()
+}
+
+/// The children that a process had at any time since, as far as one sees them by looking.
 struct Lookout {
     stop: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<Vec<String>>>,
@@ -97,16 +136,9 @@ impl Lookout {
         let thread = std::thread::spawn(move || {
             let mut found = Vec::new();
             while !seen.load(Ordering::Relaxed) {
-                for task in std::fs::read_dir(format!("/proc/{pid}/task"))
-                    .into_iter()
-                    .flatten()
-                    .flatten()
-                {
-                    let children = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
-                    for child in children.split_whitespace() {
-                        let line = std::fs::read(format!("/proc/{child}/cmdline")).unwrap_or_default();
-                        found.push(String::from_utf8_lossy(&line).replace('\0', " "));
-                    }
+                for child in children(pid) {
+                    let line = std::fs::read(format!("/proc/{child}/cmdline")).unwrap_or_default();
+                    found.push(String::from_utf8_lossy(&line).replace('\0', " "));
                 }
                 std::thread::sleep(Duration::from_micros(500));
             }
@@ -129,7 +161,7 @@ async fn s03_no_route_starts_a_program_for_anybody() {
     let folder = tempfile::tempdir().unwrap();
     let canary = folder.path().join("canary");
     let gateway = TestGateway::start("").await;
-    let lookout = Lookout::over(gateway.pid());
+    let account = Account::of(gateway.pid());
     let wrong = gateway
         .anonymous()
         .with_header("authorization", "Bearer sk-wrong");
@@ -164,7 +196,7 @@ async fn s03_no_route_starts_a_program_for_anybody() {
         .expect_status(200)
         .json();
     assert_eq!(rows, json!([]), "nothing is stored");
-    assert_eq!(lookout.children(), [""; 0], "no process was started");
+    assert!(!account.has_grown(), "a process was started");
     assert!(!canary.exists());
 }
 
@@ -174,12 +206,14 @@ async fn b77_administrators_have_the_right_where_the_file_gives_it_and_nobody_el
     let canary = folder.path().join("canary");
     let mut gateway = TestGateway::start("general_settings:\n  mcp_stdio: admin\n").await;
     let (admin, nobody) = (gateway.client(), gateway.anonymous());
+    let account = Account::of(gateway.pid());
     for (method, path) in TAKING {
         for body in payloads(&canary) {
             let reply = ask(&nobody, &method.parse().unwrap(), path, &body).await;
             assert_eq!(reply.status.as_u16(), 401, "{path}");
         }
     }
+    assert!(!account.has_grown(), "a process was started");
     assert!(!canary.exists());
     let program = json!({"server_id": "own", "alias": "own", "transport": "stdio", "command": "cat", "env": {"KEY": "secret-value"}});
     let stored = admin
@@ -189,6 +223,8 @@ async fn b77_administrators_have_the_right_where_the_file_gives_it_and_nobody_el
         .json();
     assert_eq!(stored["sandbox"]["network"], "allow", "{stored}");
     assert_eq!(stored["env"]["KEY"], "***");
+    // It runs, and the account shows that: what says above that nothing did could say something else.
+    eventually("it is in the account", PATIENCE, async || account.has_grown()).await;
     if cfg!(target_os = "linux") {
         let isolation = &stored["isolation"];
         assert!(
@@ -258,6 +294,103 @@ async fn b77_administrators_have_the_right_where_the_file_gives_it_and_nobody_el
         .filter(|line| line.contains("cat") || line.contains("__watch"))
         .collect();
     assert!(programs.is_empty(), "{programs:?}");
+}
+
+/// A client's file with a program among its servers, one that would be given a library, one that asks for a shell, some with
+/// other mistakes, and no program.
+fn client_file() -> Value {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stdio/server.py");
+    json!({"mcpServers": {
+        "own": {"command": "python3", "args": [script, "mark-import"], "env": {"TOKEN": "canary-import"}},
+        "injected": {"command": "python3", "args": [script], "env": {"LD_PRELOAD": "/tmp/x.so"}},
+        "line": {"command": "npx -y server"},
+        "both": {"command": "npx", "url": "https://u.example/mcp"},
+        "asks": {"command": "npx", "env": {"TOKEN": "${input:token}"}},
+        "wrong": {"type": "stdio", "command": ["npx"], "args": "x"},
+        "remote": {"url": "https://u.example/mcp"},
+    }})
+}
+
+#[tokio::test]
+async fn b77_programs_of_an_imported_file_need_the_same_right() {
+    const PATH: &str = "/v1/mcp/server/import";
+    let mut gateway = TestGateway::start("").await;
+    let account = Account::of(gateway.pid());
+    gateway
+        .anonymous()
+        .post(PATH, &client_file())
+        .await
+        .expect_status(401);
+    let status = |answer: &Value, name: &str| {
+        let errors = answer["errors"].as_array().unwrap();
+        let error = errors.iter().find(|error| error["name"] == name);
+        error.map(|error| error["status"].clone())
+    };
+    // The file of a client is one list: what is no program is imported all the same.
+    for path in [&format!("{PATH}?dry_run=true"), PATH] {
+        let reply = gateway.client().post(path, &client_file()).await;
+        let answer = reply.expect_status(200).json();
+        assert_eq!(answer["imported"][0]["name"], "remote", "{answer}");
+        assert_eq!(answer["imported"].as_array().unwrap().len(), 1, "{answer}");
+        // Whatever else is wrong with them: it is not looked at.
+        for name in ["own", "injected", "line", "both", "asks", "wrong"] {
+            assert_eq!(status(&answer, name), Some(json!(403)), "{name}: {answer}");
+        }
+        assert!(answer.to_string().contains("mcp_stdio"), "{answer}");
+    }
+    assert!(!account.has_grown(), "a process was started");
+
+    gateway.set_config("general_settings:\n  mcp_stdio: admin\n");
+    gateway.restart().await;
+    let admin = gateway.client();
+    let account = Account::of(gateway.pid());
+    gateway
+        .anonymous()
+        .post(PATH, &client_file())
+        .await
+        .expect_status(401);
+    let preview = format!("{PATH}?dry_run=true");
+    let preview = admin
+        .post(&preview, &client_file())
+        .await
+        .expect_status(200)
+        .json();
+    assert!(!account.has_grown(), "a preview starts nothing");
+    let reply = admin.post(PATH, &client_file()).await.expect_status(200);
+    let answer = reply.json();
+    for answer in [&preview, &answer] {
+        assert_eq!(answer["imported"][0]["name"], "own", "{answer}");
+        assert_eq!(answer["imported"][0]["transport"], "stdio", "{answer}");
+        assert_eq!(status(answer, "injected"), Some(json!(400)), "{answer}");
+        assert_eq!(status(answer, "line"), Some(json!(400)), "{answer}");
+        for name in ["both", "asks", "wrong"] {
+            assert_eq!(status(answer, name), Some(json!(422)), "{name}: {answer}");
+        }
+        assert_eq!(answer["skipped"][0]["name"], "remote", "{answer}");
+        assert!(!answer.to_string().contains("canary-import"), "{answer}");
+    }
+    eventually("it runs", PATIENCE, async || {
+        row(&admin, "own").await["outcome"]["status"] == "ok"
+    })
+    .await;
+    let own = row(&admin, "own").await;
+    assert_eq!(own["sandbox"]["network"], "allow", "in the sandbox: {own}");
+    assert_eq!(own["env"]["TOKEN"], "***", "{own}");
+    let mut client = gateway.mcp_at("/own/mcp").with_protocol("2025-11-25");
+    client.initialize().await;
+    let reply = client.call("env", &json!({"name": "TOKEN"}), None).await.result();
+    assert_eq!(reply["content"][0]["text"], "canary-import", "{reply}");
+    if cfg!(target_os = "linux") {
+        assert_ne!(own["isolation"]["degree"], "none", "{own}");
+        let status = std::fs::read_to_string(format!("/proc/{}/status", own["programs"][0]["pid"]));
+        let status = status.unwrap();
+        assert!(
+            status.contains("NoNewPrivs:\t1") && status.contains("Seccomp:\t2"),
+            "{status}"
+        );
+    }
+    let rows = admin.get("/v1/mcp/server").await.expect_status(200).json();
+    assert_eq!(rows.as_array().unwrap().len(), 2, "{rows}");
 }
 
 #[tokio::test]
