@@ -61,6 +61,14 @@ pub fn everything(environment: &str) -> Option<impl FnOnce(u16) -> Command + use
     })
 }
 
+/// Landlock of this kernel, at least of this version.
+pub fn landlock(version: i32) -> Option<()> {
+    const ASK: &str = "import ctypes; print(ctypes.CDLL(None).syscall(444, None, ctypes.c_size_t(0), 1))";
+    let output = Command::new("python3").args(["-c", ASK]).output().ok()?;
+    let found: i32 = String::from_utf8_lossy(&output.stdout).trim().parse().ok()?;
+    available(&format!("Landlock {version}"), (found >= version).then_some(()))
+}
+
 /// What is needed, or `None` with a line on stderr that says what is left out.
 ///
 /// # Panics

@@ -25,6 +25,8 @@ mod pipeline;
 mod programs;
 #[path = "security/redirects.rs"]
 mod redirects;
+#[path = "security/runners.rs"]
+mod runners;
 #[path = "security/support.rs"]
 mod support;
 #[path = "security/targets.rs"]
