@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use jiff::Timestamp;
+use serde::de::IgnoredAny;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
@@ -351,7 +352,11 @@ async fn read(mut from: impl AsyncRead + Unpin, duplex: &Duplex, max: usize) {
             looked = buffer.len();
         }
     }
-    hear(duplex, &buffer.freeze());
+    // What its end cut off is no answer: how it ended says more.
+    let rest = buffer.freeze();
+    if serde_json::from_slice::<IgnoredAny>(rest.trim_ascii()).is_ok() {
+        hear(duplex, &rest);
+    }
 }
 
 fn hear(duplex: &Duplex, line: &Bytes) {

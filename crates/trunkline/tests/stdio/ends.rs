@@ -67,6 +67,24 @@ async fn b76_a_program_that_dies_is_said_so_and_started_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b76_a_program_that_ends_within_an_answer_is_said_to_have_ended() {
+    let entry = Entry::new("prog");
+    let gateway = gateway(&[&entry]).await;
+    is(&gateway, "prog", "ok").await;
+    let mut client = client(&gateway, "prog").await;
+    let reply = client
+        .call("die", &json!({"code": 7, "cut": -5}), None)
+        .await
+        .everything();
+    assert!(reply.contains("exit code 7"), "{reply}");
+    // An answer that is whole counts, with or without the end of its line.
+    is(&gateway, "prog", "ok").await;
+    let mut client = crate::support::client(&gateway, "prog").await;
+    let reply = client.call("die", &json!({"cut": 9999}), None).await;
+    assert_eq!(crate::support::text(&reply.result()), "never");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn b76_a_program_that_keeps_dying_is_started_more_and_more_seldom() {
     let entry = Entry::new("prog").option("die=0.1").option("spam").option("junk");
     let good = Entry::new("good").option("spam").option("junk");

@@ -81,6 +81,9 @@ def call(request, params):
         return text("x" * arguments["bytes"])
     if name == "die":
         print("about to die:", os.environ.get("SECRET", "no secret"), file=sys.stderr, flush=True)
+        if "cut" in arguments:
+            sys.stdout.write(json.dumps({"jsonrpc": "2.0", "id": request["id"], "result": text("never")})[:arguments["cut"]])
+            sys.stdout.flush()
         os._exit(arguments.get("code", 7))
     if name == "env":
         return text(os.environ.get(arguments["name"], "(not set)"))
