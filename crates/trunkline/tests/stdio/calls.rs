@@ -42,24 +42,36 @@ async fn a_program_is_listed_called_and_read() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_calls_of_many_clients_are_one_process() {
-    let entry = Entry::new("prog");
+async fn b76_ten_thousand_calls_of_many_clients_are_one_process() {
+    const CLIENTS: usize = 20;
+    const EACH: usize = 500;
+    let entry = Entry::new("prog").confined();
     let gateway = gateway(&[&entry]).await;
     is(&gateway, "prog", "ok").await;
     let before = entry.processes();
-    let clients = (0..10).map(|number| {
+    let began = Instant::now();
+    let clients = (0..CLIENTS).map(|number| {
         let gateway = &gateway;
         async move {
             let mut client = client(gateway, "prog").await;
-            for call in 0..100 {
+            for call in 0..EACH {
                 let own = format!("{number}-{call}");
                 assert_eq!(said(&mut client, "echo", &json!({"text": own})).await, own);
             }
         }
     });
     join_all(clients).await;
+    println!("{} calls in {:?}", CLIENTS * EACH, began.elapsed());
     assert_eq!(entry.processes(), before, "the process that was there before");
     assert_eq!(before.len(), 1);
+    let row = row(&gateway, "prog").await;
+    assert_eq!(row["programs"].as_array().map(Vec::len), Some(1), "{row}");
+    assert_eq!(row["programs"][0]["restarts"], 0, "{row}");
+    assert_eq!(
+        row["programs"][0]["pid"].as_u64(),
+        Some(u64::from(before[0])),
+        "{row}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

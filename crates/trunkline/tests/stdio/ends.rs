@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use trunkline_testkit::{Signal, TestGateway, eventually};
 
-use crate::support::{Entry, PATIENCE, client, config, gateway, is, row, said};
+use crate::support::{Entry, PATIENCE, client, config, gateway, is, parent, row, said};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn b75_a_command_that_is_not_there_is_said_and_others_go_on() {
@@ -122,14 +122,51 @@ async fn b76_a_program_that_keeps_dying_is_started_more_and_more_seldom() {
     );
 }
 
+/// Several programs with families that neither a signal to a group nor a request to end reaches, in the sandbox and without.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn b76_no_program_outlives_a_gateway_that_is_killed() {
-    let entry = Entry::new("prog").option("stubborn");
-    let mut gateway = gateway(&[&entry]).await;
-    is(&gateway, "prog", "ok").await;
-    assert_eq!(entry.processes().len(), 1);
+async fn b76_no_process_is_left_within_a_second_of_the_gateway_s_kill_9() {
+    let confined = Entry::new("confined")
+        .option("stubborn")
+        .option("family")
+        .confined();
+    let bare = Entry::new("bare").option("stubborn").option("family");
+    let entries = [&confined, &bare];
+    let mut gateway = gateway(&entries).await;
+    let mut watchers = Vec::new();
+    for (entry, name) in entries.iter().zip(["confined", "bare"]) {
+        let row = is(&gateway, name, "ok").await;
+        entry.becomes(5, PATIENCE).await;
+        let main = u32::try_from(row["programs"][0]["pid"].as_u64().unwrap()).unwrap();
+        assert!(entry.processes().contains(&main), "{row}");
+        watchers.extend(parent(main));
+    }
+    if cfg!(target_os = "linux") {
+        assert_eq!(watchers.len(), 2);
+        assert!(
+            watchers
+                .iter()
+                .all(|watcher| parent(*watcher) == Some(gateway.pid()))
+        );
+    }
+    let began = Instant::now();
     gateway.kill9().await;
-    entry.becomes(0, Duration::from_secs(5)).await;
+    let left = || {
+        let programs = entries.iter().flat_map(|entry| entry.processes());
+        let watchers = watchers
+            .iter()
+            .copied()
+            .filter(|watcher| parent(*watcher).is_some());
+        programs.chain(watchers).collect::<Vec<u32>>()
+    };
+    while !left().is_empty() {
+        assert!(
+            began.elapsed() < Duration::from_secs(1),
+            "left after a second: {:?}",
+            left()
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    println!("none of 12 processes is left {:?} after kill -9", began.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

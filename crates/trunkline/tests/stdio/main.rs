@@ -4,6 +4,7 @@
 //! - [`support`]: starting a gateway before programs, and counting processes
 //! - `calls`: many at once on one child, however they end
 //! - `ends`: programs that die, stay, say too much, or are not there
+//! - `endure`: all of that at once, and for long
 //! - `environments`: whose child it is
 //! - `asking`: what servers ask and tell in the middle
 //! - `eras`: which one a program speaks
@@ -13,6 +14,7 @@
 mod asking;
 mod calls;
 mod ends;
+mod endure;
 mod environments;
 mod eras;
 mod official;

@@ -13,6 +13,8 @@ MARK is for finding the process. Options:
     bye=FILE                        writes FILE when its input ends
     stubborn                        stays when its input ends and when it is asked to end
     journal=FILE                    appends each message that it reads
+    family                          has four descendants that stay when they are asked to end: a child, a daemon that lost its
+                                    parent, and another with a session of its own and a child
 """
 import json
 import os
@@ -247,6 +249,29 @@ def die_later():
     os._exit(3)
 
 
+def stay():
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    while True:
+        time.sleep(3600)
+
+
+def descend():
+    if os.fork() == 0:
+        stay()
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            stay()
+        os._exit(0)
+    if os.fork() == 0:
+        os.setsid()
+        os.fork()
+        stay()
+
+
+if "family" in options:
+    descend()
 if "spam" in options:
     threading.Thread(target=spam, daemon=True).start()
 if "die" in options:

@@ -16,6 +16,7 @@ pub(crate) struct Entry {
     name: String,
     mark: String,
     options: Vec<String>,
+    sandbox: &'static str,
     more: String,
 }
 
@@ -26,6 +27,7 @@ impl Entry {
             name: name.to_owned(),
             mark: format!("mark-{}", trunkline_testkit::Canary::new("program").value()),
             options: Vec::new(),
+            sandbox: "off",
             more: String::new(),
         }
     }
@@ -33,6 +35,12 @@ impl Entry {
     /// An option of `server.py`.
     pub(crate) fn option(mut self, option: &str) -> Self {
         self.options.push(option.to_owned());
+        self
+    }
+
+    /// In the sandbox that every program has, instead of none.
+    pub(crate) fn confined(mut self) -> Self {
+        self.sandbox = "{}";
         self
     }
 
@@ -49,9 +57,10 @@ impl Entry {
         let mut args = vec![script.to_string_lossy().into_owned(), self.mark.clone()];
         args.extend(self.options.iter().cloned());
         format!(
-            "  {}:\n    transport: stdio\n    command: python3\n    args: {}\n    prefix: never\n    sandbox: off\n{}",
+            "  {}:\n    transport: stdio\n    command: python3\n    args: {}\n    prefix: never\n    sandbox: {}\n{}",
             self.name,
             json!(args),
+            self.sandbox,
             self.more
         )
     }
@@ -85,6 +94,34 @@ pub(crate) fn processes(mark: &str) -> Vec<u32> {
         }
     }
     found
+}
+
+/// The state of a process and its parent, if there is one: `Z` has ended and is not waited for.
+fn stat(pid: u32) -> Option<(char, u32)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
+}
+
+/// See [`stat`].
+pub(crate) fn state(pid: u32) -> Option<char> {
+    stat(pid).map(|(state, _)| state)
+}
+
+/// The parent of a process that has not ended.
+pub(crate) fn parent(pid: u32) -> Option<u32> {
+    stat(pid)
+        .filter(|(state, _)| *state != 'Z')
+        .map(|(_, parent)| parent)
+}
+
+/// The children of a process; those that have ended and are not waited for among them.
+pub(crate) fn children(pid: u32) -> Vec<u32> {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    processes
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|child| stat(*child).is_some_and(|(_, parent)| parent == pid))
+        .collect()
 }
 
 /// A gateway before these.
