@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes scripts/node/node_modules: the TypeScript SDK client and server-everything, at the versions of the lock file.
+# Makes scripts/node/node_modules: the TypeScript SDK client and servers from npm, at the versions of the lock file.
 # Exit 0 when there, 3 when this machine has no npm or a Node that is too old (callers say what they leave out).
 set -euo pipefail
 cd "$(dirname "$0")/node"

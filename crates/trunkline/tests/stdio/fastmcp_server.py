@@ -1,4 +1,5 @@
-"""The same few things with FastMCP of either generation: `fastmcp` if it is there, else that of the Python SDK 1.x. `sse PORT` serves over HTTP+SSE."""
+"""The same few things with FastMCP of any generation: `fastmcp` if it is there, else that of the Python SDK 1.x. `sse PORT` serves over
+HTTP+SSE, `http PORT` over Streamable HTTP."""
 import sys
 
 try:
@@ -39,14 +40,15 @@ def day(day: str) -> str:
     return f"day {day}"
 
 
-if sys.argv[1:2] == ["sse"]:
-    port = int(sys.argv[2])
-    if hasattr(server, "settings") and hasattr(server.settings, "port"):
+of_the_sdk = not FastMCP.__module__.startswith("fastmcp")
+if len(sys.argv) == 3:
+    transport, port = sys.argv[1], int(sys.argv[2])
+    if of_the_sdk:
         server.settings.port = port
-        server.run("sse")
+        server.run("streamable-http" if transport == "http" else transport)
     else:
-        server.run("sse", host="127.0.0.1", port=port)
-elif FastMCP.__module__.startswith("fastmcp"):
-    server.run("stdio", show_banner=False)
-else:
+        server.run(transport, host="127.0.0.1", port=port)
+elif of_the_sdk:
     server.run("stdio")
+else:
+    server.run("stdio", show_banner=False)

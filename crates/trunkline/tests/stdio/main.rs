@@ -9,6 +9,7 @@
 //! - `asking`: what servers ask and tell in the middle
 //! - `eras`: which one a program speaks
 //! - `official`: real servers, directly and through the gateway
+//! - `published`: more of them, that people have
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod asking;
@@ -18,4 +19,5 @@ mod endure;
 mod environments;
 mod eras;
 mod official;
+mod published;
 mod support;
