@@ -20,6 +20,7 @@ pub mod scope;
 pub mod secret;
 pub mod server;
 pub mod snapshot;
+pub mod tls;
 
 pub use clock::{Clock, SystemClock};
 pub use health::{Circuit, Health};
@@ -38,3 +39,4 @@ pub use server::{
     ServerDefinition, SessionMode, Stamps, Transport,
 };
 pub use snapshot::Snapshot;
+pub use tls::{Pem, TlsSettings, TlsVersion};

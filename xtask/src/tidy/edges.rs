@@ -7,17 +7,19 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 /// The edges between our own crates, at most these. Names without `trunkline-`; the binary is `trunkline`.
-const OWN: [(&str, &[&str]); 16] = [
+const OWN: [(&str, &[&str]); 17] = [
     (
         "trunkline",
         &[
             "admin", "auth", "client", "config", "gateway", "launch", "mcp", "model", "openapi", "policy",
-            "store", "upstream",
+            "store", "tls", "upstream",
         ],
     ),
     (
         "admin",
-        &["auth", "config", "mcp", "model", "policy", "store", "upstream"],
+        &[
+            "auth", "config", "mcp", "model", "policy", "store", "tls", "upstream",
+        ],
     ),
     (
         "gateway",
@@ -27,13 +29,14 @@ const OWN: [(&str, &[&str]); 16] = [
     ("client", &["mcp", "model"]),
     (
         "upstream",
-        &["auth", "launch", "mcp", "model", "openapi", "store"],
+        &["auth", "launch", "mcp", "model", "openapi", "store", "tls"],
     ),
     ("launch", &["model"]),
     ("openapi", &["mcp", "model"]),
     ("store", &["auth", "model"]),
     ("auth", &["model"]),
-    ("config", &["model"]),
+    ("config", &["model", "tls"]),
+    ("tls", &["model"]),
     ("policy", &["model"]),
     ("mcp", &[]),
     ("model", &[]),
@@ -105,7 +108,7 @@ const RESERVED: [Reserved; 8] = [
     },
 ];
 
-const PURE: &[&str] = &["mcp", "openapi", "policy", "model"];
+const PURE: &[&str] = &["mcp", "openapi", "policy", "model", "tls"];
 
 struct Reserved {
     names: &'static [&'static str],
