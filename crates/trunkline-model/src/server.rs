@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use crate::{OpenApiFilter, Sandbox, Secret, ServerId};
+use crate::{OpenApiFilter, Sandbox, Secret, ServerId, TlsSettings};
 
 /// One registered server.
 #[derive(Clone, Debug, PartialEq)]
@@ -136,6 +136,12 @@ pub struct ServerDefinition {
     pub timeout: Option<f64>,
     /// Trunkline: the same per tool, by the tool's own name; wins over `timeout`.
     pub tool_timeouts: BTreeMap<String, f64>,
+    /// Trunkline: how long a connection to it may take to come about, seconds.
+    pub connect_timeout: Option<f64>,
+    /// Trunkline: deadline of listing it, seconds.
+    pub list_timeout: Option<f64>,
+    /// Trunkline: what is special about TLS with it.
+    pub tls: TlsSettings,
     /// Calls in flight at the same time.
     pub max_concurrent_requests: Option<u32>,
     /// Calls per minute over all callers.
@@ -202,6 +208,9 @@ impl Default for ServerDefinition {
             source_url: None,
             timeout: None,
             tool_timeouts: BTreeMap::new(),
+            connect_timeout: None,
+            list_timeout: None,
+            tls: TlsSettings::default(),
             max_concurrent_requests: None,
             rpm: None,
             prefix: PrefixMode::Always,

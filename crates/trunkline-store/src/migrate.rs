@@ -101,6 +101,7 @@ impl MigrationSet {
             step!(6, "replica"),
             step!(7, "programs"),
             step!(8, "openapi"),
+            step!(9, "tls"),
         ])
     }
 

@@ -10,14 +10,21 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use trunkline_auth::Vault;
 use trunkline_model::{
-    Approval, ApprovalStatus, AuthType, Credentials, EnvVar, EnvVarScope, OpenApiFilter, Origin, PrefixMode,
-    Sandbox, Secret, Server, ServerDefinition, ServerId, SessionMode, Stamps, Transport,
+    Approval, ApprovalStatus, AuthType, Credentials, EnvVar, EnvVarScope, OpenApiFilter, Origin, Pem,
+    PrefixMode, Sandbox, Secret, Server, ServerDefinition, ServerId, SessionMode, Stamps, TlsSettings,
+    TlsVersion, Transport,
 };
 
 use crate::db::{Row, StoreError, Value};
 
 /// The columns whose texts are sealed.
-pub(crate) const SEALED: [&str; 4] = ["credentials", "static_headers", "env_vars", "env"];
+pub(crate) const SEALED: [&str; 5] = [
+    "credentials",
+    "static_headers",
+    "env_vars",
+    "env",
+    "tls_client_key",
+];
 
 /// A column and what belongs into it.
 pub(crate) type Cell = (&'static str, Value);
@@ -101,6 +108,9 @@ fn encode_definition(vault: &Vault, id: &ServerId, definition: &ServerDefinition
         timeout,
         // Of the configuration file alone, whose servers have no rows.
         tool_timeouts: _,
+        connect_timeout,
+        list_timeout,
+        tls,
         max_concurrent_requests,
         rpm,
         prefix,
@@ -190,6 +200,34 @@ fn encode_definition(vault: &Vault, id: &ServerId, definition: &ServerDefinition
         ),
         ("spec", Value::Text(spec.as_ref().map(json))),
         ("openapi", Value::Text(openapi.to_json().as_ref().map(json))),
+    ]);
+    encode_tls(tls, cells, seal);
+    cells.extend([
+        ("connect_timeout", Value::Double(*connect_timeout)),
+        ("list_timeout", Value::Double(*list_timeout)),
+    ]);
+}
+
+/// Paths are of the configuration file alone, whose servers have no rows.
+fn encode_tls(tls: &TlsSettings, cells: &mut Vec<Cell>, seal: impl Fn(&str, Option<Secret>) -> Value) {
+    let TlsSettings {
+        ca,
+        client_cert,
+        client_key,
+        server_name,
+        min_version,
+    } = tls;
+    let pem = |pem: &Option<Pem>| Value::Text(pem.as_ref().map(|pem| pem.text.clone()));
+    let key = client_key.as_ref().map(|key| Secret::new(json(&key.expose())));
+    cells.extend([
+        ("tls_ca", pem(ca)),
+        ("tls_client_cert", pem(client_cert)),
+        ("tls_client_key", seal("tls_client_key", key)),
+        ("tls_server_name", text(server_name.as_ref())),
+        (
+            "tls_min_version",
+            Value::Text(min_version.map(|version| version.as_str().to_owned())),
+        ),
     ]);
 }
 
@@ -408,6 +446,9 @@ fn decode_definition(reader: &mut Reader<'_>) -> ServerDefinition {
         source_url: reader.text("source_url"),
         timeout: reader.cell("timeout", Row::double),
         tool_timeouts: BTreeMap::new(),
+        connect_timeout: reader.cell("connect_timeout", Row::double),
+        list_timeout: reader.cell("list_timeout", Row::double),
+        tls: decode_tls(reader),
         max_concurrent_requests: reader.count("max_concurrent_requests"),
         rpm: reader.count("rpm"),
         prefix: reader
@@ -418,6 +459,16 @@ fn decode_definition(reader: &mut Reader<'_>) -> ServerDefinition {
             .unwrap_or(SessionMode::Auto),
         protocol_version: reader.text("protocol_version"),
         schema_compat: reader.bool("schema_compat").unwrap_or(false),
+    }
+}
+
+fn decode_tls(reader: &mut Reader<'_>) -> TlsSettings {
+    TlsSettings {
+        ca: reader.text("tls_ca").map(Pem::inline),
+        client_cert: reader.text("tls_client_cert").map(Pem::inline),
+        client_key: reader.sealed::<String>("tls_client_key").map(Secret::new),
+        server_name: reader.text("tls_server_name"),
+        min_version: reader.word_or_null("tls_min_version", TlsVersion::parse),
     }
 }
 

@@ -14,8 +14,8 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _, SqliteConnect
 use trunkline_auth::Vault;
 use trunkline_model::{
     Approval, ApprovalStatus, AuthType, Clock, Credentials, EnvVar, EnvVarScope, OpenApiFilter,
-    OperationMatch, Origin, PrefixMode, Sandbox, Secret, Server, ServerDefinition, ServerId, SessionMode,
-    Stamps, Transport,
+    OperationMatch, Origin, Pem, PrefixMode, Sandbox, Secret, Server, ServerDefinition, ServerId,
+    SessionMode, Stamps, TlsSettings, TlsVersion, Transport,
 };
 use trunkline_store::Store;
 
@@ -348,6 +348,15 @@ pub(crate) fn full(id: &str, tag: &str) -> Server {
             timeout: Some(0.125),
             // Of the configuration file alone: there is no column.
             tool_timeouts: BTreeMap::new(),
+            connect_timeout: Some(0.25),
+            list_timeout: Some(90.5),
+            tls: TlsSettings {
+                ca: text("tls_ca").map(Pem::inline),
+                client_cert: text("tls_client_cert").map(Pem::inline),
+                client_key: text("tls_client_key").map(Secret::new),
+                server_name: text("tls_server_name"),
+                min_version: Some(TlsVersion::Tls13),
+            },
             max_concurrent_requests: Some(u32::MAX),
             rpm: Some(0),
             prefix: PrefixMode::Never,

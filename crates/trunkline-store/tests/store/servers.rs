@@ -267,6 +267,10 @@ proptest! {
 /// `full` writes its tag into plain columns, too, where U+0000 is refused.
 fn strip_nuls(row: &mut Server) {
     let definition = &mut row.definition;
+    let tls = &mut definition.tls;
+    for pem in [&mut tls.ca, &mut tls.client_cert].into_iter().flatten() {
+        pem.text.retain(|c| c != '\0');
+    }
     let plain = [
         &mut definition.instructions,
         &mut definition.spec_path,
@@ -284,6 +288,7 @@ fn strip_nuls(row: &mut Server) {
         &mut definition.byok_api_key_help_url,
         &mut definition.source_url,
         &mut definition.protocol_version,
+        &mut tls.server_name,
         &mut row.approval.submitted_by,
         &mut row.stamps.created_by,
         &mut row.stamps.updated_by,
