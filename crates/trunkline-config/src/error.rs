@@ -134,6 +134,11 @@ pub(crate) struct Report {
 }
 
 impl Report {
+    /// How many mistakes there are.
+    pub(crate) fn error_count(&self) -> usize {
+        self.problems.len()
+    }
+
     /// Adds a mistake.
     pub(crate) fn error(&mut self, at: At, message: impl Into<String>) {
         self.problems.push(Problem {

@@ -78,6 +78,7 @@ pub(crate) const AUTH_TYPES: &[&str] = &[
     "true_passthrough",
     "oauth_delegate",
 ];
+pub(crate) const TLS_VERSIONS: &[&str] = &["1.2", "1.3"];
 pub(crate) const REVISIONS: &[&str] = &[
     "auto",
     "2024-11-05",
@@ -240,6 +241,18 @@ pub(crate) const SERVER: &[Field] = {
             "Trunkline: deadlines of single tools, seconds, by the tool's own name.",
         ),
         field(
+            "connect_timeout",
+            Seconds,
+            "`mcp_connect_timeout_ms`",
+            "Trunkline: how long a connection to it may take, seconds.",
+        ),
+        field(
+            "list_timeout",
+            Seconds,
+            "`mcp_list_timeout_ms`",
+            "Trunkline: deadline of listing it, seconds.",
+        ),
+        field(
             "max_concurrent_requests",
             Integer,
             "unlimited",
@@ -268,6 +281,36 @@ pub(crate) const SERVER: &[Field] = {
             Bool,
             "false",
             "Trunkline: `true` makes `oneOf`, `anyOf` and `allOf` at the root of a tool's `inputSchema` one object, for clients that refuse them.",
+        ),
+        field(
+            "tls_ca",
+            Text,
+            "the machine's authorities",
+            "Trunkline: the authorities that its certificate may come from, in place of all others: the path of a PEM file relative to this one, or PEM text.",
+        ),
+        field(
+            "tls_client_cert",
+            Text,
+            "",
+            "Trunkline: the certificate by which the gateway proves itself to it, and those between it and its authority: a path, or PEM text.",
+        ),
+        field(
+            "tls_client_key",
+            Secret,
+            "",
+            "Trunkline: the key of that certificate, without a passphrase: a path, or PEM text.",
+        ),
+        field(
+            "tls_server_name",
+            Text,
+            "the host in `url`",
+            "Trunkline: the name that is asked for (SNI) and that its certificate must have.",
+        ),
+        field(
+            "tls_min_version",
+            Word(TLS_VERSIONS),
+            "1.2",
+            "Trunkline: the oldest TLS that is spoken with it.",
         ),
         field("source_url", Text, "", "Where its source is, for reviewers."),
         field(
@@ -514,10 +557,22 @@ pub(crate) const GENERAL: &[Field] = {
             "Trunkline: who may say which programs are started. `file`: this file alone. `admin`: administrators too, through the API.",
         ),
         field(
+            "mcp_proxy_loopback",
+            Bool,
+            "false",
+            "Trunkline: `true` reaches servers on `localhost` and loopback addresses by way of the proxy of the environment too.",
+        ),
+        field(
+            "mcp_connect_timeout_ms",
+            Integer,
+            "5000",
+            "Trunkline: how long a connection to a server may take (name, proxy, TCP and TLS together) where it has no `connect_timeout`.",
+        ),
+        field(
             "mcp_list_timeout_ms",
             Integer,
             "env `LITELLM_MCP_TOOL_LISTING_TIMEOUT`, else 30000",
-            "Trunkline: deadline of listing one server.",
+            "Trunkline: deadline of listing one server that has no `list_timeout`.",
         ),
         field(
             "mcp_call_timeout_ms",
@@ -642,6 +697,22 @@ pub(crate) const ENVIRONMENT: &[(&str, &str)] = &[
         "Bytes; `mcp_max_upstream_bytes`.",
     ),
     ("MCP_TOOL_LISTING_MAX_PAGES", "`mcp_list_max_pages`."),
+    (
+        "HTTPS_PROXY, HTTP_PROXY, ALL_PROXY",
+        "The proxy by way of which servers with such URLs are reached, `http://[USER:PASSWORD@]HOST[:PORT]`. Lower case wins.",
+    ),
+    (
+        "NO_PROXY",
+        "Hosts, domains and networks that are reached without it.",
+    ),
+    (
+        "SSL_CERT_FILE, SSL_CERT_DIR",
+        "The machine's authorities, in place of those at the usual places.",
+    ),
+    (
+        "SSL_VERIFY",
+        "`litellm_settings.ssl_verify`, over what the file says.",
+    ),
 ];
 
 /// Environment variables of LiteLLM that change what clients see and are not served: each gives a warning where it is set

@@ -34,6 +34,14 @@ pub struct General {
     pub egress_allow: Vec<String>,
     /// Path before every route, `/like/this`: `SERVER_ROOT_PATH`.
     pub server_root_path: Option<String>,
+    /// Proxies by way of which servers are reached.
+    pub proxies: ProxyVariables,
+    /// Servers on loopback addresses are reached by way of them too.
+    pub proxy_loopback: bool,
+    /// PEM text of the authorities that servers without `tls_ca` are believed by: `ssl_verify`.
+    pub authorities: Option<String>,
+    /// How long a connection to a server may take.
+    pub connect_timeout_ms: u64,
     /// Deadline of listing one server.
     pub list_timeout_ms: u64,
     /// Deadline of a `tools/call` where the server has no `timeout`.
@@ -82,6 +90,10 @@ impl Default for General {
             allowed_origins: Vec::new(),
             egress_allow: Vec::new(),
             server_root_path: None,
+            proxies: ProxyVariables::default(),
+            proxy_loopback: false,
+            authorities: None,
+            connect_timeout_ms: 5_000,
             list_timeout_ms: 30_000,
             call_timeout_ms: 60_000,
             max_call_timeout_ms: 600_000,
@@ -118,6 +130,7 @@ pub(crate) fn from_env(env: &dyn Env, report: &mut Report) -> General {
         permit_weak_master_key: text("LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY")
             .is_some_and(|value| value.eq_ignore_ascii_case("true")),
         server_root_path: text("SERVER_ROOT_PATH").and_then(|path| root_path(&path, report)),
+        proxies: proxies(env),
         ..General::default()
     };
     for (name, target) in [
@@ -165,6 +178,37 @@ pub(crate) fn from_env(env: &dyn Env, report: &mut Report) -> General {
         }
     }
     general
+}
+
+/// Proxies that the environment names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProxyVariables {
+    /// For `http://` servers. It may hold a password, as the next two.
+    pub http: Option<Secret>,
+    /// For `https://` servers.
+    pub https: Option<Secret>,
+    /// For those that have none of the two.
+    pub all: Option<Secret>,
+    /// What is reached without one.
+    pub none: Option<String>,
+}
+
+/// Both cases are in use everywhere; the lower one wins, as in curl and Python.
+fn proxies(env: &dyn Env) -> ProxyVariables {
+    let text = |name: &str| env.get(name).filter(|value| !value.trim().is_empty());
+    let either = |lower: &str, upper: &str| text(lower).or_else(|| text(upper));
+    // In a CGI program a client's `Proxy` header becomes HTTP_PROXY.
+    let http = if env.get("REQUEST_METHOD").is_some() {
+        text("http_proxy")
+    } else {
+        either("http_proxy", "HTTP_PROXY")
+    };
+    ProxyVariables {
+        http: http.map(Secret::new),
+        https: either("https_proxy", "HTTPS_PROXY").map(Secret::new),
+        all: either("all_proxy", "ALL_PROXY").map(Secret::new),
+        none: either("no_proxy", "NO_PROXY"),
+    }
 }
 
 /// Reads the served fields of `general_settings` over what the environment says. The others are for
@@ -234,6 +278,9 @@ fn network(section: &mut Section<'_>, general: &mut General) {
     general.allowed_hosts = list("allowed_hosts", checks::host);
     general.allowed_origins = list("allowed_origins", checks::origin);
     general.egress_allow = list("mcp_egress_allow", checks::egress);
+    if let Some(loopback) = section.boolean("mcp_proxy_loopback") {
+        general.proxy_loopback = loopback;
+    }
     let who = section.word("mcp_stdio", &["file", "admin"], |word| match word {
         "file" => Some(false),
         "admin" => Some(true),
@@ -246,6 +293,7 @@ fn network(section: &mut Section<'_>, general: &mut General) {
 
 fn limits(section: &mut Section<'_>, general: &mut General) {
     for (name, target, max) in [
+        ("mcp_connect_timeout_ms", &mut general.connect_timeout_ms, MAX_MS),
         ("mcp_list_timeout_ms", &mut general.list_timeout_ms, MAX_MS),
         ("mcp_call_timeout_ms", &mut general.call_timeout_ms, MAX_MS),
         (

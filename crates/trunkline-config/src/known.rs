@@ -28,6 +28,7 @@ pub(crate) enum Effect {
     Python,
     Secrets,
     Database,
+    Certificate,
 }
 
 impl Effect {
@@ -49,6 +50,9 @@ impl Effect {
             }
             Self::Database => {
                 "Trunkline keeps its database itself, and servers can always be registered through the API"
+            }
+            Self::Certificate => {
+                "a client certificate is shown to one server and not to all: set tls_client_cert and tls_client_key of the server"
             }
         }
     }
@@ -183,6 +187,9 @@ pub(crate) const GUARDING_CALLBACKS: &[&str] = &[
     "presidio",
 ];
 
+/// The names of `litellm_settings` that are served.
+const LITELLM_SERVED: [&str; 2] = ["mcp_aliases", "ssl_verify"];
+
 /// What becomes of `name` in `general_settings`; `None` if LiteLLM does not know it either.
 pub(crate) fn general(name: &str) -> Option<Fate> {
     if crate::fields::find(crate::fields::GENERAL, name).is_some() {
@@ -193,7 +200,7 @@ pub(crate) fn general(name: &str) -> Option<Fate> {
 
 /// The same for `litellm_settings`.
 pub(crate) fn litellm(name: &str) -> Option<Fate> {
-    if name == "mcp_aliases" {
+    if LITELLM_SERVED.contains(&name) {
         return Some(Fate::Served);
     }
     fate(name, LITELLM_REFUSED, LITELLM_IGNORED)
@@ -207,7 +214,9 @@ pub(crate) fn general_names() -> impl Iterator<Item = &'static str> {
 
 /// All names of `litellm_settings`.
 pub(crate) fn litellm_names() -> impl Iterator<Item = &'static str> {
-    std::iter::once("mcp_aliases").chain(names(LITELLM_REFUSED, LITELLM_IGNORED))
+    LITELLM_SERVED
+        .into_iter()
+        .chain(names(LITELLM_REFUSED, LITELLM_IGNORED))
 }
 
 type Refused = &'static [(&'static str, &'static str)];
@@ -322,6 +331,7 @@ pub(crate) const GENERAL_IGNORED: &[(Effect, &str)] = &[
 
 /// Names of `litellm_settings` that have no effect here, blank-separated.
 pub(crate) const LITELLM_IGNORED: &[(Effect, &str)] = &[
+    (Effect::Certificate, "ssl_certificate"),
     (
         Effect::Mcp,
         "agent_search_embedding_model default_mcp_sampling_model mcp_semantic_tool_filter mcp_tool_search \
@@ -409,8 +419,8 @@ pub(crate) const LITELLM_IGNORED: &[(Effect, &str)] = &[
          provider_url_destination_allowed_hosts proxy_auth public_model_groups public_model_groups_links \
          reasoning_auto_summary reasoning_effort_rounding replicate_key request_timeout responses \
          return_response_headers route_all_chat_openai_to_responses safe_memory_mode sap_service_key \
-         snowflake_key sse_keepalive_ping_interval_seconds ssl_certificate ssl_ecdh_curve ssl_security_level \
-         ssl_verify strip_anthropic_total_tokens suppress_startup_output togetherai_api_key token \
+         snowflake_key sse_keepalive_ping_interval_seconds ssl_ecdh_curve ssl_security_level \
+         strip_anthropic_total_tokens suppress_startup_output togetherai_api_key token \
          use_aiohttp_transport use_chat_completions_url_for_anthropic_messages use_litellm_proxy \
          user_url_allowed_hosts user_url_validation vector_store_index_registry vector_store_registry \
          vector_store_search_failure_mode vercel_ai_gateway_key vertex_ai_safety_settings vertex_location \

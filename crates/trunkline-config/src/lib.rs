@@ -22,24 +22,26 @@ mod names;
 mod schema;
 mod section;
 mod servers;
+mod tls;
 mod tree;
 mod unserved;
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use trunkline_model::Server;
+use trunkline_model::{Clock as _, Server, SystemClock};
 
 pub use env::{Env, ProcessEnv};
 pub use error::{ConfigError, LocatedNotice, Problem};
-pub use general::General;
+pub use general::{General, ProxyVariables};
 pub use master_key::{MasterKeyStrength, check_master_key};
 pub use schema::{json_schema, reference_tables};
 
 use env::{Layered, resolve};
 use error::{Report, join};
+use tls::Around;
 use tree::{At, Entry, Node, Value};
 
 /// Everything that a file and the environment say, checked.
@@ -52,6 +54,8 @@ pub struct Config {
     pub general: General,
     /// Warnings, in the order of the file.
     pub notices: Vec<LocatedNotice>,
+    /// The files of certificates and keys that it names, which were read with it: a change of them is one of it.
+    pub files: Vec<PathBuf>,
 }
 
 /// Reads the file at `path`. At most 4 MiB are read.
@@ -104,7 +108,7 @@ fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads the text of a file. `file_name` is for messages only.
+/// Reads the text of a file. `file_name` is for messages, and paths of certificates in it are relative to its folder.
 pub fn parse(text: &str, file_name: &str, env: &dyn Env) -> Result<Config, ConfigError> {
     let mut report = Report::default();
     let Some(root) = load::tree(text, &mut report) else {
@@ -132,8 +136,12 @@ pub fn parse(text: &str, file_name: &str, env: &dyn Env) -> Result<Config, Confi
         general = general::read(&mut entry.node, entry.at, &layered, general, &mut report);
     }
     let aliases = aliases(&mut entries, &layered, &mut report);
+    let folder = Path::new(file_name).parent().unwrap_or_else(|| Path::new(""));
+    let around = Around::new(folder, SystemClock.now());
+    let settings = section(&mut entries, "litellm_settings").map(|entry| &*entry);
+    general.authorities = tls::authorities(settings, &layered, &around, &mut report);
     let mut declared = match section(&mut entries, "mcp_servers") {
-        Some(entry) => servers::read(&mut entry.node, &layered, &mut report),
+        Some(entry) => servers::read(&mut entry.node, &layered, &around, &mut report),
         None => Vec::new(),
     };
     names::apply(aliases, &mut declared, &mut report);
@@ -144,18 +152,22 @@ pub fn parse(text: &str, file_name: &str, env: &dyn Env) -> Result<Config, Confi
         servers: declared.into_iter().map(|declared| declared.server).collect(),
         general,
         notices,
+        files: around.into_files(),
     })
 }
 
 /// Reads the environment alone: no servers.
 pub fn from_env(env: &dyn Env) -> Result<Config, ConfigError> {
     let mut report = Report::default();
-    let general = general::from_env(env, &mut report);
+    let mut general = general::from_env(env, &mut report);
+    let around = Around::new(Path::new(""), SystemClock.now());
+    general.authorities = tls::authorities(None, env, &around, &mut report);
     let notices = report.finish("environment")?;
     Ok(Config {
         servers: Vec::new(),
         general,
         notices,
+        files: around.into_files(),
     })
 }
 

@@ -30,6 +30,10 @@ pub fn json_schema() -> Value {
                     "description": "Alias to server name; the first that names a server without an alias.",
                     "additionalProperties": { "type": "string" },
                 });
+                schema["properties"]["ssl_verify"] = json!({
+                    "type": ["string", "boolean", "null"],
+                    "description": "The authorities that servers without `tls_ca` are believed by: the path of a file, relative to this one. `true`: the machine's. `false` has no effect: certificates are always verified.",
+                });
                 schema
             }
             "environment_variables" => json!({

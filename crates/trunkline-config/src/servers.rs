@@ -14,6 +14,7 @@ use crate::env::{Env, REFERENCE, Unresolved, lookup, resolve};
 use crate::error::Report;
 use crate::fields;
 use crate::section::{Section, suggestion};
+use crate::tls::{self, Around};
 use crate::tree::{At, Entry, Node, Value};
 use crate::{auth, checks};
 
@@ -26,12 +27,17 @@ pub(crate) struct Declared {
 }
 
 /// Reads the section. References are resolved in place.
-pub(crate) fn read(node: &mut Node, env: &dyn Env, report: &mut Report) -> Vec<Declared> {
+pub(crate) fn read(
+    node: &mut Node,
+    env: &dyn Env,
+    around: &Around<'_>,
+    report: &mut Report,
+) -> Vec<Declared> {
     match &mut node.value {
         Value::Null => Vec::new(),
         Value::Map(entries) => entries
             .iter_mut()
-            .filter_map(|entry| server(entry, env, report))
+            .filter_map(|entry| server(entry, env, around, report))
             .collect(),
         Value::List(_) => {
             let advice = "mcp_servers must be a mapping from name to server, not a list: write `github:` in place of `- name: github` and indent the rest below it";
@@ -62,7 +68,7 @@ pub(crate) fn derived_id(name: &str) -> ServerId {
     ServerId::new(id)
 }
 
-fn server(entry: &mut Entry, env: &dyn Env, report: &mut Report) -> Option<Declared> {
+fn server(entry: &mut Entry, env: &dyn Env, around: &Around<'_>, report: &mut Report) -> Option<Declared> {
     let name = entry.key.trim().to_owned();
     if let Err(error) = check_server_name(&name) {
         report.error(entry.at, format!("mcp_servers: {error}"));
@@ -83,6 +89,7 @@ fn server(entry: &mut Entry, env: &dyn Env, report: &mut Report) -> Option<Decla
     };
     identity(&mut section, &mut definition);
     connection(&mut section, &mut definition);
+    let expired = tls::read(&mut section, &mut definition, around, unresolved.is_empty());
     auth::read(&mut section, &mut definition);
     headers(&mut section, &mut definition);
     tools(&mut section, &mut definition);
@@ -103,7 +110,7 @@ fn server(entry: &mut Entry, env: &dyn Env, report: &mut Report) -> Option<Decla
         definition,
         approval: Approval::default(),
         stamps: Stamps::default(),
-        defect: defect(&unresolved),
+        defect: defect(&unresolved).or(expired),
     };
     Some(Declared {
         server,
@@ -124,6 +131,11 @@ fn hint(name: &str) -> Option<&'static str> {
             "in the file, write its members directly into the entry (`authentication_token`, `client_id`, …)"
         }
         "headers" => "did you mean \"static_headers\"?",
+        "ssl_verify" | "verify" | "verify_ssl" | "tls_verify" | "tls_insecure" => {
+            "certificates are always verified; `tls_ca` names the authority of the server's"
+        }
+        "ssl_certificate" | "client_cert" => "did you mean \"tls_client_cert\"?",
+        "ssl_key" | "client_key" => "did you mean \"tls_client_key\"?",
         "token" | "api_key" | "bearer_token" | "auth_token" => "did you mean \"authentication_token\"?",
         "auth" => "did you mean \"auth_type\"?",
         "type" => "did you mean \"transport\"?",
@@ -450,6 +462,8 @@ fn access_and_limits(section: &mut Section<'_>, definition: &mut ServerDefinitio
     definition.available_on_public_internet = section.boolean("available_on_public_internet").unwrap_or(true);
     definition.timeout = section.positive("timeout");
     definition.tool_timeouts = section.seconds_map("tool_timeouts");
+    definition.connect_timeout = section.positive("connect_timeout");
+    definition.list_timeout = section.positive("list_timeout");
     let most = u64::from(u32::MAX);
     let small = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
     definition.max_concurrent_requests = section.integer("max_concurrent_requests", 1, most).map(small);

@@ -87,6 +87,13 @@ const SAMPLES: &[(&str, &str)] = &[
     ("allow_elicitation", "true"),
     ("spec_version", "2025-06-18"),
     ("schema_compat", "true"),
+    ("connect_timeout", "5"),
+    ("list_timeout", "5"),
+    ("tls_ca", "missing.pem"),
+    ("tls_client_cert", "missing.pem"),
+    ("tls_client_key", "missing.pem"),
+    ("tls_server_name", "a.test"),
+    ("tls_min_version", "'1.3'"),
 ];
 
 const BASE: &str = "mcp_servers:\n  a:\n";

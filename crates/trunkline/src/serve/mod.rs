@@ -250,7 +250,7 @@ async fn build(
         gateway.clone(),
         arguments.sources.config.clone(),
         listening.ip().is_loopback(),
-        general.clone(),
+        (general.clone(), settings.config.files.clone()),
     );
     let admin = trunkline_admin::router(AdminState {
         registry: registry.clone(),

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Mutex;
 use trunkline_admin::{BoxFuture, Configuration, Mistake, NotReloaded, Reloaded, ReloadedServers};
@@ -30,6 +31,8 @@ pub(crate) struct Reloader {
     path: Option<PathBuf>,
     /// Whether the gateway listens on loopback alone.
     loopback: bool,
+    /// The files of certificates that it names.
+    files: ArcSwap<Vec<PathBuf>>,
     /// The settings that hold. Held while reading: one at a time.
     general: Mutex<General>,
 }
@@ -66,6 +69,10 @@ settings! {
         allowed_hosts = "allowed_hosts",
         allowed_origins = "allowed_origins",
         egress_allow = "mcp_egress_allow",
+        proxies = "HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY",
+        proxy_loopback = "mcp_proxy_loopback",
+        authorities = "ssl_verify",
+        connect_timeout_ms = "mcp_connect_timeout_ms",
         list_timeout_ms = "mcp_list_timeout_ms",
         call_timeout_ms = "mcp_call_timeout_ms",
         max_call_timeout_ms = "mcp_max_call_timeout_ms",
@@ -98,7 +105,7 @@ impl Reloader {
         gateway: Arc<Gateway>,
         path: Option<PathBuf>,
         loopback: bool,
-        general: General,
+        (general, files): (General, Vec<PathBuf>),
     ) -> Arc<Self> {
         if path.is_some() {
             gateway.configuration.loaded(gateway.clock.now());
@@ -107,6 +114,7 @@ impl Reloader {
             gateway,
             path,
             loopback,
+            files: ArcSwap::from_pointee(files),
             general: Mutex::new(general),
         })
     }
@@ -122,17 +130,26 @@ impl Reloader {
         let mut is_gone = false;
         loop {
             looks.tick().await;
-            let seen = Look::at(&path).await;
+            let seen = self.look(&path).await;
             if seen.is_none() && !is_gone {
                 tracing::warn!(file = %path.display(), "the configuration file is not there any more; what was read of it holds on");
             }
             is_gone = seen.is_none();
             if seen.is_some() && seen == last && seen != taken {
-                taken = seen;
+                taken.clone_from(&seen);
                 let _ = self.read("the file has changed").await;
             }
             last = seen;
         }
+    }
+
+    /// How the file and those that it names are now; `None`: it is not there.
+    async fn look(&self, path: &Path) -> Option<Vec<Option<Look>>> {
+        let mut looks = vec![Some(Look::at(path).await?)];
+        for file in self.files.load_full().iter() {
+            looks.push(Look::at(file).await);
+        }
+        Some(looks)
     }
 
     /// Reads the file on SIGHUP.
@@ -191,6 +208,7 @@ impl Reloader {
         if !applied.is_empty() {
             self.apply(general, settings);
         }
+        self.files.store(Arc::new(config.files));
         gateway.configuration.loaded(now);
         let reloaded = Reloaded {
             changed: !servers.is_empty() || !applied.is_empty(),
@@ -337,7 +355,7 @@ mod tests {
     #[test]
     fn every_setting_is_live_or_needs_a_restart() {
         all_are_named(General::default());
-        assert_eq!(SETTINGS.iter().filter(|setting| setting.live).count(), 17);
+        assert_eq!(SETTINGS.iter().filter(|setting| setting.live).count(), 21);
         let mut names: Vec<_> = SETTINGS.iter().map(|setting| setting.name).collect();
         names.sort_unstable();
         names.dedup();
