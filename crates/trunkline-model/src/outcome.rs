@@ -204,6 +204,8 @@ pub enum Step {
     Dns,
     /// The TCP connection.
     Tcp,
+    /// The way through a proxy.
+    Proxy,
     /// The TLS handshake.
     Tls,
     /// Fetching or reading the OpenAPI document of a server that is an HTTP API.
@@ -229,6 +231,7 @@ impl Step {
             Self::Configuration => "configuration",
             Self::Dns => "dns",
             Self::Tcp => "tcp",
+            Self::Proxy => "proxy",
             Self::Tls => "tls",
             Self::Document => "document",
             Self::Parse => "parse",
@@ -246,6 +249,7 @@ impl Step {
             Self::Configuration,
             Self::Dns,
             Self::Tcp,
+            Self::Proxy,
             Self::Tls,
             Self::Document,
             Self::Parse,

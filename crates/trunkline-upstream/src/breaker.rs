@@ -58,7 +58,7 @@ impl Finding {
         let server_error = fault.http_status.is_some_and(|status| status >= 500);
         match (fault.step, fault.status) {
             (_, AuthRequired) | (Step::Initialize | Step::Initialized, Forbidden) => Self::Refused,
-            (Step::Dns | Step::Tcp | Step::Tls, Unreachable | Timeout) => Self::NotReached,
+            (Step::Dns | Step::Proxy | Step::Tcp | Step::Tls, Unreachable | Timeout) => Self::NotReached,
             (Step::Initialize | Step::Initialized, Unreachable | Timeout) => Self::NoHandshake,
             (Step::Initialize | Step::Initialized, UpstreamError) if server_error => Self::NoHandshake,
             // Nothing was sent, or a tool is slow, or took its server down with it.

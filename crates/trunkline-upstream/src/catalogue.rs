@@ -360,7 +360,7 @@ impl CatalogueSlot {
             // Cleared on drop, so that a panic or an abort does not leave the slot waiting for ever.
             let _running = Running(&slot);
             let began = Instant::now();
-            let allowed = entry.shared.settings().list_timeout;
+            let allowed = entry.list_timeout();
             let listed = list_items((slot.kind, slot.era), &entry, &out, allowed).await;
             slot.finish(&entry, &out, listed, began.elapsed());
         });

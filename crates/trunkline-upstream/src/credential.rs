@@ -18,6 +18,7 @@ use crate::fault::Fault;
 use crate::http::Target;
 use crate::openapi::{self, Site};
 use crate::program::recipe::{self, Recipe};
+use crate::route::Route;
 
 /// The headers of requests to one server with one credential.
 pub struct Outgoing {
@@ -49,6 +50,23 @@ impl Reach {
             Self::Http(target) => Some(&target.url),
             Self::OpenApi(site) => site.url(),
             Self::Program(_) => None,
+        }
+    }
+
+    /// How connections are made, to what they are made to.
+    pub(crate) fn route(&self) -> Option<&Route> {
+        match self {
+            Self::Http(target) => Some(&target.route),
+            Self::OpenApi(site) => Some(site.route()),
+            Self::Program(_) => None,
+        }
+    }
+
+    /// Where messages go by HTTP.
+    pub(crate) fn target(&self) -> Option<&Target> {
+        match self {
+            Self::Http(target) => Some(target),
+            Self::OpenApi(_) | Self::Program(_) => None,
         }
     }
 
@@ -242,17 +260,17 @@ pub(crate) fn is_program(server: &Server) -> bool {
 }
 
 /// The way to a server, and a text that names it.
-fn reach(server: &Server) -> Result<(Reach, String), Fault> {
+fn reach(server: &Server, vault: &Vault, route: &Arc<Route>) -> Result<(Reach, String), Fault> {
     if let Some(defect) = &server.defect {
         return Err(Fault::misconfigured(defect.clone()));
     }
     if openapi::is_one(&server.definition) {
-        let (site, identity) = Site::of(server)?;
+        let (site, identity) = Site::of(server, vault, route)?;
         return Ok((Reach::OpenApi(site), identity));
     }
     let url = endpoint(server)?;
     let identity = url.as_str().to_owned();
-    Ok((Reach::Http(Box::new(Target::new(url)?)), identity))
+    Ok((Reach::Http(Box::new(Target::new(url, route)?)), identity))
 }
 
 /// Checks a server's URL: http or https, no user info, no fragment.
@@ -293,12 +311,13 @@ pub(crate) fn web_address(field: &str, text: &str) -> Result<Url, Fault> {
 /// resolved when it was read. The gateway's own secrets are not to be found (the binary sees to it).
 pub type Variables = dyn Fn(&str) -> Option<Secret> + Send + Sync;
 
-/// What to send to `server` for a client with these headers.
+/// What to send to `server`, which is reached by `route`, for a client with these headers.
 pub fn outgoing(
     server: &Server,
     client: &ClientHeaders<'_>,
     vault: &Vault,
     variables: &Variables,
+    route: &Arc<Route>,
 ) -> Result<Outgoing, Fault> {
     if is_program(server) {
         if let Some(defect) = &server.defect {
@@ -307,7 +326,7 @@ pub fn outgoing(
         let recipe = recipe::recipe(server, client, vault, variables)?;
         return Ok(Outgoing::to_program(Arc::new(recipe)));
     }
-    let (mut reach, identity) = reach(server)?;
+    let (mut reach, identity) = reach(server, vault, route)?;
     let mut headers = HeaderMap::with_capacity(12);
     headers.insert(
         ACCEPT,
@@ -341,7 +360,7 @@ pub fn outgoing(
         remember(&mut secrets, &value);
         headers.insert(name, value);
     }
-    let fingerprint = fingerprint(&identity, &headers, vault);
+    let fingerprint = fingerprint(&[&identity, route.key()], &headers, vault);
     Ok(Outgoing {
         headers,
         fingerprint,
@@ -368,12 +387,17 @@ fn remember(secrets: &mut Vec<Secret>, value: &HeaderValue) {
     }
 }
 
-fn fingerprint(identity: &str, headers: &HeaderMap, vault: &Vault) -> [u8; 16] {
+/// Of where a server is, by which certificate the gateway proves itself, and the headers.
+fn fingerprint([place, tls]: &[&str; 2], headers: &HeaderMap, vault: &Vault) -> [u8; 16] {
     let sorted: BTreeMap<&str, &[u8]> = headers
         .iter()
         .map(|(name, value)| (name.as_str(), value.as_bytes()))
         .collect();
-    let mut parts: Vec<&[u8]> = vec![identity.as_bytes()];
+    let mut parts: Vec<&[u8]> = vec![place.as_bytes()];
+    if !tls.is_empty() {
+        parts.push(b"tls");
+        parts.push(tls.as_bytes());
+    }
     for (name, value) in &sorted {
         parts.push(name.as_bytes());
         parts.push(value);
@@ -530,6 +554,15 @@ mod tests {
     use super::*;
 
     const KEY: &str = "sk-0123456789abcdef0123456789abcdef";
+
+    fn outgoing(
+        server: &Server,
+        client: &ClientHeaders<'_>,
+        vault: &Vault,
+        variables: &Variables,
+    ) -> Result<Outgoing, Fault> {
+        super::outgoing(server, client, vault, variables, &Arc::default())
+    }
 
     fn server(alias: &str, edit: impl FnOnce(&mut ServerDefinition)) -> Arc<Server> {
         let mut definition = ServerDefinition {

@@ -1,19 +1,15 @@
 //! Where connections may go (S11, S12).
 //!
-//! Every connection of the gateway goes through one resolver that checks each address *after* resolution and connects to
-//! the checked address, so that a name cannot be re-bound in between. What is not known to be a normal unicast address is
+//! Every connection of the gateway is made where each address is checked *after* resolution (`connect`), and goes to the
+//! checked address, so that a name cannot be re-bound in between. Where a proxy makes the connection, all that the name
+//! resolves to here has to be allowed (ADR 0024). What is not known to be a normal unicast address is
 //! denied: link-local (cloud metadata), multicast, reserved and transition ranges (6to4, NAT64, Teredo), and the
 //! metadata addresses that hide in other ranges. Loopback and private networks are where MCP servers usually live, and
 //! only administrators register servers, so they are allowed unless the configuration narrows it.
 
-use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-
-use hyper_util::client::legacy::connect::dns::Name;
 
 /// What an address is, as far as egress is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +96,11 @@ impl Egress {
         }
         egress.networks = networks.into();
         Ok(egress)
+    }
+
+    /// Whether the public internet is allowed, whatever else is.
+    pub(crate) fn allows_public(&self) -> bool {
+        self.public
     }
 
     /// Whether a connection to `address` is allowed.
@@ -204,26 +205,18 @@ fn classify_v6(address: Ipv6Addr) -> AddressClass {
     }
 }
 
-/// Resolves names and leaves out what the rule does not allow.
-#[derive(Clone, Debug)]
-pub struct CheckedResolver {
-    egress: Egress,
-}
-
-impl CheckedResolver {
-    /// A resolver under `egress`.
-    pub fn new(egress: Egress) -> Self {
-        Self { egress }
+/// Every address of `host`, unchecked.
+pub(crate) async fn addresses(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    match bare.parse::<IpAddr>() {
+        Ok(address) => Ok(vec![SocketAddr::new(address, port)]),
+        Err(_) => Ok(tokio::net::lookup_host((bare, port)).await?.collect()),
     }
 }
 
 /// Resolves `host` and checks every address. At least one must be allowed; denied ones are left out.
 pub async fn resolve(egress: &Egress, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let addresses: Vec<SocketAddr> = match bare.parse::<IpAddr>() {
-        Ok(address) => vec![SocketAddr::new(address, port)],
-        Err(_) => tokio::net::lookup_host((bare, port)).await?.collect(),
-    };
+    let addresses = addresses(host, port).await?;
     let mut denied = None;
     let mut allowed = Vec::with_capacity(addresses.len());
     for address in addresses {
@@ -236,21 +229,6 @@ pub async fn resolve(egress: &Egress, host: &str, port: u16) -> io::Result<Vec<S
         (false, _) => Ok(allowed),
         (true, Some(why)) => Err(io::Error::new(io::ErrorKind::PermissionDenied, why)),
         (true, None) => Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address")),
-    }
-}
-
-impl tower_service::Service<Name> for CheckedResolver {
-    type Response = std::vec::IntoIter<SocketAddr>;
-    type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, name: Name) -> Self::Future {
-        let egress = self.egress.clone();
-        Box::pin(async move { Ok(resolve(&egress, name.as_str(), 0).await?.into_iter()) })
     }
 }
 

@@ -24,15 +24,16 @@ use crate::era::{Leg, Verdict};
 use crate::exchange::{Deadline, Exchange, Frame, Line};
 use crate::fair::{Caller, Crowded, Place, Places};
 use crate::fault::{Fault, printable};
-use crate::http::{Target, beginning, means_unknown_session, status_fault, words_of};
+use crate::http::{CONNECT_TIMEOUT, Target, beginning, means_unknown_session, status_fault, words_of};
 use crate::hub::{self, Hubs};
 use crate::legacy::Legacy;
 use crate::listen::{self, Askable, Progress};
 use crate::openapi;
 use crate::pool::ResponseBody;
 use crate::program::{self, Programs};
+use crate::route::Route;
 use crate::session::{Introduction, Owner, Session, Sessions, Slot, Using};
-use crate::upstreams::Shared;
+use crate::upstreams::{Settings, Shared};
 use crate::watch::Watched;
 
 /// Time for `initialize` and `notifications/initialized` together.
@@ -61,6 +62,8 @@ pub struct Entry {
     pub(crate) shared: Arc<Shared>,
     /// Digest of what a session with it depends on: one that was opened under another is of no use.
     pub(crate) definition: String,
+    /// How connections to it are made, or why none can be.
+    route: Result<Arc<Route>, Fault>,
     /// What is sent without a client's headers, or why nothing can be.
     own: Result<Arc<Outgoing>, Fault>,
     /// Where the server redirected to, within its origin.
@@ -210,8 +213,8 @@ impl Entry {
     /// An entry in the place of `before`, if there was one: it goes on with what the change did not concern, so that nobody who
     /// uses the server hears of a new description.
     pub(crate) fn following(server: Arc<Server>, shared: Arc<Shared>, before: Option<&Self>) -> Arc<Self> {
-        let own = credential::outgoing(&server, &ClientHeaders::none(), &shared.vault, &*shared.variables)
-            .map(Arc::new);
+        let route = Route::of(&server, &shared.vault, &*shared.variables).map(Arc::new);
+        let own = outgoing(&server, &ClientHeaders::none(), &shared, &route);
         let definition = definition(&server, own.as_ref().ok().map(|own| &**own), &shared);
         let before = before.filter(|before| before.definition == definition);
         let then = before.map(|before| before.server.load_full());
@@ -219,6 +222,10 @@ impl Entry {
             then.as_ref()
                 .is_some_and(|then| field(&then.definition) == field(&server.definition))
         };
+        let kept_way = before.filter(|_| {
+            let time = |server: &Server| server.definition.connect_timeout;
+            then.as_ref().is_some_and(|then| time(then) == time(&server))
+        });
         let kept_places = before.filter(|_| same(|definition| definition.max_concurrent_requests));
         // Without a credential of its own there is nothing that says whether it is the same document.
         let kept_document = before.filter(|_| own.is_ok());
@@ -236,8 +243,9 @@ impl Entry {
                 || Arc::new(Sessions::new(server.definition.session)),
                 |before| before.sessions.clone(),
             ),
+            route,
             own,
-            moved: before.map(|before| before.moved.clone()).unwrap_or_default(),
+            moved: kept_way.map(|before| before.moved.clone()).unwrap_or_default(),
             next_id: AtomicU64::new(first_id()),
             verdict: before.map(|before| before.verdict.clone()).unwrap_or_default(),
             watched: Mutex::default(),
@@ -288,7 +296,7 @@ impl Entry {
     pub fn outgoing(&self, client: &ClientHeaders<'_>) -> Result<Arc<Outgoing>, Fault> {
         let server = self.server.load();
         if client.concerns(&server) {
-            credential::outgoing(&server, client, &self.shared.vault, &*self.shared.variables).map(Arc::new)
+            outgoing(&server, client, &self.shared, &self.route)
         } else {
             self.own.clone()
         }
@@ -297,6 +305,11 @@ impl Entry {
     /// What is sent without a client's headers, if that can be.
     pub(crate) fn own(&self) -> Option<&Arc<Outgoing>> {
         self.own.as_ref().ok()
+    }
+
+    /// How long listing it may take: its own time, else the general one.
+    pub(crate) fn list_timeout(&self) -> Duration {
+        list_timeout(&self.server.load(), &self.shared.settings())
     }
 
     /// The fingerprint of the server's own credential, if it can be used at all.
@@ -541,7 +554,7 @@ impl Entry {
         owner: Owner,
         how: Opening<'_>,
     ) -> Result<Arc<Session>, Fault> {
-        let deadline = Deadline::after(initialize_timeout(out));
+        let deadline = Deadline::after(initialize_timeout(out, &self.shared.settings()));
         let opened = self
             .initialize_within(out, owner, how, deadline)
             .await
@@ -1049,12 +1062,33 @@ impl Entry {
     }
 }
 
-/// How long the hand-shake may take.
-pub(crate) fn initialize_timeout(out: &Outgoing) -> Duration {
-    match out.reach {
-        Reach::Http(_) | Reach::OpenApi(_) => INITIALIZE_TIMEOUT,
+/// How long listing a server may take: its own time, else the general one.
+pub(crate) fn list_timeout(server: &Server, settings: &Settings) -> Duration {
+    let own = server.definition.list_timeout;
+    let own = own.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    own.unwrap_or(settings.list_timeout)
+}
+
+/// How long the hand-shake may take. A server that is given more time than usual for a connection has it here too.
+pub(crate) fn initialize_timeout(out: &Outgoing, settings: &Settings) -> Duration {
+    match &out.reach {
+        Reach::Http(target) => {
+            let connect = target.route.connect_timeout().unwrap_or(settings.connect_timeout);
+            INITIALIZE_TIMEOUT + connect.saturating_sub(CONNECT_TIMEOUT)
+        }
+        Reach::OpenApi(_) => INITIALIZE_TIMEOUT,
         Reach::Program(_) => START_TIMEOUT,
     }
+}
+
+fn outgoing(
+    server: &Server,
+    client: &ClientHeaders<'_>,
+    shared: &Shared,
+    route: &Result<Arc<Route>, Fault>,
+) -> Result<Arc<Outgoing>, Fault> {
+    let route = route.as_ref().map_err(Clone::clone)?;
+    credential::outgoing(server, client, &shared.vault, &*shared.variables, route).map(Arc::new)
 }
 
 /// What a session with a server depends on, beside the credential of those who have their own.

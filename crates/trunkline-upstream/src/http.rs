@@ -4,96 +4,100 @@
 //! limit. Redirects are followed within the origin only (`/mcp` → `/mcp/`) and remembered, so that a warm call is one
 //! request; a redirect elsewhere is an error, because it would carry the credential away (S11).
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderValue;
-use http::header::HOST;
-use http::header::{CONTENT_LENGTH, HeaderMap, LOCATION};
+use http::header::{CONTENT_LENGTH, HOST, HeaderMap, LOCATION, PROXY_AUTHORIZATION};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
-use hyper_rustls::HttpsConnectorBuilder;
-use hyper_util::client::legacy::connect::HttpConnector;
 use trunkline_model::{OutcomeStatus, Server, Step};
+use trunkline_tls::Authorities;
 use url::{Position, Url};
 
-use crate::egress::{CheckedResolver, Egress, EgressDenied};
+use crate::connect::{Connector, tls_fault};
+use crate::egress::Egress;
 use crate::fault::Fault;
 use crate::pool::{Pool, RequestError, ResponseBody};
+use crate::proxy::{Proxies, Via};
+use crate::route::Route;
 
 /// The client.
 #[derive(Clone)]
 pub struct HttpClient {
     pool: Pool,
-    egress: Egress,
-    tls: Arc<rustls::ClientConfig>,
 }
 
-/// Where requests go: a URL, and the same as the client takes it.
+/// Where requests go, and how: a URL, the same as the client takes it, and the way there.
 #[derive(Clone, Debug)]
 pub struct Target {
     /// For people and rules.
     pub url: Url,
-    /// Scheme and authority.
-    origin: Arc<str>,
+    /// Scheme, authority and TLS identity.
+    key: Arc<str>,
+    /// How connections to it are made.
+    pub(crate) route: Arc<Route>,
     /// Path and query.
     path: http::Uri,
     host: HeaderValue,
 }
 
 impl Target {
-    /// Errors if the URL cannot stand in a request.
-    pub fn new(url: Url) -> Result<Self, Fault> {
+    /// A URL that is reached by `route`. Errors if it cannot stand in a request.
+    pub fn new(url: Url, route: &Arc<Route>) -> Result<Self, Fault> {
         let unusable = || Fault::misconfigured("the url cannot be used in an HTTP request");
         let authority = &url[Position::BeforeHost..Position::AfterPort];
-        let origin = format!("{}://{authority}", url.scheme()).into();
+        let key = match route.key() {
+            "" => format!("{}://{authority}", url.scheme()),
+            identity => format!("{}://{authority}#{identity}", url.scheme()),
+        };
         let path = url[Position::BeforePath..Position::AfterQuery]
             .parse()
             .map_err(|_| unusable())?;
         let host = HeaderValue::from_str(authority).map_err(|_| unusable())?;
         Ok(Self {
+            key: key.into(),
+            route: route.clone(),
             url,
-            origin,
             path,
             host,
         })
     }
+
+    /// What requests must have in common to share a connection.
+    pub(crate) fn key(&self) -> &Arc<str> {
+        &self.key
+    }
+
+    /// The host, an IPv6 address without its brackets.
+    pub(crate) fn host(&self) -> &str {
+        let host = self.url.host_str().unwrap_or_default();
+        host.trim_start_matches('[').trim_end_matches(']')
+    }
+
+    /// The port.
+    pub(crate) fn port(&self) -> u16 {
+        self.url.port_or_known_default().unwrap_or(80)
+    }
 }
 
-/// Time for name resolution, TCP and TLS together.
+/// Time for name resolution, proxy, TCP and TLS together, where nothing else is said.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_REDIRECTS: usize = 3;
 /// Longest error text that is read of an answer, bytes.
 const MAX_ERROR_BODY: usize = 8 * 1024;
 
 impl HttpClient {
-    /// A client under `egress` that trusts the usual public roots.
-    pub fn new(egress: Egress) -> Self {
-        let mut tcp = HttpConnector::new_with_resolver(CheckedResolver::new(egress.clone()));
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        tcp.set_keepalive(Some(Duration::from_mins(1)));
-        let mut roots = rustls::RootCertStore::empty();
-        let native = rustls_native_certs::load_native_certs();
-        roots.add_parsable_certificates(native.certs);
-        if roots.is_empty() {
-            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-        }
-        let tls = rustls::ClientConfig::builder()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls.clone())
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(tcp);
+    /// A client under `egress` and by way of `proxies`, which believes `authorities` where a server has none of its own.
+    pub fn new(
+        egress: Egress,
+        proxies: Proxies,
+        authorities: Arc<Authorities>,
+        connect_timeout: Duration,
+    ) -> Self {
         Self {
-            pool: Pool::new(connector),
-            egress,
-            tls: Arc::new(tls),
+            pool: Pool::new(Connector::new(egress, proxies, authorities, connect_timeout)),
         }
     }
 
@@ -102,14 +106,9 @@ impl HttpClient {
         self.pool.reap();
     }
 
-    /// The egress rule.
-    pub fn egress(&self) -> &Egress {
-        &self.egress
-    }
-
-    /// The TLS settings, for the probe's separate handshake.
-    pub(crate) fn tls(&self) -> &Arc<rustls::ClientConfig> {
-        &self.tls
+    /// What makes its connections.
+    pub(crate) fn connector(&self) -> &Connector {
+        self.pool.connector()
     }
 
     /// Sends one request. On a redirect within the origin the new target is returned with the answer. `headers` makes
@@ -145,7 +144,8 @@ impl HttpClient {
             if !follows(response.status().as_u16()) {
                 return Ok((response, moved));
             }
-            moved = Some(Target::new(redirect_target(&target.url, &response, step)?)?);
+            let to = redirect_target(&target.url, &response, step)?;
+            moved = Some(Target::new(to, &target.route)?);
         }
         Err(Fault::protocol(
             step,
@@ -168,11 +168,33 @@ impl HttpClient {
         if !headers.contains_key(HOST) {
             headers.insert(HOST, target.host.clone());
         }
+        if let Some(via) = self.via_of_plain(target) {
+            let whole = &target.url[..Position::AfterQuery];
+            *request.uri_mut() = whole
+                .parse()
+                .map_err(|_| Fault::misconfigured("the url cannot be used in an HTTP request"))?;
+            headers.remove(PROXY_AUTHORIZATION);
+            if let Some(value) = &via.authorization {
+                headers.insert(PROXY_AUTHORIZATION, value.clone());
+            }
+        }
         *request.headers_mut() = headers;
-        self.pool
-            .send(&target.origin, request)
-            .await
-            .map_err(|error| connect_fault(&error, step))
+        let answered = self.pool.send(target, request).await;
+        let response = answered.map_err(|error| request_fault(error, target, step))?;
+        if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED
+            && let Some(via) = self.via_of_plain(target)
+        {
+            return Err(via.refused(response.status()));
+        }
+        Ok(response)
+    }
+
+    /// The proxy that sees a request itself. An https request goes through a tunnel, in which it sees nothing of it.
+    fn via_of_plain(&self, target: &Target) -> Option<Via> {
+        match target.url.scheme() {
+            "http" => self.connector().via(&target.url),
+            _ => None,
+        }
     }
 
     /// Addresses given as numbers do not pass the resolver.
@@ -182,12 +204,11 @@ impl HttpClient {
             Some(url::Host::Ipv6(address)) => address.into(),
             _ => return Ok(()),
         };
-        self.egress.check(address).map_err(|denied| denied_fault(&denied))
+        let egress = self.connector().egress();
+        egress
+            .check(address)
+            .map_err(|denied| Fault::misconfigured(denied.to_string()))
     }
-}
-
-fn denied_fault(denied: &EgressDenied) -> Fault {
-    Fault::misconfigured(denied.to_string())
 }
 
 /// Where a redirect leads, if it stays in the origin.
@@ -216,64 +237,26 @@ fn redirect_target(from: &Url, response: &Response<ResponseBody>, step: Step) ->
     Err(fault)
 }
 
-/// Names the hop that failed, from the error's chain.
-fn connect_fault(error: &RequestError, step: Step) -> Fault {
-    let mut chain: Vec<&(dyn std::error::Error + 'static)> = vec![error];
-    while let Some(next) = chain.last().and_then(|last| last.source()) {
-        chain.push(next);
-    }
-    for cause in &chain {
-        if let Some(denied) = cause.downcast_ref::<EgressDenied>() {
-            return denied_fault(denied);
-        }
-        if let Some(denied) = cause.downcast_ref::<io::Error>().and_then(|io| io.get_ref())
-            && let Some(denied) = denied.downcast_ref::<EgressDenied>()
-        {
-            return denied_fault(denied);
-        }
-    }
-    let text = chain
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ");
-    let root = chain.last().map(ToString::to_string).unwrap_or_default();
-    if !matches!(error, RequestError::Connect(_)) {
-        return Fault::new(
-            OutcomeStatus::Unreachable,
-            step,
-            format!("the connection ended before an answer: {root}"),
-        )
-        .hint("the server closed the connection: look at its own log");
-    }
-    let io_kind = chain
-        .iter()
-        .find_map(|cause| cause.downcast_ref::<io::Error>())
-        .map(io::Error::kind);
-    let (at, hint) = if text.contains("dns error") || text.contains("lookup address") {
-        (
-            Step::Dns,
-            "the host name does not resolve: check the url and the gateway's DNS",
-        )
-    } else if text.contains("certificate") || text.contains("tls") || text.contains("TLS") {
-        (
-            Step::Tls,
-            "the TLS handshake failed: check the certificate, or whether the url should begin with http://",
-        )
-    } else if io_kind == Some(io::ErrorKind::TimedOut) || text.contains("deadline has elapsed") {
-        return Fault::new(
-            OutcomeStatus::Timeout,
-            Step::Tcp,
-            "the connection was not accepted in time",
-        )
-        .hint("check host, port and firewalls");
-    } else {
-        (
-            Step::Tcp,
-            "nothing accepts connections there: check that the server runs, and its host and port",
-        )
+/// Names the hop that failed.
+fn request_fault(error: RequestError, target: &Target, step: Step) -> Fault {
+    let error = match error {
+        RequestError::Connect(fault) => return *fault,
+        RequestError::Exchange(error) => error,
     };
-    Fault::new(OutcomeStatus::Unreachable, at, format!("no connection: {root}")).hint(hint)
+    let presents = target.route.presents();
+    if trunkline_tls::explain(&error, presents).is_some() {
+        return tls_fault(&error, presents);
+    }
+    let mut root: &(dyn std::error::Error + 'static) = &error;
+    while let Some(next) = root.source() {
+        root = next;
+    }
+    Fault::new(
+        OutcomeStatus::Unreachable,
+        step,
+        format!("the connection ended before an answer: {root}"),
+    )
+    .hint("the server closed the connection: look at its own log")
 }
 
 /// A whole body, bounded.

@@ -228,10 +228,10 @@ impl Entry {
         let Ok(Some((endpoint, rest))) = timeout(ENDPOINT_TIMEOUT, reading.endpoint()).await else {
             return Ok(None);
         };
-        let from = moved.as_ref().map_or(&target.url, |target| &target.url);
+        let from = moved.as_ref().unwrap_or(target);
         let posts = Posts {
             http: self.shared.http(),
-            target: Target::new(post_address(from, &endpoint)?)?,
+            target: Target::new(post_address(&from.url, &endpoint)?, &from.route)?,
             headers: out.headers.clone(),
             server: self.server.load_full(),
         };

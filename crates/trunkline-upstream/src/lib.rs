@@ -3,6 +3,9 @@
 //! - [`egress`]: where connections may go.
 //! - [`http`]: one pooled client for everything.
 //! - `pool`: its connections.
+//! - `connect`: how one is made.
+//! - [`proxy`]: by way of what.
+//! - [`route`]: what one server has to do with it: TLS identity and time.
 //! - [`credential`]: what is sent with a request to a server, and its fingerprint.
 //! - [`session`]: upstream sessions, and who shares them.
 //! - `keep`: what is written down of them, so that another process goes on with it.
@@ -31,6 +34,7 @@ mod attend;
 mod breaker;
 pub mod catalogue;
 mod clean;
+mod connect;
 pub mod credential;
 mod duplex;
 pub mod egress;
@@ -50,6 +54,8 @@ pub mod peer;
 mod pool;
 pub mod probe;
 pub mod program;
+pub mod proxy;
+pub mod route;
 pub mod session;
 mod subscribe;
 mod upkeep;
@@ -68,6 +74,7 @@ pub use keep::log_level;
 pub use listen::{Aside, Progress};
 pub use probe::{Probe, ProbeStep};
 pub use program::{Life, ProgramState};
+pub use proxy::{BadProxy, Proxies, ProxyVariables};
 pub use session::{Introduction, Session};
 pub use subscribe::{Hearer, Subscribed, TasksWatched};
 pub use upstreams::{CallRequest, Settings, Upstreams};

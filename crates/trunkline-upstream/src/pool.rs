@@ -13,24 +13,17 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, Uri};
+use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
-use tower_service::Service as _;
 use trunkline_model::KeyMap;
 
+use crate::connect::{Connector, Io};
 use crate::duplex::Inbox;
-use crate::egress::CheckedResolver;
 use crate::fault::Fault;
-
-type Io = MaybeHttpsStream<TokioIo<TcpStream>>;
-type Error = Box<dyn std::error::Error + Send + Sync>;
+use crate::http::Target;
 
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 const IDLE_PER_HOST: usize = 256;
@@ -40,7 +33,7 @@ const IDLE_PER_HOST: usize = 256;
 pub(crate) enum RequestError {
     /// No connection.
     #[error("no connection")]
-    Connect(#[source] Error),
+    Connect(Box<Fault>),
     /// The connection ended before the answer.
     #[error("no answer")]
     Exchange(#[source] hyper::Error),
@@ -49,7 +42,7 @@ pub(crate) enum RequestError {
 /// The connections.
 #[derive(Clone)]
 pub(crate) struct Pool {
-    connector: HttpsConnector<HttpConnector<CheckedResolver>>,
+    connector: Connector,
     idle: Arc<Idle>,
 }
 
@@ -58,7 +51,7 @@ struct Idle {
     threads: Vec<Mutex<Origins>>,
 }
 
-/// By origin, the last used at the end.
+/// By origin and TLS identity ([`Target::key`]), the last used at the end.
 type Origins = KeyMap<Arc<str>, Vec<Box<Link>>>;
 
 /// Threads whose connections are kept apart; beyond it some share.
@@ -137,7 +130,7 @@ impl Idle {
 }
 
 impl Pool {
-    pub(crate) fn new(connector: HttpsConnector<HttpConnector<CheckedResolver>>) -> Self {
+    pub(crate) fn new(connector: Connector) -> Self {
         Self {
             connector,
             idle: Arc::default(),
@@ -149,20 +142,25 @@ impl Pool {
         self.idle.reap();
     }
 
-    /// Sends a request in origin form, with its `Host`, to `origin` (scheme and authority). A request that a kept
-    /// connection did not take, because the server had closed it, goes over another one.
+    /// What makes the connections.
+    pub(crate) fn connector(&self) -> &Connector {
+        &self.connector
+    }
+
+    /// Sends a request as it is, with its `Host`, to where `target` is. A request that a kept connection did not take,
+    /// because the server had closed it, goes over another one.
     pub(crate) async fn send(
         &self,
-        origin: &Arc<str>,
+        target: &Target,
         mut request: Request<Full<Bytes>>,
     ) -> Result<Response<ResponseBody>, RequestError> {
         loop {
-            let kept = poll_fn(|cx| Poll::Ready(self.checkout(origin, cx))).await;
+            let kept = poll_fn(|cx| Poll::Ready(self.checkout(target.key(), cx))).await;
             let reused = kept.is_some();
             let mut link = match kept {
                 Some(link) => link,
                 // Boxed, and only here: every request would carry room for a hand-shake.
-                None => Box::pin(self.connect(origin)).await?,
+                None => Box::pin(self.connect(target)).await?,
             };
             let mut sent = std::pin::pin!(link.sender.try_send_request(request));
             let answer = poll_fn(|cx| {
@@ -171,7 +169,7 @@ impl Pool {
             });
             match answer.await {
                 Ok(response) => {
-                    let origin = origin.clone();
+                    let origin = target.key().clone();
                     let idle = Arc::downgrade(&self.idle);
                     return Ok(response.map(|incoming| {
                         ResponseBody(Source::Wire(Wire {
@@ -203,15 +201,9 @@ impl Pool {
         }
     }
 
-    async fn connect(&self, origin: &str) -> Result<Box<Link>, RequestError> {
-        let mut connector = self.connector.clone();
-        poll_fn(|cx| connector.poll_ready(cx))
-            .await
-            .map_err(RequestError::Connect)?;
-        let origin: Uri = origin
-            .parse()
-            .map_err(|error: http::uri::InvalidUri| RequestError::Connect(error.into()))?;
-        let io = connector.call(origin).await.map_err(RequestError::Connect)?;
+    async fn connect(&self, target: &Target) -> Result<Box<Link>, RequestError> {
+        let opened = self.connector.connect(target).await;
+        let io = opened.map_err(|fault| RequestError::Connect(Box::new(fault)))?;
         let (sender, connection) = http1::Builder::new()
             .handshake(io)
             .await

@@ -4,21 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use trunkline_mcp::{ClientCapabilities, Era, ListKind, rpc};
-use trunkline_model::{Outcome, OutcomeStatus, Rejected, Server, Step};
-use url::Url;
+use trunkline_model::{Outcome, Rejected, Server, Step};
 
+use crate::connect::late;
 use crate::credential::{ClientHeaders, Outgoing, Reach};
-use crate::egress;
 use crate::entry::{Entry, initialize_timeout};
 use crate::exchange::Deadline;
 use crate::fault::{Fault, redacted};
-use crate::http::{CONNECT_TIMEOUT, status_fault};
+use crate::http::{Target, status_fault};
 use crate::listing::list_items;
 use crate::openapi::{self, Site};
 use crate::program;
+use crate::route::Route;
 use crate::session::{Owner, Session};
 use crate::upstreams::Shared;
 
@@ -185,20 +184,20 @@ async fn handshake(
     probe: &mut Probe,
 ) -> Result<(), Fault> {
     let out = walk.step(Step::Configuration, entry.outgoing(client), |out| {
-        (None, false, describe(out))
+        (None, false, describe(shared, out))
     })?;
     if let Reach::OpenApi(site) = &out.reach {
         return Box::pin(described(shared, entry, (&out, site), walk, probe)).await;
     }
-    if let Some(url) = out.reach.url() {
-        connect(shared, url, walk).await?;
+    if let Some(target) = out.reach.target() {
+        connect(shared, target, walk).await?;
     }
     if let Some(recipe) = out.reach.program() {
         walk.step(Step::Start, program::start(entry, recipe).await, |how| {
             (None, false, how.clone())
         })?;
     }
-    let deadline = Deadline::after(initialize_timeout(&out).min(PROGRAM_TIMEOUT));
+    let deadline = Deadline::after(initialize_timeout(&out, &shared.settings()).min(PROGRAM_TIMEOUT));
     let opened = entry
         .send_initialize(&out, ClientCapabilities::NONE, deadline)
         .await
@@ -221,7 +220,7 @@ async fn handshake(
     // The listing below goes through the entry's pool; hand it the session that was just opened.
     let (slot, _) = entry.sessions.slot(Owner::shared(out.fingerprint));
     slot.get_or_open(async { Ok(Arc::new(session)) }).await?;
-    let listed = list(shared, entry, &out, walk, probe).await;
+    let listed = list(entry, &out, walk, probe).await;
     for (_, session) in entry.sessions.drain() {
         entry.end(&out, &session).await;
     }
@@ -229,13 +228,12 @@ async fn handshake(
 }
 
 async fn list(
-    shared: &Arc<Shared>,
     entry: &Arc<Entry>,
     out: &Arc<Outgoing>,
     walk: &mut Walk,
     probe: &mut Probe,
 ) -> Result<(), Fault> {
-    let allowed = shared.settings().list_timeout.min(Duration::from_secs(10));
+    let allowed = entry.list_timeout().min(Duration::from_secs(10));
     let listed = list_items((ListKind::Tools, Era::Legacy), entry, out, allowed).await;
     let listed = walk.step(Step::List, listed, |catalogue| {
         let left_out = match catalogue.rejected.len() {
@@ -263,8 +261,8 @@ async fn described(
     probe: &mut Probe,
 ) -> Result<(), Fault> {
     let web = site.document_url();
-    if let Some(url) = web {
-        connect(shared, url, walk).await?;
+    if let Some(target) = site.document_target() {
+        connect(shared, target, walk).await?;
     }
     let text = openapi::fetched(entry, site).await;
     let text = walk.step(Step::Document, text, |text| {
@@ -284,7 +282,7 @@ async fn described(
     probe.hint = loaded.api.wants.as_ref().filter(|_| !has_credential).map(|wants| {
         format!("the document asks for {wants}, and no credential is configured: set auth_type and credentials.auth_value (in the file: authentication_token)")
     });
-    list(shared, entry, out, walk, probe).await
+    list(entry, out, walk, probe).await
 }
 
 /// Whether every request has this header.
@@ -293,7 +291,7 @@ fn is_usual(name: &http::HeaderName) -> bool {
 }
 
 /// What will be sent, by name only.
-fn describe(out: &Outgoing) -> String {
+fn describe(shared: &Shared, out: &Outgoing) -> String {
     if let Some(recipe) = out.reach.program() {
         return recipe.describe();
     }
@@ -304,9 +302,15 @@ fn describe(out: &Outgoing) -> String {
         .map(http::HeaderName::as_str)
         .collect();
     names.sort_unstable();
-    let to = out.reach.url().map_or_else(String::new, |url| {
+    let mut to = out.reach.url().map_or_else(String::new, |url| {
         format!("{}{}", url.origin().ascii_serialization(), url.path())
     });
+    if let Some(via) = out.reach.url().and_then(|url| shared.http().connector().via(url)) {
+        to = format!("{to}, by way of the proxy {}", via.describe());
+    }
+    if let Some(tls) = out.reach.route().and_then(Route::describe) {
+        to = format!("{to}, {tls}");
+    }
     if names.is_empty() {
         format!("{to}, no credential is sent")
     } else {
@@ -352,69 +356,60 @@ async fn initialized(
     }
 }
 
-/// DNS, TCP and TLS on a connection of their own, so that each has its time and its error.
-async fn connect(shared: &Arc<Shared>, url: &Url, walk: &mut Walk) -> Result<(), Fault> {
-    let host = url.host_str().unwrap_or_default().to_owned();
-    let port = url.port_or_known_default().unwrap_or(80);
-    let resolved = match timeout(
-        CONNECT_TIMEOUT,
-        egress::resolve(shared.http().egress(), &host, port),
-    )
-    .await
-    {
-        Ok(Ok(addresses)) => Ok(addresses),
-        Ok(Err(error)) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-            Err(Fault::misconfigured(error.to_string()))
-        }
-        Ok(Err(error)) => Err(Fault::new(
-            OutcomeStatus::Unreachable,
-            Step::Dns,
-            format!("{host} does not resolve: {error}"),
-        )
-        .hint("check the host name and the gateway's DNS")),
-        Err(_) => Err(Fault::timeout(Step::Dns, CONNECT_TIMEOUT).hint("check the gateway's DNS")),
-    };
-    let addresses = walk.step(Step::Dns, resolved, |addresses| {
-        let list: Vec<String> = addresses
+/// DNS, TCP, the proxy and TLS on a connection of their own, so that each has its time and its error.
+async fn connect(shared: &Arc<Shared>, target: &Target, walk: &mut Walk) -> Result<(), Fault> {
+    let http = shared.http();
+    let (connector, port) = (http.connector(), target.port());
+    let limit = connector.limit(target);
+    let found = within(limit, Step::Dns, connector.find(target)).await;
+    let place = walk.step(Step::Dns, found, |place| {
+        let list: Vec<String> = place
+            .addresses
             .iter()
             .take(4)
             .map(|address| address.ip().to_string())
             .collect();
-        (None, false, list.join(", "))
+        let list = list.join(", ");
+        let detail = match &place.via {
+            Some(via) => format!("by way of the proxy {} ({list})", via.describe()),
+            None => list,
+        };
+        (None, false, detail)
     })?;
-    let connected = match timeout(CONNECT_TIMEOUT, TcpStream::connect(&addresses[..])).await {
-        Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => Err(Fault::new(
-            OutcomeStatus::Unreachable,
-            Step::Tcp,
-            format!("no connection to port {port}: {error}"),
-        )
-        .hint("nothing accepts connections there: check that the server runs, and its host and port")),
-        Err(_) => Err(Fault::timeout(Step::Tcp, CONNECT_TIMEOUT).hint("check host, port and firewalls")),
-    };
-    let stream = walk.step(Step::Tcp, connected, |_| {
-        (None, false, format!("connected to port {port}"))
+    let opened = within(limit, Step::Tcp, connector.open(&place, target)).await;
+    let mut stream = walk.step(Step::Tcp, opened, |_| {
+        let detail = match &place.via {
+            Some(via) => format!("connected to the proxy's port {}", via.port),
+            None => format!("connected to port {port}"),
+        };
+        (None, false, detail)
     })?;
-    if url.scheme() == "https" {
-        let secured = secure(shared, &host, stream).await;
-        walk.step(Step::Tls, secured, |version| (None, false, version.clone()))?;
+    if target.url.scheme() != "https" {
+        return Ok(());
     }
+    if place.via.is_some() {
+        let through = connector.through(&place, target, stream);
+        let through = within(limit, Step::Proxy, through).await;
+        stream = walk.step(Step::Proxy, through, |_| {
+            (None, false, format!("a tunnel to {}:{port}", target.host()))
+        })?;
+    }
+    let secured = within(limit, Step::Tls, connector.secure(target, stream)).await;
+    walk.step(Step::Tls, secured, |secured| {
+        let version = secured.get_ref().1.protocol_version();
+        let version = version.map_or_else(|| "TLS".to_owned(), |version| format!("{version:?}"));
+        (None, false, version)
+    })?;
     Ok(())
 }
 
-async fn secure(shared: &Arc<Shared>, host: &str, stream: TcpStream) -> Result<String, Fault> {
-    let hint =
-        "the TLS handshake failed: check the certificate, or whether the url should begin with http://";
-    let fail = |text: String| Fault::new(OutcomeStatus::Unreachable, Step::Tls, text).hint(hint);
-    let name =
-        rustls::pki_types::ServerName::try_from(host.to_owned()).map_err(|error| fail(error.to_string()))?;
-    let connector = tokio_rustls::TlsConnector::from(shared.http().tls().clone());
-    match timeout(CONNECT_TIMEOUT, connector.connect(name, stream)).await {
-        Ok(Ok(secured)) => {
-            let version = secured.get_ref().1.protocol_version();
-            Ok(version.map_or_else(|| "TLS".to_owned(), |version| format!("{version:?}")))
-        }
-        Ok(Err(error)) => Err(fail(error.to_string())),
-        Err(_) => Err(Fault::timeout(Step::Tls, CONNECT_TIMEOUT).hint(hint)),
-    }
+/// What `step` comes to, at the latest after `limit`.
+async fn within<T>(
+    limit: Duration,
+    step: Step,
+    made: impl Future<Output = Result<T, Fault>>,
+) -> Result<T, Fault> {
+    timeout(limit, made)
+        .await
+        .unwrap_or_else(|_| Err(late(step, limit)))
 }

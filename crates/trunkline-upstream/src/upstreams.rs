@@ -16,22 +16,24 @@ use trunkline_model::{
     Circuit, Clock, Health, KeyMap, Outcome, Server, ServerId, SessionKey, Snapshot, Step,
 };
 use trunkline_store::Store;
+use trunkline_tls::Authorities;
 
 use crate::catalogue::{Catalogue, Known, digest_text};
 use crate::credential::{ClientHeaders, Outgoing, Variables};
 use crate::egress::Egress;
-use crate::entry::{Ask, Entry, Peer};
+use crate::entry::{Ask, Entry, Peer, list_timeout};
 use crate::era::Leg;
 use crate::exchange::{Deadline, Exchange};
 use crate::fair::Caller;
 use crate::fault::Fault;
-use crate::http::{HttpClient, status_fault};
+use crate::http::{CONNECT_TIMEOUT, HttpClient, status_fault};
 use crate::keep::Keeper;
 use crate::listen::{Aside, Listeners, Progress};
 use crate::listing;
 use crate::openapi;
 use crate::probe::{self, Probe};
 use crate::program::ProgramState;
+use crate::proxy::Proxies;
 use crate::session::{Introduction, Session};
 use crate::subscribe::{self, Hearer, Subscribed, TasksWatched};
 use crate::upkeep::ENDS;
@@ -77,6 +79,12 @@ pub struct Settings {
     pub max_message_bytes: usize,
     /// Where connections may go.
     pub egress: Egress,
+    /// By way of what.
+    pub proxies: Proxies,
+    /// How long a connection may take, unless the server has a `connect_timeout`.
+    pub connect_timeout: Duration,
+    /// PEM text of the authorities that servers without `tls_ca` are believed by; `None`: the machine's.
+    pub authorities: Option<String>,
 }
 
 impl Default for Settings {
@@ -95,8 +103,26 @@ impl Default for Settings {
             strip_hidden_text: false,
             max_message_bytes: 64 * 1024 * 1024,
             egress: Egress::default(),
+            proxies: Proxies::default(),
+            connect_timeout: CONNECT_TIMEOUT,
+            authorities: None,
         }
     }
+}
+
+/// The client under these settings.
+fn client(settings: &Settings) -> HttpClient {
+    // What is in the text was looked at when it was read.
+    let own = settings
+        .authorities
+        .as_deref()
+        .and_then(|text| Authorities::of(text).ok());
+    HttpClient::new(
+        settings.egress.clone(),
+        settings.proxies.clone(),
+        Arc::new(own.unwrap_or_else(Authorities::usual)),
+        settings.connect_timeout,
+    )
 }
 
 /// What all entries have in common.
@@ -176,7 +202,7 @@ impl Upstreams {
         launcher: Option<Arc<Launcher>>,
     ) -> Self {
         let shared = Shared {
-            http: ArcSwap::from_pointee(HttpClient::new(settings.egress.clone())),
+            http: ArcSwap::from_pointee(client(&settings)),
             vault,
             variables,
             keeper: Keeper::new(store.clone(), clock.clone()),
@@ -204,14 +230,27 @@ impl Upstreams {
         self.shared.settings.load_full()
     }
 
-    /// Other settings from now on; what is under way goes on with those it began with. Under other egress rules no
-    /// connection is used on that was opened under these.
+    /// Other settings from now on; what is under way goes on with those it began with. Under other rules of how
+    /// connections are made none is used on that was opened under these.
     pub fn set_settings(&self, settings: Settings) {
-        if settings.egress != self.settings().egress {
-            let client = HttpClient::new(settings.egress.clone());
-            self.shared.http.store(Arc::new(client));
+        let own = self.settings();
+        let way = |settings: &Settings| {
+            (
+                settings.egress.clone(),
+                settings.proxies.clone(),
+                settings.connect_timeout,
+                settings.authorities.clone(),
+            )
+        };
+        if way(&settings) != way(&own) {
+            self.shared.http.store(Arc::new(client(&settings)));
         }
         self.shared.settings.store(Arc::new(settings));
+    }
+
+    /// How long listing a server may take: its own time, else the general one.
+    pub fn list_timeout(&self, server: &Server) -> Duration {
+        list_timeout(server, &self.shared.settings())
     }
 
     /// Counts changes of what tools there are.
@@ -484,7 +523,7 @@ impl Upstreams {
         let fault = match entry.outgoing(&ClientHeaders::none()) {
             Ok(out) => {
                 let slot = entry.own_list(&out);
-                let attempt = slot.attempt(&entry, &out, settings.list_timeout);
+                let attempt = slot.attempt(&entry, &out, entry.list_timeout());
                 match tokio::time::timeout(settings.health_timeout, attempt).await {
                     Ok(known) => return entry.described.outcome(known.outcome.clone()),
                     Err(_) => Fault::timeout(Step::List, settings.health_timeout)

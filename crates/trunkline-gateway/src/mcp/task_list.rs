@@ -167,7 +167,7 @@ async fn page(
     server: &Arc<Server>,
     cursor: Option<String>,
 ) -> Result<Page, CallError> {
-    let limit = gateway.upstreams.settings().list_timeout;
+    let limit = gateway.upstreams.list_timeout(server);
     let asked = tokio::time::timeout(limit, ask(gateway, context, server, cursor));
     asked.await.unwrap_or_else(|_| {
         let fault = Fault::timeout(Step::Call, limit);

@@ -1,5 +1,6 @@
 //! One call: arguments to a request, the request to the API, the answer to a result.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +19,7 @@ use crate::entry::Entry;
 use crate::fault::{Fault, redacted};
 use crate::http::{Target, first_bytes, read_body};
 use crate::pool::ResponseBody;
+use crate::route::Route;
 
 /// Bytes that are read of an answer that is an error.
 const MAX_ERROR: usize = 64 * 1024;
@@ -56,7 +58,8 @@ pub(super) async fn call(
         Ok(base) => base,
         Err(why) => return Ok(Ok(error(&why))),
     };
-    let target = match target(&base, &request, key_in_query(operation, site, out).as_deref()) {
+    let key = key_in_query(operation, site, out);
+    let target = match target(&base, &request, key.as_deref(), &site.route) {
         Ok(target) => target,
         Err(why) => return Ok(Ok(error(&why))),
     };
@@ -218,7 +221,7 @@ fn own_base(loaded: &Loaded, operation: &Operation) -> Result<Url, String> {
 }
 
 /// The address of a request. It is taken apart again: what is sent is below the address of the API, as the plan has it.
-fn target(base: &Url, request: &Request, key: Option<&str>) -> Result<Target, String> {
+fn target(base: &Url, request: &Request, key: Option<&str>, route: &Arc<Route>) -> Result<Target, String> {
     let path = format!("{}{}", base.path().trim_end_matches('/'), request.path);
     let mut url = base.clone();
     url.set_path(&path);
@@ -232,7 +235,7 @@ fn target(base: &Url, request: &Request, key: Option<&str>) -> Result<Target, St
     if url.path() != path {
         return Err("the arguments would lead out of the path of this tool".to_owned());
     }
-    Target::new(url).map_err(|fault| fault.message)
+    Target::new(url, route).map_err(|fault| fault.message)
 }
 
 /// The API key where it is neither in the header that `auth_type` names, nor set another way.

@@ -11,11 +11,13 @@ mod used;
 
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode};
 use serde_json::Value;
+use trunkline_auth::Vault;
 use trunkline_mcp::edit::{self, RawObject};
 use trunkline_mcp::list::RejectedItem;
 use trunkline_mcp::{Era, Message, Revision, modern, rpc};
@@ -27,6 +29,7 @@ use crate::entry::Entry;
 use crate::fault::Fault;
 use crate::http::Target;
 use crate::pool::ResponseBody;
+use crate::route::Route;
 use crate::session::Session;
 
 pub(crate) use document::{Loaded, fetched, refresh, taken};
@@ -36,6 +39,8 @@ pub struct Site {
     place: Place,
     /// `url`: the address of the API.
     base: Option<Url>,
+    /// How connections to the API are made.
+    route: Arc<Route>,
     /// The header that `auth_type: api_key` makes; the document may want it elsewhere.
     key: Option<(HeaderName, HeaderValue)>,
 }
@@ -57,8 +62,10 @@ pub(crate) fn is_one(definition: &ServerDefinition) -> bool {
 
 impl Site {
     /// The site of a server, and a text that names it.
-    pub(crate) fn of(server: &Server) -> Result<(Self, String), Fault> {
+    pub(crate) fn of(server: &Server, vault: &Vault, route: &Arc<Route>) -> Result<(Self, String), Fault> {
         let definition = &server.definition;
+        let base = definition.url.as_deref().filter(|url| !url.is_empty());
+        let base = base.map(|url| web_address("url", url)).transpose()?;
         let place = match (&definition.spec, definition.spec_path.as_deref()) {
             (Some(_), Some(_)) => {
                 return Err(
@@ -66,10 +73,8 @@ impl Site {
                 );
             }
             (Some(_), None) => Place::Declared,
-            (None, path) => place(server, path.unwrap_or_default())?,
+            (None, path) => place(server, path.unwrap_or_default(), base.as_ref(), (vault, route))?,
         };
-        let base = definition.url.as_deref().filter(|url| !url.is_empty());
-        let base = base.map(|url| web_address("url", url)).transpose()?;
         let spec = definition.spec.clone().map(Value::from);
         let filter = definition.openapi.to_json();
         let identity = format!(
@@ -79,8 +84,13 @@ impl Site {
             spec.map(|spec| spec.to_string()).unwrap_or_default(),
             filter.map(|filter| filter.to_string()).unwrap_or_default(),
         );
-        let key = None;
-        Ok((Self { place, base, key }, identity))
+        let site = Self {
+            place,
+            base,
+            route: route.clone(),
+            key: None,
+        };
+        Ok((site, identity))
     }
 
     /// Notes the header that `auth_type` makes, and what servers may repeat of it.
@@ -111,10 +121,20 @@ impl Site {
 
     /// The address that the document is fetched from.
     pub(crate) fn document_url(&self) -> Option<&Url> {
+        self.document_target().map(|target| &target.url)
+    }
+
+    /// The same as connections are made to it.
+    pub(crate) fn document_target(&self) -> Option<&Target> {
         match &self.place {
-            Place::Web(target) => Some(&target.url),
+            Place::Web(target) => Some(target),
             Place::File(_) | Place::Declared => None,
         }
+    }
+
+    /// How connections to the API are made.
+    pub(crate) fn route(&self) -> &Route {
+        &self.route
     }
 
     /// Where the document is, for people.
@@ -130,17 +150,27 @@ impl Site {
     }
 }
 
-fn place(server: &Server, path: &str) -> Result<Place, Fault> {
+fn place(
+    server: &Server,
+    path: &str,
+    base: Option<&Url>,
+    (vault, route): (&Vault, &Arc<Route>),
+) -> Result<Place, Fault> {
     // A letter before a colon is a drive of Windows.
     let scheme = path
         .split_once(':')
         .map(|(scheme, _)| scheme)
         .filter(|scheme| scheme.len() > 1);
     match scheme {
-        Some(_) => Ok(Place::Web(Box::new(Target::new(web_address(
-            "spec_path",
-            path,
-        )?)?))),
+        Some(_) => {
+            let url = web_address("spec_path", path)?;
+            // What proves the gateway to the API is for the API, as its credential is.
+            let route = match base {
+                Some(base) if base.origin() != url.origin() => Arc::new(route.elsewhere(vault)?),
+                _ => route.clone(),
+            };
+            Ok(Place::Web(Box::new(Target::new(url, &route)?)))
+        }
         // Who may use the API must not read the gateway's files with it (S11).
         None if server.origin != Origin::File => Err(Fault::misconfigured(
             "spec_path is a path, which is read for servers of the configuration file only",

@@ -33,7 +33,7 @@ use trunkline_gateway::sessions::EndedSessions;
 use trunkline_launch::Launcher;
 use trunkline_model::{Clock as _, ReplicaId, Secret, Snapshot, SystemClock};
 use trunkline_store::{Registry, Store};
-use trunkline_upstream::{Egress, Upstreams, Variables};
+use trunkline_upstream::{Egress, Proxies, ProxyVariables, Upstreams, Variables};
 
 use self::address::WrittenAddress;
 use self::listener::Answering;
@@ -382,6 +382,19 @@ fn caps_of(general: &General) -> (usize, usize) {
     )
 }
 
+/// The proxies that the environment names.
+fn proxies(general: &General) -> anyhow::Result<Proxies> {
+    let own = &general.proxies;
+    let variables = ProxyVariables {
+        http: own.http.clone(),
+        https: own.https.clone(),
+        all: own.all.clone(),
+        none: own.none.clone(),
+        loopback: general.proxy_loopback,
+    };
+    Proxies::new(variables).context("the proxies of the environment")
+}
+
 /// The upstreams' settings from the configuration.
 pub(crate) fn upstream_settings(general: &General) -> anyhow::Result<trunkline_upstream::Settings> {
     Ok(trunkline_upstream::Settings {
@@ -398,6 +411,9 @@ pub(crate) fn upstream_settings(general: &General) -> anyhow::Result<trunkline_u
         strip_hidden_text: general.strip_hidden_text,
         max_message_bytes: usize::try_from(general.max_upstream_bytes).unwrap_or(usize::MAX),
         egress: Egress::parse(&general.egress_allow).context("general_settings.mcp_egress_allow")?,
+        proxies: proxies(general)?,
+        connect_timeout: Duration::from_millis(general.connect_timeout_ms),
+        authorities: general.authorities.clone(),
     })
 }
 
