@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, HashSet};
 
 use http::{HeaderName, HeaderValue, header};
-use trunkline_model::{AuthType, Secret, ServerDefinition, ServerId, Severity, Transport, naming};
+use trunkline_model::{
+    AuthType, Clock as _, Secret, ServerDefinition, ServerId, Severity, SystemClock, Transport, naming,
+};
 use url::Url;
 
 use crate::body::{Loc, Problems};
@@ -32,6 +34,7 @@ pub(crate) fn check(definition: &mut ServerDefinition) -> Result<Vec<String>, Ap
     let mut warnings = check_forwarded_headers(&definition.extra_headers)?;
     check_tools(definition)?;
     check_variables(definition)?;
+    check_tls(definition)?;
     notices.extend(definition.not_served());
     notices.extend(definition.program_notices());
     for notice in notices {
@@ -75,10 +78,20 @@ fn forms_send_empty_texts(definition: &mut ServerDefinition) {
         &mut definition.source_url,
         &mut definition.command,
         &mut definition.cwd,
+        &mut definition.tls.server_name,
     ] {
         if text.as_deref() == Some("") {
             *text = None;
         }
+    }
+}
+
+/// Certificates and a key that cannot be used are refused here, where whoever sent them can mend them.
+fn check_tls(definition: &ServerDefinition) -> Result<(), ApiError> {
+    let mistakes = trunkline_tls::check(&definition.tls, SystemClock.now());
+    match mistakes.first() {
+        Some(mistake) => Err(refused(mistake.field, &mistake.message)),
+        None => Ok(()),
     }
 }
 

@@ -10,7 +10,9 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
-use trunkline_model::{AuthType, PrefixMode, Sandbox, Secret, ServerDefinition, SessionMode, Transport};
+use trunkline_model::{
+    AuthType, Pem, PrefixMode, Sandbox, Secret, ServerDefinition, SessionMode, TlsVersion, Transport,
+};
 
 use crate::body::{At, Loc, Problems};
 use crate::{credentials, operations, variables};
@@ -47,6 +49,10 @@ pub(crate) struct Choice {
 pub(crate) enum Kind {
     /// `str | null`
     Text(Lens<Option<String>>),
+    /// `str | null`: PEM text; what is of the configuration file may show its path
+    Pem(Lens<Option<Pem>>),
+    /// `str | null`, secret
+    Secret(Lens<Option<Secret>>),
     Choice(Choice),
     /// `bool`, with its default
     Flag(Lens<bool>, bool),
@@ -79,10 +85,10 @@ pub(crate) enum Kind {
 }
 
 macro_rules! lens {
-    ($member:ident) => {
+    ($($member:ident).+) => {
         Lens {
-            get: |definition| &definition.$member,
-            get_mut: |definition| &mut definition.$member,
+            get: |definition| &definition.$($member).+,
+            get_mut: |definition| &mut definition.$($member).+,
         }
     };
 }
@@ -260,6 +266,41 @@ pub(crate) const FIELDS: &[Field] = &[
                 .collect()
         }),
     },
+    field!(Seconds connect_timeout, "How long a connection to it may take, seconds."),
+    field!(Seconds list_timeout, "Deadline of listing it, seconds."),
+    Field {
+        name: "tls_ca",
+        doc: "The authorities that its certificate may come from, in place of all others: PEM text. Paths are read for servers of the configuration file only.",
+        kind: Kind::Pem(lens!(tls.ca)),
+    },
+    Field {
+        name: "tls_client_cert",
+        doc: "The certificate by which the gateway proves itself to it: PEM text.",
+        kind: Kind::Pem(lens!(tls.client_cert)),
+    },
+    Field {
+        name: "tls_client_key",
+        doc: "The key of that certificate: PEM text, or `os.environ/NAME`. Shown as `***`; `***` in a change keeps the stored value.",
+        kind: Kind::Secret(lens!(tls.client_key)),
+    },
+    Field {
+        name: "tls_server_name",
+        doc: "The name that is asked for (SNI) and that its certificate must have; null: the host in `url`.",
+        kind: Kind::Text(lens!(tls.server_name)),
+    },
+    Field {
+        name: "tls_min_version",
+        doc: "The oldest TLS that is spoken with it; null: 1.2.",
+        kind: Kind::Choice(Choice {
+            words: || vec!["1.2", "1.3"],
+            nullable: true,
+            get: |definition| definition.tls.min_version.map(TlsVersion::as_str),
+            set: |definition, word| {
+                definition.tls.min_version = word.and_then(TlsVersion::parse);
+                word.is_none() || definition.tls.min_version.is_some()
+            },
+        }),
+    },
     field!(Count max_concurrent_requests = 1, "Calls in flight at the same time."),
     field!(Count rpm = 0, "Calls per minute over all callers."),
     mode!(
@@ -298,6 +339,8 @@ pub(crate) fn new_definition() -> ServerDefinition {
     }
 }
 
+const NO_PEM: &str = "Value error, is not PEM text (-----BEGIN …): paths on the gateway's disk are read for servers of the configuration file only";
+
 impl Field {
     /// Whether a request may set it.
     pub(crate) fn is_settable(&self) -> bool {
@@ -311,6 +354,25 @@ impl Field {
             Kind::Text(lens) => {
                 if let Ok(text) = nullable(value, |value| at.text(value)) {
                     *(lens.get_mut)(definition) = text.map(str::to_owned);
+                }
+            }
+            Kind::Pem(lens) => {
+                if let Ok(text) = nullable(value, |value| at.text(value)) {
+                    let text = text.filter(|text| !text.is_empty());
+                    if text.is_some_and(|text| !Pem::is_text(text)) {
+                        at.problem::<()>("value_error", NO_PEM);
+                    } else {
+                        *(lens.get_mut)(definition) = text.map(Pem::inline);
+                    }
+                }
+            }
+            Kind::Secret(lens) => {
+                if let Ok(text) = nullable(value, |value| at.text(value)) {
+                    match text.filter(|text| !text.is_empty()) {
+                        Some(MASK) if (lens.get)(definition).is_none() => not_stored(at),
+                        Some(MASK) => {}
+                        text => *(lens.get_mut)(definition) = text.map(Secret::new),
+                    }
                 }
             }
             Kind::Choice(choice) => {
@@ -391,6 +453,8 @@ impl Field {
     pub(crate) fn show(&self, definition: &ServerDefinition) -> Value {
         match &self.kind {
             Kind::Text(lens) => (lens.get)(definition).clone().into(),
+            Kind::Pem(lens) => (lens.get)(definition).as_ref().map(Pem::shown).into(),
+            Kind::Secret(lens) => (lens.get)(definition).as_ref().map(mask).into(),
             Kind::Choice(choice) => (choice.get)(definition).into(),
             Kind::Flag(lens, _) => (*(lens.get)(definition)).into(),
             Kind::OptionalFlag(lens) => (*(lens.get)(definition)).into(),

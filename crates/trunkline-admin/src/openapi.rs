@@ -218,7 +218,7 @@ fn schema_of(field: &Field, side: Side) -> Schema {
     let doc = Some(field.doc);
     let asked = side == Side::Request;
     match &field.kind {
-        Kind::Text(_) => text(true).description(doc).into(),
+        Kind::Text(_) | Kind::Pem(_) | Kind::Secret(_) => text(true).description(doc).into(),
         Kind::Choice(choice) => {
             let words = (choice.words)();
             let default = field.show(&new_definition());

@@ -87,7 +87,7 @@ fn declare(
 }
 
 /// What people write, and what it is called.
-const SYNONYMS: [(&str, &str); 7] = [
+const SYNONYMS: [(&str, &str); 10] = [
     ("name", "server_name"),
     ("id", SERVER_ID),
     ("access_groups", "mcp_access_groups"),
@@ -95,6 +95,9 @@ const SYNONYMS: [(&str, &str); 7] = [
     ("auth_value", "credentials.auth_value"),
     ("client_secret", "credentials.client_secret"),
     ("headers", "static_headers"),
+    ("ssl_verify", "tls_ca"),
+    ("ssl_certificate", "tls_client_cert"),
+    ("ssl_key", "tls_client_key"),
 ];
 
 /// LiteLLM's fields of the configuration file that are no columns.
@@ -168,7 +171,13 @@ const FREE_TEXT: [&str; 6] = [
 ];
 
 /// Fields whose values are secrets: a value there may be a reference, and is resolved when it is used.
-const SECRETS: [&str; 4] = ["credentials", "static_headers", "env_vars", "extra_headers"];
+const SECRETS: [&str; 5] = [
+    "credentials",
+    "static_headers",
+    "env_vars",
+    "extra_headers",
+    "tls_client_key",
+];
 
 /// `os.environ/NAME` stands for a secret, as a whole value, and nowhere else: a literal must never be sent, and not be
 /// connected to (B30).

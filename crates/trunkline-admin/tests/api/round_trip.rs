@@ -1,6 +1,8 @@
 //! B78: no field is lost. The fields and their types are read from the document, so a new one is tested as soon as it
 //! is there.
 
+use std::sync::LazyLock;
+
 use serde_json::{Map, Value, json};
 
 use crate::harness::Harness;
@@ -31,6 +33,39 @@ const REFUSED: [(&str, Value); 3] = [
 /// Fields that cannot be there together with another one.
 const ALONE: [&str; 1] = ["spec"];
 
+/// Fields that mean nothing without each other.
+const PAIR: [&str; 2] = ["tls_client_cert", "tls_client_key"];
+
+/// The other one of a pair.
+fn partner(name: &str) -> Option<&'static str> {
+    let own = PAIR.iter().position(|own| *own == name)?;
+    Some(PAIR[1 - own])
+}
+
+/// Sets a field, and what it needs.
+fn set(body: &mut Value, name: &str, value: Value) {
+    body[name] = value;
+    if let Some(partner) = partner(name) {
+        body[partner] = sample(partner, &Value::Null, 1);
+    }
+}
+
+/// What is shown of a value.
+fn shown(name: &str, value: &Value) -> Value {
+    match name {
+        "tls_client_key" => json!("***"),
+        _ => value.clone(),
+    }
+}
+
+/// Two certificates.
+static CERTIFICATES: LazyLock<[String; 2]> = LazyLock::new(|| {
+    ["one.test", "two.test"].map(|name| {
+        let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+        made.cert.pem()
+    })
+});
+
 /// A value that is not the default, by the field's schema. `variant` gives two of them.
 fn sample(name: &str, schema: &Value, variant: usize) -> Value {
     if name == "tool_name_to_display_name" {
@@ -38,6 +73,12 @@ fn sample(name: &str, schema: &Value, variant: usize) -> Value {
     }
     if name == "openapi" {
         return json!({"include": {"tags": [format!("tag-{variant}")]}});
+    }
+    if matches!(name, "tls_ca" | "tls_client_cert") {
+        return json!(CERTIFICATES[variant - 1]);
+    }
+    if name == "tls_client_key" {
+        return json!(format!("os.environ/KEY_{variant}"));
     }
     if name.ends_with("url") || name.ends_with("endpoint") || matches!(name, "spec_path" | "issuer") {
         return json!(format!("https://{variant}.example/{name}"));
@@ -87,9 +128,9 @@ async fn b78_every_field_survives_create_read_update_read() {
         let id = format!("id-{}", name.to_lowercase());
         let first = sample(&name, &schema, 1);
         let mut body = json!({"server_id": id, "url": "https://u.example/mcp"});
-        body[&name] = first.clone();
+        set(&mut body, &name, first.clone());
         let created = gateway.registered(body).await;
-        assert_eq!(created[&name], first, "{name} is created");
+        assert_eq!(created[&name], shown(&name, &first), "{name} is created");
         let path = format!("/v1/mcp/server/{id}");
         assert_eq!(gateway.get(&path).await.json(), created, "{name} is read");
 
@@ -98,7 +139,7 @@ async fn b78_every_field_survives_create_read_update_read() {
         assert_eq!(answer.status, 202, "{name}: {}", answer.text);
         let mut expected = created.clone();
         let changed = answer.json();
-        expected[&name] = second;
+        expected[&name] = shown(&name, &second);
         for moving in ["updated_at", "warnings"] {
             expected[moving] = changed[moving].clone();
         }
@@ -118,7 +159,7 @@ async fn b78_all_fields_at_once_survive_an_edit_of_one() {
     }
     let created = gateway.registered(body.clone()).await;
     for (name, value) in body.as_object().unwrap() {
-        assert_eq!(&created[name], value, "{name}");
+        assert_eq!(created[name], shown(name, value), "{name}");
     }
     let edited = gateway
         .put(json!({"server_id": "id-all", "description": "edited"}))
@@ -150,9 +191,13 @@ async fn null_sets_the_default_of_every_field() {
     for (name, schema) in settable().filter(|(name, _)| !is_refused(name) && name != "url") {
         let id = format!("id-{}", name.to_lowercase());
         let mut body = json!({"server_id": id, "url": "https://u.example/mcp"});
-        body[&name] = sample(&name, &schema, 1);
+        set(&mut body, &name, sample(&name, &schema, 1));
         gateway.registered(body).await;
-        let answer = gateway.put(json!({"server_id": id, &name: null})).await;
+        let mut change = json!({"server_id": id, &name: null});
+        if let Some(partner) = partner(&name) {
+            change[partner] = Value::Null;
+        }
+        let answer = gateway.put(change).await;
         assert_eq!(answer.status, 202, "{name}: {}", answer.text);
         assert_eq!(answer.json()[&name], fresh[&name], "{name}");
     }
