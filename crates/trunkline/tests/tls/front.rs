@@ -143,8 +143,8 @@ impl<'a> Setup<'a> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let own = Arc::new(Mutex::new(self.config()));
-        let (handshakes, failures): (Arc<Mutex<Vec<Handshake>>>, Arc<Mutex<Vec<String>>>) =
-            Default::default();
+        let handshakes: Arc<Mutex<Vec<Handshake>>> = Arc::default();
+        let failures: Arc<Mutex<Vec<String>>> = Arc::default();
         let (config, seen, failed) = (own.clone(), handshakes.clone(), failures.clone());
         let behind = self.behind;
         let accepting = tokio::spawn(async move {
