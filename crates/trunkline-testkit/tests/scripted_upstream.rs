@@ -395,6 +395,35 @@ async fn hostile_streams_are_giant_or_never_end() {
 }
 
 #[tokio::test]
+async fn answers_stop_in_the_middle_or_are_for_somebody_else() {
+    for builder in all_framings() {
+        let upstream = builder.start().await;
+        let mut client = client(&upstream).await;
+        for (act, at_least) in [
+            (Act::Stall(0), 0),
+            (Act::Stall(8), 8),
+            (Act::EndlessBody, 100_000),
+        ] {
+            upstream.once("ping", act.clone());
+            let request = client.post(r#"{"jsonrpc":"2.0","id":7,"method":"ping"}"#);
+            let mut answer = client.http().open(request).await.unwrap();
+            assert_eq!(answer.status, 200, "{act:?}");
+            let mut read = 0;
+            while let Ok(next) = tokio::time::timeout(Duration::from_millis(100), answer.next()).await {
+                read += next.unwrap().unwrap().1.len();
+                if read > 200_000 {
+                    break;
+                }
+            }
+            assert!(read >= at_least, "{act:?}: {read}");
+        }
+        upstream.once("ping", Act::WrongId);
+        let reply = client.request("ping", &Value::Null).await;
+        assert_eq!(reply.events[0].message["id"], "of-another-request");
+    }
+}
+
+#[tokio::test]
 async fn sockets_refuse_hang_close_and_talk_nonsense() {
     let client =
         |upstream: &ScriptedUpstream| McpClient::new(&upstream.url()).with_limit(Duration::from_millis(300));

@@ -129,6 +129,26 @@ async fn perform(act: Act, state: &Arc<State>, arrived: &Arrived) -> Result<Resp
             let (head, body) = whole(proper()).await?;
             Response::from_parts(head, stream::broken_off(body.slice(..bytes.min(body.len()))))
         }
+        Act::Stall(bytes) => {
+            let (head, body) = whole(proper()).await?;
+            Response::from_parts(head, stream::stalled(body.slice(..bytes.min(body.len()))))
+        }
+        Act::WrongId => {
+            let mut other = serde_json::from_slice::<Value>(&arrived.body).unwrap_or_default();
+            if other.get("id").is_some() {
+                other["id"] = "of-another-request".into();
+            }
+            let other = Arrived {
+                head: arrived.head.clone(),
+                body: other.to_string().into(),
+                message: other,
+            };
+            protocol::serve(state, &other)
+        }
+        Act::EndlessBody => Response::builder()
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(stream::forever("[", vec![b' '; 16 * 1024], Duration::ZERO))
+            .expect("legal headers"),
         Act::Http {
             status,
             headers,

@@ -24,6 +24,12 @@ pub enum Act {
     Drop,
     /// The head of a JSON answer and so many bytes of its body, then the connection is closed.
     Truncate(usize),
+    /// The head of a JSON answer and so many bytes of its body, then nothing; the connection stays open.
+    Stall(usize),
+    /// A proper answer to another request than the one that was asked.
+    WrongId,
+    /// The head of a JSON answer and a body that does not end.
+    EndlessBody,
     /// This HTTP answer, and nothing else. See [`Act::status`].
     Http {
         /// Status code.

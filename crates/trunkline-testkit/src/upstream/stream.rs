@@ -37,6 +37,11 @@ pub(crate) fn broken_off(bytes: Bytes) -> Body {
     pieces(stream::iter([Ok(bytes)]).chain(end))
 }
 
+/// These bytes, then nothing.
+pub(crate) fn stalled(bytes: Bytes) -> Body {
+    pieces(stream::iter([Ok(bytes)]).chain(stream::pending()))
+}
+
 /// `head`, so many spaces, `tail`.
 pub(crate) fn padded(head: Bytes, spaces: usize, tail: Bytes) -> Body {
     let whole = stream::iter((0..spaces / SPACES.len()).map(|_| Ok(Bytes::from_static(SPACES))));
