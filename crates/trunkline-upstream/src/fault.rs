@@ -31,14 +31,14 @@ pub struct Fault {
 const MAX_WORDS: usize = 300;
 
 impl Fault {
-    /// A fault without an HTTP answer.
+    /// A fault without an HTTP answer. What to do is what its kind says, unless [`Fault::hint`] knows better.
     pub fn new(status: OutcomeStatus, step: Step, message: impl Into<String>) -> Self {
         Self {
             status,
             step,
             http_status: None,
             message: message.into(),
-            hint: None,
+            hint: usual_hint(status, step).map(str::to_owned),
             retry_after: None,
             www_authenticate: None,
         }
@@ -90,7 +90,10 @@ impl Fault {
             ),
             429 => (OutcomeStatus::RateLimited, Some("the server limits how often it may be called".to_owned())),
             500..=599 => (OutcomeStatus::UpstreamError, Some("look at the server's own log".to_owned())),
-            _ => (OutcomeStatus::ProtocolError, None),
+            _ => (
+                OutcomeStatus::ProtocolError,
+                Some("that is no answer of MCP's: check that the URL is the server's MCP endpoint, and what stands between".to_owned()),
+            ),
         };
         let words = printable(body);
         let message = if words.is_empty() {
@@ -156,6 +159,31 @@ pub fn redacted(text: &str, secrets: &[&str]) -> String {
 }
 
 const REDACTED: &str = "[redacted]";
+
+/// What to do where nothing more is known than the kind and the step: no failure leaves people without a next thing to try.
+fn usual_hint(status: OutcomeStatus, step: Step) -> Option<&'static str> {
+    Some(match status {
+        OutcomeStatus::Timeout => "the server is slow or hangs: look at its own log",
+        OutcomeStatus::Unreachable if matches!(step, Step::Dns | Step::Tcp | Step::Tls) => {
+            "check that the server runs, its host and port, and the network between"
+        }
+        OutcomeStatus::Unreachable | OutcomeStatus::UpstreamError => "look at the server's own log",
+        OutcomeStatus::ProtocolError => {
+            "the server does not keep to the protocol: look at its own log, and whether it is an MCP server at all"
+        }
+        OutcomeStatus::AuthRequired | OutcomeStatus::Forbidden => {
+            "check the server's auth_type and credentials, and what they may do there"
+        }
+        OutcomeStatus::RateLimited => "call again later",
+        OutcomeStatus::Misconfigured => "change the server's registration as the message says",
+        OutcomeStatus::Internal => "report it, with the request id",
+        OutcomeStatus::Ok
+        | OutcomeStatus::Pending
+        | OutcomeStatus::Quarantined
+        | OutcomeStatus::NoGrant
+        | OutcomeStatus::PendingReview => return None,
+    })
+}
 
 /// What to set when the upstream answers 401, from what is set now.
 fn credential_hint(server: &Server) -> String {

@@ -250,3 +250,30 @@ async fn b01_servers_that_hang_leave_room_for_others_within_bounds() {
     assert!(reply.elapsed < Duration::from_secs(4), "{:?}", reply.elapsed);
     assert_eq!(crate::support::names(&reply.result()), ["zgood-echo"]);
 }
+
+/// Whatever goes wrong, there is a next thing to try.
+#[tokio::test]
+async fn b13_every_failure_of_a_call_says_what_to_do() {
+    let upstream = ScriptedUpstream::start().await;
+    let gateway = Config::of(&[("files", &upstream)])
+        .general("mcp_call_timeout_ms: 500")
+        .start()
+        .await;
+    listed(&gateway, "files").await;
+    let mut client = gateway.mcp();
+    client.initialize().await;
+    for act in [
+        Act::Hang,
+        Act::Drop,
+        Act::Truncate(8),
+        Act::not_json(),
+        Act::WrongId,
+        Act::status(204, ""),
+        Act::status(418, "short and stout"),
+    ] {
+        upstream.once("tools/call", act.clone());
+        let error = client.call("files-echo", &message("hi"), None).await.error();
+        let hint = error.data["outcome"]["hint"].as_str().unwrap_or_default();
+        assert!(!hint.is_empty(), "{act:?}: {error:?}");
+    }
+}
