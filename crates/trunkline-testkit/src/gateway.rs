@@ -377,6 +377,19 @@ impl TestGateway {
         kilobytes * 1024
     }
 
+    /// Processor time that it has used, to a hundredth of a second.
+    ///
+    /// # Panics
+    /// When it is not running, or there is no `/proc`.
+    pub fn processor_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("/proc");
+        // The name in brackets may have anything in it; `utime` and `stime` are the twelfth and thirteenth after it.
+        let (_, rest) = stat.rsplit_once(") ").expect("a name");
+        let ticks = rest.split(' ').skip(11).take(2);
+        let ticks: u64 = ticks.map(|ticks| ticks.parse::<u64>().expect("ticks")).sum();
+        Duration::from_millis(ticks * 10)
+    }
+
     /// Sends a signal and does not wait.
     ///
     /// # Panics

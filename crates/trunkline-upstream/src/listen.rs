@@ -13,6 +13,7 @@ use bytes::Bytes;
 use http::Method;
 use http_body_util::BodyExt as _;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use trunkline_mcp::edit::RawObject;
 use trunkline_mcp::sse::Decoder;
@@ -249,18 +250,51 @@ async fn open(line: &Line) -> Heard {
     }
 }
 
+/// How fast a standing stream is read. Nobody asked for what is on it and it never ends, so a server that floods it would have
+/// as much of this process as it likes. What comes faster waits with the server; nothing is dropped.
+struct Pace {
+    /// The next bytes are read then.
+    due: Instant,
+}
+
+impl Pace {
+    const MESSAGE: Duration = Duration::from_millis(1);
+    const MEBIBYTE: Duration = Duration::from_millis(100);
+    /// What comes together may come so much earlier: a few hundred messages are not held up.
+    const BURST: Duration = Duration::from_millis(250);
+
+    fn new() -> Self {
+        Self { due: Instant::now() }
+    }
+
+    fn took(&mut self, messages: usize, bytes: usize) {
+        let messages = Self::MESSAGE.saturating_mul(u32::try_from(messages).unwrap_or(u32::MAX));
+        let bytes = Self::MEBIBYTE.saturating_mul(u32::try_from(bytes / 1024).unwrap_or(u32::MAX)) / 1024;
+        let now = Instant::now();
+        let earliest = now.checked_sub(Self::BURST).unwrap_or(now);
+        self.due = self.due.max(earliest) + messages.max(bytes);
+    }
+}
+
 async fn read(line: Line, mut body: ResponseBody, hang_up: CancellationToken) {
+    let mut pace = Pace::new();
     let mut decoder = Decoder::new(line.entry.shared.settings().max_message_bytes);
     let stop = line.session.listening.stop.clone();
     loop {
+        let next = async {
+            sleep_until(pace.due).await;
+            body.frame().await
+        };
         let frame = tokio::select! {
             () = stop.cancelled() => return,
             () = hang_up.cancelled() => break,
-            frame = body.frame() => frame,
+            frame = next => frame,
         };
         let Some(Ok(frame)) = frame else { break };
         let mut events = Vec::new();
-        let fed = decoder.feed(&frame.into_data().unwrap_or_default(), &mut events);
+        let data = frame.into_data().unwrap_or_default();
+        let fed = decoder.feed(&data, &mut events);
+        pace.took(events.len(), data.len());
         for data in events.into_iter().filter_map(|event| event.data) {
             deliver(&line, &data);
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use trunkline_testkit::{EventStream, ScriptedUpstream, Signal, TestGateway, ToolAnswer, eventually};
+use trunkline_testkit::{Act, EventStream, ScriptedUpstream, Signal, TestGateway, ToolAnswer, eventually};
 
 use crate::support::{Config, PATIENCE, assert_calm, gateway_of, listed, message, register, said, tool};
 
@@ -238,4 +238,28 @@ async fn b60_a_slow_resumption_is_asked_for_once() {
         .filter(|request| request.is("GET") && request.header("last-event-id") == Some("e1"))
         .collect();
     assert_eq!(asked.len(), 1, "{asked:?}");
+}
+
+/// Nobody asked for what comes there, and it has no end: at full speed it takes a processor from everybody else.
+#[tokio::test]
+async fn timed_a_flood_on_a_standing_stream_is_read_at_a_pace() {
+    const LOOK: Duration = Duration::from_secs(3);
+    let upstream = ScriptedUpstream::start().await;
+    let gateway = gateway_of(&[("files", &upstream)]).await;
+    upstream.once("GET", Act::EndlessNotifications);
+    let (mut client, _stream) = standing(&gateway, "/mcp").await;
+    client
+        .call("files-echo", &message("hi"), Some("t"))
+        .await
+        .result();
+    eventually("the gateway listens", PATIENCE, async || {
+        upstream.count("GET") == 1
+    })
+    .await;
+    let before = gateway.processor_time();
+    tokio::time::sleep(LOOK).await;
+    let used = gateway.processor_time() - before;
+    assert!(used < LOOK / 4, "{used:?} in {LOOK:?}");
+    let reply = client.call("files-echo", &message("hi"), None).await;
+    assert_eq!(said(&reply), "hi");
 }
