@@ -1,4 +1,7 @@
 //! `tasks/list` (2025-11-25): a page of every server's tasks at a time. The cursor is sealed: where each server goes on.
+//!
+//! A server that fails in the middle of its list is named on that page and asked for the same page again with the next one, a few
+//! times; then the page says that the rest is left out. No page in the middle is an error: the walk would end for all servers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,8 +28,23 @@ use crate::tasks::Seen;
 /// Longest cursor of a server; one that gives a longer one is not asked for more.
 const MAX_CURSOR: usize = 4096;
 
-/// Where each server goes on: its id, and its own cursor.
-type Positions = Vec<(String, Option<String>)>;
+/// How often a server is asked for one page in the middle of its list.
+const TRIES: u8 = 3;
+
+/// Where each server goes on.
+type Positions = Vec<Position>;
+
+/// Where a server goes on.
+#[derive(Clone, serde::Serialize, serde::Deserialize)]
+struct Position {
+    id: String,
+    cursor: String,
+    /// How often it was asked in vain.
+    failures: u8,
+}
+
+/// The servers of a page, each with where it goes on.
+type Asked<'a> = Vec<(&'a Arc<Server>, Option<Position>)>;
 /// A server's tasks as the client sees them, and where its next page begins.
 type Page = (Vec<String>, Option<String>);
 
@@ -57,51 +75,95 @@ async fn merged(gateway: &Gateway, context: &Context, params: Option<&str>) -> R
         .servers()
         .filter(|server| lists_tasks(gateway, context, server))
         .collect();
-    if able.is_empty() {
-        return Err(CallError::Method(Operation::ListTasks.method().to_owned()));
-    }
-    let asked: Vec<(&Arc<Server>, Option<String>)> = match positions(gateway, context, params)? {
-        None => able.into_iter().map(|server| (server, None)).collect(),
-        Some(positions) => positions
-            .into_iter()
-            .filter_map(|(id, cursor)| {
-                let server = able.iter().find(|server| server.id.as_str() == id)?;
-                Some((*server, cursor))
-            })
-            .collect(),
+    let (asked, begins): (Asked<'_>, bool) = match positions(gateway, context, params)? {
+        None if able.is_empty() => {
+            return Err(CallError::Method(Operation::ListTasks.method().to_owned()));
+        }
+        None => (able.iter().map(|server| (*server, None)).collect(), true),
+        Some(positions) => (going_on(context, positions), false),
     };
-    let pages = asked
-        .into_iter()
-        .map(|(server, cursor)| async move { (server, page(gateway, context, server, cursor).await) });
-    let pages = join_all(pages).await;
+    let pages = asked.into_iter().map(|(server, position)| {
+        let can = able.iter().any(|own| own.id == server.id);
+        async move {
+            let cursor = position.as_ref().map(|own| own.cursor.clone());
+            let page = if can {
+                page(gateway, context, server, cursor).await
+            } else {
+                Err(failed(server, unknown()))
+            };
+            (server, position, page)
+        }
+    });
     let mut tasks = Vec::new();
     let mut next: Positions = Vec::new();
-    let mut failed = Map::new();
+    let mut named = Map::new();
     let mut last_error = None;
-    let mut answered = pages.is_empty();
-    for (server, page) in pages {
+    let mut answered = !begins;
+    for (server, position, page) in join_all(pages).await {
         match page {
             Ok((own, cursor)) => {
                 answered = true;
                 tasks.extend(own);
-                next.extend(cursor.map(|cursor| (server.id.as_str().to_owned(), Some(cursor))));
+                next.extend(cursor.map(|cursor| Position {
+                    id: server.id.as_str().to_owned(),
+                    cursor,
+                    failures: 0,
+                }));
             }
             Err(error) => {
-                let fault = match &error {
-                    CallError::Upstream { fault, .. } => (**fault).clone(),
-                    // A shorter list carries a reason, whatever it is.
-                    other => Fault::new(OutcomeStatus::Internal, Step::Call, other.to_string()),
-                };
-                let outcome = fault.outcome(gateway.clock.now(), Duration::ZERO);
-                failed.insert(server.prefix(), outcomes::to_json(&outcome, None, false));
+                let again = position.and_then(Position::again);
+                named.insert(server.prefix(), told(gateway, &error, !begins && again.is_none()));
+                next.extend(again);
                 last_error = Some(error);
             }
         }
     }
     match last_error {
         Some(error) if !answered => Err(error),
-        _ => Ok(written(gateway, context, &tasks, &next, failed)),
+        _ => Ok(written(gateway, context, &tasks, &next, named)),
     }
+}
+
+impl Position {
+    /// To be asked for again, unless that was done often enough.
+    fn again(self) -> Option<Self> {
+        let failures = self.failures.saturating_add(1);
+        (failures < TRIES).then_some(Self { failures, ..self })
+    }
+}
+
+/// The servers in the middle of their lists, as far as the caller may still use them.
+fn going_on(context: &Context, positions: Positions) -> Asked<'_> {
+    let find = |position: Position| {
+        let server = context
+            .servers()
+            .find(|server| server.id.as_str() == position.id)?;
+        Some((server, Some(position)))
+    };
+    positions.into_iter().filter_map(find).collect()
+}
+
+/// It listed tasks on an earlier page.
+fn unknown() -> Fault {
+    Fault::new(
+        OutcomeStatus::Unreachable,
+        Step::Call,
+        "whether the server lists tasks is not known at the moment",
+    )
+}
+
+/// Why a server's tasks are missing. `rest`: it is not asked for the rest of its list again.
+fn told(gateway: &Gateway, error: &CallError, rest: bool) -> Value {
+    let mut fault = match error {
+        CallError::Upstream { fault, .. } => (**fault).clone(),
+        // A shorter list carries a reason, whatever it is.
+        other => Fault::new(OutcomeStatus::Internal, Step::Call, other.to_string()),
+    };
+    if rest {
+        fault.message.push_str("; the rest of its list is left out");
+    }
+    let outcome = fault.outcome(gateway.clock.now(), Duration::ZERO);
+    outcomes::to_json(&outcome, None, false)
 }
 
 fn written(

@@ -186,6 +186,48 @@ async fn b62_the_list_of_tasks_is_that_of_all_servers_page_by_page() {
 }
 
 #[tokio::test]
+async fn b62_a_server_that_fails_in_the_middle_of_its_list_is_named_and_asked_again() {
+    const OUTCOMES: &str = "litellm.ai/server_outcomes";
+    let (gateway, one, two) = old_servers().await;
+    let mut client = old_client(&gateway).await;
+    let first = || Act::Result(json!({"tasks": [old_state("working")], "nextCursor": "second"}).to_string());
+    let go_on = |page: &Value| json!({"cursor": page["nextCursor"]});
+    // It answers again: nothing is missing.
+    one.once("tasks/list", first());
+    two.once("tasks/list", first());
+    let page = client.request("tasks/list", &Value::Null).await.result();
+    one.once("tasks/list", Act::status(500, "no"));
+    let page = client.request("tasks/list", &go_on(&page)).await.result();
+    assert_eq!(array(&page["tasks"]).len(), 1, "the other's");
+    assert_eq!(page["_meta"][OUTCOMES]["one"]["status"], "upstream_error");
+    let page = client.request("tasks/list", &go_on(&page)).await.result();
+    assert_eq!(array(&page["tasks"]).len(), 1, "the rest");
+    assert!(
+        page.get("_meta").is_none() && page.get("nextCursor").is_none(),
+        "{page}"
+    );
+    assert_eq!(last(&one, "tasks/list").0["cursor"], "second");
+    assert_eq!((one.count("tasks/list"), two.count("tasks/list")), (3, 2));
+
+    // It does not: the walk comes to its end, and the last page says what is missing.
+    one.once("tasks/list", first());
+    let mut page = client.request("tasks/list", &Value::Null).await.result();
+    one.on("tasks/list", Act::status(500, "no"));
+    let mut words = Vec::new();
+    while page.get("nextCursor").is_some() {
+        page = client.request("tasks/list", &go_on(&page)).await.result();
+        assert!(array(&page["tasks"]).is_empty());
+        words.push(text(&page["_meta"][OUTCOMES]["one"]["message"]).to_owned());
+    }
+    let left_out = |words: &String| words.ends_with("; the rest of its list is left out");
+    assert_eq!(
+        words.iter().map(left_out).collect::<Vec<_>>(),
+        [false, false, true],
+        "{words:?}"
+    );
+}
+
+#[tokio::test]
 async fn b60_what_is_about_a_task_names_it_as_the_client_knows_it() {
     let (gateway, _one, two) = old_servers().await;
     let mut client = old_client(&gateway).await;
