@@ -636,6 +636,29 @@ mod tests {
         assert_eq!(ended, oldest);
     }
 
+    #[tokio::test]
+    async fn s38_no_session_is_ended_under_a_request_to_make_room() {
+        let sessions = Sessions::new(SessionMode::Auto);
+        let numbered = |number: usize| Owner {
+            fingerprint: [1; 16],
+            client: Some(SessionKey((number as u128).to_be_bytes())),
+            declared: ClientCapabilities::NONE,
+        };
+        let mut open = Vec::new();
+        for number in 0..MAX_SESSIONS {
+            let (slot, _) = sessions.slot(numbered(number));
+            let own = slot.get_or_open(async { Ok(session(Some("s"))) }).await.unwrap();
+            own.last_used_ms.store(number as u64, Ordering::Relaxed);
+            open.push(own);
+        }
+        // The two that were used least recently have a request under way.
+        let using = [Using::new(&open[0]), Using::new(&open[1])];
+        let evicted = |number| sessions.slot(numbered(number)).1.map(|(owner, _)| owner);
+        assert_eq!(evicted(MAX_SESSIONS), Some(numbered(2)));
+        drop(using);
+        assert_eq!(evicted(MAX_SESSIONS + 1), Some(numbered(0)));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_session_is_not_idle_while_a_request_runs_on_it() {
         let sessions = Sessions::new(SessionMode::Auto);
