@@ -241,7 +241,7 @@ impl Attendant {
                 match listen::ensure(&line).await {
                     Heard::Open | Heard::None => {}
                     Heard::Later => all = false,
-                    Heard::Gone => all &= !entry.renewed(&line).await,
+                    Heard::Gone => all &= !entry.renewed(&line, self.lasts.is_some()).await,
                 }
             }
         }
@@ -251,8 +251,8 @@ impl Attendant {
 
 impl Entry {
     /// A client listens on a session that the server does not know any more. If there is something to listen to, it gets
-    /// another one; whether it did.
-    async fn renewed(self: &Arc<Self>, line: &Line) -> bool {
+    /// another one; whether it did. `kept`: whether the client's session outlives its connection, and is written down.
+    async fn renewed(self: &Arc<Self>, line: &Line, kept: bool) -> bool {
         let Some(client) = line.session.client() else {
             return false;
         };
@@ -268,7 +268,7 @@ impl Entry {
         let (slot, _) = self.sessions.slot(owner);
         slot.forget(&line.session);
         let how = Opening {
-            kept: true,
+            kept,
             gone: line.session.id.as_ref(),
         };
         let opened = slot.get_or_open(Box::pin(self.open(&line.out, owner, how)));

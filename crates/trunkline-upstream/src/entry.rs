@@ -629,7 +629,7 @@ impl Entry {
             return Ok(session);
         }
         let session = self.initialize(out, owner, how).await?;
-        let Some(client) = owner.client.filter(|_| kept) else {
+        let Some(client) = owner.client else {
             return Ok(session);
         };
         if let Some(other) = session.keeping.other().and_then(|row| self.recalled(row)) {
@@ -637,6 +637,7 @@ impl Entry {
             self.end_aside(out.clone(), session);
             return Ok(other);
         }
+        // Also of a client whose session ends with this process, and of which nothing is written down.
         self.subscribe_again(out, &session, client);
         Ok(session)
     }

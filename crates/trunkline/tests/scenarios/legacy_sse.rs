@@ -366,6 +366,44 @@ async fn s21_the_address_for_messages_is_good_for_its_caller_and_route_alone() {
 }
 
 #[tokio::test]
+async fn b22_what_a_client_subscribed_to_is_subscribed_to_again_on_a_new_session() {
+    let upstream = ScriptedUpstream::builder()
+        .initialize_member(
+            "capabilities",
+            json!({"tools": {}, "resources": {"subscribe": true}}),
+        )
+        .on(
+            "resources/list",
+            Act::Result(r#"{"resources":[{"uri":"file:///a","name":"a"}]}"#.to_owned()),
+        )
+        .on("resources/subscribe", Act::Result("{}".to_owned()))
+        .start()
+        .await;
+    let gateway = gateway_of(&[("files", &upstream)]).await;
+    let mut client = begun(&gateway, "/sse").await;
+    let uri = json!({"uri": "file:///a"});
+    let subscribed = client.request("resources/subscribe", &uri).await;
+    assert_eq!(subscribed["result"], json!({}), "{subscribed}");
+    upstream.expire_sessions();
+    upstream.clear();
+    let answer = client
+        .request("tools/call", &call("files-echo", &message("hi")))
+        .await;
+    assert_eq!(said(&answer), "hi");
+    eventually("it is subscribed to again", PATIENCE, async || {
+        upstream.count("resources/subscribe") == 1
+    })
+    .await;
+    let requests = upstream.requests();
+    let session = |method| {
+        let own = requests.iter().rfind(|request| request.is(method));
+        own.unwrap().session.clone()
+    };
+    assert_eq!(session("resources/subscribe"), session("tools/call"));
+    assert_eq!(upstream.count("initialize"), 1);
+}
+
+#[tokio::test]
 async fn s38_open_streams_of_one_key_have_a_bound() {
     let upstream = ScriptedUpstream::start().await;
     let gateway = Config::of(&[("files", &upstream)])
