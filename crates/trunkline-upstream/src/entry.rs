@@ -1010,18 +1010,30 @@ impl Entry {
         )
     }
 
-    /// Sends a notification of a client on its own session, without making anybody wait. Only under the server's own
-    /// credential: a client's is not at hand outside of its requests.
-    pub(crate) fn notify(self: &Arc<Self>, client: SessionKey, message: &str) {
-        let Ok(own) = &self.own else { return };
-        for session in self.sessions.of_client(client, own.fingerprint) {
+    /// Sends a notification of a client on its own sessions, without making anybody wait; their ids. Only under the server's
+    /// own credential: a client's is not at hand outside of its requests.
+    pub(crate) fn notify(self: &Arc<Self>, client: SessionKey, message: &str) -> Vec<HeaderValue> {
+        let Ok(own) = &self.own else { return Vec::new() };
+        let sessions = self.sessions.of_client(client, own.fingerprint);
+        let told = sessions.iter().filter_map(|session| session.id.clone()).collect();
+        for session in sessions {
+            self.notify_on(own.fingerprint, session, message.to_owned());
+        }
+        told
+    }
+
+    /// The same on one session, if it is under the server's own credential.
+    pub(crate) fn notify_on(self: &Arc<Self>, credential: [u8; 16], session: Arc<Session>, message: String) {
+        if let Ok(own) = &self.own
+            && own.fingerprint == credential
+        {
             let line = Line {
                 entry: self.clone(),
                 out: own.clone(),
                 session,
                 asks: ClientCapabilities::NONE,
             };
-            line.post_aside(message.to_owned(), None);
+            line.post_aside(message, None);
         }
     }
 

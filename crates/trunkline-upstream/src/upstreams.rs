@@ -1,5 +1,6 @@
 //! All upstreams: entries by server, made and replaced as the registry changes.
 
+use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -691,11 +692,35 @@ impl Upstreams {
         self.shared.listeners.enter(client)
     }
 
-    /// Sends a notification of the client on all upstream sessions that are its own.
-    pub fn notify(&self, client: SessionKey, message: &str) {
+    /// Sends a notification of the client on all upstream sessions that are its own, without making anybody wait. `kept`:
+    /// whether its sessions are written down; then those that only other processes have used are among them.
+    pub fn notify(&self, client: SessionKey, message: &str, kept: bool) {
+        let mut told = HashSet::new();
         for entry in self.all() {
-            entry.notify(client, message);
+            let server = entry.server.load().id.clone();
+            let ids = entry.notify(client, message).into_iter();
+            told.extend(ids.map(|id| (server.clone(), id)));
         }
+        if !kept || self.shared.keeper.store().is_none() {
+            return;
+        }
+        let (shared, message) = (self.shared.clone(), message.to_owned());
+        let entries = self.all();
+        self.shared.tasks.spawn(async move {
+            let rows = shared.keeper.look_up(client).await.unwrap_or_default();
+            for row in rows {
+                let entry = entries
+                    .iter()
+                    .find(|entry| entry.server.load().id == row.key.server);
+                let session = entry.and_then(|entry| Some((entry, entry.recalled(&row)?)));
+                if let Some((entry, session)) = session
+                    && let Some(id) = &session.id
+                    && !told.contains(&(row.key.server.clone(), id.clone()))
+                {
+                    entry.notify_on(row.key.credential, session, message.clone());
+                }
+            }
+        });
     }
 
     /// Walks the hand-shake with a fresh session and reports every step. Touches no pool and no catalogue.

@@ -189,7 +189,8 @@ pub async fn dispatch(
                 ("notifications/cancelled", _) => cancel(gateway, context, params),
                 ("notifications/roots/list_changed", Some(session)) => {
                     let message = rpc::notification(&method, params.map(RawValue::get));
-                    gateway.upstreams.notify(session, &message);
+                    let kept = context.lasts_until.is_some();
+                    gateway.upstreams.notify(session, &message, kept);
                 }
                 _ => {}
             }

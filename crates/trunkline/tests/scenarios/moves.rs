@@ -552,6 +552,34 @@ async fn what_an_upstream_forgets_is_set_again_whatever_replica_finds_out() {
     assert!(levels(&upstream).contains(&"info".to_owned()));
 }
 
+#[tokio::test]
+async fn b22_changed_roots_reach_the_session_that_another_replica_opened() {
+    const CHANGED: &str = "notifications/roots/list_changed";
+    let upstream = ScriptedUpstream::builder().stateful_tools().start().await;
+    let Some((_database, a, b)) = two(&Config::of(&[("notes", &upstream)]), &upstream).await else {
+        return;
+    };
+    let mut at_a = a.mcp();
+    at_a.initialize().await;
+    set(&mut at_a, 1).await;
+    let message = json!({"jsonrpc": "2.0", "method": CHANGED}).to_string();
+    // B has never had a request of the client; A has the session itself. Each tells the server once.
+    for (at, told) in [(moved(&at_a, &b), 1), (at_a, 2)] {
+        assert_eq!(at.send_message(message.clone()).await.unwrap().status, 202);
+        eventually("the server is told", PATIENCE, async || {
+            upstream.count(CHANGED) >= told
+        })
+        .await;
+        tokio::time::sleep(SOON).await;
+        assert_eq!(upstream.count(CHANGED), told);
+    }
+    assert_eq!(
+        sessions_of(&upstream, CHANGED),
+        sessions_of(&upstream, "tools/call")
+    );
+    assert_eq!(upstream.count("initialize"), 1);
+}
+
 // === Streams ===
 
 fn is_stream_of(request: &Recorded, session: Option<&str>) -> bool {
