@@ -365,6 +365,8 @@ mod tests {
         assert_eq!(complaints, [""; 0]);
     }
 
+    type Edit<'a> = &'a dyn Fn(&mut TlsSettings);
+
     #[test]
     fn what_is_wrong_names_its_field_and_what_to_do() {
         let (key, other) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
@@ -374,7 +376,6 @@ mod tests {
             settings.client_key = Some(Secret::new(key));
         };
         let (own_key, other_key) = (key.serialize_pem(), other.serialize_pem());
-        type Edit<'a> = &'a dyn Fn(&mut TlsSettings);
         let cases: [(Edit<'_>, &str, &str); 10] = [
             (
                 &|s| s.ca = Some(Pem::inline("no PEM")),
