@@ -7,6 +7,11 @@ cd "$(dirname "$0")/.."
 . scripts/tools.sh
 need cargo-nextest
 
+# Where a version manager's script stands for `python3`, programs in a sandbox need the interpreter itself: what the script
+# reads to find it is not theirs to read.
+PATH="$(dirname "$(python3 -c 'import sys; print(sys.executable)')"):$PATH"
+export PATH
+
 scripts/python-env.sh backend sdk1 sdk2 time servers fastmcp2
 scripts/node-env.sh || {
   echo "test: the tests with the TypeScript client and servers from npm are left out" >&2
