@@ -3,6 +3,7 @@
 //! - [`Store`] is one open database. Every method is one unit of work, in one transaction.
 //! - [`Registry`] is what requests read: the servers of the configuration file and of the database as one immutable
 //!   [`trunkline_model::Snapshot`], rebuilt when either changes. **Nothing on a warm request's path calls [`Store`].**
+//! - [`Keys`] is the same for the virtual keys: what requests look into is a [`trunkline_auth::KeyRing`].
 //! - [`MigrationSet`] brings a database to this binary's schema, [`Store::verify`] checks that it got there, and
 //!   [`Store::repair`] adds what is missing.
 //!
@@ -21,6 +22,9 @@ mod call_record;
 mod catalogue;
 mod connect;
 mod db;
+mod key;
+mod key_row;
+mod keys;
 mod migrate;
 mod registry;
 mod repair;
@@ -41,6 +45,8 @@ pub use call_record::StoredCallRecord;
 pub use catalogue::CatalogueRow;
 pub use connect::ConnectError;
 pub use db::StoreError;
+pub use key::{KeyEdit, KeyWriteError};
+pub use keys::Keys;
 pub use migrate::{MigrateError, MigrateReport, Migration, MigrationSet};
 pub use registry::{FileChange, Registry, RegistryError, WriteError};
 pub use repair::{RepairError, RepairReport};

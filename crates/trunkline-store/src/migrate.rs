@@ -72,18 +72,23 @@ impl MigrationSet {
     pub fn embedded() -> Self {
         macro_rules! step {
             ($version:literal, $name:literal) => {
+                step!("000", $version, $name)
+            };
+            ($zeros:literal, $version:literal, $name:literal) => {
                 Migration {
                     version: $version,
                     name: Cow::Borrowed($name),
                     sqlite: Cow::Borrowed(include_str!(concat!(
-                        "../migrations/sqlite/000",
+                        "../migrations/sqlite/",
+                        $zeros,
                         $version,
                         "_",
                         $name,
                         ".sql"
                     ))),
                     postgres: Cow::Borrowed(include_str!(concat!(
-                        "../migrations/postgres/000",
+                        "../migrations/postgres/",
+                        $zeros,
                         $version,
                         "_",
                         $name,
@@ -102,6 +107,7 @@ impl MigrationSet {
             step!(7, "programs"),
             step!(8, "openapi"),
             step!(9, "tls"),
+            step!("00", 10, "keys"),
         ])
     }
 

@@ -13,6 +13,7 @@ use tokio::sync::{Mutex, MutexGuard, broadcast, watch};
 use trunkline_model::{Origin, Server, ServerId, Snapshot};
 
 use crate::db::StoreError;
+use crate::keys::Keys;
 use crate::server::{as_given, claims_of};
 use crate::session_news::SessionNews;
 use crate::store::Store;
@@ -24,6 +25,7 @@ const NEWS: usize = 16_384;
 /// The servers of the file and of the database.
 pub struct Registry {
     store: Store,
+    keys: Keys,
     snapshot: ArcSwap<Snapshot>,
     changed: watch::Sender<u64>,
     pub(crate) session_news: broadcast::Sender<SessionNews>,
@@ -67,7 +69,7 @@ impl FileChange {
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
     /// The database could not be read.
-    #[error("the registered servers cannot be read")]
+    #[error("the registered servers and keys cannot be read")]
     Store(#[from] StoreError),
 }
 
@@ -128,6 +130,7 @@ impl Registry {
             })
             .collect();
         let registry = Self {
+            keys: Keys::new(store.clone()),
             store,
             snapshot: ArcSwap::default(),
             changed: watch::Sender::new(0),
@@ -138,6 +141,7 @@ impl Registry {
         state.file = file;
         registry.reload(&mut state).await?;
         drop(state);
+        registry.keys.refresh().await?;
         Ok(Arc::new(registry))
     }
 
@@ -162,18 +166,26 @@ impl Registry {
         &self.store
     }
 
+    /// The virtual keys.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
     /// Reads the database again. The snapshot stays the same object if nothing has changed.
     pub async fn refresh(&self) -> Result<(), StoreError> {
+        // The keys first: who lost something loses it before others gain.
+        self.keys.refresh().await?;
         let mut state = self.state.lock().await;
         self.reload(&mut state).await
     }
 
-    /// As [`Registry::refresh`], if the database says that something was written since.
+    /// As [`Registry::refresh`], of what the database says that it was written since.
     pub(crate) async fn refresh_if_written(&self) -> Result<(), StoreError> {
-        let revision = self.store.revision().await?;
+        let written = self.store.revisions().await?;
+        self.keys.refresh_to(written.keys).await?;
         let mut state = self.state.lock().await;
         // Not `<`: a database that was restored from a backup counts from further back.
-        if state.revision != revision {
+        if state.revision != written.servers {
             self.reload(&mut state).await?;
         }
         Ok(())

@@ -208,6 +208,30 @@ pub(crate) const TABLES: &[Table] = &[
         ],
         indexed: &[],
     },
+    Table {
+        name: "verification_token",
+        columns: &[
+            text("token").key(),
+            text("key_name"),
+            text("key_alias"),
+            text("key_type"),
+            text("user_id"),
+            text("team_id"),
+            text("metadata").or("'{}'"),
+            int("expires"),
+            boolean("blocked"),
+            text("allowed_routes").or("'[]'"),
+            text("object_permission"),
+            int("created_at"),
+            text("created_by"),
+            int("updated_at"),
+            text("updated_by"),
+            int("rotation_count"),
+            int("last_rotation_at"),
+            int("revision").or("0"),
+        ],
+        indexed: &["key_alias", "revision"],
+    },
 ];
 
 const fn column(name: &'static str, kind: Kind) -> Column {

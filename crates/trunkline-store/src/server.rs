@@ -11,6 +11,17 @@ use crate::store::Store;
 /// On this channel `PostgreSQL` tells every process that the registry has changed.
 pub(crate) const CHANNEL: &str = "trunkline_registry";
 
+/// Rows of `registry_revision`: what is counted.
+pub(crate) const SERVERS: i64 = 1;
+pub(crate) const KEYS: i64 = 2;
+
+/// How often each was written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Revisions {
+    pub(crate) servers: i64,
+    pub(crate) keys: i64,
+}
+
 /// The columns that this binary reads and writes, in the order of `server_row::encode`. Written out in every statement:
 /// another version may have columns that this one does not know.
 macro_rules! server_columns {
@@ -50,9 +61,10 @@ stmts! {
     SERVER_DELETE_CATALOGUE = "DELETE FROM mcp_catalogue WHERE server_id = $1";
     SERVER_NAMES = "SELECT server_id, server_name, alias FROM mcp_server ORDER BY server_id";
     REVISION_GET = "SELECT revision FROM registry_revision WHERE id = 1";
+    REVISION_LIST = "SELECT id, revision FROM registry_revision WHERE id IN (1, 2)";
     /// First in every transaction that writes servers: `PostgreSQL` locks the row until the end of the transaction, so
     /// that writers of many processes are in single file and the check of names sees what the one before has written.
-    REVISION_BUMP = "INSERT INTO registry_revision (id, revision) VALUES (1, 1) \
+    REVISION_BUMP = "INSERT INTO registry_revision (id, revision) VALUES ($1, 1) \
         ON CONFLICT (id) DO UPDATE SET revision = registry_revision.revision + 1 RETURNING revision";
     /// Delivered when the transaction commits.
     REVISION_NOTIFY = "SELECT $1 AS channel, $2 AS payload",
@@ -70,6 +82,21 @@ impl Store {
             // Somebody emptied the table; the next write puts the row back.
             None => Ok(0),
         }
+    }
+
+    /// The same, and how often the keys were written.
+    pub(crate) async fn revisions(&self) -> Result<Revisions, StoreError> {
+        let rows = self.db().fetch_all(&REVISION_LIST, vec![]).await?;
+        let mut revisions = Revisions::default();
+        for row in &rows {
+            let read = || Ok((row.required_int("id")?, row.required_int("revision")?));
+            let (id, revision) = read().map_err(StoreError::database(REVISION_LIST.name))?;
+            match id {
+                KEYS => revisions.keys = revision,
+                _ => revisions.servers = revision,
+            }
+        }
+        Ok(revisions)
     }
 
     /// Every server, by id. A row that cannot be read as a whole is there with [`Server::defect`] (B31).
@@ -99,7 +126,7 @@ impl Store {
     /// configuration file's are known to [`crate::Registry`].
     pub async fn server_insert(&self, server: &Server) -> Result<(), StoreError> {
         let cells = server_row::encode(self.vault(), server)?;
-        let mut tx = self.begin_change().await?;
+        let (mut tx, _) = self.begin_change(SERVERS).await?;
         let rows = tx.fetch_all(&SERVER_NAMES, vec![]).await?;
         check_names(&rows, server)?;
         if tx.execute(&SERVER_INSERT, values(cells)).await? == 0 {
@@ -116,7 +143,7 @@ impl Store {
     /// gateway that was started with the wrong key must not wipe credentials by editing a description.
     pub async fn server_update(&self, server: &Server) -> Result<bool, StoreError> {
         let cells = server_row::encode(self.vault(), server)?;
-        let mut tx = self.begin_change().await?;
+        let (mut tx, _) = self.begin_change(SERVERS).await?;
         let Some(row) = tx
             .fetch_all(&SERVER_GET, vec![server.id.as_str().into()])
             .await?
@@ -134,7 +161,7 @@ impl Store {
 
     /// Deletes a server and what is stored about it; `false` if there is none with this id.
     pub async fn server_delete(&self, id: &ServerId) -> Result<bool, StoreError> {
-        let mut tx = self.begin_change().await?;
+        let (mut tx, _) = self.begin_change(SERVERS).await?;
         let deleted = tx.execute(&SERVER_DELETE, vec![id.as_str().into()]).await?;
         if deleted == 0 {
             return Ok(false);
@@ -145,11 +172,12 @@ impl Store {
         Ok(true)
     }
 
-    /// Begins a transaction that counts as a change. Dropped without a commit, it does not.
-    async fn begin_change(&self) -> Result<Tx, StoreError> {
+    /// Begins a transaction that counts as a change of `what`, and the number of that change. Dropped without a commit, it
+    /// does not.
+    pub(crate) async fn begin_change(&self, what: i64) -> Result<(Tx, i64), StoreError> {
         let mut tx = self.db().begin().await?;
         let revision = tx
-            .fetch_all(&REVISION_BUMP, vec![])
+            .fetch_all(&REVISION_BUMP, vec![what.into()])
             .await?
             .first()
             .map(|row| row.required_int("revision"))
@@ -161,7 +189,7 @@ impl Store {
             tx.fetch_all(&REVISION_NOTIFY, vec![CHANNEL.into(), payload.into()])
                 .await?;
         }
-        Ok(tx)
+        Ok((tx, revision))
     }
 
     fn decode(&self, row: &Row) -> Option<Server> {

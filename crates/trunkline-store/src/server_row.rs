@@ -263,16 +263,16 @@ pub(crate) fn context(id: &ServerId, column: &str) -> String {
     format!("mcp_server|{id}|{column}")
 }
 
-fn text(value: Option<&String>) -> Value {
+pub(crate) fn text(value: Option<&String>) -> Value {
     Value::Text(value.cloned())
 }
 
-fn time(value: Option<Timestamp>) -> Value {
+pub(crate) fn time(value: Option<Timestamp>) -> Value {
     Value::Int(value.map(Timestamp::as_microsecond))
 }
 
 /// JSON text of what always has one: strings, lists and maps with text keys.
-fn json(value: &impl Serialize) -> String {
+pub(crate) fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
 }
 
@@ -355,10 +355,8 @@ fn plain_env_vars(vars: &[EnvVar]) -> Option<Secret> {
 pub(crate) fn decode(vault: &Vault, row: &Row) -> Option<Server> {
     let id = ServerId::new(row.text("server_id").ok().flatten()?);
     let mut reader = Reader {
-        row,
-        vault,
-        id: id.clone(),
-        defects: Vec::new(),
+        sealed: Some((vault, id.clone())),
+        ..Reader::new(row)
     };
     let definition = decode_definition(&mut reader);
     let approval = Approval {
@@ -509,14 +507,23 @@ fn decode_env_vars(reader: &mut Reader<'_>) -> Vec<EnvVar> {
 }
 
 /// Reads cells and remembers what could not be read. The texts name columns, never values.
-struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     row: &'a Row,
-    vault: &'a Vault,
-    id: ServerId,
-    defects: Vec<String>,
+    /// For a table that has sealed columns: what opens those of this row.
+    sealed: Option<(&'a Vault, ServerId)>,
+    pub(crate) defects: Vec<String>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    /// Of a row without sealed columns.
+    pub(crate) fn new(row: &'a Row) -> Self {
+        Self {
+            row,
+            sealed: None,
+            defects: Vec::new(),
+        }
+    }
+
     fn cell<T>(
         &mut self,
         column: &str,
@@ -529,20 +536,20 @@ impl Reader<'_> {
         })
     }
 
-    fn text(&mut self, column: &str) -> Option<String> {
+    pub(crate) fn text(&mut self, column: &str) -> Option<String> {
         self.cell(column, Row::text)
     }
 
-    fn bool(&mut self, column: &str) -> Option<bool> {
+    pub(crate) fn bool(&mut self, column: &str) -> Option<bool> {
         self.cell(column, Row::bool)
     }
 
-    fn time(&mut self, column: &str) -> Option<Timestamp> {
+    pub(crate) fn time(&mut self, column: &str) -> Option<Timestamp> {
         let micros = self.cell(column, Row::int)?;
         self.checked(column, Timestamp::from_microsecond(micros).ok())
     }
 
-    fn count(&mut self, column: &str) -> Option<u32> {
+    pub(crate) fn count(&mut self, column: &str) -> Option<u32> {
         let number = self.cell(column, Row::int)?;
         self.checked(column, u32::try_from(number).ok())
     }
@@ -558,14 +565,15 @@ impl Reader<'_> {
         self.checked(column, parse(&word))
     }
 
-    fn json<T: DeserializeOwned>(&mut self, column: &str) -> Option<T> {
+    pub(crate) fn json<T: DeserializeOwned>(&mut self, column: &str) -> Option<T> {
         let text = self.text(column)?;
         self.checked(column, serde_json::from_str(&text).ok())
     }
 
     fn sealed<T: DeserializeOwned>(&mut self, column: &str) -> Option<T> {
         let text = self.text(column)?;
-        match self.vault.open(&context(&self.id, column), &text) {
+        let (vault, id) = self.sealed.as_ref()?;
+        match vault.open(&context(id, column), &text) {
             Ok(plain) => self.checked(column, serde_json::from_str(plain.expose()).ok()),
             Err(error) => {
                 self.defects
@@ -585,7 +593,7 @@ impl Reader<'_> {
         self.checked("sandbox", sandbox).unwrap_or_default()
     }
 
-    fn checked<T>(&mut self, column: &str, value: Option<T>) -> Option<T> {
+    pub(crate) fn checked<T>(&mut self, column: &str, value: Option<T>) -> Option<T> {
         if value.is_none() {
             self.defects.push(format!(
                 "the stored {column} holds something that this version cannot read"

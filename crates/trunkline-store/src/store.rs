@@ -11,7 +11,7 @@ use crate::connect::{self, ConnectError};
 use crate::db::{Db, Stmt, StoreError};
 use crate::schema::Dialect;
 use crate::{
-    call_record, catalogue, migrate, replica, server, session_ended, session_news, session_state,
+    call_record, catalogue, key, migrate, replica, server, session_ended, session_news, session_state,
     session_upstream, status, verify,
 };
 
@@ -144,6 +144,7 @@ impl std::fmt::Debug for Store {
 fn all_statements() -> impl Iterator<Item = &'static Stmt> {
     [
         server::ALL,
+        key::ALL,
         catalogue::ALL,
         call_record::ALL,
         session_ended::ALL,

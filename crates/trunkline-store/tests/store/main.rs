@@ -9,6 +9,7 @@
 )]
 
 mod fixture;
+mod keys;
 mod kill;
 mod migrations;
 mod records;

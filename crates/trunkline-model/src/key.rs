@@ -1,0 +1,245 @@
+//! Virtual keys: what an administrator hands out, and what the holder may do with it. The key itself is nowhere in here:
+//! what is known of it is its digest.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use crate::ids::hex;
+use crate::{Server, Stamps};
+
+/// SHA-256 of a key (LiteLLM's `token`): names it in the database, in logs and in answers, and opens nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KeyHash(pub [u8; 32]);
+
+impl KeyHash {
+    /// Lower-case hexadecimal, as LiteLLM writes it.
+    pub fn to_hex(self) -> String {
+        hex(&self.0)
+    }
+
+    /// The inverse of [`KeyHash::to_hex`]; `None` if the text is not 64 hexadecimal digits in lower case: one hash has one
+    /// name.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        if text.len() != 64 || !text.bytes().all(is_digit) {
+            return None;
+        }
+        let mut bytes = [0; 32];
+        for (index, byte) in bytes.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(text.get(index * 2..index * 2 + 2)?, 16).ok()?;
+        }
+        Some(Self(bytes))
+    }
+}
+
+impl fmt::Debug for KeyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyHash({})", self.to_hex())
+    }
+}
+
+/// A virtual key as it is stored: LiteLLM's `LiteLLM_VerificationToken`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VirtualKey {
+    /// Which key.
+    pub hash: KeyHash,
+    /// The same as text: what logs, records and sessions call its holder.
+    pub id: Box<str>,
+    /// `sk-...abcd`: for people, to tell keys apart.
+    pub key_name: Option<String>,
+    /// A name of the administrator's choice, unique.
+    pub key_alias: Option<String>,
+    /// `default`, `llm_api`, `management` or `read_only`: what `allowed_routes` was made of.
+    pub key_type: Option<String>,
+    /// Whose it is. A label until there are users.
+    pub user_id: Option<String>,
+    /// Of which team. A label until there are teams.
+    pub team_id: Option<String>,
+    /// The administrator's own.
+    pub metadata: Map<String, Value>,
+    /// From then on it is refused.
+    pub expires: Option<Timestamp>,
+    /// It is refused until it is unblocked.
+    pub blocked: bool,
+    /// What it may call, of what keys may call at all; everything of that if there is nothing in it.
+    pub allowed_routes: Vec<String>,
+    /// What it may use.
+    pub object_permission: ObjectPermission,
+    /// Who and when.
+    pub stamps: Stamps,
+    /// How often it was given another secret, and when the last time.
+    pub rotation_count: u32,
+    /// When it was given another secret.
+    pub last_rotation_at: Option<Timestamp>,
+    /// What of its row cannot be read. Such a key is refused: what is missing may have been a restriction.
+    pub defect: Option<String>,
+}
+
+impl VirtualKey {
+    /// A new key that may use nothing.
+    pub fn new(hash: KeyHash) -> Self {
+        Self {
+            hash,
+            id: hash.to_hex().into(),
+            key_name: None,
+            key_alias: None,
+            key_type: None,
+            user_id: None,
+            team_id: None,
+            metadata: Map::new(),
+            expires: None,
+            blocked: false,
+            allowed_routes: Vec::new(),
+            object_permission: ObjectPermission::default(),
+            stamps: Stamps::default(),
+            rotation_count: 0,
+            last_rotation_at: None,
+            defect: None,
+        }
+    }
+
+    /// Whether it has expired.
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
+    }
+
+    /// Whether `allowed_routes` covers a route.
+    pub fn may_call(&self, route: Route<'_>) -> bool {
+        self.allowed_routes.is_empty() || self.allowed_routes.iter().any(|rule| route.is_covered_by(rule))
+    }
+}
+
+/// What a key may use (LiteLLM's `object_permission`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ObjectPermission {
+    /// LiteLLM's `object_permission_id`.
+    pub id: Option<String>,
+    /// Servers, each by id, name or alias.
+    pub mcp_servers: Vec<String>,
+    /// Every server that is in one of these groups.
+    pub mcp_access_groups: Vec<String>,
+    /// The only tools of a server, by id, name or alias. Narrows; it grants no server.
+    pub mcp_tool_permissions: BTreeMap<String, Vec<String>>,
+}
+
+/// In `mcp_servers`: nothing at all, whatever else is granted.
+pub const NO_MCP_SERVERS: &str = "no-mcp-servers";
+/// In a list of tools: all of them.
+pub const ALL_TOOLS: &str = "*";
+
+impl ObjectPermission {
+    /// Whether the server may be used.
+    pub fn covers(&self, server: &Server) -> bool {
+        if self.mcp_servers.iter().any(|name| name == NO_MCP_SERVERS) {
+            return false;
+        }
+        let definition = &server.definition;
+        definition.allow_all_keys
+            || self.mcp_servers.iter().any(|name| is_granted_as(server, name))
+            || self
+                .mcp_access_groups
+                .iter()
+                .any(|group| definition.mcp_access_groups.contains(group))
+    }
+
+    /// Whether the tool may be used of a server that may be. Every entry that names the server has to name the tool:
+    /// `named` says whether an entry means it.
+    pub fn covers_tool(&self, server: &Server, named: impl Fn(&String) -> bool) -> bool {
+        self.mcp_tool_permissions
+            .iter()
+            .filter(|(name, _)| is_named(server, name))
+            .all(|(_, tools)| tools.iter().any(|tool| tool == ALL_TOOLS || named(tool)))
+    }
+}
+
+/// A grant by name is a grant of whoever has the name: a server that only claims it (it has a defect that says so) is
+/// granted by its id.
+fn is_granted_as(server: &Server, name: &str) -> bool {
+    server.id.as_str() == name || (server.defect.is_none() && is_named(server, name))
+}
+
+/// Whether it is the server's id, name or alias. Without regard to case, as registration compares them (B35).
+fn is_named(server: &Server, name: &str) -> bool {
+    let same = |own: &str| own.eq_ignore_ascii_case(name);
+    same(server.id.as_str())
+        || server.definition.alias.as_deref().is_some_and(same)
+        || server.definition.server_name.as_deref().is_some_and(same)
+}
+
+/// What a request asks for, as `allowed_routes` sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route<'a> {
+    /// Whether it lists or uses what MCP servers have, in whichever protocol.
+    pub is_mcp: bool,
+    /// The path, without the gateway's root path.
+    pub path: &'a str,
+}
+
+/// The words for many routes that `allowed_routes` may hold.
+pub const ROUTE_WORDS: [&str; 5] = [
+    "llm_api_routes",
+    "mcp_routes",
+    "mcp_inference_routes",
+    "info_routes",
+    "management_routes",
+];
+
+impl Route<'_> {
+    /// Whether one entry of `allowed_routes` covers it: a word, a path, or a path that ends in `*`.
+    fn is_covered_by(self, rule: &str) -> bool {
+        match rule {
+            "llm_api_routes" | "mcp_routes" | "mcp_inference_routes" => self.is_mcp,
+            "info_routes" => self.path == "/key/info",
+            "management_routes" => self.path.starts_with("/key/"),
+            path => match path.strip_suffix('*') {
+                Some(begin) => self.path.starts_with(begin),
+                None => self.path.trim_end_matches('/') == path.trim_end_matches('/'),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_hash_has_one_name() {
+        let hash = KeyHash([0xab; 32]);
+        assert_eq!(KeyHash::from_hex(&hash.to_hex()), Some(hash));
+        for other in [
+            "",
+            "ab",
+            &"AB".repeat(32),
+            &"zz".repeat(32),
+            &"é".repeat(32),
+            &"+1".repeat(32),
+        ] {
+            assert_eq!(KeyHash::from_hex(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn allowed_routes_narrow() {
+        let mcp = |path| Route { is_mcp: true, path };
+        let other = |path| Route { is_mcp: false, path };
+        let with = |rules: &[&str]| VirtualKey {
+            allowed_routes: rules.iter().map(|rule| (*rule).to_owned()).collect(),
+            ..VirtualKey::new(KeyHash([0; 32]))
+        };
+        let all = with(&[]);
+        assert!(all.may_call(mcp("/mcp")) && all.may_call(other("/key/info")));
+        let api = with(&["llm_api_routes"]);
+        assert!(api.may_call(mcp("/github/mcp")) && !api.may_call(other("/key/info")));
+        let info = with(&["info_routes"]);
+        assert!(!info.may_call(mcp("/mcp")) && info.may_call(other("/key/info")));
+        let paths = with(&["/github/mcp", "/mcp-rest/*"]);
+        assert!(paths.may_call(mcp("/github/mcp/")) && paths.may_call(mcp("/mcp-rest/tools/list")));
+        assert!(!paths.may_call(mcp("/mcp")) && !paths.may_call(mcp("/github/mcp/x")));
+        let unknown = with(&["some_later_routes"]);
+        assert!(!unknown.may_call(mcp("/mcp")), "what is not known covers nothing");
+    }
+}

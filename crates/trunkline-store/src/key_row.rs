@@ -1,0 +1,158 @@
+//! Between a row of `verification_token` and a [`VirtualKey`].
+//!
+//! Reading never fails for a whole row. What cannot be read, and what a newer version wrote that this one does not know, is
+//! named in [`VirtualKey::defect`], and such a key is refused: it may have been a restriction.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value as Json};
+use trunkline_model::{KeyHash, ObjectPermission, Stamps, VirtualKey};
+
+use crate::db::{Row, StoreError, Value};
+use crate::server_row::{Cell, Reader, json, text, time};
+
+/// The cells of a key, in the order of `key_columns!`. The destructuring makes a new field of the model a compile error here.
+pub(crate) fn encode(key: &VirtualKey, revision: i64) -> Result<Vec<Cell>, StoreError> {
+    let VirtualKey {
+        hash: _,
+        id,
+        key_name,
+        key_alias,
+        key_type,
+        user_id,
+        team_id,
+        metadata,
+        expires,
+        blocked,
+        allowed_routes,
+        object_permission,
+        stamps,
+        rotation_count,
+        last_rotation_at,
+        defect: _,
+    } = key;
+    let Stamps {
+        created_at,
+        created_by,
+        updated_at,
+        updated_by,
+    } = stamps;
+    let cells = vec![
+        ("token", Value::from(&**id)),
+        ("key_name", text(key_name.as_ref())),
+        ("key_alias", text(key_alias.as_ref())),
+        ("key_type", text(key_type.as_ref())),
+        ("user_id", text(user_id.as_ref())),
+        ("team_id", text(team_id.as_ref())),
+        ("metadata", json(metadata).into()),
+        ("expires", time(*expires)),
+        ("blocked", Value::Bool(Some(*blocked))),
+        ("allowed_routes", json(allowed_routes).into()),
+        ("object_permission", permission_text(object_permission).into()),
+        ("created_at", time(*created_at)),
+        ("created_by", text(created_by.as_ref())),
+        ("updated_at", time(*updated_at)),
+        ("updated_by", text(updated_by.as_ref())),
+        ("rotation_count", i64::from(*rotation_count).into()),
+        ("last_rotation_at", time(*last_rotation_at)),
+        ("revision", revision.into()),
+    ];
+    for (column, value) in &cells {
+        if matches!(value, Value::Text(Some(text)) if text.contains('\0')) {
+            return Err(StoreError::Nul { column });
+        }
+    }
+    Ok(cells)
+}
+
+fn permission_text(permission: &ObjectPermission) -> String {
+    let ObjectPermission {
+        id,
+        mcp_servers,
+        mcp_access_groups,
+        mcp_tool_permissions,
+    } = permission;
+    let members = [
+        ("object_permission_id", Json::from(id.clone())),
+        ("mcp_servers", mcp_servers.clone().into()),
+        ("mcp_access_groups", mcp_access_groups.clone().into()),
+        (
+            "mcp_tool_permissions",
+            mcp_tool_permissions
+                .iter()
+                .map(|(server, tools)| (server.clone(), Json::from(tools.clone())))
+                .collect(),
+        ),
+    ];
+    let members: Map<String, Json> = members
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
+    Json::Object(members).to_string()
+}
+
+/// Reads a row. `None` if its token is the hash of no key, so that nobody can have that key.
+pub(crate) fn decode(row: &Row) -> Option<VirtualKey> {
+    let hash = KeyHash::from_hex(&row.text("token").ok().flatten()?)?;
+    let mut reader = Reader::new(row);
+    let mut key = VirtualKey {
+        key_name: reader.text("key_name"),
+        key_alias: reader.text("key_alias"),
+        key_type: reader.text("key_type"),
+        user_id: reader.text("user_id"),
+        team_id: reader.text("team_id"),
+        metadata: reader.json("metadata").unwrap_or_default(),
+        expires: reader.time("expires"),
+        blocked: reader.bool("blocked").unwrap_or(false),
+        allowed_routes: reader.json("allowed_routes").unwrap_or_default(),
+        object_permission: decode_permission(&mut reader),
+        stamps: Stamps {
+            created_at: reader.time("created_at"),
+            created_by: reader.text("created_by"),
+            updated_at: reader.time("updated_at"),
+            updated_by: reader.text("updated_by"),
+        },
+        rotation_count: reader.count("rotation_count").unwrap_or(0),
+        last_rotation_at: reader.time("last_rotation_at"),
+        ..VirtualKey::new(hash)
+    };
+    key.defect = (!reader.defects.is_empty()).then(|| reader.defects.join("; "));
+    Some(key)
+}
+
+fn decode_permission(reader: &mut Reader<'_>) -> ObjectPermission {
+    let Some(mut members) = reader.json::<Map<String, Json>>("object_permission") else {
+        return ObjectPermission::default();
+    };
+    let permission = ObjectPermission {
+        id: member(reader, &mut members, "object_permission_id"),
+        mcp_servers: member(reader, &mut members, "mcp_servers").unwrap_or_default(),
+        mcp_access_groups: member(reader, &mut members, "mcp_access_groups").unwrap_or_default(),
+        mcp_tool_permissions: member::<BTreeMap<String, Vec<String>>>(
+            reader,
+            &mut members,
+            "mcp_tool_permissions",
+        )
+        .unwrap_or_default(),
+    };
+    let means_something = |value: &Json| match value {
+        Json::Null => false,
+        Json::Array(items) => !items.is_empty(),
+        Json::Object(members) => !members.is_empty(),
+        _ => true,
+    };
+    if members.values().any(means_something) {
+        reader.checked::<()>("object_permission", None);
+    }
+    permission
+}
+
+/// A member that may be left out, or null.
+fn member<T: serde::de::DeserializeOwned>(
+    reader: &mut Reader<'_>,
+    members: &mut Map<String, Json>,
+    name: &str,
+) -> Option<T> {
+    let value = members.remove(name).filter(|value| !value.is_null())?;
+    reader.checked("object_permission", serde_json::from_value(value).ok())
+}
