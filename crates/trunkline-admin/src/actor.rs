@@ -9,7 +9,7 @@ use http::header::WWW_AUTHENTICATE;
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
-use trunkline_auth::{Admission, AuthError, Surface};
+use trunkline_auth::{Admission, AuthError, Authenticated, Surface};
 use trunkline_model::Principal;
 use utoipa::ToSchema;
 
@@ -41,22 +41,40 @@ impl Admin {
     }
 }
 
+/// Anybody with a good key, for the few routes that show a caller its own.
+pub(crate) struct Caller {
+    pub(crate) principal: Principal,
+}
+
 /// Why a request is not let in.
 pub(crate) enum Rejected {
     NoPrincipal(AuthError),
-    NotAdmin,
+    /// A good key that is not an administrator's. With the path.
+    NotAdmin(String),
+}
+
+fn authenticate(parts: &Parts, app: &App) -> Result<Authenticated, Rejected> {
+    app.authenticator
+        .authenticate(&parts.headers, Surface::Management, parts.uri.path())
+        .map_err(Rejected::NoPrincipal)
+}
+
+impl FromRequestParts<Arc<App>> for Caller {
+    type Rejection = Rejected;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Rejected> {
+        let Authenticated { principal, .. } = authenticate(parts, app)?;
+        Ok(Self { principal })
+    }
 }
 
 impl FromRequestParts<Arc<App>> for Admin {
     type Rejection = Rejected;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Rejected> {
-        let authenticated = app
-            .authenticator
-            .authenticate(&parts.headers, Surface::Management)
-            .map_err(Rejected::NoPrincipal)?;
+        let authenticated = authenticate(parts, app)?;
         if !authenticated.principal.is_proxy_admin() {
-            return Err(Rejected::NotAdmin);
+            return Err(Rejected::NotAdmin(parts.uri.path().to_owned()));
         }
         Ok(Self {
             principal: authenticated.principal,
@@ -66,42 +84,64 @@ impl FromRequestParts<Arc<App>> for Admin {
     }
 }
 
-/// LiteLLM's envelope of authentication errors.
+/// LiteLLM's envelope of authentication errors, and of errors of the key routes.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct AuthErrorBody {
     error: AuthErrorDetail,
 }
 
-/// What is wrong with the credential. Nothing of the credential is in here.
+/// What is wrong. Nothing of a credential is in here.
 #[derive(Serialize, ToSchema)]
 struct AuthErrorDetail {
     /// For people.
     message: String,
-    /// `auth_error` or `token_not_found_in_db`.
+    /// `auth_error`, `token_not_found_in_db`, `expired_key`; of a key route also `bad_request_error`, `not_found_error`,
+    /// `no_db_connection`.
     r#type: &'static str,
-    /// Always null.
-    param: Option<String>,
+    /// The field that is wrong, if it is one.
+    param: Option<&'static str>,
     /// The HTTP status as text.
     code: String,
 }
 
+impl AuthErrorBody {
+    pub(crate) fn new(
+        status: StatusCode,
+        kind: &'static str,
+        param: Option<&'static str>,
+        message: String,
+    ) -> Self {
+        Self {
+            error: AuthErrorDetail {
+                message,
+                r#type: kind,
+                param,
+                code: status.as_u16().to_string(),
+            },
+        }
+    }
+}
+
 impl IntoResponse for Rejected {
     fn into_response(self) -> Response {
-        let error = match self {
-            Self::NoPrincipal(error) => error,
-            Self::NotAdmin => {
+        let (status, kind, message) = match self {
+            Self::NoPrincipal(error) => (
+                StatusCode::from_u16(error.status()).unwrap_or(StatusCode::UNAUTHORIZED),
+                error.error_type(),
+                error.to_string(),
+            ),
+            // As LiteLLM answers there.
+            Self::NotAdmin(path) if path.starts_with("/key/") => (
+                StatusCode::UNAUTHORIZED,
+                "auth_error",
+                "Authentication Error, Only proxy admin can be used to generate, delete, update info for new keys/users/teams."
+                    .to_owned(),
+            ),
+            Self::NotAdmin(_) => {
                 return ApiError::Forbidden("this route needs a proxy admin".to_owned()).into_response();
             }
         };
-        let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::UNAUTHORIZED);
-        let body = AuthErrorBody {
-            error: AuthErrorDetail {
-                message: error.to_string(),
-                r#type: error.error_type(),
-                param: None,
-                code: status.as_u16().to_string(),
-            },
-        };
+        let body = AuthErrorBody::new(status, kind, None, message);
         let mut response = (status, Json(body)).into_response();
         if status == StatusCode::UNAUTHORIZED {
             response

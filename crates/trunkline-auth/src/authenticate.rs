@@ -3,10 +3,14 @@
 //! Order of the headers is LiteLLM's (`x-litellm-api-key` before `Authorization`; more aliases on management routes).
 //! The first header *present* decides: a wrong key in it is an error, never a reason to look further.
 
+use std::sync::Arc;
+
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName};
-use trunkline_model::{Principal, Secret};
+use jiff::Timestamp;
+use trunkline_model::{Clock, KeyHash, Principal, PrincipalKind, Route, Secret, VirtualKey};
 
 use crate::admission::{self, Admission};
+use crate::ring::KeyRing;
 
 /// Which set of headers may carry the credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +45,25 @@ pub enum AuthError {
     /// No such key.
     #[error("Authentication Error, Invalid API key provided.")]
     Unknown,
+    /// Its time is over.
+    #[error("Authentication Error - Expired Key. Key Expiry time {expires} and current time {now}")]
+    Expired {
+        /// When that was.
+        expires: Timestamp,
+        /// When it was found.
+        now: Timestamp,
+    },
+    /// An administrator blocked it.
+    #[error("Authentication Error, Key is blocked. Update via `/key/unblock` if you're an admin.")]
+    Blocked,
+    /// Something of its row cannot be read, which may have been a restriction.
+    #[error(
+        "Authentication Error, this key is stored in a way that the gateway cannot read: it has to be made anew."
+    )]
+    Unreadable,
+    /// The key is good, and its `allowed_routes` do not cover what is asked for.
+    #[error("Virtual key is not allowed to call this route: its allowed_routes do not cover it.")]
+    RouteNotAllowed,
 }
 
 impl AuthError {
@@ -48,7 +71,13 @@ impl AuthError {
     pub fn status(self) -> u16 {
         match self {
             Self::Multiple => 400,
-            Self::Missing | Self::Malformed | Self::Unknown => 401,
+            Self::RouteNotAllowed => 403,
+            Self::Missing
+            | Self::Malformed
+            | Self::Unknown
+            | Self::Expired { .. }
+            | Self::Blocked
+            | Self::Unreadable => 401,
         }
     }
 
@@ -56,8 +85,19 @@ impl AuthError {
     pub fn error_type(self) -> &'static str {
         match self {
             Self::Unknown => "token_not_found_in_db",
-            Self::Missing | Self::Malformed | Self::Multiple => "auth_error",
+            Self::Expired { .. } => "expired_key",
+            Self::Missing
+            | Self::Malformed
+            | Self::Multiple
+            | Self::Blocked
+            | Self::Unreadable
+            | Self::RouteNotAllowed => "auth_error",
         }
+    }
+
+    /// LiteLLM's `error.param`.
+    pub fn param(self) -> Option<&'static str> {
+        (self == Self::Unknown).then_some("key")
     }
 }
 
@@ -65,6 +105,8 @@ impl AuthError {
 pub struct Authenticator {
     /// SHA-256 of the master key: the key itself is not needed to compare.
     master_key: [u8; 32],
+    keys: Arc<KeyRing>,
+    clock: Arc<dyn Clock>,
 }
 
 static X_LITELLM_API_KEY: HeaderName = HeaderName::from_static("x-litellm-api-key");
@@ -78,25 +120,87 @@ static ALIASES: [HeaderName; 4] = [
 ];
 
 impl Authenticator {
-    /// An authenticator that knows the master key.
-    pub fn new(master_key: &Secret) -> Self {
+    /// An authenticator that knows the master key, and the keys that are in `keys` at the time.
+    pub fn new(master_key: &Secret, keys: Arc<KeyRing>, clock: Arc<dyn Clock>) -> Self {
         Self {
             master_key: admission::digest(master_key.expose().as_bytes()),
+            keys,
+            clock,
         }
     }
 
-    /// The principal of a request, or why there is none.
-    pub fn authenticate(&self, headers: &HeaderMap, surface: Surface) -> Result<Authenticated, AuthError> {
+    /// The principal of a request for `path` (without the gateway's root path), or why there is none.
+    pub fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        surface: Surface,
+        path: &str,
+    ) -> Result<Authenticated, AuthError> {
         let (header, credential) = find(headers, surface)?;
         let digest = admission::digest(credential);
-        if !bool::from(subtle::ConstantTimeEq::ct_eq(&digest[..], &self.master_key[..])) {
-            return Err(AuthError::Unknown);
-        }
+        // Both are looked for in any case, by digest: how long it takes says nothing about a key.
+        let key = self.keys.get(&KeyHash(digest));
+        let principal = if self.is_master_key(&digest) {
+            Principal::from_master_key()
+        } else {
+            let key = self.good(key.ok_or(AuthError::Unknown)?)?;
+            let route = Route {
+                is_mcp: surface == Surface::Mcp || is_mcp_over_rest(path),
+                path,
+            };
+            if !key.may_call(route) {
+                return Err(AuthError::RouteNotAllowed);
+            }
+            Principal::from_key(key)
+        };
         Ok(Authenticated {
-            principal: Principal::from_master_key(),
+            principal,
             admission: Admission::new(header, digest),
         })
     }
+
+    /// The same principal as it is now, or why there is none any more: for what outlives a request.
+    pub fn renew(&self, principal: &Principal) -> Result<Principal, AuthError> {
+        match principal.kind() {
+            PrincipalKind::MasterKey => Ok(principal.clone()),
+            PrincipalKind::Key(key) => {
+                let key = self.keys.get(&key.hash).ok_or(AuthError::Unknown)?;
+                self.good(key).map(Principal::from_key)
+            }
+        }
+    }
+
+    /// Whether the credential is the master key.
+    pub fn is_master_key(&self, digest: &[u8; 32]) -> bool {
+        subtle::ConstantTimeEq::ct_eq(&digest[..], &self.master_key[..]).into()
+    }
+
+    /// Whether there is any virtual key.
+    pub fn has_keys(&self) -> bool {
+        !self.keys.is_empty()
+    }
+
+    /// The key, unless it is to be refused.
+    fn good(&self, key: Arc<VirtualKey>) -> Result<Arc<VirtualKey>, AuthError> {
+        if key.defect.is_some() {
+            return Err(AuthError::Unreadable);
+        }
+        if key.blocked {
+            return Err(AuthError::Blocked);
+        }
+        if let Some(expires) = key.expires {
+            let now = self.clock.now();
+            if key.is_expired(now) {
+                return Err(AuthError::Expired { expires, now });
+            }
+        }
+        Ok(key)
+    }
+}
+
+/// The REST routes that list and use what MCP servers have.
+fn is_mcp_over_rest(path: &str) -> bool {
+    path.starts_with("/mcp-rest/tools/") || path == "/v1/mcp/tools"
 }
 
 /// The header that carries the credential, and the credential's bytes.
@@ -143,10 +247,80 @@ mod tests {
         map
     }
 
+    struct At(i64);
+
+    impl Clock for At {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_second(self.0).unwrap()
+        }
+    }
+
+    fn authenticator(keys: Vec<VirtualKey>, now: i64) -> Authenticator {
+        let ring = KeyRing::default();
+        ring.replace(keys.into_iter().map(|key| (key.hash, Arc::new(key))).collect());
+        Authenticator::new(&Secret::new(KEY), Arc::new(ring), Arc::new(At(now)))
+    }
+
     fn check(pairs: &[(&'static str, &str)], surface: Surface) -> Result<(), AuthError> {
-        Authenticator::new(&Secret::new(KEY))
-            .authenticate(&headers(pairs), surface)
+        authenticator(Vec::new(), 0)
+            .authenticate(&headers(pairs), surface, "/mcp")
             .map(|_| ())
+    }
+
+    const VIRTUAL: &str = "sk-virtual-0123456789";
+
+    fn key(edit: impl FnOnce(&mut VirtualKey)) -> VirtualKey {
+        let mut key = VirtualKey::new(crate::ring::key_hash(VIRTUAL));
+        edit(&mut key);
+        key
+    }
+
+    #[test]
+    fn s05_a_key_is_a_principal_while_it_is_good_and_never_an_administrator() {
+        let bearer = format!("Bearer {VIRTUAL}");
+        let ask = |key: VirtualKey, now: i64, path: &str| {
+            let authenticator = authenticator(vec![key], now);
+            authenticator
+                .authenticate(&headers(&[("authorization", &bearer)]), Surface::Mcp, path)
+                .map(|found| {
+                    assert_eq!(
+                        authenticator.renew(&found.principal).as_ref(),
+                        Ok(&found.principal)
+                    );
+                    found.principal
+                })
+        };
+        let found = ask(key(|_| {}), 100, "/mcp").unwrap();
+        assert!(!found.is_proxy_admin());
+        assert_eq!(found.id(), crate::ring::key_hash(VIRTUAL).to_hex());
+        let expires = Timestamp::from_second(100).unwrap();
+        assert!(ask(key(|key| key.expires = Some(expires)), 99, "/mcp").is_ok());
+        assert!(matches!(
+            ask(key(|key| key.expires = Some(expires)), 100, "/mcp"),
+            Err(AuthError::Expired { .. })
+        ));
+        assert_eq!(
+            ask(key(|key| key.blocked = true), 0, "/mcp"),
+            Err(AuthError::Blocked)
+        );
+        assert_eq!(
+            ask(key(|key| key.defect = Some("x".into())), 0, "/mcp"),
+            Err(AuthError::Unreadable)
+        );
+        assert_eq!(
+            ask(key(|key| key.allowed_routes = vec!["/a/mcp".into()]), 0, "/b/mcp"),
+            Err(AuthError::RouteNotAllowed)
+        );
+        assert_eq!(
+            authenticator(Vec::new(), 0).renew(&found),
+            Err(AuthError::Unknown)
+        );
+        // The digest itself opens nothing.
+        let digest = format!("Bearer {}", found.id());
+        let by_digest = authenticator(vec![key(|_| {})], 0)
+            .authenticate(&headers(&[("authorization", &digest)]), Surface::Mcp, "/mcp")
+            .map(|found| found.principal);
+        assert_eq!(by_digest, Err(AuthError::Unknown));
     }
 
     #[test]

@@ -59,21 +59,29 @@ pub fn unauthorized(error: AuthError, mcp: bool) -> Response {
     let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::UNAUTHORIZED);
     let message = error.to_string();
     let body = if mcp {
-        let code = if error == AuthError::Missing {
-            "authentication_required"
-        } else {
-            "invalid_api_key"
+        let code = match error {
+            AuthError::Missing => "authentication_required",
+            AuthError::Expired { .. } => "expired_key",
+            AuthError::Blocked => "blocked_key",
+            AuthError::RouteNotAllowed => "route_not_allowed",
+            AuthError::Malformed | AuthError::Multiple | AuthError::Unknown | AuthError::Unreadable => {
+                "invalid_api_key"
+            }
         };
         serde_json::json!({"detail": {"error": code, "message": message}})
     } else {
         serde_json::json!({"error": {
             "message": message,
             "type": error.error_type(),
-            "param": if error == AuthError::Unknown { Some("key") } else { None },
+            "param": error.param(),
             "code": status.as_u16().to_string(),
         }})
     };
     let mut response = json(status, body.to_string());
+    if status == StatusCode::FORBIDDEN {
+        // Another proof would not help.
+        return response;
+    }
     let challenge = match error {
         AuthError::Missing => "Bearer realm=\"trunkline\"",
         _ => "Bearer realm=\"trunkline\", error=\"invalid_token\"",

@@ -20,6 +20,8 @@ pub struct Context {
     pub principal: Principal,
     /// What of the headers was the proof.
     pub admission: Admission,
+    /// Whether there was anybody else who could have asked.
+    pub has_keys: bool,
     /// The registry, the same from start to end.
     pub snapshot: Arc<Snapshot>,
     /// Which servers.
@@ -49,13 +51,14 @@ pub struct Context {
     pub handed_on: bool,
 }
 
-/// Identify: the principal, or 401.
+/// Identify: the principal of a request for a path, or 401.
 pub fn identify(
     gateway: &Gateway,
     headers: &HeaderMap,
     surface: Surface,
+    path: &str,
 ) -> Result<(Principal, Admission), AuthError> {
-    let authenticated = gateway.authenticator.authenticate(headers, surface)?;
+    let authenticated = gateway.authenticator.authenticate(headers, surface, path)?;
     Ok((authenticated.principal, authenticated.admission))
 }
 
@@ -137,7 +140,7 @@ impl Context {
     pub fn is_public(&self, server: &Server) -> bool {
         !self.client_headers().concerns(server)
             && !self.headers.contains_key("x-mcp-servers")
-            && trunkline_policy::is_same_for_all(&self.principal, server)
+            && trunkline_policy::is_same_for_all(&self.principal, server, self.has_keys)
     }
 
     /// Whether the request is about more than one server.

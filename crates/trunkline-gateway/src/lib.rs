@@ -24,6 +24,7 @@
 pub mod accept;
 pub mod answer;
 pub mod asked;
+pub mod callers;
 pub mod calling;
 pub mod caps;
 pub mod context;
@@ -87,6 +88,8 @@ pub struct Gateway {
     pub tasks: HandleSealer,
     /// What one caller may hold at the same time.
     pub caps: Arc<caps::Caps>,
+    /// Streams that end with the key of their caller.
+    pub callers: callers::Callers,
     /// Conversations over the transport of 2024-11-05.
     pub conversations: conversations::Conversations,
     /// The other replicas.

@@ -256,8 +256,10 @@ impl Metrics {
 
 /// `GET /metrics`.
 pub async fn handle(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> Response {
-    match identify(&gateway, &headers, Surface::Management) {
-        Ok(_) => page(&gateway),
+    match identify(&gateway, &headers, Surface::Management, "/metrics") {
+        Ok((principal, _)) if principal.is_proxy_admin() => page(&gateway),
+        // It names every server.
+        Ok(_) => answer::detail(StatusCode::FORBIDDEN, "this route needs a proxy admin"),
         Err(error) => answer::unauthorized(error, false),
     }
 }

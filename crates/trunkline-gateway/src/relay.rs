@@ -235,11 +235,11 @@ impl Relay {
             let at = (&*self.gateway, &*self.context);
             let frame = next(&mut self.call, at, self.cancelled.as_mut());
             match timeout(LOOK_UP_EVERY, frame).await {
-                Err(_) if stream.is_abandoned() => return,
+                Err(_) if stream.is_abandoned() || self.is_disowned() => return,
                 Err(_) => {}
                 Ok(Some(Ok(Frame::Notification { message, .. } | Frame::Request { message, .. }))) => {
                     self.pending.sent(message.len());
-                    if !stream.write(&message).await {
+                    if !stream.write(&message).await || self.is_disowned() {
                         return;
                     }
                 }
@@ -253,6 +253,12 @@ impl Relay {
                 }
             }
         }
+    }
+
+    /// Whether its caller is let in no more: then nobody comes back for the answer.
+    fn is_disowned(&self) -> bool {
+        let principal = &self.context.principal;
+        self.gateway.authenticator.renew(principal).is_err()
     }
 
     /// Ends the request with what the server asks; the call waits for the client's next one.

@@ -3,7 +3,8 @@
 
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use trunkline_model::{Scope, ServerId, Snapshot};
+use trunkline_model::{Principal, Scope, Server, ServerId, Snapshot};
+use trunkline_policy::{Action, decide};
 
 use crate::answer;
 
@@ -66,16 +67,19 @@ impl PathSelection {
     }
 }
 
-/// Resolves a request's selection, or answers 403 or 404 as LiteLLM does.
+/// Resolves a request's selection, or answers 403 or 404 as LiteLLM does. What the principal may not use is not there: a
+/// name of it is answered as one that nobody has (B40).
 #[expect(clippy::result_large_err, reason = "the error is the answer, and it is rare")]
 pub fn resolve(
     snapshot: &Snapshot,
+    principal: &Principal,
     path: &PathSelection,
     headers: &HeaderMap,
 ) -> Result<Selection, Response> {
+    let select = |names: &str, from_path| select((snapshot, principal), names, from_path);
     match path {
         PathSelection::Named(names) => {
-            let (selection, _) = select(snapshot, names, true);
+            let (selection, _) = select(names, true);
             if is_empty(&selection) {
                 let text = format!(
                     "MCP server, toolset, or access group '{}' not found",
@@ -85,7 +89,7 @@ pub fn resolve(
             }
             Ok(selection)
         }
-        PathSelection::Servers(names) => all_or_forbidden(select(snapshot, names, true)),
+        PathSelection::Servers(names) => all_or_forbidden(select(names, true)),
         PathSelection::None => {
             let Some(value) = headers.get("x-mcp-servers") else {
                 return Ok(Selection {
@@ -96,7 +100,7 @@ pub fn resolve(
             let names = value
                 .to_str()
                 .map_err(|_| forbidden(&["(not text)".to_owned()]))?;
-            all_or_forbidden(select(snapshot, names, false))
+            all_or_forbidden(select(names, false))
         }
     }
 }
@@ -129,7 +133,11 @@ fn shown(name: &str) -> String {
 }
 
 /// The servers that a comma-separated list names, in the registry's order; and how many names there were.
-fn select(snapshot: &Snapshot, names: &str, from_path: bool) -> (Selection, usize) {
+fn select(
+    (snapshot, principal): (&Snapshot, &Principal),
+    names: &str,
+    from_path: bool,
+) -> (Selection, usize) {
     let mut wanted: Vec<ServerId> = Vec::new();
     let mut unresolved = Vec::new();
     let mut by_server_name = false;
@@ -140,7 +148,7 @@ fn select(snapshot: &Snapshot, names: &str, from_path: bool) -> (Selection, usiz
         .collect();
     for (index, name) in names.iter().enumerate() {
         let found = if index < MAX_NAMES {
-            servers_of(snapshot, name)
+            servers_of((snapshot, principal), name)
         } else {
             (Vec::new(), false)
         };
@@ -166,12 +174,13 @@ fn select(snapshot: &Snapshot, names: &str, from_path: bool) -> (Selection, usiz
     )
 }
 
-/// The servers of one name, and whether it is a server's own name rather than a group's.
-fn servers_of(snapshot: &Snapshot, name: &str) -> (Vec<ServerId>, bool) {
-    if let Some(server) = snapshot.find(name).filter(|server| server.is_active()) {
+/// The servers of one name that may be used, and whether it is a server's own name rather than a group's.
+fn servers_of((snapshot, principal): (&Snapshot, &Principal), name: &str) -> (Vec<ServerId>, bool) {
+    let usable = |server: &Server| decide(principal, &Scope::All, Action::UseServer, server).is_allow();
+    if let Some(server) = snapshot.find(name).filter(|server| usable(server)) {
         return (vec![server.id.clone()], true);
     }
-    let members = snapshot.access_group(name).filter(|server| server.is_active());
+    let members = snapshot.access_group(name).filter(|server| usable(server));
     (members.map(|server| server.id.clone()).collect(), false)
 }
 
@@ -203,7 +212,8 @@ mod tests {
         if let Some(value) = header {
             headers.insert("x-mcp-servers", value.parse().unwrap());
         }
-        let selection = resolve(snapshot, path, &headers).map_err(|answer| answer.status().as_u16())?;
+        let selection = resolve(snapshot, &Principal::from_master_key(), path, &headers)
+            .map_err(|answer| answer.status().as_u16())?;
         Ok(match selection.scope {
             Scope::All => vec!["*".into()],
             Scope::Servers { ids, .. } => ids.iter().map(|id| id.as_str().to_owned()).collect(),

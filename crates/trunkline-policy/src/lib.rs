@@ -42,8 +42,10 @@ pub enum Reason {
     PendingReview,
     /// A reviewer refused it.
     Rejected,
-    /// No grant of the principal covers it.
+    /// No grant of the principal covers the server.
     NoGrant,
+    /// The principal's `mcp_tool_permissions` name the server, and not this tool.
+    ToolNotGranted,
     /// The server's `allowed_tools` does not name it.
     ToolNotAllowed,
     /// The server's `disallowed_tools` names it.
@@ -58,6 +60,7 @@ impl Reason {
             Self::PendingReview => "pending_review",
             Self::Rejected => "rejected",
             Self::NoGrant => "no_grant",
+            Self::ToolNotGranted => "tool_not_granted",
             Self::ToolNotAllowed => "tool_not_allowed",
             Self::ToolDisallowed => "tool_disallowed",
         }
@@ -76,28 +79,58 @@ pub fn decide(principal: &Principal, scope: &Scope, action: Action<'_>, server: 
         }
         ApprovalStatus::Rejected => return Decision::Deny(Reason::Rejected),
     }
-    if !is_granted(principal) {
+    if !is_granted(principal, server) {
         return Decision::Deny(Reason::NoGrant);
     }
     match action {
         // No rule is about single prompts or resources yet.
         Action::UseServer | Action::UsePrompt(_) | Action::UseResource(_) => Decision::Allow,
+        Action::UseTool(tool) if !is_tool_granted(principal, server, tool) => {
+            Decision::Deny(Reason::ToolNotGranted)
+        }
         Action::UseTool(tool) => tool_rules(server, tool),
     }
 }
 
 /// Whether everybody who may use the server at all may use the same of it: only then may an answer made for one be given to
-/// another. A rule about single principals has to say no here.
-pub fn is_same_for_all(principal: &Principal, _server: &Server) -> bool {
+/// another. `has_keys`: whether there is any virtual key. Each has grants of its own, so that nothing is the same for all
+/// from the first one on.
+pub fn is_same_for_all(principal: &Principal, _server: &Server, has_keys: bool) -> bool {
     match principal.kind() {
-        // Nobody else has grants, and the server's own rules are about everybody.
-        PrincipalKind::MasterKey => true,
+        // The server's own rules are about everybody.
+        PrincipalKind::MasterKey => !has_keys,
+        PrincipalKind::Key(_) => false,
     }
 }
 
-/// Grants of the principal. The administrator has all; nobody else exists until keys do.
-fn is_granted(principal: &Principal) -> bool {
-    principal.is_proxy_admin()
+/// Whether a grant of the principal covers the server. The administrator has all; a key has what it was given, and what is
+/// for every key.
+fn is_granted(principal: &Principal, server: &Server) -> bool {
+    match principal.kind() {
+        PrincipalKind::MasterKey => true,
+        PrincipalKind::Key(key) => key.object_permission.covers(server),
+    }
+}
+
+/// Whether the principal's own tool permissions let it use the tool. They narrow, also what is for every key.
+fn is_tool_granted(principal: &Principal, server: &Server, tool: &str) -> bool {
+    match principal.kind() {
+        PrincipalKind::MasterKey => true,
+        PrincipalKind::Key(key) => {
+            let permission = &key.object_permission;
+            // Most keys have none, and the prefix is a text to be made.
+            permission.mcp_tool_permissions.is_empty() || {
+                let prefix = server.prefix();
+                permission.covers_tool(server, |entry| is_named(entry, &prefix, tool))
+            }
+        }
+    }
+}
+
+/// Whether an entry of a list of tools means the tool: by its own name, or by the name that it is exposed under.
+fn is_named(entry: &str, prefix: &str, tool: &str) -> bool {
+    let rest = entry.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('-'));
+    entry == tool || rest == Some(tool)
 }
 
 /// `disallowed_tools` wins over `allowed_tools` (as LiteLLM's code does, not its documentation: the safer of the two).
@@ -105,13 +138,7 @@ fn is_granted(principal: &Principal) -> bool {
 fn tool_rules(server: &Server, tool: &str) -> Decision {
     let definition = &server.definition;
     let prefix = server.prefix();
-    let names = |entry: &String| {
-        entry == tool
-            || entry
-                .strip_prefix(&*prefix)
-                .and_then(|rest| rest.strip_prefix('-'))
-                == Some(tool)
-    };
+    let names = |entry: &String| is_named(entry, &prefix, tool);
     if definition.disallowed_tools.iter().any(names) {
         return Decision::Deny(Reason::ToolDisallowed);
     }
@@ -130,7 +157,12 @@ fn tool_rules(server: &Server, tool: &str) -> Decision {
 
 #[cfg(test)]
 mod tests {
-    use trunkline_model::{Approval, Origin, ServerDefinition, ServerId, Stamps};
+    use std::sync::Arc;
+
+    use trunkline_model::key::NO_MCP_SERVERS;
+    use trunkline_model::{
+        Approval, KeyHash, ObjectPermission, Origin, ServerDefinition, ServerId, Stamps, VirtualKey,
+    };
 
     use super::*;
 
@@ -210,5 +242,123 @@ mod tests {
             &server,
         );
         assert_eq!(decision, Decision::Deny(Reason::NotInScope));
+    }
+
+    fn key(edit: impl FnOnce(&mut ObjectPermission)) -> Principal {
+        let mut key = VirtualKey::new(KeyHash([1; 32]));
+        edit(&mut key.object_permission);
+        Principal::from_key(Arc::new(key))
+    }
+
+    fn asks(principal: &Principal, server: &Server, action: Action<'_>) -> Decision {
+        decide(principal, &Scope::All, action, server)
+    }
+
+    fn texts(list: &[&str]) -> Vec<String> {
+        list.iter().map(|text| (*text).to_owned()).collect()
+    }
+
+    const ACTIONS: [Action<'_>; 4] = [
+        Action::UseServer,
+        Action::UseTool("a"),
+        Action::UsePrompt("a"),
+        Action::UseResource("x://a"),
+    ];
+
+    #[test]
+    fn b44_a_key_without_a_grant_gets_nothing() {
+        let server = server(|d| d.mcp_access_groups = texts(&["dev"]));
+        for principal in [
+            key(|_| {}),
+            key(|p| p.mcp_servers = texts(&["other", "ghx", "g", ""])),
+            key(|p| p.mcp_access_groups = texts(&["DEV", "prod", ""])),
+            // B41: a row of tools grants no server.
+            key(|p| {
+                p.mcp_tool_permissions = [("gh".to_owned(), texts(&["a", "*"]))].into();
+            }),
+        ] {
+            for action in ACTIONS {
+                assert_eq!(asks(&principal, &server, action), Decision::Deny(Reason::NoGrant));
+            }
+        }
+    }
+
+    #[test]
+    fn a_server_is_granted_by_id_name_alias_or_group() {
+        let server = server(|d| {
+            d.alias = Some("Hub".into());
+            d.mcp_access_groups = texts(&["dev"]);
+        });
+        for name in ["id-1", "gh", "hub", "HUB"] {
+            let principal = key(|p| p.mcp_servers = texts(&["other", name]));
+            for action in ACTIONS {
+                assert_eq!(asks(&principal, &server, action), Decision::Allow, "{name}");
+            }
+        }
+        let by_group = key(|p| p.mcp_access_groups = texts(&["dev"]));
+        assert_eq!(asks(&by_group, &server, Action::UseServer), Decision::Allow);
+        // One that lost its name to another server is not meant by it.
+        let clash = Server {
+            defect: Some("another server has its name".into()),
+            ..server
+        };
+        let by = |name: &str| {
+            let principal = key(|p| p.mcp_servers = texts(&[name]));
+            asks(&principal, &clash, Action::UseServer).is_allow()
+        };
+        assert!(by("id-1") && !by("gh") && !by("hub"));
+    }
+
+    #[test]
+    fn what_is_for_every_key_is_so_but_for_those_that_opt_out() {
+        let open = server(|d| d.allow_all_keys = true);
+        assert_eq!(asks(&key(|_| {}), &open, Action::UseTool("a")), Decision::Allow);
+        let out = key(|p| p.mcp_servers = texts(&["gh", NO_MCP_SERVERS]));
+        for action in ACTIONS {
+            assert_eq!(asks(&out, &open, action), Decision::Deny(Reason::NoGrant));
+        }
+    }
+
+    #[test]
+    fn tool_permissions_narrow_and_every_row_of_a_server_counts() {
+        let server = server(|d| {
+            d.allow_all_keys = true;
+            d.disallowed_tools = texts(&["bad"]);
+        });
+        let with = |rows: &[(&str, &[&str])]| {
+            key(|p| {
+                p.mcp_tool_permissions = rows
+                    .iter()
+                    .map(|(server, tools)| ((*server).to_owned(), texts(tools)))
+                    .collect();
+            })
+        };
+        let check = |rows: &[(&str, &[&str])], tool| asks(&with(rows), &server, Action::UseTool(tool));
+        let denied = Decision::Deny(Reason::ToolNotGranted);
+        assert_eq!(check(&[("gh", &["a", "gh-b"])], "a"), Decision::Allow);
+        assert_eq!(check(&[("gh", &["a", "gh-b"])], "b"), Decision::Allow);
+        assert_eq!(check(&[("gh", &["a"])], "c"), denied);
+        assert_eq!(check(&[("gh", &[])], "a"), denied, "an empty list is no tool");
+        assert_eq!(check(&[("other", &["a"])], "c"), Decision::Allow);
+        assert_eq!(check(&[("gh", &["*"])], "c"), Decision::Allow);
+        assert_eq!(check(&[("gh", &["*"]), ("id-1", &["a"])], "c"), denied);
+        // The server's own rules hold for everybody.
+        assert_eq!(
+            check(&[("gh", &["bad"])], "bad"),
+            Decision::Deny(Reason::ToolDisallowed)
+        );
+        assert_eq!(
+            asks(&with(&[("gh", &[])]), &server, Action::UseServer),
+            Decision::Allow
+        );
+    }
+
+    #[test]
+    fn nothing_is_the_same_for_all_once_there_are_keys() {
+        let server = server(|d| d.allow_all_keys = true);
+        let master = Principal::from_master_key();
+        assert!(is_same_for_all(&master, &server, false));
+        assert!(!is_same_for_all(&master, &server, true));
+        assert!(!is_same_for_all(&key(|_| {}), &server, true));
     }
 }

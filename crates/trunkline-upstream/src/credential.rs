@@ -548,8 +548,8 @@ fn sensitive(text: &str, field: &str) -> Result<HeaderValue, Fault> {
 
 #[cfg(test)]
 mod tests {
-    use trunkline_auth::{Authenticator, Surface};
-    use trunkline_model::{Approval, Credentials, Origin, ServerDefinition, ServerId, Stamps};
+    use trunkline_auth::{Authenticator, KeyRing, Surface};
+    use trunkline_model::{Approval, Credentials, Origin, ServerDefinition, ServerId, Stamps, SystemClock};
 
     use super::*;
 
@@ -610,8 +610,9 @@ mod tests {
         for (name, value) in pairs {
             headers.append(*name, HeaderValue::from_str(value).unwrap());
         }
-        let authenticated = Authenticator::new(&Secret::new(KEY))
-            .authenticate(&headers, Surface::Mcp)
+        let keys = Arc::new(KeyRing::default());
+        let authenticated = Authenticator::new(&Secret::new(KEY), keys, Arc::new(SystemClock))
+            .authenticate(&headers, Surface::Mcp, "/mcp")
             .unwrap();
         let snapshot = Snapshot::new(1, all.to_vec());
         let client = ClientHeaders::of(&headers, &authenticated.admission, &snapshot, several);

@@ -228,7 +228,11 @@ impl Harness {
             registry: Arc::clone(&registry),
             probe: Arc::clone(&probe) as Arc<dyn ServerProbe>,
             configuration: Arc::new(NoFile),
-            authenticator: Arc::new(Authenticator::new(&Secret::new(KEY))),
+            authenticator: Arc::new(Authenticator::new(
+                &Secret::new(KEY),
+                Arc::clone(registry.keys().ring()),
+                Arc::clone(&clock),
+            )),
             clock,
             new_id: Arc::new(move || format!("made-up-{}", ids.fetch_add(1, Ordering::Relaxed))),
             programs: Programs::from_file(),

@@ -80,14 +80,15 @@ fn enter(
 ) -> Result<Context, Response> {
     let target = parts.extensions.remove::<Unstripped>();
     let headers = parts.headers;
-    let (principal, admission) =
-        identify(gateway, &headers, Surface::Mcp).map_err(|error| answer::unauthorized(error, true))?;
+    let (principal, admission) = identify(gateway, &headers, Surface::Mcp, parts.uri.path())
+        .map_err(|error| answer::unauthorized(error, true))?;
     let snapshot = gateway.registry.snapshot();
-    let selection = scope::resolve(&snapshot, path, &headers)?;
+    let selection = scope::resolve(&snapshot, &principal, path, &headers)?;
     Ok(Context {
         request_id,
         principal,
         admission,
+        has_keys: gateway.authenticator.has_keys(),
         snapshot,
         selection,
         session: None,

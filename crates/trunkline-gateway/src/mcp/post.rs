@@ -18,6 +18,7 @@ use crate::Gateway;
 use crate::accept::read_body;
 use crate::answer;
 use crate::asked;
+use crate::callers;
 use crate::calling::Operation;
 use crate::context::Context;
 use crate::mcp::{enter, initialize, logging, modern, session, task_list, tools};
@@ -39,10 +40,16 @@ pub async fn handle(
     request: Request,
 ) -> Response {
     let (parts, body) = request.into_parts();
-    let mut context = match enter(&gateway, &path, request_id, parts) {
+    let context = match enter(&gateway, &path, request_id, parts) {
         Ok(context) => context,
         Err(answer) => return answer,
     };
+    let principal = context.principal.clone();
+    let response = entered(&gateway, &path, context, body).await;
+    callers::bound(&gateway, &principal, response)
+}
+
+async fn entered(gateway: &Arc<Gateway>, path: &PathSelection, mut context: Context, body: Body) -> Response {
     if let Err(answer) = check_headers(&context.headers) {
         return answer;
     }
@@ -57,7 +64,7 @@ pub async fn handle(
         if let Err(answer) = check_version(&context.headers) {
             return answer;
         }
-        return Box::pin(batch(&gateway, &path, context, &body)).await;
+        return Box::pin(batch(gateway, path, context, &body)).await;
     }
     let message = match Message::parse(&body) {
         Ok(message) => message,
@@ -67,7 +74,7 @@ pub async fn handle(
     };
     if modern::is_modern(&message, &context.headers) {
         // Boxed, as below.
-        return Box::pin(modern::handle(&gateway, context, message, body.len())).await;
+        return Box::pin(modern::handle(gateway, context, message, body.len())).await;
     }
     if let Err(answer) = check_version(&context.headers) {
         return answer;
@@ -76,15 +83,15 @@ pub async fn handle(
     if let Message::Request { id, method, params } = &message
         && method == "initialize"
     {
-        return initialize::answer(&gateway, &path, &context, id, *params);
+        return initialize::answer(gateway, path, &context, id, *params);
     }
-    match session(&gateway, &path, &context) {
+    match session(gateway, path, &context) {
         Ok(claims) => context.join(claims.as_ref()),
         Err(answer) => return answer,
     }
     // Boxed: the server moves the future of a request some times before it is polled, and this is most of it.
     let context = Arc::new(context);
-    Box::pin(dispatch(&gateway, &context, message, body.len())).await
+    Box::pin(dispatch(gateway, &context, message, body.len())).await
 }
 
 /// Content type and accepted types (mcp reference §1.2, steps 3 and 4).

@@ -22,6 +22,7 @@ use trunkline_model::{ReplicaId, RequestId};
 use crate::Gateway;
 use crate::accept::read_body;
 use crate::answer;
+use crate::callers;
 use crate::caps::{self, Place};
 use crate::context::Context;
 use crate::conversations::{Conversation, Found, Waiting};
@@ -111,7 +112,8 @@ async fn open(
         let text = "Not Acceptable: Client must accept text/event-stream";
         return answer::rpc_error(StatusCode::NOT_ACCEPTABLE, "null", rpc::INVALID_REQUEST, text);
     }
-    let caller = context.principal.id().to_owned();
+    let principal = context.principal.clone();
+    let caller = principal.id().to_owned();
     let key = initialize::new_session_key();
     let begun = gateway.caps.stream(&caller);
     let begun = begun.and_then(|place| gateway.caps.begin(&caller, key).map(|()| place));
@@ -142,12 +144,12 @@ async fn open(
     };
     // From here on: a client that leaves right away must leave nothing behind.
     let (ready, is_ready) = oneshot::channel();
-    let path = path.clone();
+    let (telling, path) = (gateway.clone(), path.clone());
     tokio::spawn(async move {
-        let standing = Standing::of_session(gateway.clone(), context, &path).await;
+        let standing = Standing::of_session(telling.clone(), context, &path).await;
         // It may have gone already.
         let _ = ready.send(());
-        accompany(gateway, caller, conversation, standing, gone).await;
+        accompany(telling, caller, conversation, standing, gone).await;
     });
     // The lists are looked at before the head of the answer: from then on the client counts on being told of changes.
     let _ = is_ready.await;
@@ -155,7 +157,8 @@ async fn open(
         let event = open.next().await?;
         Some((event, open))
     });
-    answer::event_stream(Body::from_stream(body.map(Ok::<_, std::convert::Infallible>)))
+    let response = answer::event_stream(Body::from_stream(body.map(Ok::<_, std::convert::Infallible>)));
+    callers::bound(&gateway, &principal, response)
 }
 
 fn accepts_events(headers: &HeaderMap) -> bool {

@@ -22,6 +22,7 @@ use trunkline_upstream::{Aside, Attending, Watching};
 use crate::Gateway;
 use crate::answer;
 use crate::asked;
+use crate::callers;
 use crate::calling;
 use crate::caps::Place;
 use crate::context::Context;
@@ -43,10 +44,16 @@ pub async fn handle(
     request: Request,
 ) -> Response {
     let (parts, _) = request.into_parts();
-    let mut context = match enter(&gateway, path, request_id, parts) {
+    let context = match enter(&gateway, path, request_id, parts) {
         Ok(context) => context,
         Err(answer) => return answer,
     };
+    let principal = context.principal.clone();
+    let response = entered(gateway.clone(), path, context).await;
+    callers::bound(&gateway, &principal, response)
+}
+
+async fn entered(gateway: Arc<Gateway>, path: &PathSelection, mut context: Context) -> Response {
     if let Some(answer) = resumed(&gateway, path, &context).await {
         return answer;
     }
@@ -183,6 +190,10 @@ pub struct Standing {
     /// Where the servers are looked up again when the registry changes; without one they stay those of the request.
     path: Option<PathSelection>,
     changed: watch::Receiver<u64>,
+    /// Tells of changed keys: the caller's may be among them.
+    keys: watch::Receiver<u64>,
+    /// The caller's grants are others than those by which servers were last turned to.
+    granted_anew: bool,
     asides: Option<mpsc::Receiver<Aside>>,
     /// Kept, so that what servers say on the client's own sessions comes here.
     attending: Option<Attending>,
@@ -211,11 +222,14 @@ impl Standing {
         watches: bool,
     ) -> Self {
         let changed = gateway.upstreams.changed();
+        let keys = gateway.registry.keys().subscribe();
         let mut standing = Self {
             gateway,
             context,
             path,
             changed,
+            keys,
+            granted_anew: false,
             asides: None,
             attending: None,
             watching: watches.then(Vec::new),
@@ -223,6 +237,9 @@ impl Standing {
             settles_at: None,
             ready: VecDeque::new(),
         };
+        // What changed since the request came in was told to nobody here. Who is let in no more is shown the door by
+        // `callers::bound`.
+        let _ = standing.renew();
         standing.turn();
         standing.seen = standing.digests().await;
         standing
@@ -294,6 +311,7 @@ impl Standing {
                 () = draining.cancelled() => return None,
                 aside = aside => Happened::Aside(aside?),
                 changed = self.changed.changed() => Happened::Changed(changed.ok()?),
+                keys = self.keys.changed() => Happened::Keys(keys.ok()?),
                 () = sleep(KEEP_ALIVE_EVERY) => return Some(None),
             };
             match happened {
@@ -301,6 +319,7 @@ impl Standing {
                     let message = self.message(aside);
                     self.ready.extend(message);
                 }
+                Happened::Keys(()) => self.renew()?,
                 Happened::Changed(()) => {
                     // Dropped here, the change would be forgotten: it stays marked until it was looked at.
                     self.changed.mark_changed();
@@ -317,6 +336,19 @@ impl Standing {
                 }
             }
         }
+    }
+
+    /// Keys have changed. What the caller may use from now on counts at once, and lists are looked at again; `None` if
+    /// it may not be here any more.
+    fn renew(&mut self) -> Option<()> {
+        let own = &self.context.principal;
+        let now = self.gateway.authenticator.renew(own).ok()?;
+        if own.key().map(Arc::as_ptr) != now.key().map(Arc::as_ptr) {
+            self.context.principal = now;
+            self.granted_anew = true;
+            self.changed.mark_changed();
+        }
+        Some(())
     }
 
     /// What a server says outside of the session's requests, for the client.
@@ -347,13 +379,15 @@ impl Standing {
         let is_another = !Arc::ptr_eq(&snapshot, &self.context.snapshot);
         self.context.snapshot = snapshot;
         if let Some(path) = &self.path {
-            match scope::resolve(&self.context.snapshot, path, &self.context.headers) {
+            let context = &self.context;
+            match scope::resolve(&context.snapshot, &context.principal, path, &context.headers) {
                 Ok(selection) => self.context.selection = selection,
                 // The path's server is gone: nothing is seen.
                 Err(_) => return Vec::new(),
             }
         }
-        if is_another {
+        if is_another || self.granted_anew {
+            self.granted_anew = false;
             self.turn();
         }
         let (gateway, context) = (&self.gateway, &self.context);
@@ -391,6 +425,7 @@ impl Drop for Standing {
 enum Happened {
     Aside(Aside),
     Changed(()),
+    Keys(()),
 }
 
 /// The notifications that are due, each once. A list that is known for the first time is news only if it is of tools:

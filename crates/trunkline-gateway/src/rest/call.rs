@@ -28,6 +28,7 @@ pub async fn handle(State(gateway): State<Arc<Gateway>>, request: Request) -> Re
         &gateway,
         parts.extensions.get::<RequestId>().cloned(),
         &parts.headers,
+        "/mcp-rest/tools/call",
     ) {
         Ok(context) => Arc::new(context),
         Err(answer) => return answer,

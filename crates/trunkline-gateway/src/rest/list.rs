@@ -35,7 +35,8 @@ pub async fn handle(
     params: Result<Query<Params>, QueryRejection>,
     headers: HeaderMap,
 ) -> Response {
-    let mut context = match enter(&gateway, request_id.map(|Extension(id)| id), &headers) {
+    let id = request_id.map(|Extension(id)| id);
+    let mut context = match enter(&gateway, id, &headers, "/mcp-rest/tools/list") {
         Ok(context) => context,
         Err(answer) => return answer,
     };

@@ -20,15 +20,21 @@ use crate::view::ViewItem;
 
 /// Identify and scope of a REST request.
 #[expect(clippy::result_large_err, reason = "the error is the answer, and it is rare")]
-fn enter(gateway: &Gateway, request_id: Option<RequestId>, headers: &HeaderMap) -> Result<Context, Response> {
-    let (principal, admission) = identify(gateway, headers, Surface::Management)
+fn enter(
+    gateway: &Gateway,
+    request_id: Option<RequestId>,
+    headers: &HeaderMap,
+    path: &str,
+) -> Result<Context, Response> {
+    let (principal, admission) = identify(gateway, headers, Surface::Management, path)
         .map_err(|error| answer::unauthorized(error, false))?;
     let snapshot = gateway.registry.snapshot();
-    let selection = scope::resolve(&snapshot, &PathSelection::None, headers)?;
+    let selection = scope::resolve(&snapshot, &principal, &PathSelection::None, headers)?;
     Ok(Context {
         request_id: request_id.unwrap_or_else(|| RequestId::new("")),
         principal,
         admission,
+        has_keys: gateway.authenticator.has_keys(),
         snapshot,
         selection,
         session: None,
@@ -91,7 +97,7 @@ fn tools_body(listing: &Listing, context: &Context, exposed: bool) -> String {
         Some(failure) => (Value::from("partial_failure"), failure),
         None if listing.servers.is_empty() => (
             Value::from("unexpected_error"),
-            "No MCP server is selected by this request and allowed to this key".to_owned(),
+            "no_grant: No MCP server is selected by this request and allowed to this key".to_owned(),
         ),
         None if failed.is_empty() => (Value::Null, "Successfully retrieved tools".to_owned()),
         None => (

@@ -21,7 +21,8 @@ pub async fn handle(
     request_id: Option<Extension<RequestId>>,
     headers: HeaderMap,
 ) -> Response {
-    let context = match enter(&gateway, request_id.map(|Extension(id)| id), &headers) {
+    let id = request_id.map(|Extension(id)| id);
+    let context = match enter(&gateway, id, &headers, "/v1/mcp/tools") {
         Ok(context) => context,
         Err(answer) => return answer,
     };

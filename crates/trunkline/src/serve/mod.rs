@@ -213,7 +213,11 @@ async fn build(
     let ended = EndedSessions::new(store.session_ended_list().await?);
     let peers = peers(settings, arguments, listening, &store).await;
     let (recorder, writer) = Recorder::new(store);
-    let authenticator = Arc::new(Authenticator::new(&settings.master_key.key));
+    let authenticator = Arc::new(Authenticator::new(
+        &settings.master_key.key,
+        registry.keys().ring().clone(),
+        clock.clone(),
+    ));
     let new_id: Arc<dyn Fn() -> String + Send + Sync> = Arc::new(new_id);
     let gateway = Arc::new(Gateway {
         registry: registry.clone(),
@@ -228,6 +232,7 @@ async fn build(
         parking: TokenSealer::derive(&settings.root_secret(), "mcp request state"),
         tasks: HandleSealer::derive(&settings.root_secret(), "mcp task"),
         caps: Arc::new(caps(general, &upstreams)),
+        callers: trunkline_gateway::callers::Callers::default(),
         conversations: Conversations::new(
             peers.own_id(),
             TokenSealer::derive(&settings.root_secret(), "mcp sse session"),

@@ -9,6 +9,8 @@ use trunkline_gateway::Gateway;
 use trunkline_gateway::record::retention_limit;
 use trunkline_store::SessionNews;
 
+/// How often streams are looked at whose keys may have expired.
+const LOOK_AT_KEYS: Duration = Duration::from_millis(500);
 /// How long call records are kept.
 const RETENTION_DAYS: u32 = 30;
 
@@ -18,6 +20,7 @@ pub(crate) fn begin(gateway: &Arc<Gateway>) -> JoinSet<()> {
     gateway.upstreams.warm_up(&gateway.registry.snapshot());
     tasks.spawn(watch(gateway.clone()));
     tasks.spawn(reconcile(gateway.clone()));
+    tasks.spawn(follow_keys(gateway.clone()));
     tasks.spawn(every_second(gateway.clone()));
     tasks.spawn(every_minute(gateway.clone()));
     tasks.spawn(tend_sessions(gateway.clone()));
@@ -40,6 +43,22 @@ async fn reconcile(gateway: Arc<Gateway>) {
         let snapshot = gateway.registry.snapshot();
         gateway.upstreams.reconcile(&snapshot);
         gateway.upstreams.warm_up(&snapshot);
+    }
+}
+
+/// Streams of keys that are not let in any more end.
+async fn follow_keys(gateway: Arc<Gateway>) {
+    let mut changes = gateway.registry.keys().subscribe();
+    let mut ticks = tokio::time::interval(LOOK_AT_KEYS);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            changed = changes.changed() => if changed.is_err() {
+                return;
+            },
+            _ = ticks.tick() => {}
+        }
+        gateway.callers.sweep(&gateway.authenticator);
     }
 }
 

@@ -1,0 +1,102 @@
+//! Streams that stay open belong to whoever opened them: when a key is revoked, is blocked, or has expired, they end.
+//! Requests need none of this: each is identified by the keys of its own moment.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::body::Body;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::Response;
+use futures_util::StreamExt as _;
+use tokio_util::sync::CancellationToken;
+use trunkline_auth::Authenticator;
+use trunkline_model::{KeyMap, Principal};
+
+use crate::Gateway;
+
+/// The open streams of virtual keys in this process.
+#[derive(Default)]
+pub struct Callers {
+    streams: Mutex<KeyMap<u64, Followed>>,
+    begun: AtomicU64,
+}
+
+struct Followed {
+    principal: Principal,
+    /// Cancelled when the principal is none any more.
+    over: CancellationToken,
+}
+
+impl Callers {
+    fn lock(&self) -> MutexGuard<'_, KeyMap<u64, Followed>> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the streams of those who are not let in any more. Called when keys have changed, and every now and then,
+    /// because keys expire by themselves.
+    pub fn sweep(&self, authenticator: &Authenticator) {
+        for followed in self.lock().values() {
+            if !followed.over.is_cancelled() && authenticator.renew(&followed.principal).is_err() {
+                followed.over.cancel();
+            }
+        }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+}
+
+/// A stream's place among those that are followed; left when it is dropped.
+struct Following {
+    gateway: Arc<Gateway>,
+    number: u64,
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.gateway.callers.lock().remove(&self.number);
+    }
+}
+
+/// The answer as it is, but a stream of a virtual key ends with the key.
+pub fn bound(gateway: &Arc<Gateway>, principal: &Principal, response: Response) -> Response {
+    let is_stream = || {
+        let kind = response.headers().get(CONTENT_TYPE);
+        kind.is_some_and(|kind| kind == "text/event-stream")
+    };
+    if principal.key().is_none() || !is_stream() {
+        return response;
+    }
+    let over = CancellationToken::new();
+    let number = gateway.callers.begun.fetch_add(1, Ordering::Relaxed);
+    let followed = Followed {
+        principal: principal.clone(),
+        over: over.clone(),
+    };
+    gateway.callers.lock().insert(number, followed);
+    let following = Following {
+        gateway: gateway.clone(),
+        number,
+    };
+    if gateway.authenticator.renew(principal).is_err() {
+        // It was taken away while the answer was made.
+        over.cancel();
+    }
+    let (parts, body) = response.into_parts();
+    let body = body
+        .into_data_stream()
+        .take_until(over.cancelled_owned())
+        .map(move |piece| {
+            // Lives as long as the stream.
+            let _ = &following;
+            piece
+        });
+    Response::from_parts(parts, Body::from_stream(body))
+}
