@@ -1,8 +1,8 @@
-//! The management API: registering MCP servers, approving submissions, testing connections.
+//! The management API: registering MCP servers, approving submissions, testing connections, handing out virtual keys.
 //!
 //! - [`router`] serves it, [`openapi`] describes it, and both come from the same list of routes, so that neither can
 //!   know a route that the other does not.
-//! - One operation is one file under `server/` or `test_routes/`: its documentation, its handler, its log line.
+//! - One operation is one file under `server/`, `key/` or `test_routes/`: its documentation, its handler, its log line.
 //! - [`fields`] is the one table of what a server has: request schemas, parsing, rows and round-trip tests are made
 //!   from it. A new field of a server is one line there.
 //! - Authentication is an extractor ([`actor::Admin`]) that rejects. A handler without it does not pass the test that
@@ -29,6 +29,7 @@ mod data_plane;
 mod error;
 mod fields;
 mod foreign;
+mod key;
 mod openapi;
 mod operations;
 mod outcome;
@@ -91,7 +92,8 @@ impl App {
     }
 }
 
-/// The management API as a router. Every route of it asks for the key of a proxy admin.
+/// The management API as a router. Every route of it asks for the key of a proxy admin, but for `/key/info`, which shows a
+/// key its own.
 pub fn router(state: AdminState) -> axum::Router {
     let app = Arc::new(App {
         registry: state.registry,
@@ -123,6 +125,15 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(server::approve::approve))
         .routes(routes!(server::reject::reject))
         .routes(routes!(server::access_groups::access_groups))
+        .routes(routes!(key::generate::generate))
+        .routes(routes!(key::update::update))
+        .routes(routes!(key::delete::delete))
+        .routes(routes!(key::block::block))
+        .routes(routes!(key::block::unblock))
+        .routes(routes!(key::regenerate::regenerate))
+        .routes(routes!(key::regenerate::regenerate_named))
+        .routes(routes!(key::info::info))
+        .routes(routes!(key::list::list))
         .routes(routes!(reload::reload))
         .routes(routes!(test_routes::connection::connection))
         .routes(routes!(test_routes::tools_list::tools_list))

@@ -39,7 +39,9 @@ impl Effect {
             Self::Logging => {
                 "external log sinks, callbacks and alerts are not called, and health is checked in Trunkline's own way"
             }
-            Self::Keys => "virtual keys, teams and users are not served: the master key is the only key",
+            Self::Keys => {
+                "teams, users and rules about how keys are made are not served: virtual keys are made by the administrator"
+            }
             Self::Limits => "budgets, spend and rate limits are not kept or enforced",
             Self::Ui => "there is no web interface and no single sign-on",
             Self::Mcp => "these MCP features are not served: every tool is listed, and there is no hub",

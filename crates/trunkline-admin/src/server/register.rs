@@ -19,7 +19,7 @@ use crate::{request, row};
 
 /// Submit an MCP server for review
 ///
-/// It serves nobody until it is approved. As long as the master key is the only key, an admin submits; LiteLLM asks
+/// It serves nobody until it is approved. So far an administrator submits; LiteLLM asks
 /// for the key of a team here.
 #[utoipa::path(
     post,

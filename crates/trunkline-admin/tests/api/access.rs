@@ -12,9 +12,14 @@ fn operations() -> Vec<(String, String)> {
     for (path, item) in document["paths"].as_object().unwrap() {
         let ours = path.starts_with("/v1/mcp/server")
             || path.starts_with("/v1/mcp/access_groups")
+            || path.starts_with("/key/")
             || path.starts_with("/mcp-rest/test/");
         for method in item.as_object().unwrap().keys().filter(|_| ours) {
-            operations.push((method.to_uppercase(), path.replace("{server_id}", "id-a")));
+            operations.push((
+                method.to_uppercase(),
+                path.replace("{server_id}", "id-a")
+                    .replace("{key}", &"0".repeat(64)),
+            ));
         }
     }
     operations

@@ -1,0 +1,52 @@
+//! `GET /key/info`: shows a key. A key may see its own; everything is in memory.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{RawQuery, State};
+use serde_json::{Value, json};
+use trunkline_model::PrincipalKind;
+
+use super::error::KeyError;
+use super::lookup;
+use super::row;
+use super::schema::KeyInfo;
+use crate::App;
+use crate::actor::Caller;
+
+/// Show a virtual key
+///
+/// Without `key`, the caller's own. A key sees its own and no other.
+#[utoipa::path(
+    get,
+    path = "/key/info",
+    tag = "Keys",
+    params(("key" = Option<String>, Query, description = "The key's hash. A key itself does not belong in a URL.")),
+    responses(
+        (status = 200, description = "The key, under its hash.", body = KeyInfo),
+        (status = 403, description = "Another one's key.", body = crate::actor::AuthErrorBody),
+        (status = 404, description = "No such key.", body = crate::actor::AuthErrorBody),
+    ),
+)]
+pub(crate) async fn info(
+    caller: Caller,
+    State(app): State<Arc<App>>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Value>, KeyError> {
+    let query = query.unwrap_or_default();
+    let given = url::form_urlencoded::parse(query.as_bytes())
+        .find(|(name, value)| name == "key" && !value.is_empty())
+        .map(|(_, value)| lookup::hash_of(&value));
+    let key = match (caller.principal.kind(), given) {
+        (PrincipalKind::Key(own), None) => own.clone(),
+        // What is not its own is not told from what nobody has.
+        (PrincipalKind::Key(own), Some(given)) if given == Some(own.hash) => own.clone(),
+        (PrincipalKind::Key(_), Some(_)) => return Err(KeyError::NotOwn),
+        (PrincipalKind::MasterKey, Some(Some(hash))) => {
+            app.registry.keys().ring().get(&hash).ok_or(KeyError::NotFound)?
+        }
+        // The master key is no row.
+        (PrincipalKind::MasterKey, None | Some(None)) => return Err(KeyError::NotFound),
+    };
+    Ok(Json(json!({"key": &*key.id, "info": row::info(&key, app.now())})))
+}

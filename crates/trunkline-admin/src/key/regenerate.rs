@@ -1,0 +1,100 @@
+//! `POST /key/regenerate`: gives a key another secret, and keeps what it may do.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use serde_json::{Map, Value};
+use trunkline_auth::{key_hash, key_name};
+use trunkline_model::{KeyHash, VirtualKey};
+
+use super::error::KeyError;
+use super::fields::{Change, chosen_key};
+use super::schema::{KeyMade, KeyRegenerated};
+use super::{generate, lookup, row};
+use crate::App;
+use crate::actor::Admin;
+use crate::body::JsonObject;
+
+/// Give a virtual key another secret
+///
+/// The one before is refused from then on, its streams and sessions end. The answer is the only one that has the new one.
+#[utoipa::path(
+    post,
+    path = "/key/regenerate",
+    tag = "Keys",
+    request_body = KeyRegenerated,
+    responses(
+        (status = 200, description = "The new key.", body = KeyMade),
+        (status = 400, description = "An alias or key that is taken.", body = crate::actor::AuthErrorBody),
+        (status = 404, description = "No such key.", body = crate::actor::AuthErrorBody),
+        (status = 422, description = "Unknown or not supported fields, wrong types, no JSON.", body = crate::error::ValidationErrorBody),
+        (status = 503, description = "The database did not store it.", body = crate::actor::AuthErrorBody),
+    ),
+)]
+pub(crate) async fn regenerate(
+    admin: Admin,
+    State(app): State<Arc<App>>,
+    JsonObject(body): JsonObject,
+) -> Result<Json<Value>, KeyError> {
+    let hash = lookup::required(&body)?;
+    renew(hash, &body, &admin, &app).await
+}
+
+/// Give a virtual key another secret (the key's hash is in the path)
+#[utoipa::path(
+    post,
+    path = "/key/{key}/regenerate",
+    tag = "Keys",
+    params(("key" = String, Path, description = "The key's hash. A key itself does not belong in a URL.")),
+    request_body = KeyRegenerated,
+    responses(
+        (status = 200, description = "The new key.", body = KeyMade),
+        (status = 400, description = "An alias or key that is taken.", body = crate::actor::AuthErrorBody),
+        (status = 404, description = "No such key.", body = crate::actor::AuthErrorBody),
+        (status = 422, description = "Unknown or not supported fields, wrong types, no JSON.", body = crate::error::ValidationErrorBody),
+        (status = 503, description = "The database did not store it.", body = crate::actor::AuthErrorBody),
+    ),
+)]
+pub(crate) async fn regenerate_named(
+    admin: Admin,
+    State(app): State<Arc<App>>,
+    Path(key): Path<String>,
+    JsonObject(body): JsonObject,
+) -> Result<Json<Value>, KeyError> {
+    // LiteLLM's client sends the key as it is, too.
+    let hash = lookup::hash_of(&key).ok_or(KeyError::NotFound)?;
+    renew(hash, &body, &admin, &app).await
+}
+
+async fn renew(
+    hash: KeyHash,
+    body: &Map<String, Value>,
+    admin: &Admin,
+    app: &App,
+) -> Result<Json<Value>, KeyError> {
+    let now = app.now();
+    let change = Change::read(body, &["key", "new_key"], now)?;
+    let secret = generate::secret(chosen_key(body, "new_key")?, "new_key", app)?;
+    let (by, new_id) = (admin.id().to_owned(), (app.new_id)());
+    let (new_hash, name) = (key_hash(secret.expose()), key_name(&secret));
+    let edit = move |key: &mut VirtualKey| {
+        change.apply(key, new_id);
+        key.hash = new_hash;
+        key.id = new_hash.to_hex().into();
+        key.key_name = Some(name);
+        key.stamps.updated_at = Some(now);
+        key.stamps.updated_by = Some(by);
+        key.rotation_count = key.rotation_count.saturating_add(1);
+        key.last_rotation_at = Some(now);
+    };
+    let key = app.registry.keys().update(hash, Box::new(edit)).await?;
+    // Not the path: it may have a key in it.
+    tracing::info!(
+        actor = admin.id(),
+        before = hash.to_hex(),
+        key = &*key.id,
+        "key regenerated"
+    );
+    Ok(Json(row::made(&key, &secret, app).into()))
+}

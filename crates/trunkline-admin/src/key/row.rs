@@ -1,0 +1,135 @@
+//! A key as answers show it: LiteLLM's columns, those that mean nothing here with the values that say so.
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+use trunkline_auth::Authenticator;
+use trunkline_model::{ObjectPermission, Secret, Snapshot, VirtualKey};
+
+use crate::App;
+
+/// LiteLLM's columns of what is not served: nothing is limited, and nothing was spent.
+fn neutral() -> Map<String, Value> {
+    let neutral = json!({
+        "spend": 0.0, "max_budget": null, "soft_budget_cooldown": false, "budget_duration": null,
+        "budget_reset_at": null, "budget_id": null, "litellm_budget_table": null, "models": [], "aliases": {},
+        "config": {}, "permissions": {}, "router_settings": {}, "model_spend": {}, "model_max_budget": {},
+        "max_parallel_requests": null, "tpm_limit": null, "rpm_limit": null, "allowed_cache_controls": [],
+        "policies": [], "access_group_ids": [], "agent_id": null, "organization_id": null, "project_id": null,
+        "auto_rotate": false, "rotation_interval": null, "key_rotation_at": null,
+    });
+    match neutral {
+        Value::Object(neutral) => neutral,
+        _ => Map::new(),
+    }
+}
+
+/// Everything but the hash.
+pub(crate) fn info(key: &VirtualKey, now: Timestamp) -> Map<String, Value> {
+    let time = |at: Option<Timestamp>| Value::from(at.map(|at| at.to_string()));
+    let (stamps, permission) = (&key.stamps, &key.object_permission);
+    let own = [
+        ("key_name", Value::from(key.key_name.clone())),
+        ("key_alias", key.key_alias.clone().into()),
+        ("key_type", key.key_type.clone().into()),
+        ("user_id", key.user_id.clone().into()),
+        ("team_id", key.team_id.clone().into()),
+        ("metadata", key.metadata.clone().into()),
+        ("expires", time(key.expires)),
+        ("blocked", key.blocked.into()),
+        ("status", status(key, now).into()),
+        ("allowed_routes", key.allowed_routes.clone().into()),
+        ("object_permission_id", permission.id.clone().into()),
+        ("object_permission", permission_row(permission)),
+        ("created_at", time(stamps.created_at)),
+        ("created_by", stamps.created_by.clone().into()),
+        ("updated_at", time(stamps.updated_at)),
+        ("updated_by", stamps.updated_by.clone().into()),
+        ("rotation_count", key.rotation_count.into()),
+        ("last_rotation_at", time(key.last_rotation_at)),
+        ("defect", key.defect.clone().into()),
+    ];
+    let mut row = neutral();
+    row.extend(own.map(|(name, value)| (name.to_owned(), value)));
+    row
+}
+
+/// The row, hash included.
+pub(crate) fn row(key: &VirtualKey, now: Timestamp) -> Map<String, Value> {
+    let mut row = info(key, now);
+    row.insert("token".to_owned(), (&*key.id).into());
+    row
+}
+
+/// The answer that has the key itself: the only one.
+pub(crate) fn made(key: &VirtualKey, secret: &Secret, app: &App) -> Map<String, Value> {
+    let mut row = row(key, app.now());
+    row.insert("token_id".to_owned(), (&*key.id).into());
+    row.insert("key".to_owned(), secret.expose().into());
+    row.insert(
+        "warnings".to_owned(),
+        warnings(key, &app.registry.snapshot()).into(),
+    );
+    row
+}
+
+/// Why it is let in or not, in a word.
+fn status(key: &VirtualKey, now: Timestamp) -> &'static str {
+    if key.defect.is_some() {
+        "unreadable"
+    } else if key.blocked {
+        "blocked"
+    } else if key.is_expired(now) {
+        "expired"
+    } else {
+        "active"
+    }
+}
+
+fn permission_row(permission: &ObjectPermission) -> Value {
+    json!({
+        "object_permission_id": permission.id,
+        "mcp_servers": permission.mcp_servers,
+        "mcp_access_groups": permission.mcp_access_groups,
+        "mcp_tool_permissions": permission.mcp_tool_permissions,
+        "mcp_toolsets": [],
+        "vector_stores": [],
+        "agents": [],
+        "agent_access_groups": [],
+    })
+}
+
+/// What the administrator should know about the grants: they are kept as they are, because a server may come later.
+pub(crate) fn warnings(key: &VirtualKey, snapshot: &Snapshot) -> Vec<String> {
+    let permission = &key.object_permission;
+    let mut warnings = Vec::new();
+    for name in &permission.mcp_servers {
+        if name != trunkline_model::key::NO_MCP_SERVERS && snapshot.find(name).is_none() {
+            warnings.push(format!(
+                "object_permission.mcp_servers: no server has the id, name or alias {name:?}"
+            ));
+        }
+    }
+    for group in &permission.mcp_access_groups {
+        if snapshot.access_group(group).next().is_none() {
+            warnings.push(format!(
+                "object_permission.mcp_access_groups: no server is in the group {group:?}"
+            ));
+        }
+    }
+    for name in permission.mcp_tool_permissions.keys() {
+        let granted = snapshot
+            .find(name)
+            .is_some_and(|server| permission.covers(server));
+        if !granted {
+            warnings.push(format!(
+                "object_permission.mcp_tool_permissions: {name:?} is no server that this key may use; a list of tools narrows a grant and gives none"
+            ));
+        }
+    }
+    warnings
+}
+
+/// Whether a key would be the master key, which is no virtual key.
+pub(crate) fn is_master_key(authenticator: &Authenticator, secret: &Secret) -> bool {
+    authenticator.is_master_key(&trunkline_auth::key_hash(secret.expose()).0)
+}

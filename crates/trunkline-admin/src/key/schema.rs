@@ -1,0 +1,145 @@
+//! The shapes of the key routes, for the document: made from [`super::fields::SERVED`].
+
+use std::borrow::Cow;
+
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, ObjectBuilder, Schema, SchemaType, Type};
+use utoipa::{PartialSchema, ToSchema};
+
+use super::fields::{KEY_TYPES, SERVED};
+
+/// Declares types that only say a schema.
+macro_rules! shapes {
+    ($( $(#[$doc:meta])* $name:ident as $shown:literal = $schema:expr; )+) => {$(
+        $(#[$doc])*
+        pub(crate) struct $name;
+
+        impl PartialSchema for $name {
+            fn schema() -> RefOr<Schema> {
+                $schema.into()
+            }
+        }
+
+        impl ToSchema for $name {
+            fn name() -> Cow<'static, str> {
+                Cow::Borrowed($shown)
+            }
+        }
+    )+};
+}
+
+shapes! {
+    /// The body that makes a key.
+    NewKey as "GenerateKeyRequest" = closed(served(object()).property("key", text("A key of one's own choice.")));
+    /// The body that changes one.
+    KeyChange as "UpdateKeyRequest" = closed(served(object()).property("key", text("Which key: its hash, or itself.")));
+    /// The body that gives it another secret.
+    KeyRegenerated as "RegenerateKeyRequest" = closed(
+        served(object())
+            .property("key", text("Which key: its hash, or itself."))
+            .property("new_key", text("A key of one's own choice."))
+    );
+    /// The body that names one.
+    KeyNamed as "BlockKeyRequest" = closed(object().property("key", text("Which key: its hash, or itself.")).required("key"));
+    /// The body that names several.
+    KeysNamed as "KeyRequest" = closed(
+        object()
+            .property("keys", texts("Hashes, or keys."))
+            .property("key_aliases", texts("Aliases; one of both lists has to be there."))
+    );
+    /// A key in an answer.
+    KeyRow as "LiteLLM_VerificationToken" = row();
+    /// The answer that has the key itself.
+    KeyMade as "GenerateKeyResponse" = row()
+        .property("key", text("The key: here and nowhere else."))
+        .required("key")
+        .property("token_id", text("The hash once more."));
+    /// The answer of `/key/info`.
+    KeyInfo as "KeyInfoResponse" = object()
+        .property("key", text("The hash."))
+        .property("info", object().description(Some("The row without its hash.")));
+    /// A page of keys.
+    KeyList as "KeyListResponseObject" = object()
+        .property("keys", ArrayBuilder::new().items(open()).description(Some("Hashes, or rows.")))
+        .property("total_count", typed(Type::Integer))
+        .property("current_page", typed(Type::Integer))
+        .property("total_pages", typed(Type::Integer));
+}
+
+fn object() -> ObjectBuilder {
+    ObjectBuilder::new()
+}
+
+fn open() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(SchemaType::AnyValue)
+}
+
+fn typed(kind: Type) -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(kind)
+}
+
+fn nullable(kind: Type) -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(SchemaType::from_iter([kind, Type::Null]))
+}
+
+fn closed(object: ObjectBuilder) -> ObjectBuilder {
+    object.additional_properties(Some(AdditionalProperties::FreeForm(false)))
+}
+
+fn text(doc: &str) -> ObjectBuilder {
+    nullable(Type::String).description(Some(doc))
+}
+
+fn texts(doc: &str) -> ArrayBuilder {
+    ArrayBuilder::new()
+        .items(typed(Type::String))
+        .description(Some(doc))
+}
+
+/// The fields that a body may have.
+fn served(object: ObjectBuilder) -> ObjectBuilder {
+    SERVED.iter().fold(object, |object, (name, doc)| match *name {
+        "metadata" => object.property(*name, nullable(Type::Object).description(Some(*doc))),
+        "blocked" => object.property(*name, nullable(Type::Boolean).description(Some(*doc))),
+        "allowed_routes" => object.property(*name, texts(doc)),
+        "key_type" => object.property(*name, text(doc).enum_values(Some(KEY_TYPES))),
+        "object_permission" => object.property(*name, permission(doc)),
+        _ => object.property(*name, text(doc)),
+    })
+}
+
+fn permission(doc: &str) -> ObjectBuilder {
+    nullable(Type::Object)
+        .description(Some(doc))
+        .property(
+            "mcp_servers",
+            texts("Servers, each by id, name or alias; `no-mcp-servers`: none at all."),
+        )
+        .property("mcp_access_groups", texts("Every server of these groups."))
+        .property(
+            "mcp_tool_permissions",
+            typed(Type::Object)
+                .additional_properties(Some(texts("Tools; `*`: all.")))
+                .description(Some(
+                    "The only tools of a server that may be used. It narrows a grant, and gives none.",
+                )),
+        )
+}
+
+fn row() -> ObjectBuilder {
+    served(object())
+        .property("token", text("The key's hash."))
+        .property("key_name", text("`sk-...abcd`"))
+        .property("expires", text("RFC 3339."))
+        .property("status", text("`active`, `blocked`, `expired` or `unreadable`."))
+        .property("created_at", text("RFC 3339."))
+        .property("created_by", text("By whom."))
+        .property("updated_at", text("RFC 3339."))
+        .property("updated_by", text("By whom."))
+        .property("rotation_count", typed(Type::Integer))
+        .property("last_rotation_at", text("RFC 3339."))
+        .property(
+            "defect",
+            text("What of its row cannot be read; such a key is refused."),
+        )
+}

@@ -1,0 +1,10 @@
+//! Virtual keys on the real binary: what a key may do is the same on every way in, what is taken from it is gone at once and
+//! everywhere, and the key itself is nowhere but in its holder's hands.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod canaries;
+mod management;
+mod matrix;
+mod replicas;
+mod streams;
+mod support;
