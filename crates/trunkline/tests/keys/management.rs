@@ -234,8 +234,8 @@ async fn keys_are_listed_by_pages() {
 fn refused_bodies() -> Vec<(Value, Value, &'static str)> {
     vec![
         (
-            json!({"key_alais": "x"}),
-            json!(["body", "key_alais"]),
+            json!({"key_aliaz": "x"}),
+            json!(["body", "key_aliaz"]),
             "extra_forbidden",
         ),
         (

@@ -578,7 +578,11 @@ async fn b22_changed_roots_reach_the_session_that_another_replica_opened() {
         sessions_of(&upstream, CHANGED),
         sessions_of(&upstream, "tools/call")
     );
-    assert_eq!(upstream.count("initialize"), opened, "no session was opened for it");
+    assert_eq!(
+        upstream.count("initialize"),
+        opened,
+        "no session was opened for it"
+    );
 }
 
 // === Streams ===
