@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use trunkline_model::{Pem, Secret, ServerDefinition, TlsSettings, TlsVersion, Transport};
 
-use crate::env::Env;
+use crate::env::{Env, REFERENCE, lookup};
 use crate::error::Report;
 use crate::section::Section;
 use crate::tree::{At, Entry, Value};
@@ -168,11 +168,12 @@ pub(crate) fn authorities(
     let (at, path, value) = match (from_env, node.map(|node| (&node.value, node.at))) {
         (Some(value), _) => (At::ENVIRONMENT, "SSL_VERIFY", value),
         (None, Some((Value::Text(text), at))) => {
-            let value = match text.strip_prefix(crate::env::REFERENCE) {
-                Some(name) => env.get(name.trim()).unwrap_or_default(),
-                None => text.clone(),
+            let value = match text.strip_prefix(REFERENCE) {
+                Some(name) => lookup(name, env),
+                None => Ok(text.clone()),
             };
-            (at, SETTING, value)
+            let value = value.map_err(|why| report.error(at, format!("{SETTING} {why}")));
+            (at, SETTING, value.ok()?)
         }
         (None, Some((Value::Bool(on), at))) => (at, SETTING, on.to_string()),
         (None, Some((Value::Null | Value::Unset, _)) | None) => return None,

@@ -29,6 +29,11 @@ fn an_unknown_field_names_the_nearest_known_one() {
         "general_settings: {masterkey: x}\n",
         &["config.yaml:1:20: unknown field \"masterkey\" in general_settings; did you mean \"master_key\"?"],
     );
+    // Servers are not to be believed by other authorities than the operator meant.
+    check(
+        "litellm_settings: {ssl_verify: os.environ/NO_SUCH_BUNDLE}\n",
+        &["config.yaml:1:32: litellm_settings.ssl_verify references NO_SUCH_BUNDLE, which is not set"],
+    );
     check(
         "litellm_settings:\n  drop_parms: true\n",
         &["config.yaml:2:3: unknown field \"drop_parms\" in litellm_settings; did you mean \"drop_params\"?"],
