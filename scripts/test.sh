@@ -7,8 +7,8 @@ cd "$(dirname "$0")/.."
 . scripts/tools.sh
 need cargo-nextest
 
-# Where a version manager's script stands for `python3`, programs in a sandbox need the interpreter itself: what the script
-# reads to find it is not theirs to read.
+# Where a version manager's script stands for `python3`, the interpreter itself: the script takes four times as long to start,
+# and is several processes where tests count them.
 PATH="$(dirname "$(python3 -c 'import sys; print(sys.executable)')"):$PATH"
 export PATH
 

@@ -55,6 +55,8 @@ pub(crate) fn of(program: &Program, private: Option<&Private<'_>>) -> BTreeMap<O
             if let Some(real) = std::env::home_dir() {
                 for (name, folder) in [
                     ("PYENV_ROOT", ".pyenv"),
+                    ("NODENV_ROOT", ".nodenv"),
+                    ("RBENV_ROOT", ".rbenv"),
                     ("NVM_DIR", ".nvm"),
                     ("VOLTA_HOME", ".volta"),
                 ] {

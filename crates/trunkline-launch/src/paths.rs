@@ -266,8 +266,9 @@ impl Grants {
                 name.is_some_and(|name| names.contains(&name))
             };
             let around = beside.and_then(Path::parent);
-            // `prefix/bin/tool` has its libraries in `prefix/lib`.
-            if named(&["bin", ".bin", "sbin"]) && !around.is_none_or(|around| self.broad(around)) {
+            // `prefix/bin/tool` has its libraries in `prefix/lib`; a version manager's `root/shims/tool` what it chooses from,
+            // wherever that root is.
+            if named(&["bin", ".bin", "sbin", "shims"]) && !around.is_none_or(|around| self.broad(around)) {
                 self.folder(around);
             } else {
                 self.folder(beside);

@@ -243,3 +243,29 @@ async fn an_installed_package_finds_those_beside_it() {
         assert!(text.contains("PermissionError"), "{text}");
     }
 }
+
+/// pyenv, nodenv, rbenv, asdf: what is in the `PATH` is a script that looks up what it starts.
+#[tokio::test]
+async fn a_version_managers_script_finds_what_it_starts() {
+    let place = Place::new();
+    let shim = place.path("manager/shims/tool");
+    write(
+        &shim,
+        "#!/bin/sh\nroot=$(dirname \"$0\")/..\nexec \"$root/versions/$(cat \"$root/version\")/bin/tool\"",
+    );
+    let tool = place.path("manager/versions/7/bin/tool");
+    write(
+        &tool,
+        "#!/bin/sh\ncat \"$(dirname \"$0\")/../lib/text\"; cat \"$(dirname \"$0\")/../../../../outside\"",
+    );
+    for file in [&shim, &tool] {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    write(&place.path("manager/version"), "7");
+    write(&place.path("manager/versions/7/lib/text"), "of version 7");
+    write(&place.path("outside"), "not of the manager");
+    let (text, _) = place.run(&program(&shim.display().to_string(), &[])).await;
+    assert!(text.contains("of version 7"), "{text}");
+    assert!(!has_landlock(1) || !text.contains("not of the manager"), "{text}");
+}
