@@ -42,6 +42,8 @@ use crate::pool::ResponseBody;
 const LOCAL: &str = "local-";
 /// A server may take so long for the hand-shake: it may have to be fetched first (`npx`, `uvx`).
 pub(crate) const GREETING_LIMIT: Duration = Duration::from_mins(2);
+/// And so long once it has answered something else: it runs, and its answer to the hand-shake is lost.
+const STRAY_LIMIT: Duration = Duration::from_secs(10);
 
 /// Whether a session is one of ours, and of no use to another process.
 pub(crate) fn is_local(id: &HeaderValue) -> bool {
@@ -63,6 +65,8 @@ pub(crate) struct Duplex {
     /// The hand-shake: what the server answered.
     greeting: watch::Sender<Option<Greeting>>,
     greeted: AtomicBool,
+    /// It has answered what was not asked, or with what cannot be read.
+    strayed: CancellationToken,
     /// Why it ended, once it has.
     why: Arc<OnceLock<Fault>>,
     ended: CancellationToken,
@@ -121,6 +125,7 @@ impl Duplex {
             state: Mutex::default(),
             greeting: watch::channel(None).0,
             greeted: AtomicBool::new(false),
+            strayed: CancellationToken::new(),
             why: Arc::default(),
             ended: CancellationToken::new(),
             junk: Junk::default(),
@@ -224,7 +229,20 @@ impl Duplex {
             client: None,
         };
         let asked = self.ask(body, visit, Step::Initialize);
-        let answer = match timeout(GREETING_LIMIT, asked).await {
+        let strayed = async {
+            self.strayed.cancelled().await;
+            tokio::time::sleep(STRAY_LIMIT).await;
+        };
+        let answer = tokio::select! {
+            answer = timeout(GREETING_LIMIT, asked) => answer,
+            () = strayed => {
+                return self.end(Fault::protocol(
+                    Step::Initialize,
+                    "the server answered, but not initialize under the id that it was asked with",
+                ));
+            }
+        };
+        let answer = match answer {
             Ok(Ok((answer, _))) => answer,
             Ok(Err(fault)) => return self.end(fault),
             Err(_) => {
@@ -235,10 +253,16 @@ impl Duplex {
         };
         let greeting = match Message::parse(&answer) {
             Ok(Message::Response { outcome, .. }) => outcome
-                .map(|result| result.get().into())
+                .map(|result| Arc::from(result.get()))
                 .map_err(|error| error.get().into()),
             _ => return self.end(Fault::protocol(Step::Initialize, "initialize was not answered")),
         };
+        if let Ok(result) = &greeting
+            && let Err(fault) = crate::entry::read_initialize(result, None)
+        {
+            // Whoever comes later would be told the same, for as long as it runs.
+            return self.end(fault);
+        }
         let refused: Option<Arc<str>> = greeting.as_ref().err().cloned();
         if refused.is_none() {
             let ready = rpc::notification("notifications/initialized", None);

@@ -65,8 +65,9 @@ impl Duplex {
             Err(_) => None,
         };
         drop(state);
-        if let Some(route) = route {
-            route.outbox.finish(message.clone());
+        match route {
+            Some(route) => route.outbox.finish(message.clone()),
+            None => self.strayed.cancel(),
         }
     }
 
@@ -158,6 +159,10 @@ impl Duplex {
         let route = id.and_then(|id| state.unroute(id));
         drop(state);
         let (Some(id), Some(route)) = (id, route) else {
+            if memchr::memmem::find(end, b"\"jsonrpc\"").is_some() {
+                // An answer, behind something that was printed without an end of a line.
+                self.strayed.cancel();
+            }
             return self.junk.note(beginning);
         };
         let fault = Fault::protocol(Step::Call, why);

@@ -39,7 +39,7 @@ use crate::session::{Session, Sessions};
 use crate::upstreams::{Settings, Shared};
 use crate::watch::Watched;
 
-pub(crate) use open::{Opening, initialize_timeout, rpc_fault};
+pub(crate) use open::{Opening, initialize_timeout, read_initialize, rpc_fault};
 
 /// Requests of a server that are being answered at the same time.
 const MAX_ASIDES: usize = 16;

@@ -280,7 +280,8 @@ pub(crate) fn initialize_timeout(out: &Outgoing, settings: &Settings) -> Duratio
     }
 }
 
-fn read_initialize(result: &str, session_id: Option<HeaderValue>) -> Result<Session, Fault> {
+/// What the answer to `initialize` says.
+pub(crate) fn read_initialize(result: &str, session_id: Option<HeaderValue>) -> Result<Session, Fault> {
     let read: InitializeResult<'_> = serde_json::from_str(result).map_err(|error| {
         Fault::protocol(
             Step::Initialize,

@@ -234,3 +234,25 @@ async fn doctor_shows_how_a_program_starts_and_what_it_says() {
     assert!(text.contains("exit code 3"), "{text}");
     assert_eq!(good.processes().len() + bad.processes().len(), 0);
 }
+
+/// A program that runs and whose hand-shake is lost would keep its server from everybody: for as long as a program may take to be
+/// fetched, or for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b76_a_program_whose_hand_shake_is_lost_is_started_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let entries = ["other", "seven", "behind"].map(|how| {
+        let file = folder.path().join(how);
+        Entry::new(how).option(&format!("greets={how},{}", file.display()))
+    });
+    let gateway = gateway(&entries.each_ref()).await;
+    let began = Instant::now();
+    for how in ["other", "seven", "behind"] {
+        let row = is(&gateway, how, "ok").await;
+        assert_eq!(row["programs"][0]["restarts"], 1, "{row}");
+        let last = row["programs"][0]["last_exit"].as_str().unwrap();
+        assert!(last.contains("initialize"), "{last}");
+        let mut client = client(&gateway, how).await;
+        assert_eq!(said(&mut client, "echo", &json!({"text": "a"})).await, "a");
+    }
+    assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
+}

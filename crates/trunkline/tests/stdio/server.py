@@ -13,6 +13,8 @@ MARK is for finding the process. Options:
     bye=FILE                        writes FILE when its input ends
     stubborn                        stays when its input ends and when it is asked to end
     journal=FILE                    appends each message that it reads
+    greets=HOW,FILE                 the first process of those with this FILE answers initialize under another id (HOW=other), with what is
+                                    no result (HOW=seven), or behind text without an end of its line (HOW=behind)
     family                          has four descendants that stay when they are asked to end: a child, a daemon that lost its
                                     parent, and another with a session of its own and a child
 """
@@ -140,6 +142,19 @@ def wait(number, seconds):
     return event.wait(seconds)
 
 
+def greets_oddly(number, result):
+    """The first time; whether it did."""
+    how, _, file = options.get("greets", ",").partition(",")
+    if not how or os.path.exists(file):
+        return False
+    open(file, "w").close()
+    odd = {"jsonrpc": "2.0", "id": "another" if how == "other" else number, "result": 7 if how == "seven" else result}
+    with output:
+        sys.stdout.write(("loading: 100 % " if how == "behind" else "") + json.dumps(odd) + "\n")
+        sys.stdout.flush()
+    return True
+
+
 def answer(request):
     number, method, params = request["id"], request["method"], request.get("params", {})
     result = error = None
@@ -195,9 +210,10 @@ def first(request):
             return True
         state["initialized"] = True
         state["capabilities"] = params["capabilities"]
-        send({"jsonrpc": "2.0", "id": number, "result": {
-            "protocolVersion": params["protocolVersion"], "capabilities": CAPABILITIES,
-            "serverInfo": {"name": "scripted", "version": "1"}, "instructions": "Do what it says."}})
+        result = {"protocolVersion": params["protocolVersion"], "capabilities": CAPABILITIES,
+                  "serverInfo": {"name": "scripted", "version": "1"}, "instructions": "Do what it says."}
+        if not greets_oddly(number, result):
+            send({"jsonrpc": "2.0", "id": number, "result": result})
         return True
     if modern and era in ("modern", "dual") and not state["initialized"]:
         state["modern"] = True
