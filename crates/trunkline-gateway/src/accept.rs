@@ -138,52 +138,60 @@ fn host(uri: &Uri, headers: &HeaderMap) -> Result<Authority, EdgeError> {
 ///
 /// MCP endpoints are answered here, `others` (REST, management, health) by the router: an MCP request is what the
 /// gateway is for, and the router's layers cost more than finding one of four path shapes.
-pub async fn serve(gateway: &Arc<crate::Gateway>, others: &Router, mut request: Request) -> Response {
-    let id = request_id(request.headers(), gateway);
-    let arrival = gateway.peers.arrival(&mut request, gateway.clock.now());
-    let checked = match arrival {
-        // The replica that handed it on has looked at them: the sealed hop shows it.
-        Arrival::Peer | Arrival::Answered(_) => Ok(()),
-        Arrival::Client => gateway.edge.load().check(request.uri(), request.headers()),
-    };
-    let mut response = match checked {
-        Ok(()) if let Arrival::Answered(response) = arrival => response,
-        Ok(()) => {
-            let request_id = trunkline_model::RequestId::new(id.as_str());
-            let path = request.uri().path();
-            if let Some(endpoint) = Endpoint::of_path(path) {
-                // Boxed: a transport of the past, and every request would carry room for it.
-                Box::pin(mcp::sse::handle(gateway.clone(), endpoint, request_id, request)).await
-            } else if let Some(path) = PathSelection::of_path(path) {
-                mcp::handle(gateway.clone(), path, request_id, request).await
-            } else {
-                request.extensions_mut().insert(request_id);
-                let Ok(response) = others.clone().oneshot(request).await;
-                response
+///
+/// No `async fn`, which would hold the request twice.
+pub fn serve<'a>(
+    gateway: &'a Arc<crate::Gateway>,
+    others: &'a Router,
+    mut request: Request,
+) -> impl Future<Output = Response> + Send + 'a {
+    async move {
+        let id = request_id(request.headers(), gateway);
+        let arrival = gateway.peers.arrival(&mut request, gateway.clock.now());
+        let checked = match arrival {
+            // The replica that handed it on has looked at them: the sealed hop shows it.
+            Arrival::Peer | Arrival::Answered(_) => Ok(()),
+            Arrival::Client => gateway.edge.load().check(request.uri(), request.headers()),
+        };
+        let mut response = match checked {
+            Ok(()) if let Arrival::Answered(response) = arrival => response,
+            Ok(()) => {
+                let request_id = trunkline_model::RequestId::new(id.as_str());
+                let path = request.uri().path();
+                if let Some(endpoint) = Endpoint::of_path(path) {
+                    // Boxed: a transport of the past, and every request would carry room for it.
+                    Box::pin(mcp::sse::handle(gateway.clone(), endpoint, request_id, request)).await
+                } else if let Some(path) = PathSelection::of_path(path) {
+                    mcp::handle(gateway.clone(), path, request_id, request).await
+                } else {
+                    request.extensions_mut().insert(request_id);
+                    let Ok(response) = others.clone().oneshot(request).await;
+                    response
+                }
             }
+            Err(error) => {
+                tracing::warn!(request_id = %id, %error, "request refused at the edge");
+                answer::detail(error.status(), &error.to_string())
+            }
+        };
+        let headers = response.headers_mut();
+        headers.insert(
+            axum::http::header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        );
+        headers.insert(
+            axum::http::header::X_FRAME_OPTIONS,
+            HeaderValue::from_static("DENY"),
+        );
+        headers.insert(
+            axum::http::header::CONTENT_SECURITY_POLICY,
+            HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
+        );
+        if let Ok(value) = HeaderValue::from_str(&id) {
+            headers.insert(HeaderName::from_static("x-litellm-call-id"), value);
         }
-        Err(error) => {
-            tracing::warn!(request_id = %id, %error, "request refused at the edge");
-            answer::detail(error.status(), &error.to_string())
-        }
-    };
-    let headers = response.headers_mut();
-    headers.insert(
-        axum::http::header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
-    headers.insert(
-        axum::http::header::X_FRAME_OPTIONS,
-        HeaderValue::from_static("DENY"),
-    );
-    headers.insert(
-        axum::http::header::CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
-    );
-    if let Ok(value) = HeaderValue::from_str(&id) {
-        headers.insert(HeaderName::from_static("x-litellm-call-id"), value);
+        response
     }
-    response
 }
 
 /// The client's `x-litellm-call-id`, if it is short and plain, else a new one.

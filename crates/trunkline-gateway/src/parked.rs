@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use trunkline_mcp::canonical::canonical;
-use trunkline_mcp::edit::RawObject;
+use trunkline_mcp::edit::{RawObject, Word};
 use trunkline_mcp::modern;
 use trunkline_model::ReplicaId;
 use trunkline_upstream::Frame;
@@ -258,7 +258,23 @@ pub enum Resumed {
 }
 
 /// Takes up the call that the parameters' `requestState` names, and hands the client's answers to its server.
+///
+/// Boxed once there is something to take up, and not before: most requests begin a call, and would carry room for it.
 pub async fn resume(
+    gateway: &Gateway,
+    context: &Context,
+    method: &str,
+    params: &str,
+) -> Result<Resumed, CallError> {
+    if !REQUEST_STATE.may_be_in(params) {
+        return Ok(Resumed::None);
+    }
+    Box::pin(resume_by_state(gateway, context, method, params)).await
+}
+
+static REQUEST_STATE: Word = Word::new("requestState");
+
+async fn resume_by_state(
     gateway: &Gateway,
     context: &Context,
     method: &str,

@@ -31,7 +31,8 @@ pub const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(15);
 /// How often a call that says nothing looks whether somebody still waits for it.
 const LOOK_UP_EVERY: Duration = Duration::from_secs(5);
 
-/// A call on its way to the client.
+/// A call on its way to the client. It is boxed from the start: the futures that it goes through would each carry room for it, and
+/// many calls under way at once would not fit into a processor's cache.
 pub struct Relay {
     /// The gateway.
     pub gateway: Arc<Gateway>,
@@ -168,7 +169,7 @@ pub fn refusal(error: &CallError, era: Era, message: String) -> Response {
 
 impl Relay {
     /// The HTTP answer of the call.
-    pub async fn answer(mut self) -> Response {
+    pub async fn answer(mut self: Box<Self>) -> Response {
         let first = timeout(
             UPGRADE_AFTER,
             next(
@@ -181,7 +182,8 @@ impl Relay {
         match first {
             Ok(Some(Ok(frame @ Frame::Request { .. }))) if self.asking.is_some() => {
                 let era = self.context.era;
-                match self.park(frame).await {
+                // Boxed, and only here: every call would carry room for it.
+                match Box::pin(self.park(frame)).await {
                     (message, None) => answer::json(StatusCode::OK, message),
                     (message, Some(error)) => refusal(&error, era, message),
                 }
@@ -206,7 +208,7 @@ impl Relay {
     }
 
     /// The rest of the answer as a stream.
-    fn stream(self, first: Option<String>) -> Response {
+    fn stream(self: Box<Self>, first: Option<String>) -> Response {
         let session = self.context.session.filter(|_| self.context.resumes);
         match session.and_then(|session| self.gateway.streams.begin(&self.gateway.peers, session)) {
             Some(stream) => {
@@ -218,7 +220,7 @@ impl Relay {
     }
 
     /// Goes on until the response was written, whether somebody reads or not, for as long as somebody may come back.
-    async fn write(self, stream: Arc<Resumable>, first: Option<String>) {
+    async fn write(self: Box<Self>, stream: Arc<Resumable>, first: Option<String>) {
         let gateway = self.gateway.clone();
         // The call and all that it holds end with it; only what was written is kept.
         self.written(&stream, first).await;
@@ -226,7 +228,7 @@ impl Relay {
         gateway.streams.forget(&stream);
     }
 
-    async fn written(mut self, stream: &Resumable, first: Option<String>) {
+    async fn written(mut self: Box<Self>, stream: &Resumable, first: Option<String>) {
         if let Some(first) = first {
             self.pending.sent(first.len());
             stream.write(&first).await;
@@ -262,7 +264,7 @@ impl Relay {
     }
 
     /// Ends the request with what the server asks; the call waits for the client's next one.
-    async fn park(self, question: Frame) -> (String, Option<CallError>) {
+    async fn park(self: Box<Self>, question: Frame) -> (String, Option<CallError>) {
         let Self {
             gateway,
             context,
@@ -271,7 +273,7 @@ impl Relay {
             mut pending,
             asking,
             ..
-        } = self;
+        } = *self;
         let (params, rounds) = asking.unwrap_or_default();
         let method = call.operation().method().to_owned();
         let parked = parked::park(&gateway, &context, call, (&method, &params), (question, rounds)).await;
@@ -288,7 +290,7 @@ impl Relay {
         (message, error)
     }
 
-    fn bound_stream(mut self, first: Option<String>) -> Response {
+    fn bound_stream(mut self: Box<Self>, first: Option<String>) -> Response {
         let first = first.map_or_else(
             || sse::KEEP_ALIVE.to_owned(),
             |message| sse::encode_message(&message),
@@ -310,7 +312,7 @@ impl Relay {
                     (Some(relay), None),
                 )),
                 Ok(Some(Ok(frame @ Frame::Request { .. }))) if relay.asking.is_some() => {
-                    let event = sse::encode_message(&relay.park(frame).await.0);
+                    let event = sse::encode_message(&Box::pin(relay.park(frame)).await.0);
                     Some((Ok(event.into()), (None, None)))
                 }
                 Ok(Some(Ok(Frame::Notification { message, .. } | Frame::Request { message, .. }))) => {
@@ -332,7 +334,7 @@ impl Relay {
     }
 
     /// Waits for the result, for callers that have no stream (REST). Notifications are dropped.
-    pub async fn result(mut self) -> Result<Frame, CallError> {
+    pub async fn result(mut self: Box<Self>) -> Result<Frame, CallError> {
         let began = Instant::now();
         loop {
             match self.call.next(&self.gateway, &self.context).await {

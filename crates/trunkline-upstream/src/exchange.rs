@@ -24,7 +24,7 @@ use crate::credential::Outgoing;
 use crate::entry::Entry;
 use crate::fair::Place;
 use crate::fault::{Fault, printable};
-use crate::http::read_body;
+use crate::http::{declared_length, read_whole};
 use crate::listen::{Askable, Registered};
 use crate::pool::ResponseBody;
 use crate::session::{Session, Using};
@@ -154,15 +154,43 @@ impl Deadline {
 
 impl Exchange {
     /// Begins reading the answer to request `id`. The status was checked.
-    pub(crate) async fn begin(
+    ///
+    /// No `async fn`, which would hold its arguments twice, and no exchange while a body is read: every call carries room for
+    /// what is held here.
+    pub(crate) fn begin(
         line: Line,
         id: u64,
         step: Step,
         deadline: Deadline,
         response: Response<ResponseBody>,
-        (place, progress, askable): Held,
-    ) -> Result<Self, Fault> {
-        let mut exchange = Self {
+        held: Held,
+    ) -> impl Future<Output = Result<Self, Fault>> + Send {
+        let max = line.entry.shared.settings().max_message_bytes;
+        let kind = media_type(&response);
+        let (status, length) = (response.status(), declared_length(&response));
+        let using = Using::new(&line.session);
+        let mut body = response.into_body();
+        async move {
+            if kind == "text/event-stream" {
+                let mut exchange = Self::of(line, id, (step, deadline), held);
+                exchange.stream = Some((body, Decoder::new(max)));
+                return Ok(exchange);
+            }
+            if kind != "application/json" {
+                return Err(not_mcp(step, status, &kind));
+            }
+            let read = timeout_at(deadline.at, read_whole(&mut body, length, max, step)).await;
+            let message = read.map_err(|_| deadline.missed(step))??;
+            let mut exchange = Self::of(line, id, (step, deadline), held);
+            drop(using);
+            exchange.push(message)?;
+            Ok(exchange)
+        }
+    }
+
+    /// An exchange of which nothing is there yet.
+    fn of(line: Line, id: u64, (step, deadline): (Step, Deadline), (place, progress, askable): Held) -> Self {
+        Self {
             _using: Using::new(&line.session),
             line,
             id,
@@ -179,48 +207,21 @@ impl Exchange {
             askable,
             place,
             _progress: progress,
-        };
-        let max = exchange.line.entry.shared.settings().max_message_bytes;
-        let kind = media_type(&response);
-        if kind == "text/event-stream" {
-            exchange.stream = Some((response.into_body(), Decoder::new(max)));
-        } else if kind == "application/json" {
-            let read = timeout_at(exchange.deadline, read_body(response, max, step)).await;
-            let body = read.map_err(|_| deadline.missed(step))??;
-            exchange.push(body)?;
-        } else {
-            exchange.finished = true;
-            return Err(not_mcp(step, response.status(), &kind));
         }
-        Ok(exchange)
     }
 
     /// An exchange whose whole answer is there: `body`, one message.
     pub(crate) fn answered(
         line: Line,
         id: u64,
-        (step, deadline): (Step, Deadline),
+        of: (Step, Deadline),
         status: StatusCode,
         body: Bytes,
     ) -> Self {
-        Self {
-            _using: Using::new(&line.session),
-            line,
-            id,
-            step,
-            deadline: deadline.at,
-            allowed: deadline.allowed,
-            pending: VecDeque::from([body]),
-            stream: None,
-            frames: 0,
-            finished: false,
-            asked: false,
-            resuming: Resuming::default(),
-            status,
-            askable: None,
-            place: None,
-            _progress: None,
-        }
+        let mut exchange = Self::of(line, id, of, (None, None, None));
+        exchange.pending.push_back(body);
+        exchange.status = status;
+        exchange
     }
 
     /// The status of the answer.

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
 use http::header::{CONTENT_LENGTH, HOST, HeaderMap, LOCATION, PROXY_AUTHORIZATION};
 use http::{Method, Request, Response, StatusCode};
@@ -135,17 +135,18 @@ impl HttpClient {
         body: Bytes,
         (step, follows): (Step, &(dyn Fn(u16) -> bool + Sync)),
     ) -> Result<(Response<ResponseBody>, Option<Target>), Fault> {
-        let mut moved: Option<Target> = None;
+        // Boxed: it is not there most of the time.
+        let mut moved: Option<Box<Target>> = None;
         for _ in 0..=MAX_REDIRECTS {
-            let target = moved.as_ref().unwrap_or(target);
-            let response = self
-                .send_once(method, target, headers(), body.clone(), step)
-                .await?;
+            let target = moved.as_deref().unwrap_or(target);
+            let request = self.request(method, target, headers(), body.clone())?;
+            let answered = self.pool.send(target, request).await;
+            let response = self.answered(answered, target, step)?;
             if !follows(response.status().as_u16()) {
-                return Ok((response, moved));
+                return Ok((response, moved.map(|moved| *moved)));
             }
             let to = redirect_target(&target.url, &response, step)?;
-            moved = Some(Target::new(to, &target.route)?);
+            moved = Some(Box::new(Target::new(to, &target.route)?));
         }
         Err(Fault::protocol(
             step,
@@ -153,14 +154,14 @@ impl HttpClient {
         ))
     }
 
-    async fn send_once(
+    /// The request as it goes to the target, or to its proxy.
+    fn request(
         &self,
         method: &Method,
         target: &Target,
         mut headers: HeaderMap,
         body: Bytes,
-        step: Step,
-    ) -> Result<Response<ResponseBody>, Fault> {
+    ) -> Result<Request<Full<Bytes>>, Fault> {
         self.check_literal(&target.url)?;
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method.clone();
@@ -179,7 +180,16 @@ impl HttpClient {
             }
         }
         *request.headers_mut() = headers;
-        let answered = self.pool.send(target, request).await;
+        Ok(request)
+    }
+
+    /// The answer, unless it is the proxy's.
+    fn answered(
+        &self,
+        answered: Result<Response<ResponseBody>, RequestError>,
+        target: &Target,
+        step: Step,
+    ) -> Result<Response<ResponseBody>, Fault> {
         let response = answered.map_err(|error| request_fault(error, target, step))?;
         if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED
             && let Some(via) = self.via_of_plain(target)
@@ -259,28 +269,54 @@ fn request_fault(error: RequestError, target: &Target, step: Step) -> Fault {
     .hint("the server closed the connection: look at its own log")
 }
 
+/// The length that an answer says its body has.
+pub fn declared_length(response: &Response<ResponseBody>) -> Option<u64> {
+    let value = response.headers().get(CONTENT_LENGTH)?;
+    value.to_str().ok()?.parse().ok()
+}
+
 /// A whole body, bounded.
 pub async fn read_body(response: Response<ResponseBody>, limit: usize, step: Step) -> Result<Bytes, Fault> {
-    let declared = response
-        .headers()
-        .get(CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let declared = declared_length(&response);
+    read_whole(&mut response.into_body(), declared, limit, step).await
+}
+
+/// The same of an answer whose head is not needed any more.
+pub async fn read_whole(
+    body: &mut ResponseBody,
+    declared: Option<u64>,
+    limit: usize,
+    step: Step,
+) -> Result<Bytes, Fault> {
     let too_large = || Fault::protocol(step, format!("the answer is larger than {limit} bytes"));
     if declared.is_some_and(|length| length > limit as u64) {
         return Err(too_large());
     }
-    match http_body_util::Limited::new(response.into_body(), limit)
-        .collect()
-        .await
-    {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
-        Err(_) => Err(Fault::new(
+    let broken = |_| {
+        Fault::new(
             OutcomeStatus::Unreachable,
             step,
             "the connection broke within the answer",
-        )),
+        )
+    };
+    // Most bodies come in one piece, which is not copied.
+    let mut whole = Bytes::new();
+    let mut pieces = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(broken)?.into_data() else {
+            continue;
+        };
+        if whole.len().max(pieces.len()) + data.len() > limit {
+            return Err(too_large());
+        }
+        if whole.is_empty() && pieces.is_empty() {
+            whole = data;
+        } else {
+            pieces.extend_from_slice(&std::mem::take(&mut whole));
+            pieces.extend_from_slice(&data);
+        }
     }
+    Ok(if pieces.is_empty() { whole } else { pieces.freeze() })
 }
 
 /// The fault of an answer whose status is no success, with the beginning of its text.

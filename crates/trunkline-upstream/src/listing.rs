@@ -62,7 +62,7 @@ async fn list_pages(
             .as_deref()
             .map(|cursor| format!(r#"{{"cursor":{}}}"#, edit::string(cursor)));
         let ask = Ask::list(kind, era, params.as_deref());
-        let mut exchange = entry.request(out, ask, deadline).await?;
+        let mut exchange = entry.request(out, &ask, deadline).await?;
         let answer = loop {
             match exchange.next().await? {
                 Frame::Notification { .. } | Frame::Request { .. } => {}

@@ -149,41 +149,45 @@ impl Pool {
 
     /// Sends a request as it is, with its `Host`, to where `target` is. A request that a kept connection did not take,
     /// because the server had closed it, goes over another one.
-    pub(crate) async fn send(
-        &self,
-        target: &Target,
+    ///
+    /// No `async fn`, which would hold the request twice: as it came, and as it is sent.
+    pub(crate) fn send<'a>(
+        &'a self,
+        target: &'a Target,
         mut request: Request<Full<Bytes>>,
-    ) -> Result<Response<ResponseBody>, RequestError> {
-        loop {
-            let kept = poll_fn(|cx| Poll::Ready(self.checkout(target.key(), cx))).await;
-            let reused = kept.is_some();
-            let mut link = match kept {
-                Some(link) => link,
-                // Boxed, and only here: every request would carry room for a hand-shake.
-                None => Box::pin(self.connect(target)).await?,
-            };
-            let mut sent = std::pin::pin!(link.sender.try_send_request(request));
-            let answer = poll_fn(|cx| {
-                link.drive(cx);
-                sent.as_mut().poll(cx)
-            });
-            match answer.await {
-                Ok(response) => {
-                    let origin = target.key().clone();
-                    let idle = Arc::downgrade(&self.idle);
-                    return Ok(response.map(|incoming| {
-                        ResponseBody(Source::Wire(Wire {
-                            incoming,
-                            link: Some(link),
-                            origin,
-                            idle,
-                        }))
-                    }));
+    ) -> impl Future<Output = Result<Response<ResponseBody>, RequestError>> + Send + 'a {
+        async move {
+            loop {
+                let kept = poll_fn(|cx| Poll::Ready(self.checkout(target.key(), cx))).await;
+                let reused = kept.is_some();
+                let mut link = match kept {
+                    Some(link) => link,
+                    // Boxed, and only here: every request would carry room for a hand-shake.
+                    None => Box::pin(self.connect(target)).await?,
+                };
+                let mut sent = std::pin::pin!(link.sender.try_send_request(request));
+                let answer = poll_fn(|cx| {
+                    link.drive(cx);
+                    sent.as_mut().poll(cx)
+                });
+                match answer.await {
+                    Ok(response) => {
+                        let origin = target.key().clone();
+                        let idle = Arc::downgrade(&self.idle);
+                        return Ok(response.map(|incoming| {
+                            ResponseBody(Source::Wire(Wire {
+                                incoming,
+                                link: Some(link),
+                                origin,
+                                idle,
+                            }))
+                        }));
+                    }
+                    Err(mut error) => match error.take_message().filter(|_| reused) {
+                        Some(unsent) => request = unsent,
+                        None => return Err(RequestError::Exchange(error.into_error())),
+                    },
                 }
-                Err(mut error) => match error.take_message().filter(|_| reused) {
-                    Some(unsent) => request = unsent,
-                    None => return Err(RequestError::Exchange(error.into_error())),
-                },
             }
         }
     }

@@ -324,7 +324,7 @@ async fn ask(
         progress: None,
     };
     let deadline = Deadline::after(entry.shared.settings().call_timeout);
-    let mut exchange = entry.request(out, ask, deadline).await?;
+    let mut exchange = entry.request(out, &ask, deadline).await?;
     loop {
         match exchange.next().await? {
             Frame::Result(_) => return Ok(Some(exchange.session().clone())),

@@ -1,5 +1,6 @@
 //! All upstreams: entries by server, made and replaced as the registry changes.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -171,21 +172,21 @@ pub struct Upstreams {
 }
 
 /// One request of a client to a server.
-pub struct CallRequest<'a> {
+pub struct CallRequest {
     /// The server.
-    pub server: &'a Arc<Server>,
+    pub server: Arc<Server>,
     /// What is sent for this client.
-    pub out: &'a Arc<Outgoing>,
+    pub out: Arc<Outgoing>,
     /// The client.
     pub peer: Peer,
     /// The client's era.
     pub era: Era,
     /// Parameters that are mirrored in headers.
-    pub header_params: &'a [HeaderParam],
+    pub header_params: Vec<HeaderParam>,
     /// JSON-RPC method.
-    pub method: &'a str,
+    pub method: Cow<'static, str>,
     /// The parameters, with the server's own names: raw JSON.
-    pub params: &'a str,
+    pub params: Arc<str>,
     /// How long the whole of it may take.
     pub timeout: Duration,
     /// Where progress goes that does not come on the request's own stream.
@@ -557,19 +558,26 @@ impl Upstreams {
         self.entry(server).outgoing(client)
     }
 
-    /// Begins a call.
-    pub async fn call(&self, request: CallRequest<'_>) -> Result<Exchange, Fault> {
-        let entry = self.entry(request.server);
-        let deadline = Deadline::after(request.timeout);
-        let ask = Ask {
-            peer: request.peer,
-            era: request.era,
-            header_params: request.header_params,
-            method: request.method,
-            params: Some(request.params),
-            progress: request.progress,
-        };
-        entry.request(request.out, ask, deadline).await
+    /// Begins a call. Nothing is sent before the future is polled.
+    pub fn call(
+        self: &Arc<Self>,
+        request: CallRequest,
+    ) -> impl Future<Output = Result<Exchange, Fault>> + Send + use<> {
+        let upstreams = self.clone();
+        // No `async fn`, which would hold the request twice: as it came, and as it is used.
+        async move {
+            let entry = upstreams.entry(&request.server);
+            let deadline = Deadline::after(request.timeout);
+            let ask = Ask {
+                peer: request.peer,
+                era: request.era,
+                header_params: &request.header_params,
+                method: &request.method,
+                params: Some(&request.params),
+                progress: request.progress.as_ref(),
+            };
+            entry.request(&request.out, &ask, deadline).await
+        }
     }
 
     /// A client's answer to a request that a server made on `session`. Nothing waits for its effect: what comes of it comes

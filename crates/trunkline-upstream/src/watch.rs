@@ -149,7 +149,7 @@ pub(crate) async fn subscribe(
         header_params: &[],
         progress: None,
     };
-    entry.subscribe(out, ask, Deadline::after(NO_DEADLINE)).await
+    entry.subscribe(out, &ask, Deadline::after(NO_DEADLINE)).await
 }
 
 /// The parameters of a subscription to resources.

@@ -14,19 +14,19 @@ use trunkline_upstream::{CallRequest, ClientHeaders, Frame, Peer, Settings, Upst
 
 const IDLE: Duration = Duration::from_secs(1);
 
-async fn call(upstreams: &Upstreams, server: &Arc<Server>, client: u8) {
+async fn call(upstreams: &Arc<Upstreams>, server: &Arc<Server>, client: u8) {
     let out = upstreams.outgoing(server, &ClientHeaders::none()).unwrap();
     let request = CallRequest {
-        server,
-        out: &out,
+        server: server.clone(),
+        out,
         peer: Peer {
             client: Some(SessionKey([client; 16])),
             ..Peer::default()
         },
         era: Era::Legacy,
-        header_params: &[],
-        method: "tools/call",
-        params: r#"{"name":"echo","arguments":{"message":"hi"}}"#,
+        header_params: Vec::new(),
+        method: "tools/call".into(),
+        params: r#"{"name":"echo","arguments":{"message":"hi"}}"#.into(),
         timeout: Duration::from_mins(1),
         progress: None,
     };
@@ -54,7 +54,14 @@ async fn b24_an_idle_session_is_given_back_and_its_client_gets_another() {
     };
     let vault = Arc::new(Vault::derive(&Secret::new("root")));
     let variables: Arc<Variables> = Arc::new(|_: &str| None);
-    let upstreams = Upstreams::new(settings, vault, variables, None, Arc::new(SystemClock), None);
+    let upstreams = Arc::new(Upstreams::new(
+        settings,
+        vault,
+        variables,
+        None,
+        Arc::new(SystemClock),
+        None,
+    ));
     for client in [1, 2] {
         call(&upstreams, &server, client).await;
     }

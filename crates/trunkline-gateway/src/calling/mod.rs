@@ -6,6 +6,7 @@ mod operation;
 mod resolve;
 mod shown;
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,7 +20,7 @@ use trunkline_mcp::edit::{self, RawObject};
 use trunkline_mcp::header::HeaderParam;
 use trunkline_mcp::{Era, ListKind, modern, rpc, task};
 use trunkline_model::{OutcomeStatus, Server, Step};
-use trunkline_upstream::{CallRequest, Exchange, Fault, Frame, Outgoing, Peer, Progress};
+use trunkline_upstream::{CallRequest, Exchange, Fault, Frame, Outgoing, Progress};
 
 use crate::Gateway;
 use crate::asked;
@@ -87,38 +88,10 @@ enum Phase {
     Open(Box<Exchange>),
 }
 
-/// A request to a server that is about to be sent: what it needs, whatever becomes of whoever began it.
-struct Opening {
-    server: Arc<Server>,
-    out: Arc<Outgoing>,
-    peer: Peer,
-    era: Era,
-    method: String,
-    header_params: Vec<HeaderParam>,
-    params: Arc<str>,
-    timeout: Duration,
-    progress: Option<Progress>,
-}
-
-impl Opening {
+impl Phase {
     /// Nothing is sent before the phase is polled.
-    fn begin(self, gateway: &Gateway) -> Phase {
-        let upstreams = gateway.upstreams.clone();
-        Phase::Opening(Box::pin(async move {
-            upstreams
-                .call(CallRequest {
-                    server: &self.server,
-                    out: &self.out,
-                    peer: self.peer,
-                    era: self.era,
-                    header_params: &self.header_params,
-                    method: &self.method,
-                    params: &self.params,
-                    timeout: self.timeout,
-                    progress: self.progress,
-                })
-                .await
-        }))
+    fn begin(gateway: &Gateway, request: CallRequest) -> Self {
+        Self::Opening(Box::pin(gateway.upstreams.call(request)))
     }
 }
 
@@ -213,12 +186,12 @@ pub fn begin_at(
             messages,
         }
     });
-    let opening = Opening {
+    let request = CallRequest {
         server: server.clone(),
         out: out.clone(),
         peer,
         era: context.era,
-        method: operation.method().to_owned(),
+        method: operation.method_name(),
         header_params: target.header_params.clone(),
         params: params.clone(),
         timeout,
@@ -230,7 +203,7 @@ pub fn begin_at(
         operation,
         qualified: target.qualified,
         wraps: target.wraps,
-        phase: opening.begin(gateway),
+        phase: Phase::begin(gateway, request),
         out,
         progress: tracked,
         asked: Vec::new(),
@@ -389,13 +362,13 @@ impl Call {
             params.set(key, value);
         }
         let params = params.to_json();
-        self.ask_again(gateway, context, self.operation.method().to_owned(), params);
+        self.ask_again(gateway, context, self.operation.method_name(), params);
         Ok(None)
     }
 
     /// Goes on with another request to the server, in the place of the one that was answered.
-    fn ask_again(&mut self, gateway: &Gateway, context: &Context, method: String, params: String) {
-        let opening = Opening {
+    fn ask_again(&mut self, gateway: &Gateway, context: &Context, method: Cow<'static, str>, params: String) {
+        let request = CallRequest {
             server: self.server.clone(),
             out: self.out.clone(),
             peer: context.peer(gateway),
@@ -406,7 +379,7 @@ impl Call {
             timeout: self.timeout,
             progress: self.progress.as_ref().map(Tracked::progress),
         };
-        self.phase = opening.begin(gateway);
+        self.phase = Phase::begin(gateway, request);
     }
 
     /// Whether the result is a task that the call is to wait for.
@@ -423,7 +396,7 @@ impl Call {
         let waiting = Waiting::new(id, &gateway.upstreams, to);
         let params = waiting.params();
         self.tasked = Some(Box::new(Tasked::Needed(Some(waiting))));
-        self.ask_again(gateway, context, task::RESULT.to_owned(), params);
+        self.ask_again(gateway, context, task::RESULT.into(), params);
     }
 
     /// There is an answer: nobody waits for the task any more.

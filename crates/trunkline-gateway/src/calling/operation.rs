@@ -1,5 +1,7 @@
 //! What is asked of one server.
 
+use std::borrow::Cow;
+
 use trunkline_mcp::task;
 use trunkline_model::CallKind;
 
@@ -36,6 +38,22 @@ impl Operation {
     /// The JSON-RPC method.
     pub fn method(&self) -> &str {
         match self {
+            Self::Other(method) => method,
+            known => known.known_method(),
+        }
+    }
+
+    /// The same, for whoever outlives the operation.
+    pub fn method_name(&self) -> Cow<'static, str> {
+        match self {
+            Self::Other(method) => Cow::Owned(method.clone()),
+            known => Cow::Borrowed(known.known_method()),
+        }
+    }
+
+    /// Of those that are known; of others, nothing.
+    fn known_method(&self) -> &'static str {
+        match self {
             Self::CallTool => "tools/call",
             Self::GetPrompt => "prompts/get",
             Self::ReadResource => "resources/read",
@@ -47,7 +65,7 @@ impl Operation {
             Self::CancelTask => task::CANCEL,
             Self::TaskResult => task::RESULT,
             Self::ListTasks => "tasks/list",
-            Self::Other(method) => method,
+            Self::Other(_) => "",
         }
     }
 

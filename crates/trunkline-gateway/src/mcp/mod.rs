@@ -44,28 +44,32 @@ pub async fn enabled() -> Response {
 }
 
 /// Answers a request to an MCP endpoint.
-pub async fn handle(
+///
+/// No `async fn`, which would hold the request twice.
+pub fn handle(
     gateway: Arc<Gateway>,
     path: PathSelection,
     request_id: RequestId,
     request: Request,
-) -> Response {
-    match *request.method() {
-        Method::POST => post::handle(gateway, path, request_id, request).await,
-        Method::GET => stream::handle(gateway, &path, request_id, request).await,
-        // Boxed: it holds a database write, and every call would carry room for it.
-        Method::DELETE => Box::pin(end::handle(gateway, &path, request_id, request)).await,
-        _ => {
-            let mut response = answer::rpc_error(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "null",
-                rpc::INVALID_REQUEST,
-                "Method Not Allowed",
-            );
-            response
-                .headers_mut()
-                .insert(ALLOW, HeaderValue::from_static("GET, POST, DELETE"));
-            response
+) -> impl Future<Output = Response> + Send {
+    async move {
+        match *request.method() {
+            Method::POST => post::handle(gateway, path, request_id, request).await,
+            // Boxed, both: every call would carry room for a standing stream, and for a database write.
+            Method::GET => Box::pin(stream::handle(gateway, &path, request_id, request)).await,
+            Method::DELETE => Box::pin(end::handle(gateway, &path, request_id, request)).await,
+            _ => {
+                let mut response = answer::rpc_error(
+                    StatusCode::METHOD_NOT_ALLOWED,
+                    "null",
+                    rpc::INVALID_REQUEST,
+                    "Method Not Allowed",
+                );
+                response
+                    .headers_mut()
+                    .insert(ALLOW, HeaderValue::from_static("GET, POST, DELETE"));
+                response
+            }
         }
     }
 }

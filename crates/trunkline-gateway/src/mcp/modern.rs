@@ -45,7 +45,7 @@ fn names_modern(headers: &HeaderMap) -> bool {
 /// Answers a message of this era.
 pub async fn handle(
     gateway: &Arc<Gateway>,
-    mut context: Context,
+    mut context: Box<Context>,
     message: Message<'_>,
     bytes: usize,
 ) -> Response {
@@ -68,10 +68,11 @@ pub async fn handle(
         context.capabilities = meta.capabilities.bridged();
         context.log_level = meta.log_level.as_deref().and_then(trunkline_upstream::log_level);
     }
-    let context = Arc::new(context);
+    let context = Arc::new(*context);
     match method.as_ref() {
         "server/discover" => answer::json(StatusCode::OK, rpc::response(id, &discover(gateway, &context))),
-        "subscriptions/listen" => subscriptions::listen(gateway, context, id, params).await,
+        // Boxed: every call would carry room for it.
+        "subscriptions/listen" => Box::pin(subscriptions::listen(gateway, context, id, params)).await,
         other => {
             if let Some(kind) = ListKind::of_method(other) {
                 return tools::list(gateway, &context, kind, (id, params), bytes).await;

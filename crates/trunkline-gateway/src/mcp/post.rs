@@ -33,23 +33,34 @@ const MAX_BATCH_ANSWER: usize = 64 * 1024 * 1024;
 static PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 
 /// Answers a POST.
-pub async fn handle(
+///
+/// No `async fn`, which would hold the request to its end, and the context is boxed: all of it is looked at before anything is
+/// waited for, and many requests under way at once would not fit into a processor's cache.
+pub fn handle(
     gateway: Arc<Gateway>,
     path: PathSelection,
     request_id: RequestId,
     request: Request,
-) -> Response {
+) -> impl Future<Output = Response> + Send {
     let (parts, body) = request.into_parts();
-    let context = match enter(&gateway, &path, request_id, parts) {
-        Ok(context) => context,
-        Err(answer) => return answer,
-    };
-    let principal = context.principal.clone();
-    let response = entered(&gateway, &path, context, body).await;
-    callers::bound(&gateway, &principal, response)
+    let context = enter(&gateway, &path, request_id, parts).map(Box::new);
+    async move {
+        let context = match context {
+            Ok(context) => context,
+            Err(answer) => return answer,
+        };
+        let principal = context.principal.clone();
+        let response = entered(&gateway, &path, context, body).await;
+        callers::bound(&gateway, &principal, response)
+    }
 }
 
-async fn entered(gateway: &Arc<Gateway>, path: &PathSelection, mut context: Context, body: Body) -> Response {
+async fn entered(
+    gateway: &Arc<Gateway>,
+    path: &PathSelection,
+    mut context: Box<Context>,
+    body: Body,
+) -> Response {
     if let Err(answer) = check_headers(&context.headers) {
         return answer;
     }
@@ -64,7 +75,7 @@ async fn entered(gateway: &Arc<Gateway>, path: &PathSelection, mut context: Cont
         if let Err(answer) = check_version(&context.headers) {
             return answer;
         }
-        return Box::pin(batch(gateway, path, context, &body)).await;
+        return Box::pin(batch(gateway, path, *context, &body)).await;
     }
     let message = match Message::parse(&body) {
         Ok(message) => message,
@@ -90,7 +101,7 @@ async fn entered(gateway: &Arc<Gateway>, path: &PathSelection, mut context: Cont
         Err(answer) => return answer,
     }
     // Boxed: the server moves the future of a request some times before it is polled, and this is most of it.
-    let context = Arc::new(context);
+    let context = Arc::new(*context);
     Box::pin(dispatch(gateway, &context, message, body.len())).await
 }
 

@@ -165,8 +165,7 @@ pub async fn call(
     let mut asking = None;
     if context.era == Era::Modern {
         let own = params.unwrap_or("{}");
-        // Boxed, and only here: every call would carry room for it.
-        match Box::pin(parked::resume(gateway, context, operation.method(), own)).await {
+        match parked::resume(gateway, context, operation.method(), own).await {
             Ok(Resumed::None) => asking = Some((own.to_owned(), 0)),
             Ok(Resumed::Elsewhere(owner)) => {
                 pending.handed_on();
@@ -179,7 +178,7 @@ pub async fn call(
             }
             Ok(Resumed::Call(call, rounds)) => {
                 pending.target(call.server.id.as_str(), &call.name);
-                let relay = Relay {
+                let relay = Box::new(Relay {
                     gateway: gateway.clone(),
                     context: context.clone(),
                     call: *call,
@@ -187,8 +186,8 @@ pub async fn call(
                     pending,
                     cancelled: None,
                     asking: Some((own.to_owned(), rounds)),
-                };
-                return relay.answer().await;
+                });
+                return Box::pin(relay.answer()).await;
             }
             Err(error) => return refused(gateway, context, id, pending, &error),
         }
@@ -214,7 +213,7 @@ pub async fn call(
     };
     match begun {
         Some(Ok(call)) => {
-            Relay {
+            let relay = Box::new(Relay {
                 gateway: gateway.clone(),
                 context: context.clone(),
                 call,
@@ -222,9 +221,8 @@ pub async fn call(
                 pending,
                 cancelled,
                 asking,
-            }
-            .answer()
-            .await
+            });
+            relay.answer().await
         }
         Some(Err(error)) => refused(gateway, context, id, pending, &error),
         None => {

@@ -53,7 +53,7 @@ pub async fn handle(State(gateway): State<Arc<Gateway>>, request: Request) -> Re
     .await
     {
         Ok(call) => {
-            let relay = Relay {
+            let relay = Box::new(Relay {
                 gateway: gateway.clone(),
                 context,
                 call,
@@ -61,7 +61,7 @@ pub async fn handle(State(gateway): State<Arc<Gateway>>, request: Request) -> Re
                 pending,
                 cancelled: None,
                 asking: None,
-            };
+            });
             relay.result().await
         }
         Err(error) => {

@@ -126,7 +126,7 @@ pub(crate) struct Ask<'a> {
     /// Parameters that are mirrored in headers.
     pub(crate) header_params: &'a [HeaderParam],
     /// Where progress goes that does not come on the request's own stream.
-    pub(crate) progress: Option<Progress>,
+    pub(crate) progress: Option<&'a Progress>,
 }
 
 /// The client behind a request, as far as the upstream session depends on it.

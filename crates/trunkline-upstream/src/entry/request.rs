@@ -50,11 +50,11 @@ impl Entry {
     pub(crate) async fn subscribe(
         self: &Arc<Self>,
         out: &Arc<Outgoing>,
-        ask: Ask<'_>,
+        ask: &Ask<'_>,
         deadline: Deadline,
     ) -> Result<Exchange, Fault> {
         match self.leg(Era::Modern, out).await? {
-            Leg::Modern(session) => self.request_modern(out, &ask, session, deadline, None).await,
+            Leg::Modern(session) => self.request_modern(out, ask, session, deadline, None).await,
             Leg::Legacy => Err(Fault::protocol(Step::Call, "the server has no subscriptions")),
         }
     }
@@ -64,11 +64,10 @@ impl Entry {
     pub(crate) async fn request(
         self: &Arc<Self>,
         out: &Arc<Outgoing>,
-        ask: Ask<'_>,
+        ask: &Ask<'_>,
         deadline: Deadline,
     ) -> Result<Exchange, Fault> {
         let step = ask.step();
-        let secrets = out.clone();
         let place = if step == Step::Call {
             self.place(&ask.peer, deadline).await?
         } else {
@@ -80,7 +79,7 @@ impl Entry {
         let answer = timeout_at(deadline.at(), asked).await;
         let answer = answer
             .unwrap_or_else(|_| Err(deadline.missed(step)))
-            .map_err(|fault| fault.without(secrets.secrets()));
+            .map_err(|fault| fault.without(out.secrets()));
         pass.judge(answer.as_ref().err());
         answer
     }
@@ -88,7 +87,7 @@ impl Entry {
     pub(super) async fn request_within(
         self: &Arc<Self>,
         out: &Arc<Outgoing>,
-        ask: Ask<'_>,
+        ask: &Ask<'_>,
         deadline: Deadline,
         place: Option<Place>,
         pass: &Pass<'_>,
@@ -96,20 +95,20 @@ impl Entry {
         let step = ask.step();
         if let Leg::Modern(session) = self.leg(ask.era, out).await? {
             pass.sent();
-            return Box::pin(self.request_translated(out, &ask, session, deadline, place)).await;
+            return Box::pin(self.request_translated(out, ask, session, deadline, place)).await;
         }
         let translated = (ask.era == Era::Modern).then(|| ask.params.map(modern::params_to_legacy));
         let params = translated.as_ref().map_or(ask.params, Option::as_deref);
         let mut gone: Option<Arc<Session>> = None;
         loop {
-            let (slot, session) = match self.session(out, &ask, gone.as_ref()).await {
+            let (slot, session) = match self.session(out, ask, gone.as_ref()).await {
                 Ok(opened) => opened,
                 Err(fault) if self.turns_out_modern(out, &fault).await => {
                     let Leg::Modern(session) = self.leg(Era::Modern, out).await? else {
                         return Err(fault);
                     };
                     pass.sent();
-                    return Box::pin(self.request_translated(out, &ask, session, deadline, place)).await;
+                    return Box::pin(self.request_translated(out, ask, session, deadline, place)).await;
                 }
                 Err(fault) => return Err(fault),
             };
@@ -152,16 +151,17 @@ impl Entry {
             let heard = session
                 .client()
                 .is_some_and(|client| self.shared.listeners.has(client));
+            // Boxed, all that most calls do without: every call would carry room for it.
             if heard {
-                listen::ensure(&line).await;
+                Box::pin(listen::ensure(&line)).await;
             }
-            let registered = match &ask.progress {
-                Some(progress) => Some(listen::register(&line, progress.clone()).await),
+            let registered = match ask.progress {
+                Some(progress) => Some(Box::pin(listen::register(&line, progress.clone())).await),
                 None => None,
             };
             let askable = if ask.peer.client.is_none() && !ask.peer.asks().is_empty() {
                 // Some servers ask on the standing stream whatever the question is about.
-                listen::ensure(&line).await;
+                Box::pin(listen::ensure(&line)).await;
                 Some(Askable::enter(&session, id))
             } else {
                 None
@@ -181,10 +181,10 @@ impl Entry {
                 return Exchange::begin(line, id, step, deadline, response, held).await;
             }
             if session.id.is_none() || gone.is_some() || !matches!(response.status().as_u16(), 400 | 404) {
-                return Err(status_fault(&self.server.load(), step, response).await);
+                return Err(Box::pin(status_fault(&self.server.load(), step, response)).await);
             }
             let status = response.status();
-            let words = words_of(&beginning(response).await);
+            let words = words_of(&Box::pin(beginning(response)).await);
             if !means_unknown_session(status, &words) {
                 return Err(Fault::http(&self.server.load(), step, status, &words));
             }
