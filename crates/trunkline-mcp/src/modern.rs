@@ -61,15 +61,23 @@ pub fn claimed_version(params: Option<&RawValue>) -> Option<String> {
     if !VERSION_KEY.may_be_in(params) {
         return None;
     }
-    let params = RawObject::parse(params).ok()?;
+    claimed_in(&RawObject::parse(params).ok()?)
+}
+
+/// The same of parameters that were taken apart.
+pub fn claimed_in(params: &RawObject<'_>) -> Option<String> {
     let meta = RawObject::parse(params.get("_meta")?).ok()?;
     meta.get(PROTOCOL_VERSION)
         .map(|version| serde_json::from_str(version).unwrap_or_default())
 }
 
+/// Takes the parameters of a request of this era apart.
+pub fn request_params(params: &str) -> Result<RawObject<'_>, MetaError> {
+    RawObject::parse(params).map_err(|_| "params is no object, or has a key twice")
+}
+
 /// Reads the metadata of a request that claims a version.
-pub fn request_meta(params: &str) -> Result<RequestMeta, MetaError> {
-    let params = RawObject::parse(params).map_err(|_| "params is no object, or has a key twice")?;
+pub fn request_meta(params: &RawObject<'_>) -> Result<RequestMeta, MetaError> {
     let meta = params.get("_meta").ok_or("params._meta is missing")?;
     let meta = RawObject::parse(meta).map_err(|_| "params._meta is no object, or has a key twice")?;
     let version = meta
@@ -378,17 +386,19 @@ mod tests {
 
     const PARAMS: &str = r#"{"name":"a","arguments":{"x":1.0},"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"c","version":"1"},"io.modelcontextprotocol/clientCapabilities":{"elicitation":{}},"progressToken":7}}"#;
 
+    fn read(params: &str) -> Result<RequestMeta, MetaError> {
+        request_meta(&request_params(params)?)
+    }
+
     #[test]
     fn metadata_of_requests() {
         let raw: Box<RawValue> = RawValue::from_string(PARAMS.to_owned()).unwrap();
         assert_eq!(claimed_version(Some(&raw)).as_deref(), Some("2026-07-28"));
-        let meta = request_meta(PARAMS).unwrap();
+        let meta = read(PARAMS).unwrap();
         assert!(meta.capabilities.answers("elicitation/create"));
         assert_eq!(meta.log_level, None);
-        assert!(request_meta("{}").is_err());
-        assert!(
-            request_meta(r#"{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}"#).is_err()
-        );
+        assert!(read("{}").is_err());
+        assert!(read(r#"{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}"#).is_err());
     }
 
     #[test]
@@ -400,7 +410,7 @@ mod tests {
         );
         let modern = params_to_modern(Some(&legacy), "{}", ClientCapabilities::NONE, Some("info"));
         assert_eq!(params_to_legacy(&modern), legacy);
-        assert_eq!(request_meta(&modern).unwrap().log_level.as_deref(), Some("info"));
+        assert_eq!(read(&modern).unwrap().log_level.as_deref(), Some("info"));
         let result = r#"{"contents":[],"x":1e2}"#;
         let there = result_to_modern("resources/read", result, None).unwrap();
         assert_eq!(

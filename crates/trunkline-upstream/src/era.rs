@@ -350,16 +350,20 @@ impl Entry {
         place: Option<Place>,
     ) -> Result<Exchange, Fault> {
         let step = ask.step();
-        let raw = ask
-            .params
-            .and_then(|params| serde_json::from_str::<&RawValue>(params).ok());
-        let params = match (ask.params, modern::claimed_version(raw)) {
-            (Some(params), Some(_)) => params.to_owned(),
-            (params, _) => modern::params_to_modern(params, CLIENT_INFO, ask.peer.asks(), ask.peer.log_level),
-        };
-        let headers = mirrored(ask, &params)?;
+        let own = ask.params.and_then(|params| RawObject::parse(params).ok());
         let id = self.next_id();
-        let message = rpc::request(&id.to_string(), ask.method, Some(&params));
+        let (message, headers) = match (ask.params, own) {
+            (Some(params), Some(own)) if modern::claimed_in(&own).is_some() => {
+                let message = rpc::request(&id.to_string(), ask.method, Some(params));
+                (message, mirrored(ask, Some(&own))?)
+            }
+            (params, _) => {
+                let of = (ask.peer.asks(), ask.peer.log_level);
+                let params = modern::params_to_modern(params, CLIENT_INFO, of.0, of.1);
+                let message = rpc::request(&id.to_string(), ask.method, Some(&params));
+                (message, mirrored(ask, RawObject::parse(&params).ok().as_ref())?)
+            }
+        };
         let line = self.line(out, session.clone());
         let response = self
             .send_with(
@@ -418,8 +422,8 @@ impl Entry {
     }
 }
 
-/// The headers that mirror the body.
-fn mirrored(ask: &Ask<'_>, params: &str) -> Result<Vec<(HeaderName, HeaderValue)>, Fault> {
+/// The headers that mirror the body, whose parameters these are.
+fn mirrored(ask: &Ask<'_>, params: Option<&RawObject<'_>>) -> Result<Vec<(HeaderName, HeaderValue)>, Fault> {
     let unsendable = || {
         Fault::protocol(
             ask.step(),
@@ -429,15 +433,12 @@ fn mirrored(ask: &Ask<'_>, params: &str) -> Result<Vec<(HeaderName, HeaderValue)
     let value = |text: &str| HeaderValue::from_str(&header::encode(text)).map_err(|_| unsendable());
     let mut headers = vec![(METHOD.clone(), value(ask.method)?)];
     if let Some(key) = modern::name_key(ask.method)
-        && let Some(name) = RawObject::parse(params)
-            .ok()
-            .and_then(|params| params.get_string(key))
+        && let Some(name) = params.and_then(|params| params.get_string(key))
     {
         headers.push((NAME.clone(), value(&name)?));
     }
     if !ask.header_params.is_empty() {
-        let read = RawObject::parse(params).ok();
-        let arguments = read.as_ref().and_then(|params| params.get("arguments"));
+        let arguments = params.and_then(|params| params.get("arguments"));
         for param in ask.header_params {
             let mirrored = param.value_in(arguments.unwrap_or("{}"));
             let unclear = |unclear: header::Unclear| Fault::protocol(ask.step(), unclear.to_string());

@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::Response;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use trunkline_mcp::modern::{self, Cacheable};
+use trunkline_mcp::modern::{self, Cacheable, RequestMeta};
 use trunkline_mcp::{Era, ListKind, Message, Revision, header, rpc};
 
 use crate::Gateway;
@@ -23,10 +23,9 @@ static NAME: HeaderName = HeaderName::from_static("mcp-name");
 /// Whether a message is of this era: the body says so; where it says nothing, a header that names a revision without
 /// hand-shake.
 pub fn is_modern(message: &Message<'_>, headers: &HeaderMap) -> bool {
-    match message {
-        Message::Request { params, .. } if modern::claimed_version(*params).is_some() => true,
-        _ => names_modern(headers),
-    }
+    // The headers first: they are the smaller part to read.
+    names_modern(headers)
+        || matches!(message, Message::Request { params, .. } if modern::claimed_version(*params).is_some())
 }
 
 /// A version after the last one with a hand-shake: versions are dates.
@@ -58,16 +57,16 @@ pub async fn handle(
             return answer::rpc_error(StatusCode::BAD_REQUEST, "null", rpc::INVALID_REQUEST, text);
         }
     };
-    if let Err(refusal) = check(&context.headers, &method, params) {
-        let error = rpc::error_object(refusal.code, &refusal.text, refusal.data.as_deref());
-        return answer::json(refusal.status, rpc::error_response(id, &error));
-    }
-    // `check` has read it.
-    if let Some(Ok(meta)) = params.map(modern::request_meta) {
-        context.era = Era::Modern;
-        context.capabilities = meta.capabilities.bridged();
-        context.log_level = meta.log_level.as_deref().and_then(trunkline_upstream::log_level);
-    }
+    let meta = match check(&context.headers, &method, params) {
+        Ok(meta) => meta,
+        Err(refusal) => {
+            let error = rpc::error_object(refusal.code, &refusal.text, refusal.data.as_deref());
+            return answer::json(refusal.status, rpc::error_response(id, &error));
+        }
+    };
+    context.era = Era::Modern;
+    context.capabilities = meta.capabilities.bridged();
+    context.log_level = meta.log_level.as_deref().and_then(trunkline_upstream::log_level);
     let context = Arc::new(*context);
     match method.as_ref() {
         "server/discover" => answer::json(StatusCode::OK, rpc::response(id, &discover(gateway, &context))),
@@ -107,8 +106,8 @@ impl Refusal {
     }
 }
 
-/// The checks of the specification, in the order that the reference (§1.2, steps 7 to 11) gives.
-fn check(headers: &HeaderMap, method: &str, params: Option<&str>) -> Result<(), Refusal> {
+/// The checks of the specification, in the order that the reference (§1.2, steps 7 to 11) gives, and what they read.
+fn check(headers: &HeaderMap, method: &str, params: Option<&str>) -> Result<RequestMeta, Refusal> {
     let twice = headers
         .keys()
         .filter(|name| {
@@ -129,7 +128,8 @@ fn check(headers: &HeaderMap, method: &str, params: Option<&str>) -> Result<(), 
         )
     };
     let params = params.ok_or_else(|| invalid("params._meta is missing"))?;
-    let meta = modern::request_meta(params).map_err(invalid)?;
+    let params = modern::request_params(params).map_err(invalid)?;
+    let meta = modern::request_meta(&params).map_err(invalid)?;
     let said = |name: &HeaderName| {
         headers
             .get(name)
@@ -142,9 +142,7 @@ fn check(headers: &HeaderMap, method: &str, params: Option<&str>) -> Result<(), 
         return Err(Refusal::mismatch("Mcp-Method is not the body's method"));
     }
     if let Some(key) = modern::name_key(method) {
-        let own = trunkline_mcp::edit::RawObject::parse(params)
-            .ok()
-            .and_then(|params| params.get_string(key));
+        let own = params.get_string(key);
         // A body without it is wrong for another reason, which is told by whoever needs it.
         if own.is_some() && said(&NAME).as_deref() != own.as_deref() {
             return Err(Refusal::mismatch(format!("Mcp-Name is not params.{key}")));
@@ -164,7 +162,7 @@ fn check(headers: &HeaderMap, method: &str, params: Option<&str>) -> Result<(), 
         let text = format!("Method not found: {method}");
         return Err(Refusal::new(StatusCode::NOT_FOUND, rpc::METHOD_NOT_FOUND, text));
     }
-    Ok(())
+    Ok(meta)
 }
 
 /// What the servers of this request are, together: answered here, so that none of them can hold it up, and none of them
@@ -195,7 +193,7 @@ mod tests {
         for (name, value) in pairs {
             headers.append(HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
         }
-        check(&headers, method, Some(params)).map_or_else(|refusal| refusal.code, |()| 0)
+        check(&headers, method, Some(params)).map_or_else(|refusal| refusal.code, |_| 0)
     }
 
     #[test]
