@@ -138,8 +138,7 @@ fn host(uri: &Uri, headers: &HeaderMap) -> Result<Authority, EdgeError> {
 ///
 /// MCP endpoints are answered here, `others` (REST, management, health) by the router: an MCP request is what the
 /// gateway is for, and the router's layers cost more than finding one of four path shapes.
-///
-/// No `async fn`, which would hold the request twice.
+#[expect(clippy::manual_async_fn, reason = "that would hold the request twice")]
 pub fn serve<'a>(
     gateway: &'a Arc<crate::Gateway>,
     others: &'a Router,

@@ -149,8 +149,10 @@ impl Pool {
 
     /// Sends a request as it is, with its `Host`, to where `target` is. A request that a kept connection did not take,
     /// because the server had closed it, goes over another one.
-    ///
-    /// No `async fn`, which would hold the request twice: as it came, and as it is sent.
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "that would hold the request twice: as it came, and as it is sent"
+    )]
     pub(crate) fn send<'a>(
         &'a self,
         target: &'a Target,
