@@ -377,7 +377,7 @@ async fn hostile_streams_are_giant_or_never_end() {
         let giant = client.request("ping", &Value::Null).await;
         assert!(giant.raw.len() > 3_000_000);
         assert_eq!(giant.result(), json!({}));
-        upstream.once("tools/call", Act::EndlessNotifications);
+        upstream.once("tools/call", Act::EndlessNotifications(Duration::ZERO));
         let mut endless = client.call_stream("echo", &json!({}), Some("t")).await;
         for _ in 0..1000 {
             assert_eq!(endless.expect_next(SOON).await["params"]["progressToken"], "t");

@@ -184,16 +184,12 @@ async fn perform(act: Act, state: &Arc<State>, arrived: &Arrived) -> Result<Resp
                 .map_or(0, |at| at + 5);
             Response::from_parts(head, stream::padded(body.slice(..at), bytes, body.slice(at..)))
         }
-        Act::EndlessNotifications => {
+        Act::EndlessNotifications(pause) => {
             let token = &arrived.message["params"]["_meta"]["progressToken"];
             let params = serde_json::json!({"progressToken": token, "progress": 1});
             let message =
                 serde_json::json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": params});
-            events(stream::forever(
-                "",
-                stream::event(&message.to_string()),
-                Duration::ZERO,
-            ))
+            events(stream::forever("", stream::event(&message.to_string()), pause))
         }
         Act::SlowLoris(pause) => events(stream::forever("data: {", " ", pause)),
         Act::Events { before, result } => {

@@ -57,8 +57,8 @@ pub enum Act {
     },
     /// A proper answer whose one frame is padded with spaces to so many bytes.
     GiantFrame(usize),
-    /// Progress notifications without pause and without end.
-    EndlessNotifications,
+    /// Progress notifications without end, with this pause between two.
+    EndlessNotifications(Duration),
     /// An event stream that gives one byte in this time, and never a whole event.
     SlowLoris(Duration),
     /// An event stream that gives a comment in this time, and never a message.

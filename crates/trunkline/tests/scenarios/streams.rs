@@ -246,7 +246,7 @@ async fn timed_a_flood_on_a_standing_stream_is_read_at_a_pace() {
     const LOOK: Duration = Duration::from_secs(3);
     let upstream = ScriptedUpstream::start().await;
     let gateway = gateway_of(&[("files", &upstream)]).await;
-    upstream.once("GET", Act::EndlessNotifications);
+    upstream.once("GET", Act::EndlessNotifications(Duration::ZERO));
     let (mut client, _stream) = standing(&gateway, "/mcp").await;
     client
         .call("files-echo", &message("hi"), Some("t"))

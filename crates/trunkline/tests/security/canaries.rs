@@ -484,7 +484,7 @@ async fn s13_an_upstream_that_hangs_in_the_middle_of_its_words() {
         Act::Hang,
         Act::SlowLoris(Duration::from_millis(20)),
         Act::KeepAlivesOnly(Duration::from_millis(20)),
-        Act::EndlessNotifications,
+        Act::EndlessNotifications(Duration::ZERO),
     ] {
         for method in ["initialize", "tools/list", "tools/call"] {
             upstream.behave();

@@ -186,7 +186,7 @@ async fn s38_endless_messages_before_an_answer_end_at_the_deadline() {
     let (gateway, _good) = beside(&bad).await;
     listed(&gateway, "bad").await;
     for act in [
-        Act::EndlessNotifications,
+        Act::EndlessNotifications(Duration::ZERO),
         Act::SlowLoris(Duration::from_millis(5)),
         Act::KeepAlivesOnly(Duration::from_millis(1)),
     ] {
@@ -224,7 +224,7 @@ async fn s38_endless_messages_before_an_answer_end_at_the_deadline() {
 #[tokio::test]
 async fn s38_a_client_that_does_not_read_holds_up_nobody_and_nothing_is_kept_for_it() {
     let bad = ScriptedUpstream::start().await;
-    bad.on("tools/call", Act::EndlessNotifications);
+    bad.on("tools/call", Act::EndlessNotifications(Duration::ZERO));
     let (gateway, _good) = beside(&bad).await;
     listed(&gateway, "bad").await;
     let message = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "bad-echo", "arguments": {}, "_meta": {"progressToken": 1}}}).to_string();
