@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use jiff::Timestamp;
-use trunkline_model::{Clock, KeyHash, Principal, PrincipalKind, Route, Secret, VirtualKey};
+use trunkline_model::{Clock, KeyHash, Level, Principal, PrincipalKind, Route, Secret, VirtualKey};
 
 use crate::admission::{self, Admission};
-use crate::ring::KeyRing;
+use crate::ring::{Directory, KeyRing};
 
 /// Which set of headers may carry the credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +61,24 @@ pub enum AuthError {
         "Authentication Error, this key is stored in a way that the gateway cannot read: it has to be made anew."
     )]
     Unreadable,
+    /// It says that it is somebody's, and nobody is there: what was to restrict it is gone.
+    #[error("Authentication Error, the {} of this key does not exist.", .0.as_str())]
+    LevelMissing(Level),
+    /// Somebody whom it belongs to cannot be read.
+    #[error(
+        "Authentication Error, the {} of this request is stored in a way that the gateway cannot read: it has to be made anew.",
+        .0.as_str()
+    )]
+    LevelUnreadable(Level),
+    /// An administrator blocked its team.
+    #[error("Authentication Error, Team is blocked. Update via `/team/unblock` if you're an admin.")]
+    TeamBlocked,
+    /// An administrator blocked whom the request is made for.
+    #[error("Authentication Error, End user is blocked. Update via `/customer/unblock` if you're an admin.")]
+    EndUserBlocked,
+    /// The headers name several end users, or none that could be read.
+    #[error("x-litellm-end-user-id and x-litellm-customer-id must name one end user, in UTF-8")]
+    EndUserUnclear,
     /// The key is good, and its `allowed_routes` do not cover what is asked for.
     #[error("Virtual key is not allowed to call this route: its allowed_routes do not cover it.")]
     RouteNotAllowed,
@@ -70,13 +88,17 @@ impl AuthError {
     /// HTTP status.
     pub fn status(self) -> u16 {
         match self {
-            Self::Multiple => 400,
+            Self::Multiple | Self::EndUserUnclear => 400,
             Self::RouteNotAllowed => 403,
             Self::Missing
             | Self::Malformed
             | Self::Unknown
             | Self::Expired { .. }
             | Self::Blocked
+            | Self::TeamBlocked
+            | Self::EndUserBlocked
+            | Self::LevelMissing(_)
+            | Self::LevelUnreadable(_)
             | Self::Unreadable => 401,
         }
     }
@@ -90,6 +112,11 @@ impl AuthError {
             | Self::Malformed
             | Self::Multiple
             | Self::Blocked
+            | Self::TeamBlocked
+            | Self::EndUserBlocked
+            | Self::EndUserUnclear
+            | Self::LevelMissing(_)
+            | Self::LevelUnreadable(_)
             | Self::Unreadable
             | Self::RouteNotAllowed => "auth_error",
         }
@@ -119,6 +146,12 @@ static ALIASES: [HeaderName; 4] = [
     HeaderName::from_static("ocp-apim-subscription-key"),
 ];
 
+/// LiteLLM's headers that name an end user.
+static END_USER: [HeaderName; 2] = [
+    HeaderName::from_static("x-litellm-end-user-id"),
+    HeaderName::from_static("x-litellm-customer-id"),
+];
+
 impl Authenticator {
     /// An authenticator that knows the master key, and the keys that are in `keys` at the time.
     pub fn new(master_key: &Secret, keys: Arc<KeyRing>, clock: Arc<dyn Clock>) -> Self {
@@ -138,36 +171,52 @@ impl Authenticator {
     ) -> Result<Authenticated, AuthError> {
         let (header, credential) = find(headers, surface)?;
         let digest = admission::digest(credential);
+        let directory = self.keys.look();
         // Both are looked for in any case, by digest: how long it takes says nothing about a key.
-        let key = self.keys.get(&KeyHash(digest));
+        let key = directory.keys.get(&KeyHash(digest));
+        let route = Route {
+            is_mcp: surface == Surface::Mcp || is_mcp_over_rest(path),
+            path,
+        };
         let principal = if self.is_master_key(&digest) {
             Principal::from_master_key()
         } else {
-            let key = self.good(key.ok_or(AuthError::Unknown)?)?;
-            let route = Route {
-                is_mcp: surface == Surface::Mcp || is_mcp_over_rest(path),
-                path,
-            };
+            let key = key.ok_or(AuthError::Unknown)?;
+            let principal = self.principal(&directory, key)?;
             if !key.may_call(route) {
                 return Err(AuthError::RouteNotAllowed);
             }
-            Principal::from_key(key)
+            principal
         };
+        // For whom something is administered is no question.
+        let end_user = if route.is_mcp { end_user(headers)? } else { None };
+        let end_user = end_user.map(|id| directory.on_behalf_of(id.into()));
         Ok(Authenticated {
-            principal,
+            principal: principal.on_behalf_of(end_user.transpose()?),
             admission: Admission::new(header, digest),
         })
     }
 
     /// The same principal as it is now, or why there is none any more: for what outlives a request.
     pub fn renew(&self, principal: &Principal) -> Result<Principal, AuthError> {
-        match principal.kind() {
-            PrincipalKind::MasterKey => Ok(principal.clone()),
-            PrincipalKind::Key(key) => {
-                let key = self.keys.get(&key.hash).ok_or(AuthError::Unknown)?;
-                self.good(key).map(Principal::from_key)
+        let directory = self.keys.look();
+        let now = match principal.kind() {
+            PrincipalKind::MasterKey => Principal::from_master_key(),
+            PrincipalKind::Key(holder) => {
+                let key = directory.keys.get(&holder.key.hash);
+                self.principal(&directory, key.ok_or(AuthError::Unknown)?)?
             }
-        }
+        };
+        let end_user = principal
+            .end_user()
+            .map(|own| directory.on_behalf_of(own.id.clone()));
+        Ok(now.on_behalf_of(end_user.transpose()?))
+    }
+
+    /// The principal of a key, unless it is to be refused.
+    fn principal(&self, directory: &Directory, key: &Arc<VirtualKey>) -> Result<Principal, AuthError> {
+        self.good(key)?;
+        directory.holder(key.clone()).map(Principal::from_key)
     }
 
     /// Whether the credential is the master key.
@@ -175,13 +224,14 @@ impl Authenticator {
         subtle::ConstantTimeEq::ct_eq(&digest[..], &self.master_key[..]).into()
     }
 
-    /// Whether there is any virtual key.
-    pub fn has_keys(&self) -> bool {
-        !self.keys.is_empty()
+    /// Whether anybody but the administrator could ask: there is a virtual key, or an end user.
+    pub fn has_others(&self) -> bool {
+        let directory = self.keys.look();
+        !(directory.keys.is_empty() && directory.end_users.is_empty())
     }
 
-    /// The key, unless it is to be refused.
-    fn good(&self, key: Arc<VirtualKey>) -> Result<Arc<VirtualKey>, AuthError> {
+    /// Whether the key itself is not to be refused.
+    fn good(&self, key: &VirtualKey) -> Result<(), AuthError> {
         if key.defect.is_some() {
             return Err(AuthError::Unreadable);
         }
@@ -194,13 +244,26 @@ impl Authenticator {
                 return Err(AuthError::Expired { expires, now });
             }
         }
-        Ok(key)
+        Ok(())
     }
 }
 
 /// The REST routes that list and use what MCP servers have.
 fn is_mcp_over_rest(path: &str) -> bool {
     path.starts_with("/mcp-rest/tools/") || path == "/v1/mcp/tools"
+}
+
+/// Whom the request says that it is made for. Both headers may be there and say the same; what is unclear is refused, because
+/// somebody may rely on it.
+fn end_user(headers: &HeaderMap) -> Result<Option<&str>, AuthError> {
+    let mut named = None;
+    for value in END_USER.iter().flat_map(|name| headers.get_all(name)) {
+        let id = std::str::from_utf8(value.as_bytes()).map_err(|_| AuthError::EndUserUnclear)?;
+        if *named.get_or_insert(id) != id {
+            return Err(AuthError::EndUserUnclear);
+        }
+    }
+    Ok(named.filter(|id| !id.is_empty()))
 }
 
 /// The header that carries the credential, and the credential's bytes.
@@ -255,9 +318,21 @@ mod tests {
         }
     }
 
+    fn directory(keys: Vec<VirtualKey>) -> Directory {
+        let keys = keys.into_iter().map(|key| (key.hash, Arc::new(key))).collect();
+        Directory {
+            keys: Arc::new(keys),
+            ..Directory::default()
+        }
+    }
+
     fn authenticator(keys: Vec<VirtualKey>, now: i64) -> Authenticator {
+        with(directory(keys), now)
+    }
+
+    fn with(directory: Directory, now: i64) -> Authenticator {
         let ring = KeyRing::default();
-        ring.replace(keys.into_iter().map(|key| (key.hash, Arc::new(key))).collect());
+        ring.replace(directory);
         Authenticator::new(&Secret::new(KEY), Arc::new(ring), Arc::new(At(now)))
     }
 
@@ -321,6 +396,127 @@ mod tests {
             .authenticate(&headers(&[("authorization", &digest)]), Surface::Mcp, "/mcp")
             .map(|found| found.principal);
         assert_eq!(by_digest, Err(AuthError::Unknown));
+    }
+
+    fn by_id<T>(id: &str, row: T) -> Arc<crate::ById<T>> {
+        Arc::new([(id.to_owned(), Arc::new(row))].into())
+    }
+
+    #[test]
+    fn s05_whom_a_key_belongs_to_is_there_and_good_or_the_key_is_refused() {
+        use trunkline_model::{EndUser, Organization, Team, User, UserRole};
+        let bearer = format!("Bearer {VIRTUAL}");
+        let ask = |edit: &dyn Fn(&mut Directory), more: &[(&'static str, &str)], own: VirtualKey| {
+            let mut directory = directory(vec![own]);
+            edit(&mut directory);
+            let authenticator = with(directory, 0);
+            let headers = headers(&[&[("authorization", &*bearer)], more].concat());
+            let found = authenticator.authenticate(&headers, Surface::Mcp, "/mcp")?;
+            let renewed = authenticator.renew(&found.principal)?;
+            assert!(renewed.is_unchanged(&found.principal) && renewed == found.principal);
+            Ok(found.principal)
+        };
+        let of_team = || key(|key| key.team_id = Some("t".into()));
+        let team = |team: Team| move |own: &mut Directory| own.teams = by_id("t", team.clone());
+        let broken = Some("x".to_owned());
+        let missing = |level| Err(AuthError::LevelMissing(level));
+        let unreadable = |level| Err(AuthError::LevelUnreadable(level));
+        assert_eq!(ask(&|_| {}, &[], of_team()), missing(Level::Team));
+        let blocked = Team {
+            blocked: true,
+            ..Team::default()
+        };
+        assert_eq!(ask(&team(blocked), &[], of_team()), Err(AuthError::TeamBlocked));
+        let defective = Team {
+            defect: broken.clone(),
+            ..Team::default()
+        };
+        assert_eq!(ask(&team(defective), &[], of_team()), unreadable(Level::Team));
+        let member = Team {
+            organization_id: Some("o".into()),
+            ..Team::default()
+        };
+        assert_eq!(
+            ask(&team(member.clone()), &[], of_team()),
+            missing(Level::Organization)
+        );
+        let organization = |organization: Organization| {
+            let member = member.clone();
+            move |own: &mut Directory| {
+                own.teams = by_id("t", member.clone());
+                own.organizations = by_id("o", organization.clone());
+            }
+        };
+        let defective = Organization {
+            defect: broken.clone(),
+            ..Organization::default()
+        };
+        assert_eq!(
+            ask(&organization(defective), &[], of_team()),
+            unreadable(Level::Organization)
+        );
+        let found = ask(&organization(Organization::default()), &[], of_team()).unwrap();
+        assert!(
+            found
+                .holder()
+                .is_some_and(|own| own.team.is_some() && own.organization.is_some())
+        );
+
+        // A user may be a label; one that is there counts.
+        let of_user = || key(|key| key.user_id = Some("u".into()));
+        let user = |user: User| move |own: &mut Directory| own.users = by_id("u", user.clone());
+        assert!(ask(&|_| {}, &[], of_user()).is_ok());
+        let defective = User {
+            defect: broken.clone(),
+            ..User::default()
+        };
+        assert_eq!(ask(&user(defective), &[], of_user()), unreadable(Level::User));
+        let admin = User {
+            user_role: Some(UserRole::ProxyAdmin),
+            ..User::default()
+        };
+        assert!(
+            ask(&user(admin.clone()), &[], of_user())
+                .unwrap()
+                .is_proxy_admin()
+        );
+        // Whoever manages a team may hold its keys: they administer nothing.
+        let both = |own: &mut Directory| {
+            user(admin.clone())(own);
+            team(Team::default())(own);
+        };
+        let of_both = key(|key| (key.user_id, key.team_id) = (Some("u".into()), Some("t".into())));
+        assert!(!ask(&both, &[], of_both).unwrap().is_proxy_admin());
+
+        let header = [("x-litellm-end-user-id", "e")];
+        let end_user = |row: EndUser| move |own: &mut Directory| own.end_users = by_id("e", row.clone());
+        let ask = |edit: &dyn Fn(&mut Directory), more: &[(&'static str, &str)]| ask(edit, more, key(|_| {}));
+        assert!(ask(&|_| {}, &header).unwrap().known_end_user().is_none());
+        assert!(
+            ask(&end_user(EndUser::default()), &header)
+                .unwrap()
+                .known_end_user()
+                .is_some()
+        );
+        let blocked = EndUser {
+            blocked: true,
+            ..EndUser::default()
+        };
+        assert_eq!(
+            ask(&end_user(blocked.clone()), &header),
+            Err(AuthError::EndUserBlocked)
+        );
+        assert_eq!(
+            ask(&end_user(blocked), &[("x-litellm-customer-id", "e")]),
+            Err(AuthError::EndUserBlocked)
+        );
+        let defective = EndUser {
+            defect: broken,
+            ..EndUser::default()
+        };
+        assert_eq!(ask(&end_user(defective), &header), unreadable(Level::EndUser));
+        let twice = [header[0], ("x-litellm-customer-id", "f")];
+        assert_eq!(ask(&|_| {}, &twice), Err(AuthError::EndUserUnclear));
     }
 
     #[test]

@@ -1,49 +1,136 @@
-//! The virtual keys in memory: one immutable map by digest, swapped whole. A request looks into it once, and asks nobody.
+//! The virtual keys in memory, and whom they belong to: one immutable directory that is swapped whole. A request looks into it
+//! once, and asks nobody.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::rand;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use trunkline_model::{KeyHash, KeyMap, Secret, VirtualKey};
+use trunkline_model::{
+    EndUser, Holder, KeyHash, KeyMap, Level, OnBehalfOf, Organization, Secret, Team, User, VirtualKey,
+};
 
 use crate::admission;
+use crate::authenticate::AuthError;
 
 /// Keys by their digest. A digest of what a stranger sends is not the stranger's choice, so the cheap hash will do.
 pub type Keys = KeyMap<KeyHash, Arc<VirtualKey>>;
 
-/// The keys as they are now. Empty until somebody puts them in: what was not read admits nobody.
+/// Teams, users … by their ids, which people choose.
+pub type ById<T> = HashMap<String, Arc<T>>;
+
+/// All keys and whom they belong to, at one moment. A change of one kind leaves the other maps as they are.
+#[derive(Clone, Debug, Default)]
+pub struct Directory {
+    /// The keys.
+    pub keys: Arc<Keys>,
+    /// The teams.
+    pub teams: Arc<ById<Team>>,
+    /// The users.
+    pub users: Arc<ById<User>>,
+    /// The organisations.
+    pub organizations: Arc<ById<Organization>>,
+    /// The end users.
+    pub end_users: Arc<ById<EndUser>>,
+}
+
+impl Directory {
+    /// A key and whom it belongs to. Refused if any of them would restrict it, and is not there, cannot be read, or is blocked;
+    /// but for its user, which may be a label.
+    pub fn holder(&self, key: Arc<VirtualKey>) -> Result<Holder, AuthError> {
+        let readable = |level, defect: &Option<String>| match defect {
+            None => Ok(()),
+            Some(_) => Err(AuthError::LevelUnreadable(level)),
+        };
+        let mut holder = Holder::of_key(key);
+        if let Some(team_id) = &holder.key.team_id {
+            let team = self
+                .teams
+                .get(team_id)
+                .ok_or(AuthError::LevelMissing(Level::Team))?;
+            readable(Level::Team, &team.defect)?;
+            if team.blocked {
+                return Err(AuthError::TeamBlocked);
+            }
+            if let Some(id) = &team.organization_id {
+                let organization = self
+                    .organizations
+                    .get(id)
+                    .ok_or(AuthError::LevelMissing(Level::Organization))?;
+                readable(Level::Organization, &organization.defect)?;
+                holder.organization = Some(organization.clone());
+            }
+            holder.team = Some(team.clone());
+        }
+        let user = holder.key.user_id.as_ref().and_then(|id| self.users.get(id));
+        if let Some(user) = user {
+            readable(Level::User, &user.defect)?;
+            holder.user = Some(user.clone());
+        }
+        Ok(holder)
+    }
+
+    /// Whom a request is made for. One that nobody has registered is a label, and restricts nothing.
+    pub fn on_behalf_of(&self, id: Arc<str>) -> Result<OnBehalfOf, AuthError> {
+        let end_user = self.end_users.get(&*id).cloned();
+        match end_user.as_deref() {
+            Some(EndUser { defect: Some(_), .. }) => Err(AuthError::LevelUnreadable(Level::EndUser)),
+            Some(EndUser { blocked: true, .. }) => Err(AuthError::EndUserBlocked),
+            _ => Ok(OnBehalfOf { id, end_user }),
+        }
+    }
+
+    /// The teams that a user is in.
+    pub fn teams_of<'a>(&'a self, user_id: &'a str) -> impl Iterator<Item = &'a Arc<Team>> {
+        self.teams
+            .values()
+            .filter(move |team| team.role_of(user_id).is_some())
+    }
+}
+
+/// The directory as it is now. Empty until somebody puts something in: what was not read admits nobody.
 #[derive(Default)]
-pub struct KeyRing(ArcSwap<Keys>);
+pub struct KeyRing(ArcSwap<Directory>);
 
 impl KeyRing {
-    /// All of them, at one moment.
-    pub fn all(&self) -> Arc<Keys> {
+    /// All that there is, at one moment.
+    pub fn directory(&self) -> Arc<Directory> {
         self.0.load_full()
+    }
+
+    /// The same for a look, which is cheaper.
+    pub(crate) fn look(&self) -> arc_swap::Guard<Arc<Directory>> {
+        self.0.load()
+    }
+
+    /// All keys, at one moment.
+    pub fn all(&self) -> Arc<Keys> {
+        self.0.load().keys.clone()
     }
 
     /// One of them.
     pub fn get(&self, hash: &KeyHash) -> Option<Arc<VirtualKey>> {
-        self.0.load().get(hash).cloned()
+        self.0.load().keys.get(hash).cloned()
     }
 
-    /// Whether there is none.
+    /// Whether there is no key.
     pub fn is_empty(&self) -> bool {
-        self.0.load().is_empty()
+        self.0.load().keys.is_empty()
     }
 
-    /// Puts others in their place.
-    pub fn replace(&self, keys: Keys) {
-        self.0.store(Arc::new(keys));
+    /// Puts another directory in its place.
+    pub fn replace(&self, directory: Directory) {
+        self.0.store(Arc::new(directory));
     }
 }
 
 impl std::fmt::Debug for KeyRing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("KeyRing")
-            .field("keys", &self.0.load().len())
-            .finish()
+            .field("keys", &self.0.load().keys.len())
+            .finish_non_exhaustive()
     }
 }
 

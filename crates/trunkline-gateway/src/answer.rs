@@ -63,10 +63,16 @@ pub fn unauthorized(error: AuthError, mcp: bool) -> Response {
             AuthError::Missing => "authentication_required",
             AuthError::Expired { .. } => "expired_key",
             AuthError::Blocked => "blocked_key",
+            AuthError::TeamBlocked => "blocked_team",
+            AuthError::EndUserBlocked => "blocked_end_user",
+            AuthError::EndUserUnclear => "invalid_end_user",
             AuthError::RouteNotAllowed => "route_not_allowed",
-            AuthError::Malformed | AuthError::Multiple | AuthError::Unknown | AuthError::Unreadable => {
-                "invalid_api_key"
-            }
+            AuthError::Malformed
+            | AuthError::Multiple
+            | AuthError::Unknown
+            | AuthError::LevelMissing(_)
+            | AuthError::LevelUnreadable(_)
+            | AuthError::Unreadable => "invalid_api_key",
         };
         serde_json::json!({"detail": {"error": code, "message": message}})
     } else {

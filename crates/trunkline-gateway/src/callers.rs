@@ -1,4 +1,5 @@
-//! Streams that stay open belong to whoever opened them: when a key is revoked, is blocked, or has expired, they end.
+//! Streams that stay open belong to whoever opened them: when a key is revoked, is blocked, or has expired, they end; so they do
+//! when its team, or whom they are for, is blocked.
 //! Requests need none of this: each is identified by the keys of its own moment.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +15,7 @@ use trunkline_model::{KeyMap, Principal};
 
 use crate::Gateway;
 
-/// The open streams of virtual keys in this process.
+/// The open streams in this process that somebody may have to leave.
 #[derive(Default)]
 pub struct Callers {
     streams: Mutex<KeyMap<u64, Followed>>,
@@ -65,13 +66,13 @@ impl Drop for Following {
     }
 }
 
-/// The answer as it is, but a stream of a virtual key ends with the key.
+/// The answer as it is, but a stream of a virtual key, or for an end user, ends with them.
 pub fn bound(gateway: &Arc<Gateway>, principal: &Principal, response: Response) -> Response {
     let is_stream = || {
         let kind = response.headers().get(CONTENT_TYPE);
         kind.is_some_and(|kind| kind == "text/event-stream")
     };
-    if principal.key().is_none() || !is_stream() {
+    if !principal.can_change() || !is_stream() {
         return response;
     }
     let over = CancellationToken::new();

@@ -21,7 +21,7 @@ pub struct Context {
     /// What of the headers was the proof.
     pub admission: Admission,
     /// Whether there was anybody else who could have asked.
-    pub has_keys: bool,
+    pub has_others: bool,
     /// The registry, the same from start to end.
     pub snapshot: Arc<Snapshot>,
     /// Which servers.
@@ -140,7 +140,7 @@ impl Context {
     pub fn is_public(&self, server: &Server) -> bool {
         !self.client_headers().concerns(server)
             && !self.headers.contains_key("x-mcp-servers")
-            && trunkline_policy::is_same_for_all(&self.principal, server, self.has_keys)
+            && trunkline_policy::is_same_for_all(&self.principal, server, self.has_others)
     }
 
     /// Whether the request is about more than one server.

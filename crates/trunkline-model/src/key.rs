@@ -54,9 +54,9 @@ pub struct VirtualKey {
     pub key_alias: Option<String>,
     /// `default`, `llm_api`, `management` or `read_only`: what `allowed_routes` was made of.
     pub key_type: Option<String>,
-    /// Whose it is. A label until there are users.
+    /// Whose it is. A label if there is no such user.
     pub user_id: Option<String>,
-    /// Of which team. A label until there are teams.
+    /// Of which team. It is refused if there is no such team.
     pub team_id: Option<String>,
     /// The administrator's own.
     pub metadata: Map<String, Value>,
@@ -112,12 +112,12 @@ impl VirtualKey {
     }
 }
 
-/// What a key may use (LiteLLM's `object_permission`).
+/// What a key may use, or a team, a user … at most (LiteLLM's `object_permission`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ObjectPermission {
     /// LiteLLM's `object_permission_id`.
     pub id: Option<String>,
-    /// Servers, each by id, name or alias.
+    /// Servers, each by id, name or alias, and words.
     pub mcp_servers: Vec<String>,
     /// Every server that is in one of these groups.
     pub mcp_access_groups: Vec<String>,
@@ -127,22 +127,35 @@ pub struct ObjectPermission {
 
 /// In `mcp_servers`: nothing at all, whatever else is granted.
 pub const NO_MCP_SERVERS: &str = "no-mcp-servers";
+/// In a team's `mcp_servers`: every server.
+pub const ALL_PROXY_MCP_SERVERS: &str = "all-proxy-mcpservers";
+/// In a key's `mcp_servers`: what its team has.
+pub const ALL_TEAM_MCP_SERVERS: &str = "all-team-mcpservers";
+/// The words of `mcp_servers`. A server that is called like one is granted by its id.
+pub const SERVER_WORDS: [&str; 3] = [NO_MCP_SERVERS, ALL_PROXY_MCP_SERVERS, ALL_TEAM_MCP_SERVERS];
 /// In a list of tools: all of them.
 pub const ALL_TOOLS: &str = "*";
 
 impl ObjectPermission {
-    /// Whether the server may be used.
-    pub fn covers(&self, server: &Server) -> bool {
-        if self.mcp_servers.iter().any(|name| name == NO_MCP_SERVERS) {
-            return false;
-        }
-        let definition = &server.definition;
-        definition.allow_all_keys
-            || self.mcp_servers.iter().any(|name| is_granted_as(server, name))
+    /// Whether it says anything about servers. As it is written: a list of what is not there any more is a list.
+    pub fn has_servers(&self) -> bool {
+        !self.mcp_servers.is_empty() || !self.mcp_access_groups.is_empty()
+    }
+
+    /// Whether one of these words, which are no names of servers, is in the list.
+    pub fn says(&self, word: &str) -> bool {
+        self.mcp_servers.iter().any(|name| name == word)
+    }
+
+    /// Whether its lists have the server.
+    pub fn lists(&self, server: &Server) -> bool {
+        self.mcp_servers
+            .iter()
+            .any(|name| is_granted_as(server, name) && !SERVER_WORDS.contains(&name.as_str()))
             || self
                 .mcp_access_groups
                 .iter()
-                .any(|group| definition.mcp_access_groups.contains(group))
+                .any(|group| server.definition.mcp_access_groups.contains(group))
     }
 
     /// Whether the tool may be used of a server that may be. Every entry that names the server has to name the tool:
@@ -187,13 +200,27 @@ pub const ROUTE_WORDS: [&str; 5] = [
     "management_routes",
 ];
 
+/// What shows a caller its own.
+const INFO_ROUTES: [&str; 4] = ["/key/info", "/team/info", "/user/info", "/v2/user/info"];
+/// How the paths begin that manage keys and whom they belong to.
+const MANAGEMENT: [&str; 8] = [
+    "/key/",
+    "/team/",
+    "/v2/team/",
+    "/user/",
+    "/v2/user/",
+    "/organization/",
+    "/customer/",
+    "/end_user/",
+];
+
 impl Route<'_> {
     /// Whether one entry of `allowed_routes` covers it: a word, a path, or a path that ends in `*`.
     fn is_covered_by(self, rule: &str) -> bool {
         match rule {
             "llm_api_routes" | "mcp_routes" | "mcp_inference_routes" => self.is_mcp,
-            "info_routes" => self.path == "/key/info",
-            "management_routes" => self.path.starts_with("/key/"),
+            "info_routes" => INFO_ROUTES.contains(&self.path),
+            "management_routes" => MANAGEMENT.iter().any(|begin| self.path.starts_with(begin)),
             path => match path.strip_suffix('*') {
                 Some(begin) => self.path.starts_with(begin),
                 None => self.path.trim_end_matches('/') == path.trim_end_matches('/'),

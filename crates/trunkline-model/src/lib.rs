@@ -21,6 +21,7 @@ pub mod scope;
 pub mod secret;
 pub mod server;
 pub mod snapshot;
+pub mod tenant;
 pub mod tls;
 
 pub use clock::{Clock, SystemClock};
@@ -31,7 +32,7 @@ pub use key_map::KeyMap;
 pub use notice::{Notice, Severity};
 pub use openapi::{OpenApiFilter, OperationMatch};
 pub use outcome::{Outcome, OutcomeStatus, Rejected, RejectedItem, Step};
-pub use principal::{Principal, PrincipalKind};
+pub use principal::{Holder, OnBehalfOf, Principal, PrincipalKind};
 pub use record::{CallKind, CallRecord};
 pub use sandbox::{Degree, Isolation, Network, Ports, SANDBOX_FIELDS, Sandbox, SandboxProblem, SandboxRules};
 pub use scope::Scope;
@@ -41,4 +42,7 @@ pub use server::{
     ServerDefinition, SessionMode, Stamps, Transport,
 };
 pub use snapshot::Snapshot;
+pub use tenant::{
+    EndUser, Level, Member, MemberRole, Organization, OrganizationMember, Team, User, UserRole,
+};
 pub use tls::{Pem, TlsSettings, TlsVersion};

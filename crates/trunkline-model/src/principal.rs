@@ -4,12 +4,14 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::VirtualKey;
+use crate::tenant::{EndUser, Organization, Team, User, UserRole};
+use crate::{ObjectPermission, VirtualKey};
 
 /// An authenticated caller. Cheap to clone.
 #[derive(Clone, PartialEq)]
 pub struct Principal {
     kind: PrincipalKind,
+    end_user: Option<OnBehalfOf>,
 }
 
 /// How the caller proved who it is.
@@ -17,8 +19,62 @@ pub struct Principal {
 pub enum PrincipalKind {
     /// The master key: LiteLLM's `proxy_admin`.
     MasterKey,
-    /// A virtual key, as it was when the caller was identified: what it may do is in it.
-    Key(Arc<VirtualKey>),
+    /// A virtual key and whom it belongs to, as they were when the caller was identified: what it may do is in them.
+    Key(Holder),
+}
+
+/// A virtual key and whom it belongs to, at one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Holder {
+    /// The key.
+    pub key: Arc<VirtualKey>,
+    /// Its team, if it is a team's.
+    pub team: Option<Arc<Team>>,
+    /// The team's organisation, if it is in one.
+    pub organization: Option<Arc<Organization>>,
+    /// Its user, if that is more than a label.
+    pub user: Option<Arc<User>>,
+}
+
+impl Holder {
+    /// A key that belongs to nobody.
+    pub fn of_key(key: Arc<VirtualKey>) -> Self {
+        Self {
+            key,
+            team: None,
+            organization: None,
+            user: None,
+        }
+    }
+
+    /// What its user may do with the gateway itself. A key of a team acts in the team alone: whoever manages the team could
+    /// hold it.
+    pub fn role(&self) -> Option<UserRole> {
+        match self.key.team_id {
+            None => self.user.as_ref().and_then(|user| user.user_role),
+            Some(_) => None,
+        }
+    }
+
+    /// Whether it may use every server: a key of an administrator, who has been given nothing in particular.
+    pub fn is_unrestricted(&self) -> bool {
+        let is_silent = |permission: &ObjectPermission| !permission.has_servers();
+        self.role() == Some(UserRole::ProxyAdmin)
+            && is_silent(&self.key.object_permission)
+            && self
+                .user
+                .as_ref()
+                .is_none_or(|user| is_silent(&user.object_permission))
+    }
+}
+
+/// Whom a request says that it is made for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OnBehalfOf {
+    /// As the request says it.
+    pub id: Arc<str>,
+    /// What is known of it; nothing if it is a label.
+    pub end_user: Option<Arc<EndUser>>,
 }
 
 impl Principal {
@@ -26,14 +82,22 @@ impl Principal {
     pub fn from_master_key() -> Self {
         Self {
             kind: PrincipalKind::MasterKey,
+            end_user: None,
         }
     }
 
-    /// The holder of a virtual key that was found by its digest and is good now.
-    pub fn from_key(key: Arc<VirtualKey>) -> Self {
+    /// The holder of a virtual key that was found by its digest, and is good now, as is everybody whom it belongs to.
+    pub fn from_key(holder: Holder) -> Self {
         Self {
-            kind: PrincipalKind::Key(key),
+            kind: PrincipalKind::Key(holder),
+            end_user: None,
         }
+    }
+
+    /// The same caller, for somebody.
+    #[must_use]
+    pub fn on_behalf_of(self, end_user: Option<OnBehalfOf>) -> Self {
+        Self { end_user, ..self }
     }
 
     /// How it was proved, and what follows from it.
@@ -46,16 +110,21 @@ impl Principal {
     pub fn id(&self) -> &str {
         match &self.kind {
             PrincipalKind::MasterKey => "master_key",
-            PrincipalKind::Key(key) => &key.id,
+            PrincipalKind::Key(holder) => &holder.key.id,
+        }
+    }
+
+    /// The virtual key and whom it belongs to, if it is one.
+    pub fn holder(&self) -> Option<&Holder> {
+        match &self.kind {
+            PrincipalKind::MasterKey => None,
+            PrincipalKind::Key(holder) => Some(holder),
         }
     }
 
     /// The virtual key, if it is one.
     pub fn key(&self) -> Option<&Arc<VirtualKey>> {
-        match &self.kind {
-            PrincipalKind::MasterKey => None,
-            PrincipalKind::Key(key) => Some(key),
-        }
+        self.holder().map(|holder| &holder.key)
     }
 
     /// Whose it is, if that is known.
@@ -68,9 +137,52 @@ impl Principal {
         self.key().and_then(|key| key.team_id.as_deref())
     }
 
+    /// For whom, if the request says so.
+    pub fn end_user(&self) -> Option<&OnBehalfOf> {
+        self.end_user.as_ref()
+    }
+
+    /// What is known of whom it is for.
+    pub fn known_end_user(&self) -> Option<&EndUser> {
+        self.end_user.as_ref()?.end_user.as_deref()
+    }
+
     /// Whether it may use the management API.
     pub fn is_proxy_admin(&self) -> bool {
-        matches!(self.kind, PrincipalKind::MasterKey)
+        self.role() == Some(UserRole::ProxyAdmin)
+    }
+
+    /// What it may do with the gateway itself.
+    pub fn role(&self) -> Option<UserRole> {
+        match &self.kind {
+            PrincipalKind::MasterKey => Some(UserRole::ProxyAdmin),
+            PrincipalKind::Key(holder) => holder.role(),
+        }
+    }
+
+    /// Whether rows of the database say what it may do, so that it may be another tomorrow.
+    pub fn can_change(&self) -> bool {
+        self.holder().is_some() || self.end_user.is_some()
+    }
+
+    /// Whether it is the same caller with the same rows: by their addresses, because what did not change stays the same
+    /// object.
+    pub fn is_unchanged(&self, other: &Self) -> bool {
+        fn same<T>(a: Option<&Arc<T>>, b: Option<&Arc<T>>) -> bool {
+            a.map(Arc::as_ptr) == b.map(Arc::as_ptr)
+        }
+        let rows = |principal: &Self| principal.end_user.as_ref().and_then(|own| own.end_user.clone());
+        let holders = match (self.holder(), other.holder()) {
+            (None, None) => true,
+            (Some(a), Some(b)) => {
+                Arc::ptr_eq(&a.key, &b.key)
+                    && same(a.team.as_ref(), b.team.as_ref())
+                    && same(a.organization.as_ref(), b.organization.as_ref())
+                    && same(a.user.as_ref(), b.user.as_ref())
+            }
+            _ => false,
+        };
+        holders && same(rows(self).as_ref(), rows(other).as_ref())
     }
 }
 

@@ -1,8 +1,11 @@
 //! May this principal do this to that? One pure, total function, asked by the list filter and by the call alike, so that
 //! what is listed can be called and what is hidden cannot. A decision always carries its reason.
 
-use trunkline_model::principal::PrincipalKind;
-use trunkline_model::{ApprovalStatus, Principal, Scope, Server};
+use trunkline_model::{ApprovalStatus, Level, Principal, PrincipalKind, Scope, Server};
+
+mod levels;
+
+use levels::Grants;
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +26,55 @@ pub enum Decision {
     /// Yes.
     Allow,
     /// No, because.
-    Deny(Reason),
+    Deny(Denial),
+}
+
+/// Why not, and who says so. No text: it is made for every tool that a list leaves out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Denial {
+    /// Why.
+    pub reason: Reason,
+    /// Who.
+    pub level: Level,
+    /// By which of its rules.
+    pub rule: Rule,
+}
+
+/// Which rule of a level takes something away: the fields' names, as people write them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Rule {
+    /// The path or `x-mcp-servers`.
+    Selection,
+    /// The server's approval.
+    ApprovalStatus,
+    /// `no-mcp-servers`
+    NoMcpServers,
+    /// Its `mcp_servers` and `mcp_access_groups`, which do not have the server.
+    McpServers,
+    /// Neither the key nor anybody whom it belongs to has any list.
+    NothingListed,
+    /// `mcp_tool_permissions`
+    McpToolPermissions,
+    /// `allowed_tools`
+    AllowedTools,
+    /// `disallowed_tools`
+    DisallowedTools,
+}
+
+impl Rule {
+    /// The stable name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Selection => "selection",
+            Self::ApprovalStatus => "approval_status",
+            Self::NoMcpServers => "no-mcp-servers",
+            Self::McpServers => "mcp_servers",
+            Self::NothingListed => "nothing_listed",
+            Self::McpToolPermissions => "mcp_tool_permissions",
+            Self::AllowedTools => "allowed_tools",
+            Self::DisallowedTools => "disallowed_tools",
+        }
+    }
 }
 
 impl Decision {
@@ -67,63 +118,45 @@ impl Reason {
     }
 }
 
-/// Decides. Levels, each of which can only take away: scope, approval, grants, the server's own tool rules.
+/// Decides. Levels, each of which can only take away: scope, approval, grants (the key's and those of whom it belongs to), the
+/// server's own tool rules.
 pub fn decide(principal: &Principal, scope: &Scope, action: Action<'_>, server: &Server) -> Decision {
     if !scope.contains(&server.id) {
-        return Decision::Deny(Reason::NotInScope);
+        return deny(Reason::NotInScope, Level::Scope, Rule::Selection);
     }
     match server.approval.status {
         ApprovalStatus::Active => {}
         ApprovalStatus::PendingReview | ApprovalStatus::Draft => {
-            return Decision::Deny(Reason::PendingReview);
+            return deny(Reason::PendingReview, Level::Server, Rule::ApprovalStatus);
         }
-        ApprovalStatus::Rejected => return Decision::Deny(Reason::Rejected),
+        ApprovalStatus::Rejected => return deny(Reason::Rejected, Level::Server, Rule::ApprovalStatus),
     }
-    if !is_granted(principal, server) {
-        return Decision::Deny(Reason::NoGrant);
+    let grants = Grants::of(principal);
+    if let Err((level, rule)) = grants.server(server) {
+        return deny(Reason::NoGrant, level, rule);
     }
     match action {
         // No rule is about single prompts or resources yet.
         Action::UseServer | Action::UsePrompt(_) | Action::UseResource(_) => Decision::Allow,
-        Action::UseTool(tool) if !is_tool_granted(principal, server, tool) => {
-            Decision::Deny(Reason::ToolNotGranted)
-        }
-        Action::UseTool(tool) => tool_rules(server, tool),
+        Action::UseTool(tool) => match grants.tool(server, tool) {
+            Err(level) => deny(Reason::ToolNotGranted, level, Rule::McpToolPermissions),
+            Ok(()) => tool_rules(server, tool),
+        },
     }
+}
+
+fn deny(reason: Reason, level: Level, rule: Rule) -> Decision {
+    Decision::Deny(Denial { reason, level, rule })
 }
 
 /// Whether everybody who may use the server at all may use the same of it: only then may an answer made for one be given to
-/// another. `has_keys`: whether there is any virtual key. Each has grants of its own, so that nothing is the same for all
-/// from the first one on.
-pub fn is_same_for_all(principal: &Principal, _server: &Server, has_keys: bool) -> bool {
+/// another. `has_others`: whether there is any virtual key or end user. Each has grants of its own, so that nothing is the same
+/// for all from the first one on.
+pub fn is_same_for_all(principal: &Principal, _server: &Server, has_others: bool) -> bool {
     match principal.kind() {
         // The server's own rules are about everybody.
-        PrincipalKind::MasterKey => !has_keys,
+        PrincipalKind::MasterKey => !has_others && principal.end_user().is_none(),
         PrincipalKind::Key(_) => false,
-    }
-}
-
-/// Whether a grant of the principal covers the server. The administrator has all; a key has what it was given, and what is
-/// for every key.
-fn is_granted(principal: &Principal, server: &Server) -> bool {
-    match principal.kind() {
-        PrincipalKind::MasterKey => true,
-        PrincipalKind::Key(key) => key.object_permission.covers(server),
-    }
-}
-
-/// Whether the principal's own tool permissions let it use the tool. They narrow, also what is for every key.
-fn is_tool_granted(principal: &Principal, server: &Server, tool: &str) -> bool {
-    match principal.kind() {
-        PrincipalKind::MasterKey => true,
-        PrincipalKind::Key(key) => {
-            let permission = &key.object_permission;
-            // Most keys have none, and the prefix is a text to be made.
-            permission.mcp_tool_permissions.is_empty() || {
-                let prefix = server.prefix();
-                permission.covers_tool(server, |entry| is_named(entry, &prefix, tool))
-            }
-        }
     }
 }
 
@@ -140,7 +173,7 @@ fn tool_rules(server: &Server, tool: &str) -> Decision {
     let prefix = server.prefix();
     let names = |entry: &String| is_named(entry, &prefix, tool);
     if definition.disallowed_tools.iter().any(names) {
-        return Decision::Deny(Reason::ToolDisallowed);
+        return deny(Reason::ToolDisallowed, Level::Server, Rule::DisallowedTools);
     }
     let enforced = definition
         .mcp_info
@@ -149,8 +182,10 @@ fn tool_rules(server: &Server, tool: &str) -> Decision {
         .is_some_and(|value| value.as_bool() == Some(true));
     match &definition.allowed_tools {
         Some(allowed) if allowed.iter().any(names) => Decision::Allow,
-        Some(allowed) if !allowed.is_empty() || enforced => Decision::Deny(Reason::ToolNotAllowed),
-        None if enforced => Decision::Deny(Reason::ToolNotAllowed),
+        Some(allowed) if !allowed.is_empty() || enforced => {
+            deny(Reason::ToolNotAllowed, Level::Server, Rule::AllowedTools)
+        }
+        None if enforced => deny(Reason::ToolNotAllowed, Level::Server, Rule::AllowedTools),
         _ => Decision::Allow,
     }
 }
@@ -161,7 +196,7 @@ mod tests {
 
     use trunkline_model::key::NO_MCP_SERVERS;
     use trunkline_model::{
-        Approval, KeyHash, ObjectPermission, Origin, ServerDefinition, ServerId, Stamps, VirtualKey,
+        Approval, Holder, KeyHash, ObjectPermission, Origin, ServerDefinition, ServerId, Stamps, VirtualKey,
     };
 
     use super::*;
@@ -182,37 +217,39 @@ mod tests {
         }
     }
 
-    fn ask(server: &Server, tool: &str) -> Decision {
-        decide(
-            &Principal::from_master_key(),
-            &Scope::All,
-            Action::UseTool(tool),
-            server,
-        )
+    fn said(decision: Decision) -> Result<(), Reason> {
+        match decision {
+            Decision::Allow => Ok(()),
+            Decision::Deny(denial) => Err(denial.reason),
+        }
+    }
+
+    fn ask(server: &Server, tool: &str) -> Result<(), Reason> {
+        asks(&Principal::from_master_key(), server, Action::UseTool(tool))
     }
 
     #[test]
     fn tool_rules_take_away() {
         let plain = server(|_| {});
-        assert_eq!(ask(&plain, "a"), Decision::Allow);
+        assert_eq!(ask(&plain, "a"), Ok(()));
         let allow = server(|d| d.allowed_tools = Some(vec!["a".into(), "gh-b".into()]));
-        assert_eq!(ask(&allow, "a"), Decision::Allow);
-        assert_eq!(ask(&allow, "b"), Decision::Allow);
-        assert_eq!(ask(&allow, "c"), Decision::Deny(Reason::ToolNotAllowed));
+        assert_eq!(ask(&allow, "a"), Ok(()));
+        assert_eq!(ask(&allow, "b"), Ok(()));
+        assert_eq!(ask(&allow, "c"), Err(Reason::ToolNotAllowed));
         let both = server(|d| {
             d.allowed_tools = Some(vec!["a".into()]);
             d.disallowed_tools = vec!["gh-a".into()];
         });
-        assert_eq!(ask(&both, "a"), Decision::Deny(Reason::ToolDisallowed));
+        assert_eq!(ask(&both, "a"), Err(Reason::ToolDisallowed));
         let empty = server(|d| d.allowed_tools = Some(vec![]));
-        assert_eq!(ask(&empty, "a"), Decision::Allow);
+        assert_eq!(ask(&empty, "a"), Ok(()));
         let enforced = server(|d| {
             d.allowed_tools = Some(vec![]);
             let mut info = serde_json::Map::new();
             info.insert("tool_allowlist_enforced".into(), true.into());
             d.mcp_info = Some(info);
         });
-        assert_eq!(ask(&enforced, "a"), Decision::Deny(Reason::ToolNotAllowed));
+        assert_eq!(ask(&enforced, "a"), Err(Reason::ToolNotAllowed));
     }
 
     #[test]
@@ -224,7 +261,7 @@ mod tests {
         ] {
             let mut server = server(|_| {});
             server.approval.status = status;
-            assert_eq!(ask(&server, "a"), Decision::Deny(reason));
+            assert_eq!(ask(&server, "a"), Err(reason));
         }
     }
 
@@ -241,17 +278,17 @@ mod tests {
             Action::UseServer,
             &server,
         );
-        assert_eq!(decision, Decision::Deny(Reason::NotInScope));
+        assert_eq!(said(decision), Err(Reason::NotInScope));
     }
 
     fn key(edit: impl FnOnce(&mut ObjectPermission)) -> Principal {
         let mut key = VirtualKey::new(KeyHash([1; 32]));
         edit(&mut key.object_permission);
-        Principal::from_key(Arc::new(key))
+        Principal::from_key(Holder::of_key(Arc::new(key)))
     }
 
-    fn asks(principal: &Principal, server: &Server, action: Action<'_>) -> Decision {
-        decide(principal, &Scope::All, action, server)
+    fn asks(principal: &Principal, server: &Server, action: Action<'_>) -> Result<(), Reason> {
+        said(decide(principal, &Scope::All, action, server))
     }
 
     fn texts(list: &[&str]) -> Vec<String> {
@@ -278,7 +315,7 @@ mod tests {
             }),
         ] {
             for action in ACTIONS {
-                assert_eq!(asks(&principal, &server, action), Decision::Deny(Reason::NoGrant));
+                assert_eq!(asks(&principal, &server, action), Err(Reason::NoGrant));
             }
         }
     }
@@ -292,11 +329,11 @@ mod tests {
         for name in ["id-1", "gh", "hub", "HUB"] {
             let principal = key(|p| p.mcp_servers = texts(&["other", name]));
             for action in ACTIONS {
-                assert_eq!(asks(&principal, &server, action), Decision::Allow, "{name}");
+                assert_eq!(asks(&principal, &server, action), Ok(()), "{name}");
             }
         }
         let by_group = key(|p| p.mcp_access_groups = texts(&["dev"]));
-        assert_eq!(asks(&by_group, &server, Action::UseServer), Decision::Allow);
+        assert_eq!(asks(&by_group, &server, Action::UseServer), Ok(()));
         // One that lost its name to another server is not meant by it.
         let clash = Server {
             defect: Some("another server has its name".into()),
@@ -304,7 +341,7 @@ mod tests {
         };
         let by = |name: &str| {
             let principal = key(|p| p.mcp_servers = texts(&[name]));
-            asks(&principal, &clash, Action::UseServer).is_allow()
+            asks(&principal, &clash, Action::UseServer).is_ok()
         };
         assert!(by("id-1") && !by("gh") && !by("hub"));
     }
@@ -312,10 +349,10 @@ mod tests {
     #[test]
     fn what_is_for_every_key_is_so_but_for_those_that_opt_out() {
         let open = server(|d| d.allow_all_keys = true);
-        assert_eq!(asks(&key(|_| {}), &open, Action::UseTool("a")), Decision::Allow);
+        assert_eq!(asks(&key(|_| {}), &open, Action::UseTool("a")), Ok(()));
         let out = key(|p| p.mcp_servers = texts(&["gh", NO_MCP_SERVERS]));
         for action in ACTIONS {
-            assert_eq!(asks(&out, &open, action), Decision::Deny(Reason::NoGrant));
+            assert_eq!(asks(&out, &open, action), Err(Reason::NoGrant));
         }
     }
 
@@ -334,23 +371,17 @@ mod tests {
             })
         };
         let check = |rows: &[(&str, &[&str])], tool| asks(&with(rows), &server, Action::UseTool(tool));
-        let denied = Decision::Deny(Reason::ToolNotGranted);
-        assert_eq!(check(&[("gh", &["a", "gh-b"])], "a"), Decision::Allow);
-        assert_eq!(check(&[("gh", &["a", "gh-b"])], "b"), Decision::Allow);
+        let denied = Err(Reason::ToolNotGranted);
+        assert_eq!(check(&[("gh", &["a", "gh-b"])], "a"), Ok(()));
+        assert_eq!(check(&[("gh", &["a", "gh-b"])], "b"), Ok(()));
         assert_eq!(check(&[("gh", &["a"])], "c"), denied);
         assert_eq!(check(&[("gh", &[])], "a"), denied, "an empty list is no tool");
-        assert_eq!(check(&[("other", &["a"])], "c"), Decision::Allow);
-        assert_eq!(check(&[("gh", &["*"])], "c"), Decision::Allow);
+        assert_eq!(check(&[("other", &["a"])], "c"), Ok(()));
+        assert_eq!(check(&[("gh", &["*"])], "c"), Ok(()));
         assert_eq!(check(&[("gh", &["*"]), ("id-1", &["a"])], "c"), denied);
         // The server's own rules hold for everybody.
-        assert_eq!(
-            check(&[("gh", &["bad"])], "bad"),
-            Decision::Deny(Reason::ToolDisallowed)
-        );
-        assert_eq!(
-            asks(&with(&[("gh", &[])]), &server, Action::UseServer),
-            Decision::Allow
-        );
+        assert_eq!(check(&[("gh", &["bad"])], "bad"), Err(Reason::ToolDisallowed));
+        assert_eq!(asks(&with(&[("gh", &[])]), &server, Action::UseServer), Ok(()));
     }
 
     #[test]

@@ -27,7 +27,6 @@ macro_rules! key_parameters {
 stmts! {
     /// All that were written after a revision; all there are after -1.
     KEY_LIST_SINCE = concat!("SELECT ", key_columns!(), " FROM verification_token WHERE revision > $1");
-    KEY_COUNT = "SELECT count(*) AS rows FROM verification_token";
     KEY_TOKENS = "SELECT token FROM verification_token";
     KEY_GET = concat!("SELECT ", key_columns!(), " FROM verification_token WHERE token = $1");
     KEY_BY_ALIAS = "SELECT token FROM verification_token WHERE key_alias = $1";
@@ -93,14 +92,6 @@ impl Store {
     /// Every key, in no order.
     pub async fn key_list(&self) -> Result<Vec<VirtualKey>, StoreError> {
         self.key_list_since(-1).await
-    }
-
-    /// How many rows there are, also of those that cannot be read.
-    pub(crate) async fn key_count(&self) -> Result<usize, StoreError> {
-        let row = self.db().fetch_first(&KEY_COUNT, vec![]).await?;
-        let count = row.map(|row| row.required_int("rows")).transpose();
-        let count = count.map_err(StoreError::database(KEY_COUNT.name))?;
-        Ok(count.and_then(|count| usize::try_from(count).ok()).unwrap_or(0))
     }
 
     /// The hashes of all keys that there are.
@@ -196,7 +187,7 @@ async fn check_alias(tx: &mut Tx, key: &VirtualKey, own: KeyHash) -> Result<(), 
     Ok(())
 }
 
-fn values(cells: Vec<Cell>) -> Vec<Value> {
+pub(crate) fn values(cells: Vec<Cell>) -> Vec<Value> {
     cells.into_iter().map(|(_, value)| value).collect()
 }
 

@@ -57,6 +57,11 @@ pub(crate) fn encode(key: &VirtualKey, revision: i64) -> Result<Vec<Cell>, Store
         ("last_rotation_at", time(*last_rotation_at)),
         ("revision", revision.into()),
     ];
+    refuse_nul(cells)
+}
+
+/// PostgreSQL cannot store the NUL character.
+pub(crate) fn refuse_nul(cells: Vec<Cell>) -> Result<Vec<Cell>, StoreError> {
     for (column, value) in &cells {
         if matches!(value, Value::Text(Some(text)) if text.contains('\0')) {
             return Err(StoreError::Nul { column });
@@ -65,7 +70,7 @@ pub(crate) fn encode(key: &VirtualKey, revision: i64) -> Result<Vec<Cell>, Store
     Ok(cells)
 }
 
-fn permission_text(permission: &ObjectPermission) -> String {
+pub(crate) fn permission_text(permission: &ObjectPermission) -> String {
     let ObjectPermission {
         id,
         mcp_servers,
@@ -120,7 +125,7 @@ pub(crate) fn decode(row: &Row) -> Option<VirtualKey> {
     Some(key)
 }
 
-fn decode_permission(reader: &mut Reader<'_>) -> ObjectPermission {
+pub(crate) fn decode_permission(reader: &mut Reader<'_>) -> ObjectPermission {
     let Some(mut members) = reader.json::<Map<String, Json>>("object_permission") else {
         return ObjectPermission::default();
     };

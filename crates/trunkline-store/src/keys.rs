@@ -1,4 +1,4 @@
-//! The virtual keys in memory, and the changes of them: the database first, then the ring that requests look into, then the
+//! The virtual keys in memory, whom they belong to, and the changes of both: the database first, then the ring that requests look into, then the
 //! answer. What other processes write comes through [`crate::Registry::watch`].
 
 use std::collections::HashSet;
@@ -6,15 +6,17 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use tokio::sync::{Mutex, MutexGuard, watch};
-use trunkline_auth::{KeyRing, Keys as KeyMap};
+use trunkline_auth::{Directory, KeyRing, Keys as KeyMap};
 use trunkline_model::{KeyHash, VirtualKey};
 
 use crate::db::StoreError;
 use crate::key::{KeyEdit, KeyWriteError};
+use crate::server::KEYS;
 use crate::store::Store;
+use crate::tenant::DirectoryWrite;
 use crate::verify::chain;
 
-/// The virtual keys.
+/// The virtual keys, and whom they belong to.
 pub struct Keys {
     store: Store,
     ring: Arc<KeyRing>,
@@ -43,7 +45,7 @@ impl Keys {
         &self.ring
     }
 
-    /// Tells whenever a key has changed, is new, or is gone.
+    /// Tells whenever a key, or one that keys belong to, has changed, is new, or is gone.
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
@@ -85,11 +87,33 @@ impl Keys {
         let mut revision = self.revision.lock().await;
         let deleted = self.store.key_delete(hashes).await?;
         if deleted > 0 && !self.read_back(&mut revision).await {
-            let mut keys = KeyMap::clone(&self.ring.all());
-            keys.retain(|hash, _| !hashes.contains(hash));
-            self.publish(keys);
+            self.apply(hashes.iter().copied().map(DirectoryWrite::DeleteKey));
         }
         Ok(deleted)
+    }
+
+    /// Changes several rows at once: `plan` says which, of what there is when nobody else can write. Nothing is changed if it
+    /// fails, or if one of them cannot be written.
+    pub async fn change<T, E: From<KeyWriteError>>(
+        &self,
+        plan: impl FnOnce(&Directory) -> Result<(Vec<DirectoryWrite>, T), E>,
+    ) -> Result<T, E> {
+        let mut revision = self.revision.lock().await;
+        let (mut tx, own) = self.store.begin_change(KEYS).await.map_err(KeyWriteError::from)?;
+        // Writers are in single file from here on, and each counts: what is in memory is what is stored, or others have
+        // written since, and it is read again.
+        if own != revision.saturating_add(1) {
+            let reloaded = self.reload(&mut revision, own.saturating_sub(1)).await;
+            reloaded.map_err(KeyWriteError::from)?;
+        }
+        let (writes, done) = plan(&self.ring.directory())?;
+        for write in &writes {
+            write.write(&mut tx, own).await?;
+        }
+        tx.commit().await.map_err(KeyWriteError::from)?;
+        *revision = own;
+        self.apply(writes);
+        Ok(done)
     }
 
     /// Reads the database again, if it has a newer revision than what is here.
@@ -122,14 +146,10 @@ impl Keys {
         {
             return stored;
         }
-        let key = Arc::new(key);
-        let mut keys = KeyMap::clone(&self.ring.all());
-        keys.insert(key.hash, key.clone());
-        if let Some(gone) = gone {
-            keys.remove(&gone);
-        }
-        self.publish(keys);
-        key
+        let written = key.clone();
+        let gone = gone.map(DirectoryWrite::DeleteKey);
+        self.apply(gone.into_iter().chain([DirectoryWrite::NewKey(Box::new(key))]));
+        self.ring.get(&written.hash).unwrap_or_else(|| Arc::new(written))
     }
 
     /// Whether what was written could be read.
@@ -151,14 +171,51 @@ impl Keys {
     /// Reads what is new, and looks whether something is gone: with many keys, a change of one must not read all. `written`
     /// is the revision as it was before: what somebody writes in between is read again at the next look.
     async fn reload(&self, revision: &mut MutexGuard<'_, i64>, written: i64) -> Result<(), StoreError> {
-        let before = self.ring.all();
+        let before = self.ring.directory();
         let is_new = written > **revision;
-        let since = if is_new { **revision } else { NOTHING };
-        let read = self.store.key_list_since(since).await?;
-        let mut keys = if since == NOTHING {
-            KeyMap::default()
-        } else {
-            KeyMap::clone(&before)
+        let since = Some(**revision).filter(|own| is_new && *own != NOTHING);
+        // Whom a key belongs to after the key: nobody sees a key without those that were there before it.
+        let keys = self.keys_since(&before.keys, since).await?;
+        let store = &self.store;
+        let counts = store.directory_counts().await?;
+        let keys = match since {
+            // All that there are have been here or were just read. So there is one too many, or none.
+            Some(_) if keys.len() != counts.of("verification_token")? => {
+                let live: HashSet<KeyHash> = store.key_hashes().await?;
+                let mut keys = KeyMap::clone(&keys);
+                keys.retain(|hash, _| live.contains(hash));
+                Arc::new(keys)
+            }
+            _ => keys,
+        };
+        let after = Directory {
+            keys,
+            teams: store.follow(&before.teams, since, &counts).await?,
+            users: store.follow(&before.users, since, &counts).await?,
+            organizations: store.follow(&before.organizations, since, &counts).await?,
+            end_users: store.follow(&before.end_users, since, &counts).await?,
+        };
+        **revision = written;
+        let is_same = same_keys(&before.keys, &after.keys)
+            && Arc::ptr_eq(&before.teams, &after.teams)
+            && Arc::ptr_eq(&before.users, &after.users)
+            && Arc::ptr_eq(&before.organizations, &after.organizations)
+            && Arc::ptr_eq(&before.end_users, &after.end_users);
+        if !is_same {
+            self.publish(after);
+        }
+        Ok(())
+    }
+
+    /// The keys of `before`, and those that were written after a revision; these alone without one.
+    async fn keys_since(&self, before: &Arc<KeyMap>, since: Option<i64>) -> Result<Arc<KeyMap>, StoreError> {
+        let read = self.store.key_list_since(since.unwrap_or(NOTHING)).await?;
+        if since.is_some() && read.is_empty() {
+            return Ok(before.clone());
+        }
+        let mut keys = match since {
+            Some(_) => KeyMap::clone(before),
+            None => KeyMap::default(),
         };
         for key in read {
             let own = before.get(&key.hash).filter(|own| ***own == key);
@@ -166,26 +223,30 @@ impl Keys {
             let key = own.cloned().unwrap_or_else(|| Arc::new(key));
             keys.insert(key.hash, key);
         }
-        // All that there are have been here or were just read. So there is one too many, or none.
-        if since != NOTHING && keys.len() != self.store.key_count().await? {
-            let live: HashSet<KeyHash> = self.store.key_hashes().await?;
-            keys.retain(|hash, _| live.contains(hash));
-        }
-        **revision = written;
-        let is_same = before.len() == keys.len()
-            && keys
-                .iter()
-                .all(|(hash, key)| before.get(hash).is_some_and(|own| Arc::ptr_eq(own, key)));
-        if !is_same {
-            self.publish(keys);
-        }
-        Ok(())
+        Ok(Arc::new(keys))
     }
 
-    fn publish(&self, keys: KeyMap) {
-        self.ring.replace(keys);
+    /// Does to what is in memory what was just done to what is stored.
+    fn apply(&self, writes: impl IntoIterator<Item = DirectoryWrite>) {
+        let mut directory = Directory::clone(&self.ring.directory());
+        for write in writes {
+            write.apply(&mut directory);
+        }
+        self.publish(directory);
+    }
+
+    fn publish(&self, directory: Directory) {
+        self.ring.replace(directory);
         self.changed.send_modify(|count| *count += 1);
     }
+}
+
+fn same_keys(before: &Arc<KeyMap>, after: &Arc<KeyMap>) -> bool {
+    Arc::ptr_eq(before, after)
+        || before.len() == after.len()
+            && after
+                .iter()
+                .all(|(hash, key)| before.get(hash).is_some_and(|own| Arc::ptr_eq(own, key)))
 }
 
 impl std::fmt::Debug for Keys {

@@ -3,7 +3,8 @@
 //! - [`Store`] is one open database. Every method is one unit of work, in one transaction.
 //! - [`Registry`] is what requests read: the servers of the configuration file and of the database as one immutable
 //!   [`trunkline_model::Snapshot`], rebuilt when either changes. **Nothing on a warm request's path calls [`Store`].**
-//! - [`Keys`] is the same for the virtual keys: what requests look into is a [`trunkline_auth::KeyRing`].
+//! - [`Keys`] is the same for the virtual keys and whom they belong to: what requests look into is a
+//!   [`trunkline_auth::KeyRing`].
 //! - [`MigrationSet`] brings a database to this binary's schema, [`Store::verify`] checks that it got there, and
 //!   [`Store::repair`] adds what is missing.
 //!
@@ -38,6 +39,8 @@ mod session_state;
 mod session_upstream;
 mod status;
 mod store;
+mod tenant;
+mod tenant_row;
 mod verify;
 mod watch;
 
@@ -56,4 +59,5 @@ pub use session_state::{SessionState, StateChange};
 pub use session_upstream::{Put, UpstreamSession, UpstreamSessionKey};
 pub use status::{AppliedMigration, DbStatus};
 pub use store::{PreparedStatement, Store};
+pub use tenant::DirectoryWrite;
 pub use verify::{Drift, SchemaDrift};

@@ -108,6 +108,7 @@ impl MigrationSet {
             step!(8, "openapi"),
             step!(9, "tls"),
             step!("00", 10, "keys"),
+            step!("00", 11, "tenants"),
         ])
     }
 

@@ -554,7 +554,7 @@ impl<'a> Reader<'a> {
         self.checked(column, u32::try_from(number).ok())
     }
 
-    fn word_or_null<T>(&mut self, column: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+    pub(crate) fn word_or_null<T>(&mut self, column: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
         let word = self.text(column)?;
         self.checked(column, parse(&word))
     }

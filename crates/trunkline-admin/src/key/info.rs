@@ -38,9 +38,9 @@ pub(crate) async fn info(
         .find(|(name, value)| name == "key" && !value.is_empty())
         .map(|(_, value)| lookup::hash_of(&value));
     let key = match (caller.principal.kind(), given) {
-        (PrincipalKind::Key(own), None) => own.clone(),
+        (PrincipalKind::Key(own), None) => own.key.clone(),
         // What is not its own is not told from what nobody has.
-        (PrincipalKind::Key(own), Some(given)) if given == Some(own.hash) => own.clone(),
+        (PrincipalKind::Key(own), Some(given)) if given == Some(own.key.hash) => own.key.clone(),
         (PrincipalKind::Key(_), Some(_)) => return Err(KeyError::NotOwn),
         (PrincipalKind::MasterKey, Some(Some(hash))) => {
             app.registry.keys().ring().get(&hash).ok_or(KeyError::NotFound)?

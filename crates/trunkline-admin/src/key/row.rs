@@ -119,7 +119,7 @@ pub(crate) fn warnings(key: &VirtualKey, snapshot: &Snapshot) -> Vec<String> {
     for name in permission.mcp_tool_permissions.keys() {
         let granted = snapshot
             .find(name)
-            .is_some_and(|server| permission.covers(server));
+            .is_some_and(|server| server.definition.allow_all_keys || permission.lists(server));
         if !granted {
             warnings.push(format!(
                 "object_permission.mcp_tool_permissions: {name:?} is no server that this key may use; a list of tools narrows a grant and gives none"

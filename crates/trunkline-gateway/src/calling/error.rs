@@ -25,8 +25,8 @@ pub enum CallError {
         kind: ListKind,
         /// The name as the caller wrote it.
         name: String,
-        /// Why.
-        reason: trunkline_policy::Reason,
+        /// Why, and who says so.
+        denial: trunkline_policy::Denial,
     },
     /// A header does not say what the body says (2026-07-28).
     #[error("Header mismatch: {0}")]

@@ -140,10 +140,10 @@ async fn located(gateway: &Gateway, context: &Context, uri: &str) -> Result<Targ
 fn allowed(context: &Context, kind: ListKind, target: &Target, written: &str) -> Result<(), CallError> {
     match context.may_use(&target.server, kind, &target.name) {
         Decision::Allow => Ok(()),
-        Decision::Deny(reason) => Err(CallError::Denied {
+        Decision::Deny(denial) => Err(CallError::Denied {
             kind,
             name: trunkline_upstream::fault::printable(written),
-            reason,
+            denial,
         }),
     }
 }

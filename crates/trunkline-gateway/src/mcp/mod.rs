@@ -91,7 +91,7 @@ fn enter(
         request_id,
         principal,
         admission,
-        has_keys: gateway.authenticator.has_keys(),
+        has_others: gateway.authenticator.has_others(),
         snapshot,
         selection,
         session: None,

@@ -343,7 +343,7 @@ impl Standing {
     fn renew(&mut self) -> Option<()> {
         let own = &self.context.principal;
         let now = self.gateway.authenticator.renew(own).ok()?;
-        if own.key().map(Arc::as_ptr) != now.key().map(Arc::as_ptr) {
+        if !own.is_unchanged(&now) {
             self.context.principal = now;
             self.granted_anew = true;
             self.changed.mark_changed();

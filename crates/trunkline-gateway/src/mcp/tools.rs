@@ -263,8 +263,11 @@ fn refused(
     mut pending: Pending,
     error: &CallError,
 ) -> Response {
-    if let CallError::Denied { name, reason, .. } = error {
-        tracing::info!(request_id = %context.request_id, name = %name, reason = reason.as_str(), "call denied");
+    if let CallError::Denied { name, denial, .. } = error {
+        tracing::info!(
+            request_id = %context.request_id, name = %name, reason = denial.reason.as_str(), level = denial.level.as_str(),
+            rule = denial.rule.as_str(), "call denied"
+        );
     }
     let text = error_message(gateway, id, error, context.era);
     pending.sent(text.len());

@@ -34,7 +34,7 @@ fn enter(
         request_id: request_id.unwrap_or_else(|| RequestId::new("")),
         principal,
         admission,
-        has_keys: gateway.authenticator.has_keys(),
+        has_others: gateway.authenticator.has_others(),
         snapshot,
         selection,
         session: None,

@@ -18,3 +18,4 @@ mod repair;
 mod replicas;
 mod servers;
 mod sessions;
+mod tenants;
