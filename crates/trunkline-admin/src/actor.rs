@@ -1,4 +1,5 @@
-//! Who is asking: the extractor that lets a request of a proxy admin through and rejects everything else (S05, S19).
+//! Who is asking: the extractors that let a request of a proxy admin through, of who manages a team, or of who may see its own,
+//! and reject everything else (S05, S19).
 
 use std::sync::Arc;
 
@@ -7,16 +8,18 @@ use axum::extract::FromRequestParts;
 use axum::response::{IntoResponse, Response};
 use http::header::WWW_AUTHENTICATE;
 use http::request::Parts;
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use serde::Serialize;
-use trunkline_auth::{Admission, AuthError, Authenticated, Surface};
-use trunkline_model::Principal;
+use trunkline_auth::{Admission, AuthError, Authenticated, Directory, Surface};
+use trunkline_model::key::MANAGEMENT_PATHS;
+use trunkline_model::{MemberRole, Principal, Team, User, UserRole, VirtualKey};
 use utoipa::ToSchema;
 
 use crate::App;
 use crate::error::ApiError;
 
-/// An authenticated proxy admin. There is no other way to make one than from a request with a good key.
+/// An authenticated proxy admin; for a GET also one who may only look. There is no other way to make one than from a request
+/// with a good key.
 pub(crate) struct Admin {
     principal: Principal,
     /// What of the headers was the key, so that it never goes upstream.
@@ -30,7 +33,7 @@ impl Admin {
         self.principal.id()
     }
 
-    /// Whether it may do everything, as every administrator may that there is so far.
+    /// Whether it may do everything, and not only look.
     pub(crate) fn is_full(&self) -> bool {
         self.principal.is_proxy_admin()
     }
@@ -41,9 +44,102 @@ impl Admin {
     }
 }
 
+/// Somebody who manages something: a proxy admin everything, an admin of teams their members and keys.
+pub(crate) struct Manager {
+    principal: Principal,
+    path: String,
+}
+
+impl Manager {
+    /// The stable name of the caller, for logs and stamps.
+    pub(crate) fn id(&self) -> &str {
+        self.principal.id()
+    }
+
+    /// The path of the request, for logs.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Whether it manages everything.
+    pub(crate) fn is_admin(&self) -> bool {
+        self.principal.is_proxy_admin()
+    }
+
+    /// Whether it manages the members and keys of a team.
+    pub(crate) fn manages(&self, team: &Team) -> bool {
+        self.is_admin() || manages(&self.principal, team)
+    }
+
+    /// Whether it manages a key.
+    pub(crate) fn manages_key(&self, key: &VirtualKey, directory: &Directory) -> bool {
+        let team = key.team_id.as_ref().and_then(|id| directory.teams.get(id));
+        self.is_admin() || team.is_some_and(|team| self.manages(team))
+    }
+}
+
+/// Whether it is an admin of the team. A key of another team is nobody there, and who may only look manages nothing.
+fn manages(principal: &Principal, team: &Team) -> bool {
+    let user = principal.holder().and_then(|holder| holder.user.as_ref());
+    let is_for_it = principal.team_id().is_none_or(|own| own == team.team_id);
+    is_for_it
+        && user.is_some_and(|user| {
+            matches!(
+                user.user_role,
+                None | Some(UserRole::InternalUser | UserRole::ProxyAdmin)
+            ) && team.role_of(&user.user_id) == Some(MemberRole::Admin)
+        })
+}
+
 /// Anybody with a good key, for the few routes that show a caller its own.
 pub(crate) struct Caller {
     pub(crate) principal: Principal,
+}
+
+impl Caller {
+    /// Whether it may see everything.
+    pub(crate) fn sees_all(&self) -> bool {
+        sees_all(&self.principal)
+    }
+
+    /// Its user, if that is more than a label.
+    pub(crate) fn user(&self) -> Option<&User> {
+        self.principal.holder()?.user.as_deref()
+    }
+
+    /// Whether it may see a team: its members may, each with keys that are for it.
+    pub(crate) fn sees_team(&self, team: &Team) -> bool {
+        let is_member = |user: &User| team.role_of(&user.user_id).is_some();
+        let is_for_it = self.principal.team_id().is_none_or(|own| own == team.team_id);
+        self.sees_all() || (is_for_it && self.user().is_some_and(is_member))
+    }
+
+    /// Whether it may see all keys of a team.
+    pub(crate) fn sees_keys_of(&self, team: &Team) -> bool {
+        self.sees_all() || manages(&self.principal, team)
+    }
+
+    /// Whether it may see a key: its own, those of its user, and those of teams that it manages. A key of a team sees none of
+    /// its user's others.
+    pub(crate) fn sees_key(&self, key: &VirtualKey, directory: &Directory) -> bool {
+        let is_own = self.principal.key().is_some_and(|own| own.hash == key.hash);
+        let is_users = self.principal.team_id().is_none()
+            && self
+                .user()
+                .is_some_and(|user| key.user_id.as_deref() == Some(&user.user_id));
+        let team = key.team_id.as_ref().and_then(|id| directory.teams.get(id));
+        self.sees_all() || is_own || is_users || team.is_some_and(|team| self.sees_keys_of(team))
+    }
+}
+
+/// Who may see all, or is a user, who may see its own.
+pub(crate) struct Viewer(pub(crate) Caller);
+
+fn sees_all(principal: &Principal) -> bool {
+    matches!(
+        principal.role(),
+        Some(UserRole::ProxyAdmin | UserRole::ProxyAdminViewer)
+    )
 }
 
 /// Why a request is not let in.
@@ -68,12 +164,40 @@ impl FromRequestParts<Arc<App>> for Caller {
     }
 }
 
+impl FromRequestParts<Arc<App>> for Viewer {
+    type Rejection = Rejected;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Rejected> {
+        let Authenticated { principal, .. } = authenticate(parts, app)?;
+        let caller = Caller { principal };
+        if caller.sees_all() || caller.user().is_some() {
+            return Ok(Self(caller));
+        }
+        Err(Rejected::NotAdmin(parts.uri.path().to_owned()))
+    }
+}
+
+impl FromRequestParts<Arc<App>> for Manager {
+    type Rejection = Rejected;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Rejected> {
+        let Authenticated { principal, .. } = authenticate(parts, app)?;
+        let path = parts.uri.path().to_owned();
+        let teams = || app.directory().teams.clone();
+        if principal.is_proxy_admin() || teams().values().any(|team| manages(&principal, team)) {
+            return Ok(Self { principal, path });
+        }
+        Err(Rejected::NotAdmin(path))
+    }
+}
+
 impl FromRequestParts<Arc<App>> for Admin {
     type Rejection = Rejected;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Rejected> {
         let authenticated = authenticate(parts, app)?;
-        if !authenticated.principal.is_proxy_admin() {
+        let may_look = parts.method == Method::GET && sees_all(&authenticated.principal);
+        if !authenticated.principal.is_proxy_admin() && !may_look {
             return Err(Rejected::NotAdmin(parts.uri.path().to_owned()));
         }
         Ok(Self {
@@ -131,7 +255,7 @@ impl IntoResponse for Rejected {
                 error.to_string(),
             ),
             // As LiteLLM answers there.
-            Self::NotAdmin(path) if path.starts_with("/key/") => (
+            Self::NotAdmin(path) if MANAGEMENT_PATHS.iter().any(|begin| path.starts_with(begin)) => (
                 StatusCode::UNAUTHORIZED,
                 "auth_error",
                 "Authentication Error, Only proxy admin can be used to generate, delete, update info for new keys/users/teams."

@@ -2,7 +2,8 @@
 //!
 //! - [`router`] serves it, [`openapi`] describes it, and both come from the same list of routes, so that neither can
 //!   know a route that the other does not.
-//! - One operation is one file under `server/`, `key/` or `test_routes/`: its documentation, its handler, its log line.
+//! - One operation is one file under `server/`, `key/` or `test_routes/`: its documentation, its handler, its log line; a few that
+//!   belong together are one file under `tenant/`.
 //! - [`fields`] is the one table of what a server has: request schemas, parsing, rows and round-trip tests are made
 //!   from it. A new field of a server is one line there.
 //! - Authentication is an extractor ([`actor::Admin`]) that rejects. A handler without it does not pass the test that
@@ -40,6 +41,7 @@ mod request;
 mod row;
 mod scrub;
 mod server;
+mod tenant;
 mod test_routes;
 mod variables;
 
@@ -85,6 +87,21 @@ struct App {
 }
 
 impl App {
+    /// The keys and whom they belong to, at one moment.
+    fn directory(&self) -> Arc<trunkline_auth::Directory> {
+        self.registry.keys().ring().directory()
+    }
+
+    /// Changes keys and whom they belong to: `plan` says what, of what is stored.
+    async fn change<T>(
+        &self,
+        plan: impl FnOnce(
+            &trunkline_auth::Directory,
+        ) -> Result<(Vec<trunkline_store::DirectoryWrite>, T), key::error::KeyError>,
+    ) -> Result<T, key::error::KeyError> {
+        self.registry.keys().change(plan).await
+    }
+
     /// What time it is, in the database's precision, so that what is answered is what is stored.
     fn now(&self) -> Timestamp {
         let now = self.clock.now();
@@ -107,6 +124,52 @@ pub fn router(state: AdminState) -> axum::Router {
     });
     let (router, _) = routes().split_for_parts();
     router.layer(DefaultBodyLimit::max(MAX_BODY)).with_state(app)
+}
+
+/// The routes about whom keys belong to.
+fn tenants() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(routes!(tenant::team::new))
+        .routes(routes!(tenant::team::update))
+        .routes(routes!(tenant::team::delete))
+        .routes(routes!(tenant::team::block))
+        .routes(routes!(tenant::team::unblock))
+        .routes(routes!(tenant::team::patch))
+        .routes(routes!(tenant::team_list::info))
+        .routes(routes!(tenant::team_list::list))
+        .routes(routes!(tenant::team_list::list_v2))
+        .routes(routes!(tenant::team_members::member_add))
+        .routes(routes!(tenant::team_members::member_update))
+        .routes(routes!(tenant::team_members::member_delete))
+        .routes(routes!(tenant::user::new))
+        .routes(routes!(tenant::user::update))
+        .routes(routes!(tenant::user::delete))
+        .routes(routes!(tenant::user_list::info))
+        .routes(routes!(tenant::user_list::info_v2))
+        .routes(routes!(tenant::user_list::list))
+        .routes(routes!(tenant::user_list::available_roles))
+        .routes(routes!(tenant::organization::new))
+        .routes(routes!(tenant::organization::update))
+        .routes(routes!(tenant::organization::delete))
+        .routes(routes!(tenant::organization::info, tenant::organization::infos))
+        .routes(routes!(tenant::organization::list))
+        .routes(routes!(tenant::organization_members::member_add))
+        .routes(routes!(tenant::organization_members::member_update))
+        .routes(routes!(tenant::organization_members::member_delete))
+        .nest("/customer", customers())
+        .nest("/end_user", customers())
+}
+
+/// The routes about end users, which LiteLLM has under two names.
+fn customers() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(routes!(tenant::customer::new))
+        .routes(routes!(tenant::customer::update))
+        .routes(routes!(tenant::customer::delete))
+        .routes(routes!(tenant::customer::info))
+        .routes(routes!(tenant::customer::list))
+        .routes(routes!(tenant::customer::block))
+        .routes(routes!(tenant::customer::unblock))
 }
 
 /// All routes with their documentation.
@@ -134,6 +197,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(key::regenerate::regenerate_named))
         .routes(routes!(key::info::info))
         .routes(routes!(key::list::list))
+        .merge(tenants())
         .routes(routes!(reload::reload))
         .routes(routes!(test_routes::connection::connection))
         .routes(routes!(test_routes::tools_list::tools_list))

@@ -318,21 +318,13 @@ mod tests {
         }
     }
 
-    fn directory(keys: Vec<VirtualKey>) -> Directory {
+    fn authenticator(keys: Vec<VirtualKey>, now: i64) -> Authenticator {
+        let ring = KeyRing::default();
         let keys = keys.into_iter().map(|key| (key.hash, Arc::new(key))).collect();
-        Directory {
+        ring.replace(Directory {
             keys: Arc::new(keys),
             ..Directory::default()
-        }
-    }
-
-    fn authenticator(keys: Vec<VirtualKey>, now: i64) -> Authenticator {
-        with(directory(keys), now)
-    }
-
-    fn with(directory: Directory, now: i64) -> Authenticator {
-        let ring = KeyRing::default();
-        ring.replace(directory);
+        });
         Authenticator::new(&Secret::new(KEY), Arc::new(ring), Arc::new(At(now)))
     }
 
@@ -396,127 +388,6 @@ mod tests {
             .authenticate(&headers(&[("authorization", &digest)]), Surface::Mcp, "/mcp")
             .map(|found| found.principal);
         assert_eq!(by_digest, Err(AuthError::Unknown));
-    }
-
-    fn by_id<T>(id: &str, row: T) -> Arc<crate::ById<T>> {
-        Arc::new([(id.to_owned(), Arc::new(row))].into())
-    }
-
-    #[test]
-    fn s05_whom_a_key_belongs_to_is_there_and_good_or_the_key_is_refused() {
-        use trunkline_model::{EndUser, Organization, Team, User, UserRole};
-        let bearer = format!("Bearer {VIRTUAL}");
-        let ask = |edit: &dyn Fn(&mut Directory), more: &[(&'static str, &str)], own: VirtualKey| {
-            let mut directory = directory(vec![own]);
-            edit(&mut directory);
-            let authenticator = with(directory, 0);
-            let headers = headers(&[&[("authorization", &*bearer)], more].concat());
-            let found = authenticator.authenticate(&headers, Surface::Mcp, "/mcp")?;
-            let renewed = authenticator.renew(&found.principal)?;
-            assert!(renewed.is_unchanged(&found.principal) && renewed == found.principal);
-            Ok(found.principal)
-        };
-        let of_team = || key(|key| key.team_id = Some("t".into()));
-        let team = |team: Team| move |own: &mut Directory| own.teams = by_id("t", team.clone());
-        let broken = Some("x".to_owned());
-        let missing = |level| Err(AuthError::LevelMissing(level));
-        let unreadable = |level| Err(AuthError::LevelUnreadable(level));
-        assert_eq!(ask(&|_| {}, &[], of_team()), missing(Level::Team));
-        let blocked = Team {
-            blocked: true,
-            ..Team::default()
-        };
-        assert_eq!(ask(&team(blocked), &[], of_team()), Err(AuthError::TeamBlocked));
-        let defective = Team {
-            defect: broken.clone(),
-            ..Team::default()
-        };
-        assert_eq!(ask(&team(defective), &[], of_team()), unreadable(Level::Team));
-        let member = Team {
-            organization_id: Some("o".into()),
-            ..Team::default()
-        };
-        assert_eq!(
-            ask(&team(member.clone()), &[], of_team()),
-            missing(Level::Organization)
-        );
-        let organization = |organization: Organization| {
-            let member = member.clone();
-            move |own: &mut Directory| {
-                own.teams = by_id("t", member.clone());
-                own.organizations = by_id("o", organization.clone());
-            }
-        };
-        let defective = Organization {
-            defect: broken.clone(),
-            ..Organization::default()
-        };
-        assert_eq!(
-            ask(&organization(defective), &[], of_team()),
-            unreadable(Level::Organization)
-        );
-        let found = ask(&organization(Organization::default()), &[], of_team()).unwrap();
-        assert!(
-            found
-                .holder()
-                .is_some_and(|own| own.team.is_some() && own.organization.is_some())
-        );
-
-        // A user may be a label; one that is there counts.
-        let of_user = || key(|key| key.user_id = Some("u".into()));
-        let user = |user: User| move |own: &mut Directory| own.users = by_id("u", user.clone());
-        assert!(ask(&|_| {}, &[], of_user()).is_ok());
-        let defective = User {
-            defect: broken.clone(),
-            ..User::default()
-        };
-        assert_eq!(ask(&user(defective), &[], of_user()), unreadable(Level::User));
-        let admin = User {
-            user_role: Some(UserRole::ProxyAdmin),
-            ..User::default()
-        };
-        assert!(
-            ask(&user(admin.clone()), &[], of_user())
-                .unwrap()
-                .is_proxy_admin()
-        );
-        // Whoever manages a team may hold its keys: they administer nothing.
-        let both = |own: &mut Directory| {
-            user(admin.clone())(own);
-            team(Team::default())(own);
-        };
-        let of_both = key(|key| (key.user_id, key.team_id) = (Some("u".into()), Some("t".into())));
-        assert!(!ask(&both, &[], of_both).unwrap().is_proxy_admin());
-
-        let header = [("x-litellm-end-user-id", "e")];
-        let end_user = |row: EndUser| move |own: &mut Directory| own.end_users = by_id("e", row.clone());
-        let ask = |edit: &dyn Fn(&mut Directory), more: &[(&'static str, &str)]| ask(edit, more, key(|_| {}));
-        assert!(ask(&|_| {}, &header).unwrap().known_end_user().is_none());
-        assert!(
-            ask(&end_user(EndUser::default()), &header)
-                .unwrap()
-                .known_end_user()
-                .is_some()
-        );
-        let blocked = EndUser {
-            blocked: true,
-            ..EndUser::default()
-        };
-        assert_eq!(
-            ask(&end_user(blocked.clone()), &header),
-            Err(AuthError::EndUserBlocked)
-        );
-        assert_eq!(
-            ask(&end_user(blocked), &[("x-litellm-customer-id", "e")]),
-            Err(AuthError::EndUserBlocked)
-        );
-        let defective = EndUser {
-            defect: broken,
-            ..EndUser::default()
-        };
-        assert_eq!(ask(&end_user(defective), &header), unreadable(Level::EndUser));
-        let twice = [header[0], ("x-litellm-customer-id", "f")];
-        assert_eq!(ask(&|_| {}, &twice), Err(AuthError::EndUserUnclear));
     }
 
     #[test]

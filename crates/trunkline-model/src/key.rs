@@ -203,7 +203,7 @@ pub const ROUTE_WORDS: [&str; 5] = [
 /// What shows a caller its own.
 const INFO_ROUTES: [&str; 4] = ["/key/info", "/team/info", "/user/info", "/v2/user/info"];
 /// How the paths begin that manage keys and whom they belong to.
-const MANAGEMENT: [&str; 8] = [
+pub const MANAGEMENT_PATHS: [&str; 8] = [
     "/key/",
     "/team/",
     "/v2/team/",
@@ -220,7 +220,7 @@ impl Route<'_> {
         match rule {
             "llm_api_routes" | "mcp_routes" | "mcp_inference_routes" => self.is_mcp,
             "info_routes" => INFO_ROUTES.contains(&self.path),
-            "management_routes" => MANAGEMENT.iter().any(|begin| self.path.starts_with(begin)),
+            "management_routes" => MANAGEMENT_PATHS.iter().any(|begin| self.path.starts_with(begin)),
             path => match path.strip_suffix('*') {
                 Some(begin) => self.path.starts_with(begin),
                 None => self.path.trim_end_matches('/') == path.trim_end_matches('/'),

@@ -1,6 +1,5 @@
 //! The levels of a grant against a plain model: sets of servers and of tools, put together step by step as LiteLLM's algorithm
 //! says, where the function decides one server and one tool without any set.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

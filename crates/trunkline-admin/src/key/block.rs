@@ -6,12 +6,13 @@ use axum::Json;
 use axum::extract::State;
 use serde_json::{Map, Value};
 
+use super::belonging::managed;
 use super::error::KeyError;
 use super::fields::refuse_others;
 use super::schema::{KeyNamed, KeyRow};
 use super::{lookup, row};
 use crate::App;
-use crate::actor::Admin;
+use crate::actor::Manager;
 use crate::body::JsonObject;
 
 /// Block a virtual key
@@ -30,11 +31,11 @@ use crate::body::JsonObject;
     ),
 )]
 pub(crate) async fn block(
-    admin: Admin,
+    manager: Manager,
     State(app): State<Arc<App>>,
     JsonObject(body): JsonObject,
 ) -> Result<Json<Value>, KeyError> {
-    set(&body, true, &admin, &app).await
+    set(&body, true, &manager, &app).await
 }
 
 /// Unblock a virtual key
@@ -51,27 +52,27 @@ pub(crate) async fn block(
     ),
 )]
 pub(crate) async fn unblock(
-    admin: Admin,
+    manager: Manager,
     State(app): State<Arc<App>>,
     JsonObject(body): JsonObject,
 ) -> Result<Json<Value>, KeyError> {
-    set(&body, false, &admin, &app).await
+    set(&body, false, &manager, &app).await
 }
 
 async fn set(
     body: &Map<String, Value>,
     blocked: bool,
-    admin: &Admin,
+    manager: &Manager,
     app: &App,
 ) -> Result<Json<Value>, KeyError> {
     refuse_others(body, &["key"])?;
-    let hash = lookup::required(body)?;
+    let hash = managed(lookup::required(body)?, manager, app)?;
     let now = app.now();
-    let stamp = (now, admin.id().to_owned());
+    let stamp = (now, manager.id().to_owned());
     let key = app.registry.keys().set_blocked(hash, blocked, stamp).await?;
     tracing::info!(
-        actor = admin.id(),
-        path = admin.path(),
+        actor = manager.id(),
+        path = manager.path(),
         key = &*key.id,
         blocked,
         "key blocked or unblocked"

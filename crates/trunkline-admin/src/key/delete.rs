@@ -9,12 +9,13 @@ use serde_json::{Map, Value};
 use trunkline_model::KeyHash;
 use utoipa::ToSchema;
 
+use super::belonging::managed;
 use super::error::KeyError;
 use super::fields::{names, refuse_others};
 use super::lookup;
 use super::schema::KeysNamed;
 use crate::App;
-use crate::actor::Admin;
+use crate::actor::Manager;
 use crate::body::{At, JsonObject, Problems};
 
 /// What was deleted.
@@ -27,7 +28,7 @@ pub(crate) struct DeletedKeys {
 /// Delete virtual keys
 ///
 /// They are refused from then on, and their open streams end, on every replica, within a second. 404 if there is none of
-/// them.
+/// them, or one that the caller does not manage.
 #[utoipa::path(
     post,
     path = "/key/delete",
@@ -41,20 +42,23 @@ pub(crate) struct DeletedKeys {
     ),
 )]
 pub(crate) async fn delete(
-    admin: Admin,
+    manager: Manager,
     State(app): State<Arc<App>>,
     JsonObject(body): JsonObject,
 ) -> Result<Json<DeletedKeys>, KeyError> {
     refuse_others(&body, &["keys", "key_aliases"])?;
     let named = named(&body, &app)?;
-    let hashes: Vec<KeyHash> = named.iter().filter_map(|(_, hash)| *hash).collect();
+    let hashes = named.iter().filter_map(|(_, hash)| *hash);
+    let hashes: Vec<KeyHash> = hashes
+        .map(|hash| managed(hash, &manager, &app))
+        .collect::<Result<_, _>>()?;
     if app.registry.keys().delete(&hashes).await? == 0 {
         return Err(KeyError::NotFound);
     }
     for hash in hashes {
         tracing::info!(
-            actor = admin.id(),
-            path = admin.path(),
+            actor = manager.id(),
+            path = manager.path(),
             key = hash.to_hex(),
             "key deleted"
         );

@@ -19,6 +19,10 @@ pub(crate) enum KeyError {
     NotOwn,
     /// 404
     NotFound,
+    /// 404: nobody has this id. With the word for what it would be, and the field.
+    Nobody(&'static str, &'static str, String),
+    /// 403, with the field: more than the caller may hand out.
+    TooMuch(&'static str, String),
     /// From the store.
     Write(KeyWriteError),
 }
@@ -58,6 +62,12 @@ impl IntoResponse for KeyError {
                 Some("key"),
                 "Key not found in database".to_owned(),
             ),
+            Self::Nobody(what, param, id) => (
+                (StatusCode::NOT_FOUND, "not_found_error"),
+                Some(param),
+                format!("{what} not found, passed {param}={id}"),
+            ),
+            Self::TooMuch(param, message) => ((StatusCode::FORBIDDEN, "auth_error"), Some(param), message),
             Self::Write(KeyWriteError::Duplicate) => (
                 bad,
                 Some("key"),

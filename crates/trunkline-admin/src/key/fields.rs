@@ -6,7 +6,7 @@ use jiff::{Span, Timestamp};
 use serde_json::{Map, Value};
 use trunkline_auth::ring::KEY_PREFIX;
 use trunkline_model::key::ROUTE_WORDS;
-use trunkline_model::{Secret, VirtualKey};
+use trunkline_model::{Level, Secret, VirtualKey};
 
 use super::error::KeyError;
 use super::permission::PermissionChange;
@@ -21,8 +21,8 @@ pub(crate) const SERVED: [(&str, &str); 9] = [
         "duration",
         "How long it is good from now on: `30s`, `30m`, `30h`, `30d`, `2w`, `1mo`; `-1`: for ever.",
     ),
-    ("user_id", "Whose it is: a label, there are no users yet."),
-    ("team_id", "Of which team: a label, there are no teams yet."),
+    ("user_id", "Whose it is. One that is no user is a label."),
+    ("team_id", "Of which team, which has to be there."),
     ("metadata", "One's own."),
     ("blocked", "Whether it is refused."),
     (
@@ -92,7 +92,7 @@ const LATER: [&str; 49] = [
 pub(crate) const KEY_TYPES: [&str; 4] = ["default", "llm_api", "management", "read_only"];
 
 /// Items of one list, and characters of one text.
-pub(super) const MAX_ITEMS: usize = 1000;
+pub(crate) const MAX_ITEMS: usize = 1000;
 const MAX_TEXT: usize = 1024;
 /// Bytes of `metadata`: every replica has every key in memory.
 const MAX_METADATA: usize = 16 * 1024;
@@ -158,7 +158,7 @@ impl Change {
                 self.allowed_routes = optional(value, at, routes).map(Said::unwrap_or_default);
             }
             "key_type" => self.key_type = optional(value, at, key_type).and_then(Said::value),
-            "object_permission" => self.permission = PermissionChange::read(value, at),
+            "object_permission" => self.permission = PermissionChange::read(value, Level::Key, at),
             "spend" if value.as_f64() == Some(0.0) => {}
             _ if LATER.contains(&name) => later(value, at),
             _ => unknown(
@@ -167,6 +167,26 @@ impl Change {
                 at,
             ),
         }
+    }
+
+    /// The team that a key is of from now on, that was of `before`.
+    pub(crate) fn team_id<'a>(&'a self, before: Option<&'a str>) -> Option<&'a str> {
+        self.team_id.as_ref().map_or(before, Said::as_deref)
+    }
+
+    /// The user that the body names.
+    pub(crate) fn user_id(&self) -> Option<&str> {
+        self.user_id.as_ref().and_then(Said::as_deref)
+    }
+
+    /// The servers that the body grants, if it says anything about them.
+    pub(crate) fn mcp_servers(&self) -> Option<&[String]> {
+        self.permission.as_ref()?.mcp_servers()
+    }
+
+    /// The same of groups.
+    pub(crate) fn mcp_access_groups(&self) -> Option<&[String]> {
+        self.permission.as_ref()?.mcp_access_groups()
     }
 
     /// Makes the key as the body says. `new_id` is for what has none yet.
@@ -205,7 +225,7 @@ impl Change {
     }
 }
 
-pub(super) fn set<T>(field: &mut T, value: Option<T>) {
+pub(crate) fn set<T>(field: &mut T, value: Option<T>) {
     if let Some(value) = value {
         *field = value;
     }
@@ -213,13 +233,13 @@ pub(super) fn set<T>(field: &mut T, value: Option<T>) {
 
 /// A value that may be null.
 #[derive(Debug)]
-pub(super) enum Said<T> {
+pub(crate) enum Said<T> {
     Null,
     Value(T),
 }
 
 impl<T> Said<T> {
-    pub(super) fn value(self) -> Option<T> {
+    pub(crate) fn value(self) -> Option<T> {
         match self {
             Self::Null => None,
             Self::Value(value) => Some(value),
@@ -227,14 +247,23 @@ impl<T> Said<T> {
     }
 }
 
+impl Said<String> {
+    pub(crate) fn as_deref(&self) -> Option<&str> {
+        match self {
+            Self::Null => None,
+            Self::Value(text) => Some(text),
+        }
+    }
+}
+
 impl<T: Default> Said<T> {
-    pub(super) fn unwrap_or_default(self) -> T {
+    pub(crate) fn unwrap_or_default(self) -> T {
         self.value().unwrap_or_default()
     }
 }
 
 /// `None` if the value is wrong, and that was noted.
-pub(super) fn optional<T>(
+pub(crate) fn optional<T>(
     value: &Value,
     at: &mut At<'_>,
     read: impl FnOnce(&Value, &mut At<'_>) -> Option<T>,
@@ -245,7 +274,7 @@ pub(super) fn optional<T>(
     read(value, at).map(Said::Value)
 }
 
-fn short_text(value: &Value, at: &mut At<'_>) -> Option<String> {
+pub(crate) fn short_text(value: &Value, at: &mut At<'_>) -> Option<String> {
     let text = at.text(value)?;
     if text.is_empty() {
         return at.problem("string_too_short", "String should have at least 1 character");
@@ -257,7 +286,7 @@ fn short_text(value: &Value, at: &mut At<'_>) -> Option<String> {
     Some(text.to_owned())
 }
 
-fn metadata(value: &Value, at: &mut At<'_>) -> Option<Map<String, Value>> {
+pub(crate) fn metadata(value: &Value, at: &mut At<'_>) -> Option<Map<String, Value>> {
     let object = at.object(value)?;
     if Value::from(object.clone()).to_string().len() > MAX_METADATA {
         let message = format!("Value error, it is larger than {MAX_METADATA} bytes");
@@ -266,7 +295,7 @@ fn metadata(value: &Value, at: &mut At<'_>) -> Option<Map<String, Value>> {
     Some(object.clone())
 }
 
-pub(super) fn texts(value: &Value, at: &mut At<'_>) -> Option<Vec<String>> {
+pub(crate) fn texts(value: &Value, at: &mut At<'_>) -> Option<Vec<String>> {
     let items = at.list(value)?;
     if items.len() > MAX_ITEMS {
         return at.problem("too_long", format!("List should have at most {MAX_ITEMS} items"));
@@ -345,7 +374,7 @@ fn span(text: &str) -> Option<Span> {
 }
 
 /// A field of LiteLLM's that is not served: what says nothing may stay, because its clients send it.
-pub(super) fn later(value: &Value, at: &mut At<'_>) {
+pub(crate) fn later(value: &Value, at: &mut At<'_>) {
     let says_nothing = match value {
         Value::Null | Value::Bool(false) => true,
         Value::Array(items) => items.is_empty(),
@@ -361,7 +390,7 @@ pub(super) fn later(value: &Value, at: &mut At<'_>) {
     }
 }
 
-pub(super) fn unknown<'n>(name: &str, names: impl Iterator<Item = &'n str>, at: &mut At<'_>) {
+pub(crate) fn unknown<'n>(name: &str, names: impl Iterator<Item = &'n str>, at: &mut At<'_>) {
     let hint = nearest(name, names).map_or_else(
         || "no such field".to_owned(),
         |near| format!("did you mean {near}?"),
@@ -377,6 +406,17 @@ pub(crate) fn refuse_others(body: &Map<String, Value>, own: &[&str]) -> Result<(
     let mut problems = Problems::default();
     for name in body.keys().filter(|name| !own.contains(&name.as_str())) {
         unknown(name, own.iter().copied(), &mut At::field(name, &mut problems));
+    }
+    Ok(problems.into_result()?)
+}
+
+/// Takes LiteLLM's fields that are not served out of a body, in which they may say nothing.
+pub(crate) fn refuse_later(body: &mut Map<String, Value>, names: &[&str]) -> Result<(), KeyError> {
+    let mut problems = Problems::default();
+    for name in names {
+        if let Some(value) = body.remove(*name) {
+            later(&value, &mut At::field(name, &mut problems));
+        }
     }
     Ok(problems.into_result()?)
 }

@@ -10,16 +10,17 @@ use trunkline_model::{Secret, Stamps, VirtualKey};
 
 use super::error::KeyError;
 use super::fields::{Change, chosen_key};
-use super::row;
 use super::schema::{KeyMade, NewKey};
+use super::{belonging, row};
 use crate::App;
-use crate::actor::Admin;
+use crate::actor::Manager;
 use crate::body::JsonObject;
+use crate::tenant::new_stamps;
 
 /// Make a virtual key
 ///
 /// The answer is the only one that has the key. Without `object_permission` it may use the servers that are for every key,
-/// and no others. Fields of LiteLLM's that are not served yet are refused unless they are null or empty.
+/// and those of its team, and no others. Whoever manages a team makes keys for it. Fields of LiteLLM's that are not served yet are refused unless they are null or empty.
 #[utoipa::path(
     post,
     path = "/key/generate",
@@ -28,41 +29,45 @@ use crate::body::JsonObject;
     responses(
         (status = 200, description = "The key.", body = KeyMade),
         (status = 400, description = "An alias or key that is taken.", body = crate::actor::AuthErrorBody),
+        (status = 403, description = "More than the caller may hand out.", body = crate::actor::AuthErrorBody),
+        (status = 404, description = "No such team.", body = crate::actor::AuthErrorBody),
         (status = 422, description = "Unknown or not supported fields, wrong types, no JSON.", body = crate::error::ValidationErrorBody),
         (status = 503, description = "The database did not store it.", body = crate::actor::AuthErrorBody),
     ),
 )]
 pub(crate) async fn generate(
-    admin: Admin,
+    manager: Manager,
     State(app): State<Arc<App>>,
     JsonObject(body): JsonObject,
 ) -> Result<Json<Value>, KeyError> {
     let now = app.now();
     let change = Change::read(&body, &["key"], now)?;
+    belonging::check(&change, None, &manager, &app)?;
     let secret = secret(chosen_key(&body, "key")?, "key", &app)?;
-    let mut key = VirtualKey {
-        key_name: Some(key_name(&secret)),
-        stamps: Stamps {
-            created_at: Some(now),
-            created_by: Some(admin.id().to_owned()),
-            updated_at: Some(now),
-            updated_by: Some(admin.id().to_owned()),
-        },
-        ..VirtualKey::new(key_hash(secret.expose()))
-    };
-    change.apply(&mut key, (app.new_id)());
+    let key = key_of(&secret, change, (app.new_id)(), new_stamps(now, manager.id()));
     let key = app.registry.keys().insert(key).await?;
     tracing::info!(
-        actor = admin.id(),
-        path = admin.path(),
+        actor = manager.id(),
+        path = manager.path(),
         key = &*key.id,
         "key made"
     );
     Ok(Json(row::made(&key, &secret, &app).into()))
 }
 
+/// What is stored of a new key.
+pub(crate) fn key_of(secret: &Secret, change: Change, new_id: String, stamps: Stamps) -> VirtualKey {
+    let mut key = VirtualKey {
+        key_name: Some(key_name(secret)),
+        stamps,
+        ..VirtualKey::new(key_hash(secret.expose()))
+    };
+    change.apply(&mut key, new_id);
+    key
+}
+
 /// The chosen key, or one that is made here.
-pub(super) fn secret(chosen: Option<Secret>, field: &'static str, app: &App) -> Result<Secret, KeyError> {
+pub(crate) fn secret(chosen: Option<Secret>, field: &'static str, app: &App) -> Result<Secret, KeyError> {
     let secret = chosen.unwrap_or_else(new_key);
     if row::is_master_key(&app.authenticator, &secret) {
         return Err(KeyError::Bad(

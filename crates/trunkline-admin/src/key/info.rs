@@ -1,11 +1,10 @@
-//! `GET /key/info`: shows a key. A key may see its own; everything is in memory.
+//! `GET /key/info`: shows a key. Everything is in memory.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use serde_json::{Value, json};
-use trunkline_model::PrincipalKind;
 
 use super::error::KeyError;
 use super::lookup;
@@ -16,7 +15,7 @@ use crate::actor::Caller;
 
 /// Show a virtual key
 ///
-/// Without `key`, the caller's own. A key sees its own and no other.
+/// Without `key`, the caller's own. A key sees its own, those of its user, and those of teams that its user is an admin of.
 #[utoipa::path(
     get,
     path = "/key/info",
@@ -37,16 +36,18 @@ pub(crate) async fn info(
     let given = url::form_urlencoded::parse(query.as_bytes())
         .find(|(name, value)| name == "key" && !value.is_empty())
         .map(|(_, value)| lookup::hash_of(&value));
-    let key = match (caller.principal.kind(), given) {
-        (PrincipalKind::Key(own), None) => own.key.clone(),
-        // What is not its own is not told from what nobody has.
-        (PrincipalKind::Key(own), Some(given)) if given == Some(own.key.hash) => own.key.clone(),
-        (PrincipalKind::Key(_), Some(_)) => return Err(KeyError::NotOwn),
-        (PrincipalKind::MasterKey, Some(Some(hash))) => {
-            app.registry.keys().ring().get(&hash).ok_or(KeyError::NotFound)?
-        }
+    let directory = app.directory();
+    let key = match (caller.principal.key(), given) {
+        (Some(own), None) => own.clone(),
+        (_, Some(Some(hash))) => match directory.keys.get(&hash) {
+            Some(key) if caller.sees_key(key, &directory) => key.clone(),
+            None if caller.sees_all() => return Err(KeyError::NotFound),
+            // What is not its own is not told from what nobody has.
+            _ => return Err(KeyError::NotOwn),
+        },
+        (_, Some(None)) if !caller.sees_all() => return Err(KeyError::NotOwn),
         // The master key is no row.
-        (PrincipalKind::MasterKey, None | Some(None)) => return Err(KeyError::NotFound),
+        (_, None | Some(None)) => return Err(KeyError::NotFound),
     };
     Ok(Json(json!({"key": &*key.id, "info": row::info(&key, app.now())})))
 }

@@ -6,18 +6,20 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use serde_json::{Value, json};
+use trunkline_auth::Directory;
 use trunkline_model::{KeyHash, VirtualKey};
 
+use super::belonging::administered;
 use super::error::KeyError;
 use super::fields::one_of_words;
 use super::schema::KeyList;
 use super::{lookup, row};
 use crate::App;
-use crate::actor::Admin;
+use crate::actor::{Caller, Viewer};
 use crate::body::{Loc, Problems};
 
 /// LiteLLM's filters that are not served: passed over, they would show more than was asked for.
-const LATER: [&str; 12] = [
+const LATER: [&str; 11] = [
     "organization_id",
     "project_id",
     "access_group_id",
@@ -27,7 +29,6 @@ const LATER: [&str; 12] = [
     "status",
     "expires",
     "expand",
-    "include_team_keys",
     "include_created_by_keys",
     "created_by",
 ];
@@ -42,6 +43,7 @@ struct Wanted {
     /// What was given as a hash is none, so that no key is meant.
     nobody: bool,
     key_alias: Option<String>,
+    team_keys: bool,
     full: bool,
     sort_by: String,
     ascending: bool,
@@ -59,6 +61,7 @@ struct Wanted {
         ("size" = Option<u32>, Query, description = "Keys on a page, 100 at most; 10 unless said."),
         ("user_id" = Option<String>, Query, description = "Only this user's."),
         ("team_id" = Option<String>, Query, description = "Only this team's."),
+        ("include_team_keys" = Option<bool>, Query, description = "With `user_id`, or of a user itself: those of the teams that the user is an admin of, too."),
         ("key_hash" = Option<String>, Query, description = "Only this one."),
         ("key_alias" = Option<String>, Query, description = "Only the one with this alias."),
         ("return_full_object" = Option<bool>, Query, description = "Rows rather than hashes."),
@@ -71,13 +74,26 @@ struct Wanted {
     ),
 )]
 pub(crate) async fn list(
-    _admin: Admin,
+    Viewer(caller): Viewer,
     State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, KeyError> {
     let wanted = Wanted::read(query.as_deref().unwrap_or_default())?;
-    let all = app.registry.keys().ring().all();
-    let mut keys: Vec<&Arc<VirtualKey>> = all.values().filter(|key| wanted.means(key)).collect();
+    let directory = app.directory();
+    let whose = wanted.whose(&caller, &directory)?;
+    let teams = match &whose {
+        Some(user_id) if wanted.team_keys => administered(user_id, &directory),
+        _ => Vec::new(),
+    };
+    let is_theirs = |key: &VirtualKey| {
+        let is_teams = || key.team_id.as_ref().is_some_and(|id| teams.contains(id));
+        whose.is_none() || key.user_id == whose || is_teams()
+    };
+    let mut keys: Vec<&Arc<VirtualKey>> = directory
+        .keys
+        .values()
+        .filter(|key| wanted.means(key) && is_theirs(key) && caller.sees_key(key, &directory))
+        .collect();
     keys.sort_by(|a, b| wanted.compare(a, b));
     let total = keys.len();
     let now = app.now();
@@ -111,6 +127,7 @@ impl Wanted {
             key_hash: None,
             nobody: false,
             key_alias: None,
+            team_keys: false,
             full: false,
             sort_by: "created_at".to_owned(),
             ascending: false,
@@ -135,11 +152,21 @@ impl Wanted {
                         ),
                     }
                 }
-                "return_full_object" => match value.as_ref() {
-                    "true" | "True" | "1" => wanted.full = true,
-                    "false" | "False" | "0" | "" => wanted.full = false,
-                    _ => problem("bool_parsing", "Input should be a valid boolean".to_owned()),
-                },
+                "return_full_object" | "include_team_keys" => {
+                    let flag = match value.as_ref() {
+                        "true" | "True" | "1" => true,
+                        "false" | "False" | "0" | "" => false,
+                        _ => {
+                            problem("bool_parsing", "Input should be a valid boolean".to_owned());
+                            continue;
+                        }
+                    };
+                    if name == "include_team_keys" {
+                        wanted.team_keys = flag;
+                    } else {
+                        wanted.full = flag;
+                    }
+                }
                 "sort_by" => match one_of_words(&SORTS, &value) {
                     Ok(word) => word.clone_into(&mut wanted.sort_by),
                     Err(text) => problem("enum", text),
@@ -174,10 +201,27 @@ impl Wanted {
         Ok(wanted)
     }
 
+    /// Whose keys are asked for: a user's, with `include_team_keys` those of the teams that it is an admin of, too; `None`: all that
+    /// the caller may see. Who may not see all gets its own, or all of one team that it manages.
+    fn whose(&self, caller: &Caller, directory: &Directory) -> Result<Option<String>, KeyError> {
+        if caller.sees_all() {
+            return Ok(self.user_id.clone());
+        }
+        let own = caller.user().map(|user| user.user_id.clone());
+        let team = self.team_id.as_ref().and_then(|id| directory.teams.get(id));
+        match &self.user_id {
+            Some(_) if self.user_id != own => Err(KeyError::TooMuch(
+                "user_id",
+                "Only proxy admins may list the keys of others; a user may list its own".to_owned(),
+            )),
+            None if team.is_some_and(|team| caller.sees_keys_of(team)) => Ok(None),
+            _ => Ok(own),
+        }
+    }
+
     fn means(&self, key: &VirtualKey) -> bool {
         let same = |wanted: &Option<String>, own: &Option<String>| wanted.is_none() || wanted == own;
-        same(&self.user_id, &key.user_id)
-            && same(&self.team_id, &key.team_id)
+        same(&self.team_id, &key.team_id)
             && same(&self.key_alias, &key.key_alias)
             && !self.nobody
             && self.key_hash.is_none_or(|hash| hash == key.hash)

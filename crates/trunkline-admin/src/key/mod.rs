@@ -1,9 +1,11 @@
 //! Virtual keys: one file an operation.
 //!
 //! - [`fields`] is what a body may say about a key, and what of LiteLLM's is not served yet.
+//! - [`belonging`] is to whom a key may belong, and what it may be given there.
 //! - [`row`] is how answers show one. The key itself is in the answer that makes it, and nowhere else.
 //! - [`error`] says failures as LiteLLM's key routes do.
 
+pub(crate) mod belonging;
 pub(crate) mod block;
 pub(crate) mod delete;
 pub(crate) mod error;
@@ -12,7 +14,7 @@ pub(crate) mod generate;
 pub(crate) mod info;
 pub(crate) mod list;
 pub(crate) mod lookup;
-mod permission;
+pub(crate) mod permission;
 pub(crate) mod regenerate;
 pub(crate) mod row;
 pub(crate) mod schema;

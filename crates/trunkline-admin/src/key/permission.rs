@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use trunkline_model::ObjectPermission;
+use trunkline_model::key::{ALL_PROXY_MCP_SERVERS, ALL_TEAM_MCP_SERVERS};
+use trunkline_model::{Level, ObjectPermission};
 
 use super::fields::{MAX_ITEMS, Said, later, optional, set, texts, unknown};
 use crate::body::{At, Loc};
@@ -20,21 +21,24 @@ const PERMISSION_LATER: [&str; 9] = [
     "search_tools",
     "skills",
 ];
-/// In LiteLLM's lists of servers, and of teams: they grant nothing here, so nobody is to count on them.
-const TEAM_WORDS: [&str; 2] = ["all-proxy-mcpservers", "all-team-mcpservers"];
+/// The words that a list of servers may have at one level only: on others they grant nothing, so nobody is to count on them.
+const LEVEL_WORDS: [(&str, Level); 2] = [
+    (ALL_PROXY_MCP_SERVERS, Level::Team),
+    (ALL_TEAM_MCP_SERVERS, Level::Key),
+];
 
 /// Members that are not named stay as they are. Null is nothing granted.
 #[derive(Debug, Default)]
 #[expect(clippy::struct_field_names, reason = "the names of the wire")]
-pub(super) struct PermissionChange {
+pub(crate) struct PermissionChange {
     mcp_servers: Option<Vec<String>>,
     mcp_access_groups: Option<Vec<String>>,
     mcp_tool_permissions: Option<BTreeMap<String, Vec<String>>>,
 }
 
 impl PermissionChange {
-    /// Reads the field.
-    pub(super) fn read(value: &Value, at: &mut At<'_>) -> Option<Self> {
+    /// Reads the field, of a row of a level.
+    pub(crate) fn read(value: &Value, level: Level, at: &mut At<'_>) -> Option<Self> {
         if value.is_null() {
             return Some(Self {
                 mcp_servers: Some(Vec::new()),
@@ -46,7 +50,8 @@ impl PermissionChange {
         for (name, value) in at.object(value)? {
             at.within(Loc::Name(name.clone()), |at| match name.as_str() {
                 "mcp_servers" => {
-                    change.mcp_servers = optional(value, at, servers).map(Said::unwrap_or_default);
+                    let servers = optional(value, at, |value, at| servers(value, level, at));
+                    change.mcp_servers = servers.map(Said::unwrap_or_default);
                 }
                 "mcp_access_groups" => {
                     change.mcp_access_groups = optional(value, at, texts).map(Said::unwrap_or_default);
@@ -61,8 +66,16 @@ impl PermissionChange {
         Some(change)
     }
 
+    pub(crate) fn mcp_servers(&self) -> Option<&[String]> {
+        self.mcp_servers.as_deref()
+    }
+
+    pub(crate) fn mcp_access_groups(&self) -> Option<&[String]> {
+        self.mcp_access_groups.as_deref()
+    }
+
     /// Makes the grants as the body says. `new_id` is for those that have none yet.
-    pub(super) fn apply(self, permission: &mut ObjectPermission, new_id: String) {
+    pub(crate) fn apply(self, permission: &mut ObjectPermission, new_id: String) {
         let Self {
             mcp_servers,
             mcp_access_groups,
@@ -75,16 +88,20 @@ impl PermissionChange {
     }
 }
 
-fn servers(value: &Value, at: &mut At<'_>) -> Option<Vec<String>> {
+fn servers(value: &Value, level: Level, at: &mut At<'_>) -> Option<Vec<String>> {
     let servers = texts(value, at)?;
-    let word = servers
-        .iter()
-        .position(|name| TEAM_WORDS.contains(&name.as_str()));
-    match word {
+    let is_elsewhere = |name: &String| {
+        LEVEL_WORDS
+            .iter()
+            .any(|(word, own)| name == word && *own != level)
+    };
+    match servers.iter().position(is_elsewhere) {
         Some(index) => at.within(Loc::Index(index), |at| {
             at.problem(
                 "value_error",
-                "Value error, this word is about teams, which are not supported yet",
+                format!(
+                    "Value error, {ALL_PROXY_MCP_SERVERS} is a word for teams, {ALL_TEAM_MCP_SERVERS} for keys"
+                ),
             )
         }),
         None => Some(servers),

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use trunkline_auth::Authenticator;
+use trunkline_model::key::{ALL_TEAM_MCP_SERVERS, SERVER_WORDS};
 use trunkline_model::{ObjectPermission, Secret, Snapshot, VirtualKey};
 
 use crate::App;
@@ -85,7 +86,7 @@ fn status(key: &VirtualKey, now: Timestamp) -> &'static str {
     }
 }
 
-fn permission_row(permission: &ObjectPermission) -> Value {
+pub(crate) fn permission_row(permission: &ObjectPermission) -> Value {
     json!({
         "object_permission_id": permission.id,
         "mcp_servers": permission.mcp_servers,
@@ -103,7 +104,7 @@ pub(crate) fn warnings(key: &VirtualKey, snapshot: &Snapshot) -> Vec<String> {
     let permission = &key.object_permission;
     let mut warnings = Vec::new();
     for name in &permission.mcp_servers {
-        if name != trunkline_model::key::NO_MCP_SERVERS && snapshot.find(name).is_none() {
+        if !SERVER_WORDS.contains(&name.as_str()) && snapshot.find(name).is_none() {
             warnings.push(format!(
                 "object_permission.mcp_servers: no server has the id, name or alias {name:?}"
             ));
@@ -116,7 +117,10 @@ pub(crate) fn warnings(key: &VirtualKey, snapshot: &Snapshot) -> Vec<String> {
             ));
         }
     }
-    for name in permission.mcp_tool_permissions.keys() {
+    // What it has from its team is not looked for here.
+    let inherits =
+        key.team_id.is_some() && (!permission.has_servers() || permission.says(ALL_TEAM_MCP_SERVERS));
+    for name in permission.mcp_tool_permissions.keys().filter(|_| !inherits) {
         let granted = snapshot
             .find(name)
             .is_some_and(|server| server.definition.allow_all_keys || permission.lists(server));

@@ -1,10 +1,6 @@
 //! The shapes of the key routes, for the document: made from [`super::fields::SERVED`].
 
-use std::borrow::Cow;
-
-use utoipa::openapi::RefOr;
-use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, ObjectBuilder, Schema, SchemaType, Type};
-use utoipa::{PartialSchema, ToSchema};
+use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, ObjectBuilder, SchemaType, Type};
 
 use super::fields::{KEY_TYPES, SERVED};
 
@@ -14,19 +10,20 @@ macro_rules! shapes {
         $(#[$doc])*
         pub(crate) struct $name;
 
-        impl PartialSchema for $name {
-            fn schema() -> RefOr<Schema> {
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
                 $schema.into()
             }
         }
 
-        impl ToSchema for $name {
-            fn name() -> Cow<'static, str> {
-                Cow::Borrowed($shown)
+        impl utoipa::ToSchema for $name {
+            fn name() -> std::borrow::Cow<'static, str> {
+                std::borrow::Cow::Borrowed($shown)
             }
         }
     )+};
 }
+pub(crate) use shapes;
 
 shapes! {
     /// The body that makes a key.
@@ -66,31 +63,31 @@ shapes! {
         .property("total_pages", typed(Type::Integer));
 }
 
-fn object() -> ObjectBuilder {
+pub(crate) fn object() -> ObjectBuilder {
     ObjectBuilder::new()
 }
 
-fn open() -> ObjectBuilder {
+pub(crate) fn open() -> ObjectBuilder {
     ObjectBuilder::new().schema_type(SchemaType::AnyValue)
 }
 
-fn typed(kind: Type) -> ObjectBuilder {
+pub(crate) fn typed(kind: Type) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(kind)
 }
 
-fn nullable(kind: Type) -> ObjectBuilder {
+pub(crate) fn nullable(kind: Type) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(SchemaType::from_iter([kind, Type::Null]))
 }
 
-fn closed(object: ObjectBuilder) -> ObjectBuilder {
+pub(crate) fn closed(object: ObjectBuilder) -> ObjectBuilder {
     object.additional_properties(Some(AdditionalProperties::FreeForm(false)))
 }
 
-fn text(doc: &str) -> ObjectBuilder {
+pub(crate) fn text(doc: &str) -> ObjectBuilder {
     nullable(Type::String).description(Some(doc))
 }
 
-fn texts(doc: &str) -> ArrayBuilder {
+pub(crate) fn texts(doc: &str) -> ArrayBuilder {
     ArrayBuilder::new()
         .items(typed(Type::String))
         .description(Some(doc))
@@ -108,7 +105,7 @@ fn served(object: ObjectBuilder) -> ObjectBuilder {
     })
 }
 
-fn permission(doc: &str) -> ObjectBuilder {
+pub(crate) fn permission(doc: &str) -> ObjectBuilder {
     nullable(Type::Object)
         .description(Some(doc))
         .property(

@@ -6,12 +6,13 @@ use axum::Json;
 use axum::extract::State;
 use serde_json::Value;
 
+use super::belonging::{self, managed};
 use super::error::KeyError;
 use super::fields::Change;
 use super::schema::{KeyChange, KeyRow};
 use super::{lookup, row};
 use crate::App;
-use crate::actor::Admin;
+use crate::actor::Manager;
 use crate::body::JsonObject;
 
 /// Change a virtual key
@@ -26,13 +27,14 @@ use crate::body::JsonObject;
     responses(
         (status = 200, description = "The key as it is now, under its hash.", body = KeyRow),
         (status = 400, description = "An alias that is taken.", body = crate::actor::AuthErrorBody),
+        (status = 403, description = "More than the caller may hand out.", body = crate::actor::AuthErrorBody),
         (status = 404, description = "No such key.", body = crate::actor::AuthErrorBody),
         (status = 422, description = "Unknown or not supported fields, wrong types, no JSON.", body = crate::error::ValidationErrorBody),
         (status = 503, description = "The database did not store it.", body = crate::actor::AuthErrorBody),
     ),
 )]
 pub(crate) async fn update(
-    admin: Admin,
+    manager: Manager,
     State(app): State<Arc<App>>,
     JsonObject(body): JsonObject,
 ) -> Result<Json<Value>, KeyError> {
@@ -45,7 +47,10 @@ pub(crate) async fn update(
         }
         _ => lookup::required(&body)?,
     };
-    let (by, new_id) = (admin.id().to_owned(), (app.new_id)());
+    let hash = managed(hash, &manager, &app)?;
+    let own = app.registry.keys().ring().get(&hash);
+    belonging::check(&change, own.as_deref(), &manager, &app)?;
+    let (by, new_id) = (manager.id().to_owned(), (app.new_id)());
     let edit = move |key: &mut trunkline_model::VirtualKey| {
         change.apply(key, new_id);
         key.stamps.updated_at = Some(now);
@@ -53,8 +58,8 @@ pub(crate) async fn update(
     };
     let key = app.registry.keys().update(hash, Box::new(edit)).await?;
     tracing::info!(
-        actor = admin.id(),
-        path = admin.path(),
+        actor = manager.id(),
+        path = manager.path(),
         key = &*key.id,
         "key changed"
     );

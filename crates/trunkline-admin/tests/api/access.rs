@@ -12,13 +12,16 @@ fn operations() -> Vec<(String, String)> {
     for (path, item) in document["paths"].as_object().unwrap() {
         let ours = path.starts_with("/v1/mcp/server")
             || path.starts_with("/v1/mcp/access_groups")
-            || path.starts_with("/key/")
+            || trunkline_model::key::MANAGEMENT_PATHS
+                .iter()
+                .any(|begin| path.starts_with(begin))
             || path.starts_with("/mcp-rest/test/");
         for method in item.as_object().unwrap().keys().filter(|_| ours) {
             operations.push((
                 method.to_uppercase(),
                 path.replace("{server_id}", "id-a")
-                    .replace("{key}", &"0".repeat(64)),
+                    .replace("{key}", &"0".repeat(64))
+                    .replace("{team_id}", "t"),
             ));
         }
     }

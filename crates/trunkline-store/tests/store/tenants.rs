@@ -16,13 +16,13 @@ async fn load(store: &Store) -> Arc<Registry> {
     Registry::load(store.clone(), vec![]).await.unwrap()
 }
 
-fn text(of: &str) -> Option<String> {
-    Some(format!("{of} é 漢 '\"\\ $1 {{}}"))
+fn text(of: &str) -> String {
+    format!("{of} é 漢 '\"\\ $1 {{}}")
 }
 
 fn permission() -> ObjectPermission {
     ObjectPermission {
-        id: text("permission"),
+        id: Some(text("permission")),
         mcp_servers: vec!["a".to_owned()],
         mcp_access_groups: vec!["g".to_owned()],
         mcp_tool_permissions: [("s".to_owned(), vec!["t".to_owned()])].into(),
@@ -32,9 +32,9 @@ fn permission() -> ObjectPermission {
 fn stamps() -> Stamps {
     Stamps {
         created_at: Some(at(1)),
-        created_by: text("created_by"),
+        created_by: Some(text("created_by")),
         updated_at: Some(at(2)),
-        updated_by: text("updated_by"),
+        updated_by: Some(text("updated_by")),
     }
 }
 
@@ -50,8 +50,8 @@ fn team() -> Team {
     };
     Team {
         team_id: "t".to_owned(),
-        team_alias: text("alias"),
-        organization_id: text("organization"),
+        team_alias: Some(text("alias")),
+        organization_id: Some(text("organization")),
         members: vec![member("u", MemberRole::Admin), member("v", MemberRole::User)],
         blocked: true,
         metadata: metadata(),
@@ -64,8 +64,8 @@ fn team() -> Team {
 fn user() -> User {
     User {
         user_id: "u".to_owned(),
-        user_email: text("email"),
-        user_alias: text("alias"),
+        user_email: Some(text("email")),
+        user_alias: Some(text("alias")),
         user_role: Some(UserRole::InternalUserViewer),
         metadata: metadata(),
         object_permission: permission(),
@@ -77,7 +77,7 @@ fn user() -> User {
 fn organization() -> Organization {
     Organization {
         organization_id: "o".to_owned(),
-        organization_alias: text("alias"),
+        organization_alias: Some(text("alias")),
         members: vec![OrganizationMember {
             user_id: "u".to_owned(),
             user_role: UserRole::InternalUser,
@@ -92,7 +92,7 @@ fn organization() -> Organization {
 fn end_user() -> EndUser {
     EndUser {
         user_id: "e".to_owned(),
-        alias: text("alias"),
+        alias: Some(text("alias")),
         blocked: true,
         object_permission: permission(),
         stamps: stamps(),
@@ -177,7 +177,7 @@ both! {
             let registry = if round % 2 == 0 { &here } else { &there };
             let add = |own: &Directory| {
                 let mut team = own.teams.get("t").map(|team| Team::clone(team)).unwrap_or_default();
-                team.team_id = "t".to_owned();
+                "t".clone_into(&mut team.team_id);
                 team.members.push(Member { user_id: format!("u{round}"), role: MemberRole::User });
                 Ok::<_, KeyWriteError>((vec![DirectoryWrite::PutTeam(team)], ()))
             };

@@ -1,0 +1,184 @@
+//! The shapes of these routes, for the document: made from the fields in [`super::fields`].
+
+use utoipa::IntoResponses;
+use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Type};
+
+use super::fields::{CUSTOMER, Kind, ORGANIZATION, TEAM, USER};
+use crate::actor::AuthErrorBody;
+use crate::error::ValidationErrorBody;
+use crate::key::schema::{closed, nullable, object, open, permission, shapes, text, texts, typed};
+
+/// How the routes fail.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "of the document alone")]
+pub(crate) enum Failures {
+    /// Something that is taken, or that cannot be so.
+    #[response(status = 400)]
+    Bad(AuthErrorBody),
+    /// Not the caller's.
+    #[response(status = 403)]
+    NotOwn(AuthErrorBody),
+    /// Nobody has the id.
+    #[response(status = 404)]
+    NotFound(AuthErrorBody),
+    /// Unknown or not supported fields or parameters, wrong types, no JSON.
+    #[response(status = 422)]
+    Invalid(ValidationErrorBody),
+    /// The database did not store it.
+    #[response(status = 503)]
+    Database(AuthErrorBody),
+}
+
+shapes! {
+    /// The body that makes a team.
+    NewTeam as "NewTeamRequest" = closed(
+        fields(&TEAM)
+            .property("team_id", text("Chosen by the caller, or made up at random. Never changes."))
+            .property("members_with_roles", members("Who is in it.", "`admin` or `user`."))
+    );
+    /// The body that changes one.
+    TeamChange as "UpdateTeamRequest" = closed(fields(&TEAM).property("team_id", text("Which team.")).required("team_id"));
+    /// The same, of a team that the path names.
+    TeamPatch as "PatchTeamRequest" = closed(fields(&TEAM));
+    /// The body that names a team.
+    TeamNamed as "BlockTeamRequest" = closed(object().property("team_id", text("Which team.")).required("team_id"));
+    /// The body that names several.
+    TeamsNamed as "DeleteTeamRequest" = closed(object().property("team_ids", texts("Which teams.")).required("team_ids"));
+    /// The body that adds members.
+    TeamMembersNew as "TeamMemberAddRequest" = closed(
+        object()
+            .property("team_id", text("Which team."))
+            .required("team_id")
+            .property("member", members("One or several.", "`admin` or `user`."))
+            .required("member")
+    );
+    /// The body that names a member, and what it is from now on.
+    TeamMemberChange as "TeamMemberUpdateRequest" = closed(member().property("role", text("`admin` or `user`.")));
+    /// The body that names a member.
+    TeamMemberNamed as "TeamMemberDeleteRequest" = closed(member());
+    /// A team in an answer.
+    TeamRow as "LiteLLM_TeamTable" = row(&TEAM, "team_id").property("members_with_roles", members("Who is in it.", "`admin` or `user`."));
+
+    /// The body that makes a user.
+    NewUser as "NewUserRequest" = closed(
+        fields(&USER)
+            .property("user_id", text("Chosen by the caller, or made up at random. Never changes."))
+            .property("teams", texts("The teams that it is to be in."))
+            .property("auto_create_key", nullable(Type::Boolean).description(Some("Whether a key is made for it; so unless `false`.")))
+            .property("key_alias", text("The key's alias."))
+            .property("duration", text("How long the key is good."))
+    );
+    /// The body that changes one.
+    UserChange as "UpdateUserRequest" = closed(
+        fields(&USER).property("user_id", text("Which user; without, `user_email` says which."))
+    );
+    /// The body that names several.
+    UsersNamed as "DeleteUserRequest" = closed(object().property("user_ids", texts("Which users.")).required("user_ids"));
+    /// A user in an answer.
+    UserRow as "LiteLLM_UserTable" = row(&USER, "user_id").property("teams", texts("The teams that it is in."));
+
+    /// The body that makes an organisation.
+    NewOrganization as "NewOrganizationRequest" = closed(
+        fields(&ORGANIZATION)
+            .property("organization_id", text("Chosen by the caller, or made up at random. Never changes."))
+            .required("organization_alias")
+    );
+    /// The body that changes one.
+    OrganizationChange as "UpdateOrganizationRequest" = closed(
+        fields(&ORGANIZATION)
+            .property("organization_id", text("Which organisation."))
+            .required("organization_id")
+    );
+    /// The body that names several to be deleted.
+    OrganizationsNamed as "DeleteOrganizationRequest" = closed(
+        object().property("organization_ids", texts("Which organisations.")).required("organization_ids")
+    );
+    /// The body that names several to be shown.
+    OrganizationsAsked as "OrganizationRequest" = closed(
+        object().property("organizations", texts("Which organisations.")).required("organizations")
+    );
+    /// The body that adds members.
+    OrganizationMembersNew as "OrganizationMemberAddRequest" = closed(
+        object()
+            .property("organization_id", text("Which organisation."))
+            .required("organization_id")
+            .property("member", members("One or several.", "`internal_user` or `internal_user_viewer`."))
+            .required("member")
+    );
+    /// The body that names a member, and what it is from now on.
+    OrganizationMemberChange as "OrganizationMemberUpdateRequest" = closed(
+        organization_member().property("role", text("`internal_user` or `internal_user_viewer`.")).required("role")
+    );
+    /// The body that names a member.
+    OrganizationMemberNamed as "OrganizationMemberDeleteRequest" = closed(organization_member());
+    /// An organisation in an answer.
+    OrganizationRow as "LiteLLM_OrganizationTable" = row(&ORGANIZATION, "organization_id");
+
+    /// The body that makes an end user.
+    NewCustomer as "NewCustomerRequest" = closed(
+        fields(&CUSTOMER).property("user_id", text("What requests say.")).required("user_id")
+    );
+    /// The body that changes one.
+    CustomerChange as "UpdateCustomerRequest" = closed(
+        fields(&CUSTOMER).property("user_id", text("Which end user.")).required("user_id")
+    );
+    /// The body that names several.
+    CustomersNamed as "BlockUsers" = closed(object().property("user_ids", texts("Which end users.")).required("user_ids"));
+    /// An end user in an answer.
+    CustomerRow as "LiteLLM_EndUserTable" = row(&CUSTOMER, "user_id");
+}
+
+/// The fields that a body may have.
+fn fields(kind: &Kind) -> ObjectBuilder {
+    kind.served
+        .iter()
+        .fold(object(), |object, (name, doc)| match *name {
+            "metadata" => object.property(*name, nullable(Type::Object).description(Some(*doc))),
+            "blocked" => object.property(*name, nullable(Type::Boolean).description(Some(*doc))),
+            "object_permission" => object.property(*name, permission(doc)),
+            _ => object.property(*name, text(doc)),
+        })
+}
+
+fn row(kind: &Kind, id: &str) -> ObjectBuilder {
+    fields(kind)
+        .property(id, text("Which."))
+        .required(id)
+        .property("created_at", text("RFC 3339."))
+        .property("created_by", text("By whom."))
+        .property("updated_at", text("RFC 3339."))
+        .property("updated_by", text("By whom."))
+        .property(
+            "defect",
+            text("What of its row cannot be read; whoever it would restrict is refused."),
+        )
+}
+
+fn members(doc: &str, roles: &str) -> ArrayBuilder {
+    let one = object()
+        .property("user_id", text("Which user; this, or its address."))
+        .property("user_email", text("The user's address."))
+        .property("role", text(roles));
+    ArrayBuilder::new().items(one).description(Some(doc))
+}
+
+fn member() -> ObjectBuilder {
+    object()
+        .property("team_id", text("Which team."))
+        .required("team_id")
+        .property("user_id", text("Which user; this, or its address."))
+        .property("user_email", text("The user's address."))
+}
+
+fn organization_member() -> ObjectBuilder {
+    object()
+        .property("organization_id", text("Which organisation."))
+        .required("organization_id")
+        .property("user_id", text("Which user; this, or its address."))
+        .property("user_email", text("The user's address."))
+}
+
+shapes! {
+    /// An answer that has rows and more.
+    Answer as "ManagementAnswer" = typed(Type::Object).property("data", open());
+}
