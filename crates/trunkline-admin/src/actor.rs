@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, NestedPath};
 use axum::response::{IntoResponse, Response};
 use http::header::WWW_AUTHENTICATE;
 use http::request::Parts;
@@ -151,8 +151,15 @@ pub(crate) enum Rejected {
 
 fn authenticate(parts: &Parts, app: &App) -> Result<Authenticated, Rejected> {
     app.authenticator
-        .authenticate(&parts.headers, Surface::Management, parts.uri.path())
+        .authenticate(&parts.headers, Surface::Management, &path_of(parts))
         .map_err(Rejected::NoPrincipal)
+}
+
+/// The whole path: routes that are mounted under a beginning see what follows it alone.
+fn path_of(parts: &Parts) -> String {
+    let nested = parts.extensions.get::<NestedPath>();
+    let begin = nested.map_or("", NestedPath::as_str).trim_end_matches('/');
+    format!("{begin}{}", parts.uri.path())
 }
 
 impl FromRequestParts<Arc<App>> for Caller {
@@ -173,7 +180,7 @@ impl FromRequestParts<Arc<App>> for Viewer {
         if caller.sees_all() || caller.user().is_some() {
             return Ok(Self(caller));
         }
-        Err(Rejected::NotAdmin(parts.uri.path().to_owned()))
+        Err(Rejected::NotAdmin(path_of(parts)))
     }
 }
 
@@ -182,7 +189,7 @@ impl FromRequestParts<Arc<App>> for Manager {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Rejected> {
         let Authenticated { principal, .. } = authenticate(parts, app)?;
-        let path = parts.uri.path().to_owned();
+        let path = path_of(parts);
         let teams = || app.directory().teams.clone();
         if principal.is_proxy_admin() || teams().values().any(|team| manages(&principal, team)) {
             return Ok(Self { principal, path });
@@ -198,12 +205,12 @@ impl FromRequestParts<Arc<App>> for Admin {
         let authenticated = authenticate(parts, app)?;
         let may_look = parts.method == Method::GET && sees_all(&authenticated.principal);
         if !authenticated.principal.is_proxy_admin() && !may_look {
-            return Err(Rejected::NotAdmin(parts.uri.path().to_owned()));
+            return Err(Rejected::NotAdmin(path_of(parts)));
         }
         Ok(Self {
             principal: authenticated.principal,
             admission: authenticated.admission,
-            path: parts.uri.path().to_owned(),
+            path: path_of(parts),
         })
     }
 }

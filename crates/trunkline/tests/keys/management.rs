@@ -28,10 +28,12 @@ async fn a_key_lives_as_it_does_in_litellm_on_postgres() {
 }
 
 async fn lives(gateway: TestGateway) {
+    let team = json!({"team_id": "t1", "object_permission": {"mcp_servers": ["files"]}});
+    post(&gateway, "/team/new", team).await;
     let made = generate(
         &gateway,
         json!({
-            "key_alias": "ci", "user_id": "u1", "metadata": {"a": [1, null]}, "duration": "30d",
+            "key_alias": "ci", "user_id": "u1", "team_id": "t1", "metadata": {"a": [1, null]}, "duration": "30d",
             "object_permission": {"mcp_servers": ["files"], "mcp_tool_permissions": {"files": ["echo"]}},
             // What LiteLLM's clients send without saying anything by it.
             "models": [], "aliases": {}, "config": {}, "spend": 0, "max_budget": null, "permissions": {}, "tags": null,
@@ -76,7 +78,7 @@ async fn lives(gateway: TestGateway) {
     for (name, value) in [
         ("key_alias", json!("ci")),
         ("user_id", json!("u1")),
-        ("team_id", json!(null)),
+        ("team_id", json!("t1")),
         ("metadata", json!({"a": [1, null]})),
         ("status", json!("active")),
         ("models", json!([])),
