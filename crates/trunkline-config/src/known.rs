@@ -40,7 +40,7 @@ impl Effect {
                 "external log sinks, callbacks and alerts are not called, and health is checked in Trunkline's own way"
             }
             Self::Keys => {
-                "teams, users and rules about how keys are made are not served: virtual keys are made by the administrator"
+                "rules about how keys, teams and users are made are not served: administrators make them, and admins of teams their keys"
             }
             Self::Limits => "budgets, spend and rate limits are not kept or enforced",
             Self::Ui => "there is no web interface and no single sign-on",
