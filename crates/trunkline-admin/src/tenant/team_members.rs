@@ -22,6 +22,9 @@ use crate::key::fields::refuse_others;
 /// What a member may be.
 pub(super) const ROLES: [&str; 2] = ["admin", "user"];
 
+/// Members of one team: every replica has every team in memory, and not only administrators add to them.
+const MAX_MEMBERS: usize = 10_000;
+
 /// Add members to a team
 ///
 /// Each by `user_id` or by `user_email`. A user that is not there is made.
@@ -93,6 +96,10 @@ pub(super) fn add(
         });
         if team.role_of(&user_id).is_some() {
             let text = format!("User already in team. Member: user_id={user_id}");
+            return Err(KeyError::Bad("member", text));
+        }
+        if team.members.len() >= MAX_MEMBERS {
+            let text = format!("a team has at most {MAX_MEMBERS} members");
             return Err(KeyError::Bad("member", text));
         }
         team.members.push(Member {

@@ -113,3 +113,42 @@ async fn s18_an_end_user_lives_as_it_does_in_litellm_and_narrows_what_requests_f
         .await;
     assert_eq!(get(gateway, "/customer/list").await, json!([]));
 }
+
+/// One session of an application, whose requests are for several: each is decided by itself.
+#[tokio::test]
+async fn s18_in_one_session_requests_for_one_see_nothing_that_is_for_another() {
+    let world = World::new().await;
+    let gateway = &world.gateway;
+    let key = key(gateway, json!({"mcp_servers": ["files", "notes"]})).await;
+    for (id, server) in [("c1", "files"), ("c2", "notes")] {
+        let body = json!({"user_id": id, "object_permission": {"mcp_servers": [server]}});
+        post(gateway, "/customer/new", body).await;
+    }
+    let http = with(gateway, &key).with_header("accept", "application/json, text/event-stream");
+    let begin = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+        "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "app", "version": "1"},
+    }});
+    let begun = http.post("/mcp", &begin).await.expect_status(200);
+    let session = http.with_header("mcp-session-id", begun.header("mcp-session-id").unwrap());
+    let list = json!({"jsonrpc": "2.0", "id": 2, "method": "tools/list"});
+    let call = |tool: &str| {
+        let params = json!({"name": tool, "arguments": {}});
+        json!({"jsonrpc": "2.0", "id": 3, "method": "tools/call", "params": params})
+    };
+    for _ in 0..2 {
+        for (id, own, other) in [("c1", "files", "notes"), ("c2", "notes", "files")] {
+            let all = session.post("/mcp", &list).await.expect_status(200).text();
+            assert!(all.contains("files-read") && all.contains("notes-read"), "{all}");
+            let mine = session.clone().with_header("x-litellm-end-user-id", id);
+            let listed = mine.post("/mcp", &list).await.expect_status(200).text();
+            assert!(
+                listed.contains(&format!("{own}-read")) && !listed.contains(other),
+                "{id}: {listed}"
+            );
+            let done = mine.post("/mcp", &call(&format!("{own}-read"))).await.text();
+            assert!(done.contains("\"done\""), "{id}: {done}");
+            let refused = mine.post("/mcp", &call(&format!("{other}-read"))).await.text();
+            assert!(refused.contains("Unknown tool"), "{id}: {refused}");
+        }
+    }
+}
