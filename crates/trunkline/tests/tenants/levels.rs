@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use trunkline_testkit::HttpClient;
 
-use crate::support::{generate, post, with};
+use crate::support::{Way, generate, post, with};
 use crate::world::{World, secret};
 
 /// What it is about, the `object_permission` of each level that has any, and what is left.
@@ -163,4 +163,21 @@ async fn b41_b43_s18_the_words_and_the_tools_of_every_level_narrow_on_every_way(
         ),
     ])
     .await;
+}
+
+#[tokio::test]
+async fn b43_a_denied_call_is_logged_with_its_level_and_its_rule() {
+    let world = World::new().await;
+    let files = json!({"mcp_servers": ["files"]});
+    let read = json!({"mcp_tool_permissions": {"files": ["read"]}});
+    let http = client(&world, 0, &json!({"key": files, "user": read})).await;
+    let params = json!({"name": "files-write", "arguments": {}});
+    let (_, said) = Way::Bare.ask(&http, None, "tools/call", &params).await;
+    assert!(said.to_string().contains("Unknown tool"), "{said}");
+    let log = world.gateway.log();
+    let line = log.lines().find(|line| line.contains("call denied"));
+    let line = line.unwrap_or_else(|| panic!("{log}"));
+    for word in ["files-write", "tool_not_granted", "user", "mcp_tool_permissions"] {
+        assert!(line.contains(word), "{line}");
+    }
 }
