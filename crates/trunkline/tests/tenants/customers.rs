@@ -128,8 +128,8 @@ async fn s18_in_one_session_requests_for_one_see_nothing_that_is_for_another() {
     let begin = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
         "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "app", "version": "1"},
     }});
-    let begun = http.post("/mcp", &begin).await.expect_status(200);
-    let session = http.with_header("mcp-session-id", begun.header("mcp-session-id").unwrap());
+    let answer = http.post("/mcp", &begin).await.expect_status(200);
+    let session = http.with_header("mcp-session-id", answer.header("mcp-session-id").unwrap());
     let list = json!({"jsonrpc": "2.0", "id": 2, "method": "tools/list"});
     let call = |tool: &str| {
         let params = json!({"name": tool, "arguments": {}});
