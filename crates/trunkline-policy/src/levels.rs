@@ -1,5 +1,5 @@
 //! The grants of a key and of whom it belongs to, and how they come together: LiteLLM's order, and where it is unclear the
-//! narrower reading.
+//! narrower reading. A key has what it was given itself; whom it belongs to takes away.
 
 use trunkline_model::key::{ALL_PROXY_MCP_SERVERS, ALL_TEAM_MCP_SERVERS, NO_MCP_SERVERS};
 use trunkline_model::{Level, ObjectPermission, Principal, PrincipalKind, Server};
@@ -75,28 +75,24 @@ impl<'a> Grants<'a> {
         Ok(())
     }
 
-    /// Whether the lists of the key and of its team have the server. One of both that has none takes the other's; if neither
-    /// has any, the organisation's counts, unless the user is limited to what there would have to be.
+    /// Whether the key was given the server, and its team's list has it. Only a list of the key's own gives it anything: the
+    /// team's list comes in by the key's word for it (`all-team-mcpservers`), and only narrows otherwise. No word takes the
+    /// organisation's.
     fn key_and_team(&self, server: &Server) -> Result<(), (Level, Rule)> {
         let with_servers = |own: Option<&'a ObjectPermission>| own.filter(|own| own.has_servers());
         let team_has = |own: &ObjectPermission| own.says(ALL_PROXY_MCP_SERVERS) || own.lists(server);
-        match (with_servers(self.key), with_servers(self.team)) {
-            (None, None) => {
-                let is_granted =
-                    with_servers(self.organization).is_some() && with_servers(self.user).is_none();
-                if is_granted {
-                    // Whether it has this one is asked next.
-                    return Ok(());
-                }
-                Err((Level::Key, Rule::NothingListed))
-            }
-            (Some(key), None) if !key.lists(server) => Err((Level::Key, Rule::McpServers)),
-            (Some(key), Some(_)) if !key.says(ALL_TEAM_MCP_SERVERS) && !key.lists(server) => {
-                Err((Level::Key, Rule::McpServers))
-            }
-            (_, Some(team)) if !team_has(team) => Err((Level::Team, Rule::McpServers)),
-            _ => Ok(()),
+        let Some(key) = with_servers(self.key) else {
+            return Err((Level::Key, Rule::NothingListed));
+        };
+        let team = with_servers(self.team);
+        let takes_the_teams = team.is_some() && key.says(ALL_TEAM_MCP_SERVERS);
+        if !takes_the_teams && !key.lists(server) {
+            return Err((Level::Key, Rule::McpServers));
         }
+        if team.is_some_and(|own| !team_has(own)) {
+            return Err((Level::Team, Rule::McpServers));
+        }
+        Ok(())
     }
 
     /// Whether the tool may be used of a server that may be; if not, who says so. Everybody who names the server has to name

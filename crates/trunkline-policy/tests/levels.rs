@@ -1,5 +1,5 @@
-//! The levels of a grant against a plain model: sets of servers and of tools, put together step by step as LiteLLM's algorithm
-//! says, where the function decides one server and one tool without any set.
+//! The levels of a grant against a plain model: sets of servers and of tools, put together step by step from what the key
+//! itself was given, where the function decides one server and one tool without any set.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -137,24 +137,12 @@ impl World {
         let organization = self.organization.as_ref().and_then(listed);
         let end_user = self.end_user.as_ref().and_then(listed);
         let is_admins = self.admin && self.user.is_some() && self.team.is_none();
-        let restricted = key.is_some() || team.is_some() || user.is_some();
         let mut result = if self.key.is_none() || (is_admins && key.is_none() && user.is_none()) {
-            // The organisation narrows this one, too.
-            organization.clone().unwrap_or_else(|| all.clone())
+            all
         } else {
-            let base = match (key, team) {
-                (Some(key), Some(team)) => &key & &team,
-                (Some(one), None) | (None, Some(one)) => one,
-                (None, None) => none(),
-            };
-            let base = user.map_or(base.clone(), |list| &base & &list);
-            match organization {
-                Some(list) if restricted => &base & &list,
-                Some(list) => list,
-                None => base,
-            }
+            key.unwrap_or_else(none)
         };
-        if let Some(list) = end_user {
+        for list in [team, user, organization, end_user].into_iter().flatten() {
             result = &result & &list;
         }
         result.insert("open");
@@ -253,10 +241,18 @@ proptest! {
         }
     }
 
-    /// Whoever comes between can only take away, but for a team or an organisation whose list is inherited.
+    /// Whomever a key belongs to can only take away, but for a team whose list the key asks for.
     #[test]
-    fn b43_a_user_and_an_end_user_never_add(world in any_world()) {
-        let without = World { user: None, end_user: None, admin: false, ..world.clone() };
+    fn b43_nobody_adds_to_a_key_but_the_team_that_it_names(world in any_world()) {
+        let asks = |own: &ObjectPermission| own.mcp_servers.iter().any(|name| name == ALL_TEAM_MCP_SERVERS);
+        let without = World {
+            admin: false,
+            team: world.team.clone().filter(|_| world.key.as_ref().is_some_and(asks)),
+            user: None,
+            organization: None,
+            end_user: None,
+            key: world.key.clone(),
+        };
         let with = World { admin: false, ..world };
         prop_assert!(with.servers().is_subset(&without.servers()));
         for name in SERVERS {
@@ -318,31 +314,65 @@ fn a_denial_names_its_level_and_its_rule() {
     }
 }
 
-#[test]
-fn a_key_inherits_from_its_team_and_a_team_from_its_organisation() {
-    let of = |key: &[&str], team: &[&str], organization: &[&str]| {
-        let world = World {
-            team: Some(permission(team)),
-            organization: Some(permission(organization)),
-            ..World::of_key(key)
-        };
-        let allowed = |name: &&&str| denial(&world, name, Action::UseServer).is_none();
-        SERVERS.iter().filter(allowed).copied().collect::<Vec<_>>()
+/// What is left of a key in a team of an organisation, with these lists.
+fn left(key: &[&str], team: &[&str], organization: &[&str]) -> Vec<&'static str> {
+    let world = World {
+        team: Some(permission(team)),
+        organization: Some(permission(organization)),
+        ..World::of_key(key)
     };
-    assert_eq!(of(&[], &["a"], &[]), ["a", "open"]);
+    let allowed = |name: &&&str| denial(&world, name, Action::UseServer).is_none();
+    SERVERS.iter().filter(allowed).copied().collect()
+}
+
+#[test]
+fn b44_a_key_in_a_team_gets_nothing_without_a_grant() {
+    let nothing = ["open"];
+    assert_eq!(left(&[], &["a"], &[]), nothing);
+    assert_eq!(left(&[], &[ALL_PROXY_MCP_SERVERS], &[]), nothing);
+    assert_eq!(left(&[], &[], &["a"]), nothing);
+    assert_eq!(left(&[], &["a"], &["a"]), nothing);
+    let world = World {
+        team: Some(permission(&["a"])),
+        organization: Some(permission(&["a"])),
+        ..World::of_key(&[])
+    };
+    let nothing_listed = (Reason::NoGrant, Level::Key, Rule::NothingListed);
+    assert_eq!(denial(&world, "a", Action::UseServer), Some(nothing_listed));
+    assert_eq!(denial(&world, "a", Action::UseTool("read")), Some(nothing_listed));
+    // Rows of tools are no list; the word for the team's is.
+    let mut rows = world.clone();
+    rows.key.as_mut().unwrap().mcp_tool_permissions = [("a".to_owned(), vec!["read".to_owned()])].into();
+    assert_eq!(denial(&rows, "a", Action::UseTool("read")), Some(nothing_listed));
+    assert_eq!(left(&[ALL_TEAM_MCP_SERVERS], &["a"], &[]), ["a", "open"]);
+}
+
+#[test]
+fn a_key_takes_its_teams_list_by_the_word_and_the_organisation_only_narrows() {
+    let of = left;
+    assert_eq!(of(&[ALL_TEAM_MCP_SERVERS], &["a"], &["a", "c"]), ["a", "open"]);
+    assert_eq!(of(&[ALL_TEAM_MCP_SERVERS], &["a", "b"], &["b"]), ["b", "open"]);
+    assert_eq!(of(&[ALL_TEAM_MCP_SERVERS, "c"], &["a"], &[]), ["a", "open"]);
+    assert_eq!(of(&[ALL_TEAM_MCP_SERVERS, "c"], &[], &[]), ["c", "open"]);
     assert_eq!(of(&["a", "b"], &[], &[]), ["a", "b", "open"]);
     assert_eq!(of(&["a", "b"], &["b", "c"], &[]), ["b", "open"]);
-    assert_eq!(of(&[], &[], &["c"]), ["c", "open"]);
     assert_eq!(of(&["a", "b"], &[], &["b"]), ["b", "open"]);
     assert_eq!(of(&[ALL_TEAM_MCP_SERVERS], &["b"], &[]), ["b", "open"]);
     assert_eq!(of(&[ALL_TEAM_MCP_SERVERS], &[], &[]), ["open"]);
-    assert_eq!(of(&[], &[ALL_PROXY_MCP_SERVERS], &[]), SERVERS);
+    assert_eq!(of(&[ALL_TEAM_MCP_SERVERS], &[], &["a"]), ["open"]);
+    assert_eq!(
+        of(&[ALL_TEAM_MCP_SERVERS], &[ALL_PROXY_MCP_SERVERS], &[]),
+        SERVERS
+    );
     assert_eq!(of(&["c"], &[ALL_PROXY_MCP_SERVERS], &["a", "c"]), ["c", "open"]);
     // A list of what is gone is a list.
     assert_eq!(of(&["gone"], &["a"], &["a"]), ["open"]);
     // On the wrong level a word is a name that nobody has.
     assert_eq!(of(&[ALL_PROXY_MCP_SERVERS], &[], &[]), ["open"]);
-    assert_eq!(of(&[], &[ALL_TEAM_MCP_SERVERS], &["a"]), ["open"]);
+    assert_eq!(
+        of(&[ALL_TEAM_MCP_SERVERS], &[ALL_TEAM_MCP_SERVERS], &["a"]),
+        ["open"]
+    );
 }
 
 #[test]

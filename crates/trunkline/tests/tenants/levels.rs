@@ -1,10 +1,10 @@
 //! Levels × ways in × list and call: the same everywhere, and what is not listed is not reached.
 
 use serde_json::{Value, json};
-use trunkline_testkit::HttpClient;
+use trunkline_testkit::{HttpClient, ScriptedUpstream, TestGateway};
 
-use crate::support::{Way, generate, post, with};
-use crate::world::{World, secret};
+use crate::support::{WAYS, Way, config, generate, listed, post, set, with};
+use crate::world::{World, of_the_team, secret};
 
 /// What it is about, the `object_permission` of each level that has any, and what is left.
 type Case = (&'static str, Value, &'static [&'static str]);
@@ -70,7 +70,12 @@ async fn b40_b44_s18_the_lists_of_every_level_narrow_on_every_way() {
     let all = json!({"mcp_servers": ["files", "notes"]});
     check(vec![
         ("nothing anywhere", json!({}), &["open"]),
-        ("from the team", json!({"team": all}), &["files", "notes", "open"]),
+        ("a team grants nothing by itself", json!({"team": all}), &["open"]),
+        (
+            "from the team",
+            json!({"key": of_the_team(), "team": all}),
+            &["files", "notes", "open"],
+        ),
         (
             "the team has one",
             json!({"key": all, "team": notes}),
@@ -83,7 +88,7 @@ async fn b40_b44_s18_the_lists_of_every_level_narrow_on_every_way() {
         ),
         (
             "a team's group",
-            json!({"team": {"mcp_access_groups": ["dev"]}}),
+            json!({"key": of_the_team(), "team": {"mcp_access_groups": ["dev"]}}),
             &["notes", "open"],
         ),
         (
@@ -98,9 +103,9 @@ async fn b40_b44_s18_the_lists_of_every_level_narrow_on_every_way() {
             &["files", "open"],
         ),
         (
-            "from the organisation",
-            json!({"organization": files}),
-            &["files", "open"],
+            "an organisation grants nothing",
+            json!({"key": of_the_team(), "organization": files}),
+            &["open"],
         ),
         (
             "an end user takes away",
@@ -130,12 +135,12 @@ async fn b41_b43_s18_the_words_and_the_tools_of_every_level_narrow_on_every_way(
     check(vec![
         (
             "every server",
-            json!({"team": of("all-proxy-mcpservers")}),
+            json!({"key": of_the_team(), "team": of("all-proxy-mcpservers")}),
             &["files", "notes", "open"],
         ),
         (
             "what the team has",
-            json!({"key": of("all-team-mcpservers"), "team": of("files")}),
+            json!({"key": of_the_team(), "team": of("files")}),
             &["files", "open"],
         ),
         ("an opted out key", json!({"key": out, "team": all}), &[]),
@@ -163,6 +168,48 @@ async fn b41_b43_s18_the_words_and_the_tools_of_every_level_narrow_on_every_way(
         ),
     ])
     .await;
+}
+
+/// Neither its team nor that one's organisation is a grant: the key has to ask for what its team has.
+#[tokio::test]
+async fn b44_a_new_key_in_a_team_gets_nothing_unless_it_says_so() {
+    let upstream = ScriptedUpstream::start().await;
+    let gateway = TestGateway::start(&config(&[("files", &upstream, "")])).await;
+    listed(&gateway, &["files"]).await;
+    let files = json!({"mcp_servers": ["files"]});
+    let organization = json!({"organization_id": "o", "organization_alias": "o", "object_permission": files});
+    post(&gateway, "/organization/new", organization).await;
+    let team = json!({"team_id": "t", "organization_id": "o", "object_permission": files});
+    post(&gateway, "/team/new", team).await;
+    let made = generate(&gateway, json!({"team_id": "t"})).await;
+    let http = with(&gateway, &secret(&made));
+    let call = json!({"name": "files-echo", "arguments": {}});
+    for way in WAYS {
+        let (status, said) = way.ask(&http, None, "tools/list", &json!({})).await;
+        let (tools, reason) = match way {
+            Way::Rest | Way::AllTools => (&said["tools"], &said["message"]),
+            _ => {
+                let result = &said["result"];
+                (&result["tools"], &result["_meta"]["trunkline/reason"])
+            }
+        };
+        assert_eq!((status, tools), (200, &json!([])), "{way:?}: {said}");
+        assert!(reason.as_str().unwrap().contains("no_grant"), "{way:?}: {said}");
+        assert!(!said.to_string().contains("files"), "{way:?}: {said}");
+        way.ask(&http, None, "tools/call", &call).await;
+        assert_eq!(upstream.count("tools/call"), 0, "{way:?}");
+    }
+    let change = json!({"key": made["token"], "object_permission": of_the_team()});
+    post(&gateway, "/key/update", change).await;
+    for (number, way) in WAYS.into_iter().enumerate() {
+        assert_eq!(way.tools(&http, None).await, Ok(set(&["files-echo"])), "{way:?}");
+        let (status, said) = way.ask(&http, None, "tools/call", &call).await;
+        assert_eq!(
+            upstream.count("tools/call"),
+            number + 1,
+            "{way:?}: {status} {said}"
+        );
+    }
 }
 
 #[tokio::test]

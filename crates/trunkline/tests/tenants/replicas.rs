@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use trunkline_testkit::{HttpClient, McpClient, Replicas, ScriptedUpstream, TestGateway, eventually};
 
 use crate::support::{PATIENCE, Way, config, generate, listed, post, set, with};
-use crate::world::{ask, secret};
+use crate::world::{ask, of_the_team, secret};
 
 async fn two(upstreams: [&ScriptedUpstream; 2]) -> Option<Replicas> {
     let text = config(&[("files", upstreams[0], ""), ("notes", upstreams[1], "")]);
@@ -60,7 +60,8 @@ async fn b28_a_change_of_whom_a_key_belongs_to_counts_on_every_replica_within_a_
         json!({"user_id": "u", "auto_create_key": false}),
     )
     .await;
-    let mine = secret(&generate(here, json!({"team_id": "t", "user_id": "u"})).await);
+    let body = json!({"team_id": "t", "user_id": "u", "object_permission": of_the_team()});
+    let mine = secret(&generate(here, body).await);
     let http = with(there, &mine).with_header("x-litellm-end-user-id", "e");
     within(becomes(&http, Ok(BOTH)).await);
     let mut client = McpClient::over(http.clone(), "/mcp");
@@ -162,7 +163,8 @@ async fn s05_whom_a_key_belongs_to_with_something_unknown_refuses_it() {
     )
     .await;
     post(gateway, "/customer/new", json!({"user_id": "e"})).await;
-    let mine = secret(&generate(gateway, json!({"team_id": "t", "user_id": "u"})).await);
+    let body = json!({"team_id": "t", "user_id": "u", "object_permission": of_the_team()});
+    let mine = secret(&generate(gateway, body).await);
     let http = with(gateway, &mine).with_header("x-litellm-end-user-id", "e");
     becomes(&http, Ok(&["files-echo"])).await;
     for (table, level) in [

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use trunkline_testkit::{HttpClient, TestGateway};
 
 use crate::support::{generate, post, with};
-use crate::world::{World, secret, send};
+use crate::world::{World, of_the_team, secret, send};
 
 async fn status(http: &HttpClient, path: &str, body: Value) -> u16 {
     http.post(path, &body).await.status.as_u16()
@@ -58,6 +58,9 @@ async fn s05_an_administrators_keys_are_one_unless_they_are_a_teams() {
 
     team(gateway, "t", json!([{"user_id": "boss"}])).await;
     let of_team = json!({"user_id": "boss", "team_id": "t"});
+    let silent = with(gateway, &secret(&generate(gateway, of_team).await));
+    world.check("a team's without a grant", &silent, &["open"]).await;
+    let of_team = json!({"user_id": "boss", "team_id": "t", "object_permission": of_the_team()});
     let of_team = with(gateway, &secret(&generate(gateway, of_team).await));
     world.check("a team's", &of_team, &["files", "open"]).await;
     assert_eq!(of_team.get("/v1/mcp/server").await.status, 403);
@@ -156,9 +159,8 @@ async fn s18_s19_an_admin_of_a_team_manages_its_members_and_keys_and_no_others()
     let role = json!({"team_id": "t1", "user_id": "new", "role": "admin"});
     assert_eq!(status(&lead, "/team/member_update", role).await, 200);
 
-    let made = lead
-        .post("/key/generate", &json!({"team_id": "t1", "user_id": "new"}))
-        .await;
+    let body = json!({"team_id": "t1", "user_id": "new", "object_permission": of_the_team()});
+    let made = lead.post("/key/generate", &body).await;
     let made = made.expect_status(200).json();
     let key = with(gateway, &secret(&made));
     world
@@ -178,7 +180,8 @@ async fn s18_s19_an_admin_of_a_team_manages_its_members_and_keys_and_no_others()
     }
     world.check("not deleted half", &key, &["files", "open"]).await;
     // A key that an administrator has in the team is worth no more than the team.
-    let boss = generate(gateway, json!({"team_id": "t1", "user_id": "boss"})).await;
+    let body = json!({"team_id": "t1", "user_id": "boss", "object_permission": of_the_team()});
+    let boss = generate(gateway, body).await;
     let taken = lead.post("/key/regenerate", &json!({"key": boss["token"]})).await;
     let taken = with(gateway, &secret(&taken.expect_status(200).json()));
     world

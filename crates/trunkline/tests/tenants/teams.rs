@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use trunkline_testkit::TestGateway;
 
 use crate::support::{generate, post, with};
-use crate::world::{World, ask, get, secret, tools};
+use crate::world::{World, ask, get, of_the_team, secret, tools};
 
 #[tokio::test]
 async fn b40_a_team_lives_as_it_does_in_litellm_on_sqlite() {
@@ -121,8 +121,8 @@ async fn grants(world: &World) -> String {
     let key = secret(&made);
     assert_eq!(
         world.sees(&key).await,
-        Ok(tools(&["files", "notes", "open"])),
-        "it inherits"
+        Ok(tools(&["open"])),
+        "it does not inherit"
     );
     for (servers, expected) in [
         (json!(["notes"]), vec!["notes", "open"]),
@@ -191,7 +191,7 @@ async fn grants(world: &World) -> String {
     post(
         gateway,
         "/key/update",
-        json!({"key": hash, "object_permission": null}),
+        json!({"key": hash, "object_permission": of_the_team()}),
     )
     .await;
     key

@@ -4,7 +4,7 @@ use serde_json::json;
 use trunkline_testkit::TestGateway;
 
 use crate::support::{generate, post};
-use crate::world::{World, ask, get, secret, tools};
+use crate::world::{World, ask, get, of_the_team, secret, tools};
 
 #[tokio::test]
 async fn a_user_lives_as_it_does_in_litellm_on_sqlite() {
@@ -39,7 +39,8 @@ async fn lives(mut world: World) {
     let own = secret(&made);
     // Nothing was given to the key itself, and its user's list grants nothing.
     assert_eq!(world.sees(&own).await, Ok(tools(&["open"])));
-    let of_team = secret(&generate(&world.gateway, json!({"team_id": "t1", "user_id": "u1"})).await);
+    let body = json!({"team_id": "t1", "user_id": "u1", "object_permission": of_the_team()});
+    let of_team = secret(&generate(&world.gateway, body).await);
     assert_eq!(
         world.sees(&of_team).await,
         Ok(tools(&["files", "open"])),

@@ -82,9 +82,10 @@ impl World {
         Way::Bare.tools(&with(&self.gateway, key), None).await
     }
 
-    /// A key of a team.
+    /// A key of a team that has what the team has.
     pub(crate) async fn team_key(&self, team_id: &str) -> String {
-        secret(&generate(&self.gateway, json!({"team_id": team_id})).await)
+        let body = json!({"team_id": team_id, "object_permission": of_the_team()});
+        secret(&generate(&self.gateway, body).await)
     }
 }
 
@@ -107,6 +108,11 @@ pub(crate) fn tools(names: &[&str]) -> BTreeSet<String> {
         }
     };
     names.iter().flat_map(of).collect()
+}
+
+/// The grant of a key that has what its team has.
+pub(crate) fn of_the_team() -> Value {
+    json!({"mcp_servers": ["all-team-mcpservers"]})
 }
 
 pub(crate) fn secret(made: &Value) -> String {
