@@ -118,11 +118,12 @@ struct Readiness {
     params(
         ("server_id" = Option<String>, Query, description = "Id, name or alias of one server."),
         ("mcp_server_name" = Option<String>, Query, description = "Name of one server."),
+        ("toolset_name" = Option<String>, Query, description = "Name or id of a toolset that the caller was granted: its tools alone."),
     ),
     responses(
         (status = 200, description = "The tools, and why others are missing.", body = ToolList),
         (status = 403, description = "One server, and the caller may not use it, or it refuses the gateway.", body = ErrorBody),
-        (status = 404, description = "One server, and there is none of that name.", body = ErrorBody),
+        (status = 404, description = "One server or toolset, and there is none of that name.", body = ErrorBody),
         (status = 502, description = "One server, and it cannot be used.", body = ErrorBody),
         (status = 504, description = "One server, and it did not answer.", body = ErrorBody),
     ),

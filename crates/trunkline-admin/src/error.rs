@@ -100,7 +100,7 @@ impl ApiError {
     }
 }
 
-fn respond(status: StatusCode, error: String) -> Response {
+pub(crate) fn respond(status: StatusCode, error: String) -> Response {
     (
         status,
         Json(ErrorBody {

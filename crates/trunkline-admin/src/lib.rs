@@ -1,9 +1,10 @@
-//! The management API: registering MCP servers, approving submissions, testing connections, handing out virtual keys.
+//! The management API: registering MCP servers, approving submissions, testing connections, handing out virtual keys, making
+//! toolsets.
 //!
 //! - [`router`] serves it, [`openapi`] describes it, and both come from the same list of routes, so that neither can
 //!   know a route that the other does not.
-//! - One operation is one file under `server/`, `key/` or `test_routes/`: its documentation, its handler, its log line; a few that
-//!   belong together are one file under `tenant/`.
+//! - One operation is one file under `server/`, `key/`, `toolset/` or `test_routes/`: its documentation, its handler, its log line; a
+//!   few that belong together are one file under `tenant/`.
 //! - [`fields`] is the one table of what a server has: request schemas, parsing, rows and round-trip tests are made
 //!   from it. A new field of a server is one line there.
 //! - Authentication is an extractor ([`actor::Admin`]) that rejects. A handler without it does not pass the test that
@@ -43,6 +44,7 @@ mod scrub;
 mod server;
 mod tenant;
 mod test_routes;
+mod toolset;
 mod variables;
 
 pub use openapi::openapi;
@@ -109,8 +111,8 @@ impl App {
     }
 }
 
-/// The management API as a router. Every route of it asks for the key of a proxy admin, but for `/key/info`, which shows a
-/// key its own.
+/// The management API as a router. Every route of it asks for the key of a proxy admin, but for `/key/info` and
+/// `GET /v1/mcp/toolset`, which show a key its own.
 pub fn router(state: AdminState) -> axum::Router {
     let app = Arc::new(App {
         registry: state.registry,
@@ -198,6 +200,12 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(key::info::info))
         .routes(routes!(key::list::list))
         .merge(tenants())
+        .routes(routes!(
+            toolset::list::list,
+            toolset::create::create,
+            toolset::update::update
+        ))
+        .routes(routes!(toolset::get::get, toolset::delete::delete))
         .routes(routes!(reload::reload))
         .routes(routes!(test_routes::connection::connection))
         .routes(routes!(test_routes::tools_list::tools_list))

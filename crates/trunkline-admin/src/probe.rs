@@ -29,6 +29,11 @@ pub trait ServerProbe: Send + Sync + 'static {
     /// How many tools the last good list had.
     fn tool_count(&self, id: &ServerId) -> Option<usize>;
 
+    /// Whether the last good list has a tool, by its own or its exposed name; `None` if no list is known.
+    fn has_tool(&self, _server: &Arc<Server>, _tool: &str) -> Option<bool> {
+        None
+    }
+
     /// What runs of a server that is a program, or ran: an array of objects without secrets.
     fn programs(&self, _id: &ServerId) -> Value {
         Value::Array(Vec::new())

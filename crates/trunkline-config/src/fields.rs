@@ -262,7 +262,7 @@ pub(crate) const SERVER: &[Field] = {
             "rpm",
             Integer,
             "unlimited",
-            "Calls per minute over all callers. Not served yet.",
+            "Calls per minute over all callers, of each replica; what is more is refused with 429 ([limits](keys.md#limits)).",
         ),
         field(
             "prefix",

@@ -81,6 +81,22 @@ impl Context {
         })
     }
 
+    /// Those of which the request may use more than some tools.
+    pub fn whole_servers(&self) -> impl Iterator<Item = &Arc<Server>> {
+        self.servers().filter(|server| self.may_use_whole(server))
+    }
+
+    /// Those that may have something to list of a kind.
+    pub fn servers_with(&self, kind: ListKind) -> impl Iterator<Item = &Arc<Server>> {
+        self.servers()
+            .filter(move |server| kind == ListKind::Tools || self.may_use_whole(server))
+    }
+
+    /// Whether this request may use what of a server is no tool.
+    pub fn may_use_whole(&self, server: &Server) -> bool {
+        decide(&self.principal, &self.selection.scope, Action::UseWhole, server).is_allow()
+    }
+
     /// The same once more, for what outlives the request.
     #[must_use]
     pub fn again(&self) -> Self {

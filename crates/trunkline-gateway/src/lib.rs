@@ -31,6 +31,7 @@ pub mod context;
 pub mod conversations;
 pub mod deadline;
 pub mod health;
+pub mod limits;
 pub mod listing;
 pub mod mcp;
 pub mod metrics;
@@ -88,6 +89,8 @@ pub struct Gateway {
     pub tasks: HandleSealer,
     /// What one caller may hold at the same time.
     pub caps: Arc<caps::Caps>,
+    /// How much may be called.
+    pub limits: Arc<limits::Limits>,
     /// Streams that end with the key of their caller.
     pub callers: callers::Callers,
     /// Conversations over the transport of 2024-11-05.

@@ -63,7 +63,7 @@ pub async fn list(gateway: &Gateway, context: &Context, kind: ListKind) -> Listi
 /// The same with another deadline.
 pub async fn list_within(gateway: &Gateway, context: &Context, kind: ListKind, wait: Duration) -> Listing {
     let client = context.client_headers();
-    let asked = context.servers().map(|server| async {
+    let asked = context.servers_with(kind).map(|server| async {
         match gateway
             .upstreams
             .catalogue((kind, context.era), server, &client, wait)

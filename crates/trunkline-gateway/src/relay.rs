@@ -148,6 +148,8 @@ pub fn error_message(gateway: &Gateway, id: &str, error: &CallError, era: Era) -
 /// The HTTP status of a call error. Where there is a hand-shake, errors travel at 200; 404 would end the session.
 pub fn error_status(error: &CallError, era: Era) -> StatusCode {
     match (era, error) {
+        // Before there is a stream it is said in HTTP, too: clients and what is between know what it means.
+        (_, CallError::Limited(_)) => StatusCode::TOO_MANY_REQUESTS,
         (Era::Modern, CallError::Method(_)) => StatusCode::NOT_FOUND,
         (Era::Modern, CallError::HeaderMismatch(_) | CallError::NeedsTasks) => StatusCode::BAD_REQUEST,
         (Era::Modern, CallError::Full) => StatusCode::SERVICE_UNAVAILABLE,
@@ -159,8 +161,10 @@ pub fn error_status(error: &CallError, era: Era) -> StatusCode {
 /// A call error's message with its HTTP status, and when to come back where there is no room.
 pub fn refusal(error: &CallError, era: Era, message: String) -> Response {
     let mut response = answer::json(error_status(error, era), message);
-    if response.status() == StatusCode::SERVICE_UNAVAILABLE
-        && let Some(after) = error.retry_after_s()
+    if matches!(
+        response.status(),
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
+    ) && let Some(after) = error.retry_after_s()
     {
         response.headers_mut().insert(RETRY_AFTER, after.into());
     }

@@ -123,7 +123,7 @@ pub async fn find(
     only: Option<&Arc<Server>>,
 ) -> Result<Target, RouteError> {
     let in_scope = |server: &&Arc<Server>| only.is_none_or(|only| only.id == server.id);
-    let servers: Vec<&Arc<Server>> = context.servers().filter(in_scope).collect();
+    let servers: Vec<&Arc<Server>> = context.servers_with(kind).filter(in_scope).collect();
     let known = listing::at_hand(gateway, context, kind, servers.iter().copied());
     if let Some(found) = lookup(context, &known, (kind, name), only.is_some())? {
         return Ok(found);
@@ -294,7 +294,7 @@ pub fn shows_wrapped(gateway: &Gateway, context: &Context, server: &Arc<Server>,
 /// Finds the server of a resource. A URI under a server's prefix says so itself; others are looked for in the lists, then
 /// among the templates; and where one server alone can have resources, it is that one's.
 pub async fn resource(gateway: &Gateway, context: &Context, uri: &str) -> Result<Target, RouteError> {
-    let servers: Vec<&Arc<Server>> = context.servers().collect();
+    let servers: Vec<&Arc<Server>> = context.whole_servers().collect();
     let target = |server: &Arc<Server>, uri: &str, qualified| Target {
         server: server.clone(),
         name: uri.to_owned(),
@@ -305,7 +305,7 @@ pub async fn resource(gateway: &Gateway, context: &Context, uri: &str) -> Result
         task: None,
     };
     let listed: Vec<&Arc<Server>> =
-        listing::at_hand(gateway, context, ListKind::Resources, context.servers())
+        listing::at_hand(gateway, context, ListKind::Resources, context.whole_servers())
             .iter()
             .filter(|items| items.lists(uri))
             .filter_map(|items| {
@@ -396,7 +396,7 @@ pub fn of_method(gateway: &Gateway, context: &Context, method: &str) -> Option<T
             })
         })
     };
-    let servers: Vec<&Arc<Server>> = context.servers().collect();
+    let servers: Vec<&Arc<Server>> = context.whole_servers().collect();
     let able: Vec<&Arc<Server>> = match servers[..] {
         // Servers of the old era answer methods that they do not know with all kinds of errors, where the new one has
         // one; so they are asked only what they declare.

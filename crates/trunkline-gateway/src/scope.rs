@@ -1,9 +1,12 @@
-//! Scope: path and `x-mcp-servers` to a selection of servers. It only narrows. Precedence (LiteLLM): path over header
-//! over everything; a name is an alias, else a server name, else an id, else an access group (B17).
+//! Scope: path and `x-mcp-servers` to a selection of servers, or of the tools of a toolset. It only narrows. Precedence
+//! (LiteLLM): path over header over everything; a name is an alias, else a server name, else an id, else an access group (B17).
+//! `/{name}/mcp` may name a toolset, too, before a group.
+
+use std::sync::Arc;
 
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use trunkline_model::{Principal, Scope, Server, ServerId, Snapshot};
+use trunkline_model::{Principal, PrincipalKind, Scope, Server, ServerId, Snapshot, Toolset};
 use trunkline_policy::{Action, decide};
 
 use crate::answer;
@@ -17,6 +20,8 @@ pub enum PathSelection {
     Servers(String),
     /// `/{name}/mcp`.
     Named(String),
+    /// `/toolset/{name}/mcp`.
+    Toolset(String),
 }
 
 /// The name in a path. One that is not UTF-8 is nobody's, and whoever asks for it needs a key to hear so.
@@ -53,6 +58,9 @@ impl PathSelection {
             (Some("mcp"), Some(names), None | Some("mcp"), None) if !names.is_empty() => {
                 Some(Self::Servers(decoded(names)))
             }
+            (Some("toolset"), Some(name), Some("mcp"), None) if !name.is_empty() => {
+                Some(Self::Toolset(decoded(name)))
+            }
             (Some(names), Some("mcp"), None, _) if !names.is_empty() => Some(Self::Named(decoded(names))),
             _ => None,
         }
@@ -63,6 +71,8 @@ impl PathSelection {
         match self {
             Self::None => String::new(),
             Self::Servers(names) | Self::Named(names) => names.to_lowercase(),
+            // No other selection has a capital letter in it.
+            Self::Toolset(name) => format!("T/{}", name.to_lowercase()),
         }
     }
 }
@@ -78,14 +88,20 @@ pub fn resolve(
 ) -> Result<Selection, Response> {
     let select = |names: &str, from_path| select((snapshot, principal), names, from_path);
     match path {
+        PathSelection::Toolset(name) => {
+            toolset(snapshot, principal, name).ok_or_else(|| nothing_of_the_name(name))
+        }
         PathSelection::Named(names) => {
+            let of_toolset = || {
+                let is_server = usable_server(snapshot, principal, names).is_some();
+                (!is_server).then(|| toolset(snapshot, principal, names))?
+            };
+            if let Some(selection) = of_toolset() {
+                return Ok(selection);
+            }
             let (selection, _) = select(names, true);
             if is_empty(&selection) {
-                let text = format!(
-                    "MCP server, toolset, or access group '{}' not found",
-                    shown(names)
-                );
-                return Err(answer::not_found(&text));
+                return Err(nothing_of_the_name(names));
             }
             Ok(selection)
         }
@@ -103,6 +119,41 @@ pub fn resolve(
             all_or_forbidden(select(names, false))
         }
     }
+}
+
+/// The tools of a toolset that the principal was granted, by its id or name. Which of them may be used is decided for each.
+pub fn toolset(snapshot: &Snapshot, principal: &Principal, name: &str) -> Option<Selection> {
+    let toolset = snapshot.toolsets().find(name)?;
+    let is_granted = match principal.kind() {
+        PrincipalKind::MasterKey => true,
+        PrincipalKind::Key(holder) => holder.has_toolset(toolset),
+    };
+    is_granted.then(|| of_toolset(snapshot, toolset))
+}
+
+fn of_toolset(snapshot: &Snapshot, toolset: &Arc<Toolset>) -> Selection {
+    let servers = snapshot.servers().iter();
+    let ids = servers
+        .filter(|server| toolset.covers(server))
+        .map(|server| server.id.clone());
+    let mut unresolved: Vec<String> = Vec::new();
+    for tool in toolset.tools() {
+        if snapshot.find(&tool.server_id).is_none() && !unresolved.contains(&tool.server_id) {
+            unresolved.push(tool.server_id.clone());
+        }
+    }
+    Selection {
+        scope: Scope::Toolset {
+            ids: ids.collect(),
+            toolset: toolset.clone(),
+        },
+        unresolved,
+    }
+}
+
+fn nothing_of_the_name(name: &str) -> Response {
+    let text = format!("MCP server, toolset, or access group '{}' not found", shown(name));
+    answer::not_found(&text)
 }
 
 fn is_empty(selection: &Selection) -> bool {
@@ -176,12 +227,21 @@ fn select(
 
 /// The servers of one name that may be used, and whether it is a server's own name rather than a group's.
 fn servers_of((snapshot, principal): (&Snapshot, &Principal), name: &str) -> (Vec<ServerId>, bool) {
-    let usable = |server: &Server| decide(principal, &Scope::All, Action::UseServer, server).is_allow();
-    if let Some(server) = snapshot.find(name).filter(|server| usable(server)) {
+    if let Some(server) = usable_server(snapshot, principal, name) {
         return (vec![server.id.clone()], true);
     }
-    let members = snapshot.access_group(name).filter(|server| usable(server));
+    let members = snapshot
+        .access_group(name)
+        .filter(|server| is_usable(principal, server));
     (members.map(|server| server.id.clone()).collect(), false)
+}
+
+fn usable_server<'s>(snapshot: &'s Snapshot, principal: &Principal, name: &str) -> Option<&'s Arc<Server>> {
+    snapshot.find(name).filter(|server| is_usable(principal, server))
+}
+
+fn is_usable(principal: &Principal, server: &Server) -> bool {
+    decide(principal, &Scope::All, Action::UseServer, server).is_allow()
 }
 
 #[cfg(test)]
@@ -216,7 +276,9 @@ mod tests {
             .map_err(|answer| answer.status().as_u16())?;
         Ok(match selection.scope {
             Scope::All => vec!["*".into()],
-            Scope::Servers { ids, .. } => ids.iter().map(|id| id.as_str().to_owned()).collect(),
+            Scope::Servers { ids, .. } | Scope::Toolset { ids, .. } => {
+                ids.iter().map(|id| id.as_str().to_owned()).collect()
+            }
         })
     }
 
@@ -234,6 +296,11 @@ mod tests {
         assert_eq!(PathSelection::of_path("/%ff/mcp"), named("\u{fffd}"));
         assert_eq!(PathSelection::of_path("/mcp/a,b"), servers("a,b"));
         assert_eq!(PathSelection::of_path("/mcp/a/mcp"), servers("a"));
+        let toolset = |name: &str| Some(PathSelection::Toolset(name.to_owned()));
+        assert_eq!(PathSelection::of_path("/toolset/a,b/mcp/"), toolset("a,b"));
+        assert_eq!(PathSelection::of_path("/toolset/my%20set/mcp"), toolset("my set"));
+        assert_eq!(PathSelection::of_path("/toolset/mcp/mcp"), toolset("mcp"));
+        assert_eq!(PathSelection::of_path("/toolset/mcp"), named("toolset"));
         for path in [
             "",
             "/",
@@ -242,6 +309,11 @@ mod tests {
             "/mcp//",
             "/mcp/enabled",
             "/a/b/mcp",
+            "/toolset",
+            "/toolset/a",
+            "/toolset//mcp",
+            "/toolset/a/mcp/b",
+            "/toolset/a/b/mcp",
             "/mcp/a/b",
             "/mcp/a/mcp/b",
             "/MCP",

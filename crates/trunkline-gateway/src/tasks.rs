@@ -58,10 +58,10 @@ pub fn find(gateway: &Gateway, context: &Context, exposed: &str) -> Option<Task>
     }
     let id = ServerId::new(handle.server);
     let server = context.servers().find(|server| server.id == id)?.clone();
-    let allowed = handle
-        .tool
-        .as_deref()
-        .is_none_or(|tool| context.may_use(&server, ListKind::Tools, tool).is_allow());
+    let allowed = match handle.tool.as_deref() {
+        Some(tool) => context.may_use(&server, ListKind::Tools, tool).is_allow(),
+        None => context.may_use_whole(&server),
+    };
     allowed.then_some(Task {
         server,
         id: handle.id,

@@ -51,6 +51,33 @@ impl ServerCapabilities {
             .is_some_and(|value| !value.is_null() && value != Value::Bool(false))
     }
 
+    /// The same for a client that may use tools of the server and nothing else of it.
+    #[must_use]
+    pub fn of_tools(&self) -> Self {
+        let own = serde_json::from_str::<Map<String, Value>>(self.as_json()).unwrap_or_default();
+        let mut kept = Map::new();
+        for (name, value) in own {
+            let value = match (name.as_str(), value) {
+                ("tools" | "logging", value) => value,
+                ("tasks", Value::Object(mut tasks)) => {
+                    // Whose tasks a list holds is not known.
+                    tasks.remove("list");
+                    tasks.into()
+                }
+                ("extensions", Value::Object(mut extensions)) => {
+                    extensions.retain(|name, _| name == task::EXTENSION);
+                    if extensions.is_empty() {
+                        continue;
+                    }
+                    extensions.into()
+                }
+                _ => continue,
+            };
+            kept.insert(name, value);
+        }
+        Self::new(&Value::from(kept).to_string())
+    }
+
     fn member(&self, name: &str) -> Option<String> {
         let object = RawObject::parse(self.as_json()).ok()?;
         object
@@ -283,6 +310,24 @@ mod tests {
             let answers = |params| own.answers_so("elicitation/create", params);
             assert_eq!((answers(form), answers(url)), (of_form, of_url), "{declared}");
         }
+    }
+
+    #[test]
+    fn who_may_use_tools_alone_is_told_of_nothing_else() {
+        let all = r#"{"tools":{"listChanged":true},"prompts":{},"resources":{"subscribe":true},"completions":{},"logging":{},
+            "tasks":{"list":{},"cancel":{},"requests":{"tools":{"call":{}}}},"experimental":{"x":{}},
+            "extensions":{"io.modelcontextprotocol/tasks":{},"io.modelcontextprotocol/ui":{}}}"#;
+        let of = |json: &str| {
+            serde_json::from_str::<Value>(ServerCapabilities::new(json).of_tools().as_json()).unwrap()
+        };
+        let kept = json!({
+            "tools": {"listChanged": true}, "logging": {},
+            "tasks": {"cancel": {}, "requests": {"tools": {"call": {}}}},
+            "extensions": {"io.modelcontextprotocol/tasks": {}},
+        });
+        assert_eq!(of(all), kept);
+        assert_eq!(of(r#"{"prompts":{},"extensions":{"x/y":{}}}"#), json!({}));
+        assert_eq!(of("null"), json!({}));
     }
 
     #[test]

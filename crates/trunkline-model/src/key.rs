@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use crate::ids::hex;
-use crate::{Server, Stamps};
+use crate::{Server, Stamps, Toolset, Toolsets};
 
 /// SHA-256 of a key (LiteLLM's `token`): names it in the database, in logs and in answers, and opens nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -74,6 +75,8 @@ pub struct VirtualKey {
     pub rotation_count: u32,
     /// When it was given another secret.
     pub last_rotation_at: Option<Timestamp>,
+    /// How much it may call.
+    pub limits: KeyLimits,
     /// What of its row cannot be read. Such a key is refused: what is missing may have been a restriction.
     pub defect: Option<String>,
 }
@@ -97,6 +100,7 @@ impl VirtualKey {
             stamps: Stamps::default(),
             rotation_count: 0,
             last_rotation_at: None,
+            limits: KeyLimits::default(),
             defect: None,
         }
     }
@@ -112,8 +116,34 @@ impl VirtualKey {
     }
 }
 
-/// What a key may use, or a team, a user … at most (LiteLLM's `object_permission`).
+/// How much a key may call. What is `None` or not named is not limited.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyLimits {
+    /// Calls in a minute.
+    pub rpm_limit: Option<u32>,
+    /// Calls at the same time.
+    pub max_parallel_requests: Option<u32>,
+    /// Calls of one server in a minute, by its id, name or alias.
+    pub mcp_rpm_limit: BTreeMap<String, u32>,
+}
+
+impl KeyLimits {
+    /// Whether nothing is limited.
+    pub fn is_none(&self) -> bool {
+        self.rpm_limit.is_none() && self.max_parallel_requests.is_none() && self.mcp_rpm_limit.is_empty()
+    }
+
+    /// Calls of a server in a minute: the least of all entries that name it.
+    pub fn rpm_of(&self, server: &Server) -> Option<u32> {
+        let own = self.mcp_rpm_limit.iter();
+        own.filter(|(name, _)| is_named(server, name))
+            .map(|(_, most)| *most)
+            .min()
+    }
+}
+
+/// What a key may use, or a team, a user … at most (LiteLLM's `object_permission`).
+#[derive(Clone, Debug, Default)]
 pub struct ObjectPermission {
     /// LiteLLM's `object_permission_id`.
     pub id: Option<String>,
@@ -123,6 +153,10 @@ pub struct ObjectPermission {
     pub mcp_access_groups: Vec<String>,
     /// The only tools of a server, by id, name or alias. Narrows; it grants no server.
     pub mcp_tool_permissions: BTreeMap<String, Vec<String>>,
+    /// Toolsets, each by id or name: their servers, and of these the tools that are in them.
+    pub mcp_toolsets: Vec<String>,
+    /// Those of [`ObjectPermission::mcp_toolsets`] that there are. Not stored: [`ObjectPermission::bind`] puts them here.
+    pub toolsets: Vec<Arc<Toolset>>,
 }
 
 /// In `mcp_servers`: nothing at all, whatever else is granted.
@@ -136,10 +170,42 @@ pub const SERVER_WORDS: [&str; 3] = [NO_MCP_SERVERS, ALL_PROXY_MCP_SERVERS, ALL_
 /// In a list of tools: all of them.
 pub const ALL_TOOLS: &str = "*";
 
+/// How much of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part<'a> {
+    /// Something of it.
+    Any,
+    /// All of it, and not only tools that are in a toolset.
+    Whole,
+    /// A tool, by the server's own name for it.
+    Tool(&'a str),
+}
+
+/// What is written. What it was bound to follows from that and from the toolsets of the moment.
+impl PartialEq for ObjectPermission {
+    fn eq(&self, other: &Self) -> bool {
+        let Self {
+            id,
+            mcp_servers,
+            mcp_access_groups,
+            mcp_tool_permissions,
+            mcp_toolsets,
+            toolsets: _,
+        } = self;
+        *id == other.id
+            && *mcp_servers == other.mcp_servers
+            && *mcp_access_groups == other.mcp_access_groups
+            && *mcp_tool_permissions == other.mcp_tool_permissions
+            && *mcp_toolsets == other.mcp_toolsets
+    }
+}
+
+impl Eq for ObjectPermission {}
+
 impl ObjectPermission {
     /// Whether it says anything about servers. As it is written: a list of what is not there any more is a list.
     pub fn has_servers(&self) -> bool {
-        !self.mcp_servers.is_empty() || !self.mcp_access_groups.is_empty()
+        !self.mcp_servers.is_empty() || !self.mcp_access_groups.is_empty() || !self.mcp_toolsets.is_empty()
     }
 
     /// Whether one of these words, which are no names of servers, is in the list.
@@ -147,8 +213,20 @@ impl ObjectPermission {
         self.mcp_servers.iter().any(|name| name == word)
     }
 
-    /// Whether its lists have the server.
-    pub fn lists(&self, server: &Server) -> bool {
+    /// Whether its lists have the server, or so much of it.
+    pub fn lists(&self, server: &Server, part: Part<'_>) -> bool {
+        self.lists_whole(server)
+            || match part {
+                Part::Any => self.toolsets.iter().any(|toolset| toolset.covers(server)),
+                Part::Tool(tool) => self
+                    .toolsets
+                    .iter()
+                    .any(|toolset| toolset.covers_tool(server, tool)),
+                Part::Whole => false,
+            }
+    }
+
+    fn lists_whole(&self, server: &Server) -> bool {
         self.mcp_servers
             .iter()
             .any(|name| is_granted_as(server, name) && !SERVER_WORDS.contains(&name.as_str()))
@@ -166,11 +244,31 @@ impl ObjectPermission {
             .filter(|(name, _)| is_named(server, name))
             .all(|(_, tools)| tools.iter().any(|tool| tool == ALL_TOOLS || named(tool)))
     }
+
+    /// Whether this toolset was granted.
+    pub fn has_toolset(&self, toolset: &Toolset) -> bool {
+        !self.says(NO_MCP_SERVERS) && self.toolsets.iter().any(|own| own.id == toolset.id)
+    }
+
+    /// Looks up which toolsets are granted. What is written and not there grants nothing.
+    pub fn bind(&mut self, all: &Toolsets) {
+        self.toolsets = self.bound_to(all);
+    }
+
+    /// Whether [`ObjectPermission::bind`] would change nothing.
+    pub fn is_bound_to(&self, all: &Toolsets) -> bool {
+        self.mcp_toolsets.is_empty() && self.toolsets.is_empty() || self.toolsets == self.bound_to(all)
+    }
+
+    fn bound_to(&self, all: &Toolsets) -> Vec<Arc<Toolset>> {
+        let named = self.mcp_toolsets.iter();
+        named.filter_map(|name| all.find(name).cloned()).collect()
+    }
 }
 
 /// A grant by name is a grant of whoever has the name: a server that only claims it (it has a defect that says so) is
 /// granted by its id.
-fn is_granted_as(server: &Server, name: &str) -> bool {
+pub(crate) fn is_granted_as(server: &Server, name: &str) -> bool {
     server.id.as_str() == name || (server.defect.is_none() && is_named(server, name))
 }
 
@@ -219,7 +317,7 @@ impl Route<'_> {
     fn is_covered_by(self, rule: &str) -> bool {
         match rule {
             "llm_api_routes" | "mcp_routes" | "mcp_inference_routes" => self.is_mcp,
-            "info_routes" => INFO_ROUTES.contains(&self.path),
+            "info_routes" => INFO_ROUTES.contains(&self.path) || is_toolset(self.path),
             "management_routes" => MANAGEMENT_PATHS.iter().any(|begin| self.path.starts_with(begin)),
             path => match path.strip_suffix('*') {
                 Some(begin) => self.path.starts_with(begin),
@@ -227,6 +325,12 @@ impl Route<'_> {
             },
         }
     }
+}
+
+/// The routes that show a key the toolsets that it was granted.
+fn is_toolset(path: &str) -> bool {
+    let rest = path.strip_prefix("/v1/mcp/toolset");
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 #[cfg(test)]
@@ -263,6 +367,8 @@ mod tests {
         assert!(api.may_call(mcp("/github/mcp")) && !api.may_call(other("/key/info")));
         let info = with(&["info_routes"]);
         assert!(!info.may_call(mcp("/mcp")) && info.may_call(other("/key/info")));
+        assert!(info.may_call(other("/v1/mcp/toolset")) && info.may_call(other("/v1/mcp/toolset/x")));
+        assert!(!info.may_call(other("/v1/mcp/toolsets")));
         let paths = with(&["/github/mcp", "/mcp-rest/*"]);
         assert!(paths.may_call(mcp("/github/mcp/")) && paths.may_call(mcp("/mcp-rest/tools/list")));
         assert!(!paths.may_call(mcp("/mcp")) && !paths.may_call(mcp("/github/mcp/x")));

@@ -23,11 +23,12 @@ pub mod server;
 pub mod snapshot;
 pub mod tenant;
 pub mod tls;
+pub mod toolset;
 
 pub use clock::{Clock, SystemClock};
 pub use health::{Circuit, Health};
 pub use ids::{ReplicaId, RequestId, ServerId, SessionKey};
-pub use key::{KeyHash, ObjectPermission, Route, VirtualKey};
+pub use key::{KeyHash, KeyLimits, ObjectPermission, Route, VirtualKey};
 pub use key_map::KeyMap;
 pub use notice::{Notice, Severity};
 pub use openapi::{OpenApiFilter, OperationMatch};
@@ -46,3 +47,4 @@ pub use tenant::{
     EndUser, Level, Member, MemberRole, Organization, OrganizationMember, Team, User, UserRole,
 };
 pub use tls::{Pem, TlsSettings, TlsVersion};
+pub use toolset::{Toolset, ToolsetTool, Toolsets};

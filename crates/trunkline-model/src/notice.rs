@@ -111,7 +111,7 @@ impl ServerDefinition {
     }
 
     /// The same for what only makes a server, or a part of it, unusable.
-    fn features(&self) -> [(bool, &'static str, &'static str); 5] {
+    fn features(&self) -> [(bool, &'static str, &'static str); 4] {
         let renamed = !self.tool_name_to_display_name.is_empty() || !self.tool_name_to_description.is_empty();
         let unserved_auth = self
             .auth_type
@@ -126,11 +126,6 @@ impl ServerDefinition {
                 self.is_byok,
                 "is_byok",
                 "per-user keys are not served yet: the server is listed as misconfigured.",
-            ),
-            (
-                self.rpm.is_some(),
-                "rpm",
-                "rate limits per server are not served yet: calls are not limited.",
             ),
             (
                 renamed,

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::tenant::{EndUser, Organization, Team, User, UserRole};
-use crate::{ObjectPermission, VirtualKey};
+use crate::{ObjectPermission, Toolset, VirtualKey};
 
 /// An authenticated caller. Cheap to clone.
 #[derive(Clone, PartialEq)]
@@ -54,6 +54,18 @@ impl Holder {
             None => self.user.as_ref().and_then(|user| user.user_role),
             Some(_) => None,
         }
+    }
+
+    /// Whether a toolset was granted, to the key or to somebody whom it belongs to, or everything was. What of it may be used is
+    /// decided for each tool.
+    pub fn has_toolset(&self, toolset: &Toolset) -> bool {
+        let levels = [
+            Some(&self.key.object_permission),
+            self.team.as_ref().map(|own| &own.object_permission),
+            self.organization.as_ref().map(|own| &own.object_permission),
+            self.user.as_ref().map(|own| &own.object_permission),
+        ];
+        self.is_unrestricted() || levels.into_iter().flatten().any(|own| own.has_toolset(toolset))
     }
 
     /// Whether it may use every server: a key of an administrator, who has been given nothing in particular.

@@ -522,7 +522,7 @@ impl ApprovalStatus {
 }
 
 /// Who made and changed a row, and when.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stamps {
     /// When it was made.
     pub created_at: Option<Timestamp>,

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::{KeyMap, Origin, Server, ServerId};
+use crate::{KeyMap, Origin, Server, ServerId, Toolsets};
 
-/// All servers, immutable. Order: by prefix, then by id, so that lists are the same after every restart.
+/// All servers and toolsets, immutable. Order: by prefix, then by id, so that lists are the same after every restart.
 #[derive(Debug, Default)]
 pub struct Snapshot {
     /// Grows with every change.
@@ -12,6 +12,7 @@ pub struct Snapshot {
     servers: Vec<Arc<Server>>,
     by_id: KeyMap<ServerId, usize>,
     by_name: KeyMap<String, usize>,
+    toolsets: Arc<Toolsets>,
 }
 
 impl Snapshot {
@@ -50,7 +51,19 @@ impl Snapshot {
             servers,
             by_id,
             by_name,
+            toolsets: Arc::default(),
         }
+    }
+
+    /// The same with these toolsets.
+    #[must_use]
+    pub fn with_toolsets(self, toolsets: Arc<Toolsets>) -> Self {
+        Self { toolsets, ..self }
+    }
+
+    /// All toolsets.
+    pub fn toolsets(&self) -> &Arc<Toolsets> {
+        &self.toolsets
     }
 
     /// All servers, active or not, in order.

@@ -1,7 +1,7 @@
 //! The grants of a key and of whom it belongs to, and how they come together: LiteLLM's order, and where it is unclear the
 //! narrower reading. A key has what it was given itself; whom it belongs to takes away.
 
-use trunkline_model::key::{ALL_PROXY_MCP_SERVERS, ALL_TEAM_MCP_SERVERS, NO_MCP_SERVERS};
+use trunkline_model::key::{ALL_PROXY_MCP_SERVERS, ALL_TEAM_MCP_SERVERS, NO_MCP_SERVERS, Part};
 use trunkline_model::{Level, ObjectPermission, Principal, PrincipalKind, Server};
 
 use crate::{Rule, is_named};
@@ -52,8 +52,8 @@ impl<'a> Grants<'a> {
         .filter_map(|(level, permission)| Some((level, permission?)))
     }
 
-    /// Whether the server may be used; if not, who says so by which rule.
-    pub(crate) fn server(&self, server: &Server) -> Result<(), (Level, Rule)> {
+    /// Whether the server, or so much of it, may be used; if not, who says so by which rule.
+    pub(crate) fn server(&self, server: &Server, part: Part<'_>) -> Result<(), (Level, Rule)> {
         if let Some((level, _)) = self.levels().find(|(_, own)| own.says(NO_MCP_SERVERS)) {
             return Err((level, Rule::NoMcpServers));
         }
@@ -61,14 +61,14 @@ impl<'a> Grants<'a> {
             return Ok(());
         }
         if !self.unrestricted {
-            self.key_and_team(server)?;
+            self.key_and_team(server, part)?;
         }
         for (level, permission) in [
             (Level::User, self.user),
             (Level::Organization, self.organization),
             (Level::EndUser, self.end_user),
         ] {
-            if permission.is_some_and(|own| own.has_servers() && !own.lists(server)) {
+            if permission.is_some_and(|own| own.has_servers() && !own.lists(server, part)) {
                 return Err((level, Rule::McpServers));
             }
         }
@@ -78,15 +78,15 @@ impl<'a> Grants<'a> {
     /// Whether the key was given the server, and its team's list has it. Only a list of the key's own gives it anything: the
     /// team's list comes in by the key's word for it (`all-team-mcpservers`), and only narrows otherwise. No word takes the
     /// organisation's.
-    fn key_and_team(&self, server: &Server) -> Result<(), (Level, Rule)> {
+    fn key_and_team(&self, server: &Server, part: Part<'_>) -> Result<(), (Level, Rule)> {
         let with_servers = |own: Option<&'a ObjectPermission>| own.filter(|own| own.has_servers());
-        let team_has = |own: &ObjectPermission| own.says(ALL_PROXY_MCP_SERVERS) || own.lists(server);
+        let team_has = |own: &ObjectPermission| own.says(ALL_PROXY_MCP_SERVERS) || own.lists(server, part);
         let Some(key) = with_servers(self.key) else {
             return Err((Level::Key, Rule::NothingListed));
         };
         let team = with_servers(self.team);
         let takes_the_teams = team.is_some() && key.says(ALL_TEAM_MCP_SERVERS);
-        if !takes_the_teams && !key.lists(server) {
+        if !takes_the_teams && !key.lists(server, part) {
             return Err((Level::Key, Rule::McpServers));
         }
         if team.is_some_and(|own| !team_has(own)) {

@@ -1,6 +1,7 @@
 //! May this principal do this to that? One pure, total function, asked by the list filter and by the call alike, so that
 //! what is listed can be called and what is hidden cannot. A decision always carries its reason.
 
+use trunkline_model::key::Part;
 use trunkline_model::{ApprovalStatus, Level, Principal, PrincipalKind, Scope, Server};
 
 mod levels;
@@ -10,8 +11,10 @@ use levels::Grants;
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
 pub enum Action<'a> {
-    /// Any use of the server.
+    /// Any use of the server, be it of some tools only.
     UseServer,
+    /// What of the server is no tool, and no prompt or resource that is named: methods that it alone knows, and its lists.
+    UseWhole,
     /// Listing or calling a tool, by the tool's own name.
     UseTool(&'a str),
     /// Listing, getting or completing a prompt, by the prompt's own name.
@@ -49,8 +52,10 @@ pub enum Rule {
     ApprovalStatus,
     /// `no-mcp-servers`
     NoMcpServers,
-    /// Its `mcp_servers` and `mcp_access_groups`, which do not have the server.
+    /// Its `mcp_servers`, `mcp_access_groups` and `mcp_toolsets`, which do not have the server.
     McpServers,
+    /// Its `mcp_toolsets`, in which the tool is not, where nothing else has the server.
+    McpToolsets,
     /// Neither the key nor anybody whom it belongs to has any list.
     NothingListed,
     /// `mcp_tool_permissions`
@@ -69,6 +74,7 @@ impl Rule {
             Self::ApprovalStatus => "approval_status",
             Self::NoMcpServers => "no-mcp-servers",
             Self::McpServers => "mcp_servers",
+            Self::McpToolsets => "mcp_toolsets",
             Self::NothingListed => "nothing_listed",
             Self::McpToolPermissions => "mcp_tool_permissions",
             Self::AllowedTools => "allowed_tools",
@@ -95,7 +101,8 @@ pub enum Reason {
     Rejected,
     /// No grant of the principal covers the server.
     NoGrant,
-    /// The principal's `mcp_tool_permissions` name the server, and not this tool.
+    /// The principal's `mcp_tool_permissions` name the server, and not this tool; or toolsets alone grant the server, and the tool
+    /// is in none of them.
     ToolNotGranted,
     /// The server's `allowed_tools` does not name it.
     ToolNotAllowed,
@@ -132,16 +139,34 @@ pub fn decide(principal: &Principal, scope: &Scope, action: Action<'_>, server: 
         ApprovalStatus::Rejected => return deny(Reason::Rejected, Level::Server, Rule::ApprovalStatus),
     }
     let grants = Grants::of(principal);
-    if let Err((level, rule)) = grants.server(server) {
+    if let Err((level, rule)) = grants.server(server, Part::Any) {
         return deny(Reason::NoGrant, level, rule);
     }
     match action {
-        // No rule is about single prompts or resources yet.
-        Action::UseServer | Action::UsePrompt(_) | Action::UseResource(_) => Decision::Allow,
-        Action::UseTool(tool) => match grants.tool(server, tool) {
-            Err(level) => deny(Reason::ToolNotGranted, level, Rule::McpToolPermissions),
-            Ok(()) => tool_rules(server, tool),
-        },
+        Action::UseServer => Decision::Allow,
+        // A toolset is of tools: who has nothing else of a server has nothing but them.
+        Action::UseWhole | Action::UsePrompt(_) | Action::UseResource(_) => {
+            if scope.toolset().is_some() {
+                return deny(Reason::NotInScope, Level::Scope, Rule::Selection);
+            }
+            match grants.server(server, Part::Whole) {
+                // No rule is about single prompts or resources yet.
+                Ok(()) => Decision::Allow,
+                Err((level, rule)) => deny(Reason::NoGrant, level, rule),
+            }
+        }
+        Action::UseTool(tool) => {
+            if !is_tool_in_scope(scope, server, tool) {
+                return deny(Reason::NotInScope, Level::Scope, Rule::Selection);
+            }
+            if let Err((level, _)) = grants.server(server, Part::Tool(tool)) {
+                return deny(Reason::ToolNotGranted, level, Rule::McpToolsets);
+            }
+            match grants.tool(server, tool) {
+                Err(level) => deny(Reason::ToolNotGranted, level, Rule::McpToolPermissions),
+                Ok(()) => tool_rules(server, tool),
+            }
+        }
     }
 }
 
@@ -158,6 +183,13 @@ pub fn is_same_for_all(principal: &Principal, _server: &Server, has_others: bool
         PrincipalKind::MasterKey => !has_others && principal.end_user().is_none(),
         PrincipalKind::Key(_) => false,
     }
+}
+
+/// Whether the scope selects the tool.
+fn is_tool_in_scope(scope: &Scope, server: &Server, tool: &str) -> bool {
+    scope
+        .toolset()
+        .is_none_or(|toolset| toolset.covers_tool(server, tool))
 }
 
 /// Whether an entry of a list of tools means the tool: by its own name, or by the name that it is exposed under.
@@ -194,9 +226,10 @@ fn tool_rules(server: &Server, tool: &str) -> Decision {
 mod tests {
     use std::sync::Arc;
 
-    use trunkline_model::key::NO_MCP_SERVERS;
+    use trunkline_model::key::{ALL_TEAM_MCP_SERVERS, NO_MCP_SERVERS};
     use trunkline_model::{
-        Approval, Holder, KeyHash, ObjectPermission, Origin, ServerDefinition, ServerId, Stamps, VirtualKey,
+        Approval, Holder, KeyHash, ObjectPermission, Organization, Origin, ServerDefinition, ServerId,
+        Stamps, Team, Toolset, ToolsetTool, VirtualKey,
     };
 
     use super::*;
@@ -295,8 +328,9 @@ mod tests {
         list.iter().map(|text| (*text).to_owned()).collect()
     }
 
-    const ACTIONS: [Action<'_>; 4] = [
+    const ACTIONS: [Action<'_>; 5] = [
         Action::UseServer,
+        Action::UseWhole,
         Action::UseTool("a"),
         Action::UsePrompt("a"),
         Action::UseResource("x://a"),
@@ -384,6 +418,122 @@ mod tests {
         assert_eq!(asks(&with(&[("gh", &[])]), &server, Action::UseServer), Ok(()));
     }
 
+    fn toolset(tools: &[(&str, &str)]) -> Arc<Toolset> {
+        let tools = tools.iter().map(|(server, tool)| ToolsetTool {
+            server_id: (*server).to_owned(),
+            tool_name: (*tool).to_owned(),
+        });
+        Arc::new(Toolset::new("t-1".into(), "Set".into(), tools.collect()))
+    }
+
+    fn granted(toolsets: &[&Arc<Toolset>], edit: impl FnOnce(&mut ObjectPermission)) -> Principal {
+        key(|p| {
+            p.mcp_toolsets = texts(&["set"]);
+            p.toolsets = toolsets.iter().map(|own| Arc::clone(own)).collect();
+            edit(p);
+        })
+    }
+
+    /// Of the tools a, b and c those that may be used.
+    fn tools_of(principal: &Principal, scope: &Scope, server: &Server) -> String {
+        let may = |tool: &&str| decide(principal, scope, Action::UseTool(tool), server).is_allow();
+        ["a", "b", "c"].into_iter().filter(may).collect()
+    }
+
+    #[test]
+    fn a_toolset_grants_its_tools_and_nothing_else_of_their_servers() {
+        let server = server(|d| d.disallowed_tools = texts(&["c"]));
+        let beyond = [
+            Action::UseWhole,
+            Action::UsePrompt("a"),
+            Action::UseResource("x://a"),
+        ];
+        for set in [
+            toolset(&[("gh", "a"), ("other", "b"), ("gh", "c")]),
+            toolset(&[("GH", "gh-a")]),
+            toolset(&[("id-1", "a")]),
+        ] {
+            let mine = granted(&[&set], |_| {});
+            assert_eq!(tools_of(&mine, &Scope::All, &server), "a", "c is not for anybody");
+            assert_eq!(
+                asks(&mine, &server, Action::UseTool("b")),
+                Err(Reason::ToolNotGranted)
+            );
+            assert_eq!(asks(&mine, &server, Action::UseServer), Ok(()));
+            for action in beyond {
+                assert_eq!(asks(&mine, &server, action), Err(Reason::NoGrant));
+            }
+        }
+        // B42: empty, of something else, or gone.
+        let (empty, other) = (toolset(&[]), toolset(&[("ghx", "a"), ("g", "a"), ("", "a")]));
+        for set in [vec![], vec![&empty], vec![&other]] {
+            for action in ACTIONS {
+                let decision = asks(&granted(&set, |_| {}), &server, action);
+                assert_eq!(decision, Err(Reason::NoGrant), "{set:?}");
+            }
+        }
+        let opted_out = granted(&[&toolset(&[("gh", "a")])], |p| {
+            p.mcp_servers = texts(&[NO_MCP_SERVERS]);
+        });
+        for action in ACTIONS {
+            assert_eq!(asks(&opted_out, &server, action), Err(Reason::NoGrant));
+        }
+    }
+
+    #[test]
+    fn grants_unite_and_tool_permissions_narrow_them_all() {
+        let server = server(|_| {});
+        let (a, b) = (toolset(&[("gh", "a")]), toolset(&[("gh", "b")]));
+        let all = |principal: &Principal| tools_of(principal, &Scope::All, &server);
+        assert_eq!(all(&granted(&[&a, &b], |_| {})), "ab");
+        let whole = granted(&[&a], |p| p.mcp_servers = texts(&["gh"]));
+        assert_eq!(all(&whole), "abc", "a server that is granted whole stays whole");
+        assert_eq!(asks(&whole, &server, Action::UsePrompt("x")), Ok(()));
+        let narrow = |tools: &[&str], edit: fn(&mut ObjectPermission)| {
+            granted(&[&a, &b], |p| {
+                p.mcp_tool_permissions = [("gh".to_owned(), texts(tools))].into();
+                edit(p);
+            })
+        };
+        assert_eq!(all(&narrow(&["b", "c"], |_| {})), "b");
+        assert_eq!(all(&narrow(&[], |_| {})), "");
+        assert_eq!(all(&narrow(&["*"], |_| {})), "ab");
+        assert_eq!(all(&narrow(&["c"], |p| p.mcp_servers = texts(&["gh"]))), "c");
+        // A name that another server has, too, is not that of this one.
+        let clash = Server {
+            defect: Some("another server has its name".into()),
+            ..server.clone()
+        };
+        assert_eq!(tools_of(&granted(&[&a], |_| {}), &Scope::All, &clash), "");
+    }
+
+    #[test]
+    fn a_toolset_as_a_scope_narrows_and_never_grants() {
+        let server = server(|_| {});
+        let set = toolset(&[("gh", "a"), ("gh", "b")]);
+        let scope = |ids: &[&str]| Scope::Toolset {
+            ids: ids.iter().map(|id| ServerId::new(*id)).collect(),
+            toolset: set.clone(),
+        };
+        let at = scope(&["id-1"]);
+        let master = Principal::from_master_key();
+        assert_eq!(tools_of(&master, &at, &server), "ab");
+        let other = toolset(&[("gh", "b"), ("gh", "c")]);
+        assert_eq!(tools_of(&granted(&[&other], |_| {}), &at, &server), "b");
+        assert_eq!(tools_of(&key(|_| {}), &at, &server), "");
+        assert_eq!(tools_of(&master, &scope(&["other"]), &server), "");
+        let decisions = |action| said(decide(&master, &at, action, &server));
+        assert_eq!(decisions(Action::UseServer), Ok(()));
+        for action in [
+            Action::UseTool("c"),
+            Action::UseWhole,
+            Action::UsePrompt("a"),
+            Action::UseResource("x://a"),
+        ] {
+            assert_eq!(decisions(action), Err(Reason::NotInScope));
+        }
+    }
+
     #[test]
     fn nothing_is_the_same_for_all_once_there_are_keys() {
         let server = server(|d| d.allow_all_keys = true);
@@ -391,5 +541,70 @@ mod tests {
         assert!(is_same_for_all(&master, &server, false));
         assert!(!is_same_for_all(&master, &server, true));
         assert!(!is_same_for_all(&key(|_| {}), &server, true));
+    }
+
+    /// A key, its team and the team's organisation, each with these grants.
+    fn of_levels(levels: [ObjectPermission; 3]) -> Principal {
+        let [own, team, organization] = levels;
+        let mut key = VirtualKey::new(KeyHash([1; 32]));
+        key.team_id = Some("t".into());
+        key.object_permission = own;
+        let mut holder = Holder::of_key(Arc::new(key));
+        holder.team = Some(Arc::new(Team {
+            object_permission: team,
+            ..Team::default()
+        }));
+        holder.organization = Some(Arc::new(Organization {
+            object_permission: organization,
+            ..Organization::default()
+        }));
+        Principal::from_key(holder)
+    }
+
+    #[test]
+    fn toolsets_count_at_every_level() {
+        let server = server(|_| {});
+        let none = ObjectPermission::default;
+        let whole = |name: &str| ObjectPermission {
+            mcp_servers: texts(&[name]),
+            ..ObjectPermission::default()
+        };
+        let set = |tools: &[&str]| ObjectPermission {
+            mcp_toolsets: texts(&["set"]),
+            toolsets: vec![toolset(
+                &tools.iter().map(|tool| ("gh", *tool)).collect::<Vec<_>>(),
+            )],
+            ..ObjectPermission::default()
+        };
+        let gone = ObjectPermission {
+            mcp_toolsets: texts(&["gone"]),
+            ..ObjectPermission::default()
+        };
+        let team = ALL_TEAM_MCP_SERVERS;
+        for (levels, tools) in [
+            ([whole(team), set(&["a", "b"]), none()], "ab"),
+            ([whole("gh"), set(&["a", "b"]), none()], "ab"),
+            ([set(&["b", "c"]), set(&["a", "b"]), none()], "b"),
+            ([set(&["b", "c"]), whole("gh"), none()], "bc"),
+            ([whole("gh"), whole("gh"), set(&["c"])], "c"),
+            ([whole("gh"), set(&["a"]), set(&["b"])], ""),
+            // A list of what is gone is a list: nothing comes in its place.
+            ([gone.clone(), whole("gh"), none()], ""),
+            ([whole("gh"), gone.clone(), none()], ""),
+            ([whole("gh"), whole("gh"), gone], ""),
+        ] {
+            let principal = of_levels(levels.clone());
+            assert_eq!(tools_of(&principal, &Scope::All, &server), tools, "{levels:?}");
+            let beyond = asks(&principal, &server, Action::UsePrompt("a"));
+            assert_eq!(beyond, Err(Reason::NoGrant), "{levels:?}");
+        }
+        let principal = of_levels([whole("gh"), set(&["a"]), none()]);
+        let Decision::Deny(denial) = decide(&principal, &Scope::All, Action::UseTool("b"), &server) else {
+            panic!("the team's toolset does not have it");
+        };
+        assert_eq!(
+            (denial.reason, denial.level, denial.rule),
+            (Reason::ToolNotGranted, Level::Team, Rule::McpToolsets)
+        );
     }
 }

@@ -201,6 +201,7 @@ fn any_permission() -> impl Strategy<Value = ObjectPermission> {
             .into_iter()
             .map(|(server, tools)| (server.to_owned(), tools.into_iter().map(str::to_owned).collect()))
             .collect(),
+        ..ObjectPermission::default()
     })
 }
 

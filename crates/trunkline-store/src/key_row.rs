@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value as Json};
-use trunkline_model::{KeyHash, ObjectPermission, Stamps, VirtualKey};
+use trunkline_model::{KeyHash, KeyLimits, ObjectPermission, Stamps, VirtualKey};
 
 use crate::db::{Row, StoreError, Value};
 use crate::server_row::{Cell, Reader, json, text, time};
@@ -29,8 +29,14 @@ pub(crate) fn encode(key: &VirtualKey, revision: i64) -> Result<Vec<Cell>, Store
         stamps,
         rotation_count,
         last_rotation_at,
+        limits,
         defect: _,
     } = key;
+    let KeyLimits {
+        rpm_limit,
+        max_parallel_requests,
+        mcp_rpm_limit,
+    } = limits;
     let Stamps {
         created_at,
         created_by,
@@ -55,6 +61,12 @@ pub(crate) fn encode(key: &VirtualKey, revision: i64) -> Result<Vec<Cell>, Store
         ("updated_by", text(updated_by.as_ref())),
         ("rotation_count", i64::from(*rotation_count).into()),
         ("last_rotation_at", time(*last_rotation_at)),
+        ("rpm_limit", Value::Int(rpm_limit.map(i64::from))),
+        (
+            "max_parallel_requests",
+            Value::Int(max_parallel_requests.map(i64::from)),
+        ),
+        ("mcp_rpm_limit", json(mcp_rpm_limit).into()),
         ("revision", revision.into()),
     ];
     refuse_nul(cells)
@@ -76,6 +88,9 @@ pub(crate) fn permission_text(permission: &ObjectPermission) -> String {
         mcp_servers,
         mcp_access_groups,
         mcp_tool_permissions,
+        mcp_toolsets,
+        // What they are is in a table of its own.
+        toolsets: _,
     } = permission;
     let members = [
         ("object_permission_id", Json::from(id.clone())),
@@ -88,6 +103,7 @@ pub(crate) fn permission_text(permission: &ObjectPermission) -> String {
                 .map(|(server, tools)| (server.clone(), Json::from(tools.clone())))
                 .collect(),
         ),
+        ("mcp_toolsets", mcp_toolsets.clone().into()),
     ];
     let members: Map<String, Json> = members
         .into_iter()
@@ -119,6 +135,11 @@ pub(crate) fn decode(row: &Row) -> Option<VirtualKey> {
         },
         rotation_count: reader.count("rotation_count").unwrap_or(0),
         last_rotation_at: reader.time("last_rotation_at"),
+        limits: KeyLimits {
+            rpm_limit: reader.count("rpm_limit"),
+            max_parallel_requests: reader.count("max_parallel_requests"),
+            mcp_rpm_limit: reader.json("mcp_rpm_limit").unwrap_or_default(),
+        },
         ..VirtualKey::new(hash)
     };
     key.defect = (!reader.defects.is_empty()).then(|| reader.defects.join("; "));
@@ -139,6 +160,8 @@ pub(crate) fn decode_permission(reader: &mut Reader<'_>) -> ObjectPermission {
             "mcp_tool_permissions",
         )
         .unwrap_or_default(),
+        mcp_toolsets: member(reader, &mut members, "mcp_toolsets").unwrap_or_default(),
+        toolsets: Vec::new(),
     };
     let means_something = |value: &Json| match value {
         Json::Null => false,

@@ -4,11 +4,13 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::sync::{Mutex, MutexGuard, watch};
 use trunkline_auth::{Directory, KeyRing, Keys as KeyMap};
-use trunkline_model::{KeyHash, VirtualKey};
+use trunkline_model::{KeyHash, Toolsets, VirtualKey};
 
+use crate::bind;
 use crate::db::StoreError;
 use crate::key::{KeyEdit, KeyWriteError};
 use crate::server::KEYS;
@@ -20,6 +22,8 @@ use crate::verify::chain;
 pub struct Keys {
     store: Store,
     ring: Arc<KeyRing>,
+    /// What grants of toolsets are looked up in, when something is put into the ring. Changed under `revision`'s lock.
+    toolsets: ArcSwap<Toolsets>,
     changed: watch::Sender<u64>,
     /// The revision that was read last. Held while the database is read or written and the ring is changed, so that an
     /// older state never replaces a newer one. Requests do not take it.
@@ -35,6 +39,7 @@ impl Keys {
         Self {
             store,
             ring: Arc::default(),
+            toolsets: ArcSwap::default(),
             changed: watch::Sender::new(0),
             revision: Mutex::new(NOTHING),
         }
@@ -131,6 +136,16 @@ impl Keys {
         let mut revision = self.revision.lock().await;
         let written = self.store.revisions().await?.keys;
         self.reload(&mut revision, written).await
+    }
+
+    /// Looks up again which toolsets are granted, in these. What nothing is different for stays the same object.
+    pub(crate) async fn bind(&self, toolsets: Arc<Toolsets>) {
+        let _revision = self.revision.lock().await;
+        self.toolsets.store(toolsets.clone());
+        let mut directory = Directory::clone(&self.ring.directory());
+        if bind::all(&mut directory, &toolsets) {
+            self.publish(directory);
+        }
     }
 
     /// Brings the ring up to a change that was just written. If the database went away in this moment, the change is
@@ -235,7 +250,8 @@ impl Keys {
         self.publish(directory);
     }
 
-    fn publish(&self, directory: Directory) {
+    fn publish(&self, mut directory: Directory) {
+        bind::all(&mut directory, &self.toolsets.load());
         self.ring.replace(directory);
         self.changed.send_modify(|count| *count += 1);
     }

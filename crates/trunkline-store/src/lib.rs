@@ -1,8 +1,8 @@
 //! Where the registry lives: SQLite and `PostgreSQL` from the same statements.
 //!
 //! - [`Store`] is one open database. Every method is one unit of work, in one transaction.
-//! - [`Registry`] is what requests read: the servers of the configuration file and of the database as one immutable
-//!   [`trunkline_model::Snapshot`], rebuilt when either changes. **Nothing on a warm request's path calls [`Store`].**
+//! - [`Registry`] is what requests read: the servers of the configuration file and of the database, and the toolsets, as one
+//!   immutable [`trunkline_model::Snapshot`], rebuilt when any of them changes. **Nothing on a warm request's path calls [`Store`].**
 //! - [`Keys`] is the same for the virtual keys and whom they belong to: what requests look into is a
 //!   [`trunkline_auth::KeyRing`].
 //! - [`MigrationSet`] brings a database to this binary's schema, [`Store::verify`] checks that it got there, and
@@ -19,6 +19,7 @@
 //! the ages in `replica`); secrets
 //! are sealed by [`trunkline_auth::Vault`] for the context `table|id|column` before they get here.
 
+mod bind;
 mod call_record;
 mod catalogue;
 mod connect;
@@ -41,6 +42,8 @@ mod status;
 mod store;
 mod tenant;
 mod tenant_row;
+mod toolset;
+mod toolsets;
 mod verify;
 mod watch;
 
@@ -60,4 +63,5 @@ pub use session_upstream::{Put, UpstreamSession, UpstreamSessionKey};
 pub use status::{AppliedMigration, DbStatus};
 pub use store::{PreparedStatement, Store};
 pub use tenant::DirectoryWrite;
+pub use toolset::{ToolsetEdit, ToolsetWriteError};
 pub use verify::{Drift, SchemaDrift};

@@ -109,6 +109,7 @@ impl MigrationSet {
             step!(9, "tls"),
             step!("00", 10, "keys"),
             step!("00", 11, "tenants"),
+            step!("00", 12, "toolsets_and_limits"),
         ])
     }
 

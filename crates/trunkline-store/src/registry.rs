@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::sync::{Mutex, MutexGuard, broadcast, watch};
-use trunkline_model::{Origin, Server, ServerId, Snapshot};
+use trunkline_model::{Origin, Server, ServerId, Snapshot, Toolsets};
 
 use crate::db::StoreError;
 use crate::keys::Keys;
@@ -31,12 +31,12 @@ pub struct Registry {
     pub(crate) session_news: broadcast::Sender<SessionNews>,
     /// Held while the database is written or read and the snapshot is swapped, so that an older state never replaces a
     /// newer one. Readers of the snapshot do not take it.
-    state: Mutex<State>,
+    pub(crate) state: Mutex<State>,
 }
 
 /// What the snapshot is made of.
 #[derive(Default)]
-struct State {
+pub(crate) struct State {
     /// The servers of the configuration file.
     file: Vec<Arc<Server>>,
     /// [`Store::revision`] of what was read last.
@@ -45,6 +45,9 @@ struct State {
     servers: Vec<Arc<Server>>,
     /// Ids of its rows that the file has, too; kept to say so once.
     hidden: HashSet<ServerId>,
+    /// The toolsets, and how often they had been written when they were read last.
+    pub(crate) toolsets: Arc<Toolsets>,
+    pub(crate) toolsets_revision: i64,
 }
 
 /// What became of the configuration file's servers, by name, in the order of the file.
@@ -140,6 +143,7 @@ impl Registry {
         let mut state = registry.state.lock().await;
         state.file = file;
         registry.reload(&mut state).await?;
+        registry.toolsets_reload(&mut state).await?;
         drop(state);
         registry.keys.refresh().await?;
         Ok(Arc::new(registry))
@@ -176,19 +180,23 @@ impl Registry {
         // The keys first: who lost something loses it before others gain.
         self.keys.refresh().await?;
         let mut state = self.state.lock().await;
-        self.reload(&mut state).await
+        let toolsets = self.toolsets_reload(&mut state).await;
+        self.reload(&mut state).await?;
+        toolsets
     }
 
     /// As [`Registry::refresh`], of what the database says that it was written since.
     pub(crate) async fn refresh_if_written(&self) -> Result<(), StoreError> {
         let written = self.store.revisions().await?;
         self.keys.refresh_to(written.keys).await?;
+        // What keeps one from being read does not keep the other.
+        let toolsets = self.toolsets_refresh_to(written.toolsets).await;
         let mut state = self.state.lock().await;
         // Not `<`: a database that was restored from a backup counts from further back.
         if state.revision != written.servers {
             self.reload(&mut state).await?;
         }
-        Ok(())
+        toolsets
     }
 
     /// The configuration file was read again, and has these servers. Those that are as they were stay the same objects; the
@@ -316,7 +324,7 @@ impl Registry {
         Ok(())
     }
 
-    fn publish(&self, state: &mut MutexGuard<'_, State>) {
+    pub(crate) fn publish(&self, state: &mut MutexGuard<'_, State>) {
         let old = self.snapshot.load();
         let (servers, hidden) = join(&state.file, &state.servers, &old);
         for id in hidden.difference(&state.hidden) {
@@ -324,8 +332,9 @@ impl Registry {
         }
         state.hidden = hidden;
         let revision = (old.revision + 1).max(state.revision.unsigned_abs());
-        let snapshot = Snapshot::new(revision, servers);
-        if old.revision > 0 && snapshot.servers() == old.servers() {
+        let snapshot = Snapshot::new(revision, servers).with_toolsets(state.toolsets.clone());
+        let is_same = snapshot.servers() == old.servers() && Arc::ptr_eq(snapshot.toolsets(), old.toolsets());
+        if old.revision > 0 && is_same {
             return;
         }
         self.snapshot.store(Arc::new(snapshot));

@@ -228,6 +228,9 @@ pub(crate) const TABLES: &[Table] = &[
             text("updated_by"),
             int("rotation_count"),
             int("last_rotation_at"),
+            int("rpm_limit"),
+            int("max_parallel_requests"),
+            text("mcp_rpm_limit"),
             int("revision").or("0"),
         ],
         indexed: &["key_alias", "revision"],
@@ -297,6 +300,20 @@ pub(crate) const TABLES: &[Table] = &[
             int("revision").or("0"),
         ],
         indexed: &["revision"],
+    },
+    Table {
+        name: "mcp_toolset",
+        columns: &[
+            text("toolset_id").key(),
+            text("toolset_name"),
+            text("description"),
+            text("tools").or("'[]'"),
+            int("created_at"),
+            text("created_by"),
+            int("updated_at"),
+            text("updated_by"),
+        ],
+        indexed: &["toolset_name"],
     },
 ];
 

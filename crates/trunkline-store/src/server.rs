@@ -14,12 +14,14 @@ pub(crate) const CHANNEL: &str = "trunkline_registry";
 /// Rows of `registry_revision`: what is counted.
 pub(crate) const SERVERS: i64 = 1;
 pub(crate) const KEYS: i64 = 2;
+pub(crate) const TOOLSETS: i64 = 3;
 
 /// How often each was written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Revisions {
     pub(crate) servers: i64,
     pub(crate) keys: i64,
+    pub(crate) toolsets: i64,
 }
 
 /// The columns that this binary reads and writes, in the order of `server_row::encode`. Written out in every statement:
@@ -61,7 +63,7 @@ stmts! {
     SERVER_DELETE_CATALOGUE = "DELETE FROM mcp_catalogue WHERE server_id = $1";
     SERVER_NAMES = "SELECT server_id, server_name, alias FROM mcp_server ORDER BY server_id";
     REVISION_GET = "SELECT revision FROM registry_revision WHERE id = 1";
-    REVISION_LIST = "SELECT id, revision FROM registry_revision WHERE id IN (1, 2)";
+    REVISION_LIST = "SELECT id, revision FROM registry_revision WHERE id IN (1, 2, 3)";
     /// First in every transaction that writes servers: `PostgreSQL` locks the row until the end of the transaction, so
     /// that writers of many processes are in single file and the check of names sees what the one before has written.
     REVISION_BUMP = "INSERT INTO registry_revision (id, revision) VALUES ($1, 1) \
@@ -84,7 +86,7 @@ impl Store {
         }
     }
 
-    /// The same, and how often the keys were written.
+    /// The same, and how often the keys and the toolsets were written.
     pub(crate) async fn revisions(&self) -> Result<Revisions, StoreError> {
         let rows = self.db().fetch_all(&REVISION_LIST, vec![]).await?;
         let mut revisions = Revisions::default();
@@ -93,6 +95,7 @@ impl Store {
             let (id, revision) = read().map_err(StoreError::database(REVISION_LIST.name))?;
             match id {
                 KEYS => revisions.keys = revision,
+                TOOLSETS => revisions.toolsets = revision,
                 _ => revisions.servers = revision,
             }
         }

@@ -12,7 +12,7 @@ use crate::db::{Db, Stmt, StoreError};
 use crate::schema::Dialect;
 use crate::{
     call_record, catalogue, key, migrate, replica, server, session_ended, session_news, session_state,
-    session_upstream, status, tenant, verify,
+    session_upstream, status, tenant, toolset, verify,
 };
 
 /// One open database: SQLite (one writer, two readers) or `PostgreSQL` (up to five connections). Cheap to clone.
@@ -146,6 +146,7 @@ fn all_statements() -> impl Iterator<Item = &'static Stmt> {
         server::ALL,
         key::ALL,
         tenant::ALL,
+        toolset::ALL,
         catalogue::ALL,
         call_record::ALL,
         session_ended::ALL,

@@ -553,6 +553,20 @@ impl Upstreams {
         known.catalogue.as_ref().map(|catalogue| catalogue.items.len())
     }
 
+    /// Whether the last good list that was fetched with the server's own credential has a tool, by its own name or with the
+    /// server's prefix; `None` if there is no such list.
+    pub fn has_tool(&self, server: &Arc<Server>, tool: &str) -> Option<bool> {
+        let known = self
+            .known((ListKind::Tools, Era::Legacy), server, &ClientHeaders::none())
+            .ok()?;
+        let names = &known.catalogue.as_ref()?.by_name;
+        let prefix = server.prefix();
+        let own = tool
+            .strip_prefix(prefix.as_str())
+            .and_then(|rest| rest.strip_prefix('-'));
+        Some(names.contains_key(tool) || own.is_some_and(|own| names.contains_key(own)))
+    }
+
     /// The credential phase for a client's request to a server.
     pub fn outgoing(&self, server: &Arc<Server>, client: &ClientHeaders<'_>) -> Result<Arc<Outgoing>, Fault> {
         self.entry(server).outgoing(client)

@@ -72,6 +72,12 @@ impl ServerProbe for UpstreamProbe {
         self.upstreams.tool_count(snapshot.get(id)?)
     }
 
+    fn has_tool(&self, server: &Arc<Server>, tool: &str) -> Option<bool> {
+        let snapshot = self.registry.snapshot();
+        let server = snapshot.get(&server.id).filter(|server| server.is_active())?;
+        self.upstreams.has_tool(server, tool)
+    }
+
     fn programs(&self, id: &ServerId) -> Value {
         let states = self.upstreams.programs(id);
         states.iter().map(shown).collect()

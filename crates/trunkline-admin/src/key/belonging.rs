@@ -1,8 +1,8 @@
 //! To whom a key may belong, and what it may be given there: checked when somebody makes or changes one.
 
 use trunkline_auth::Directory;
-use trunkline_model::key::{ALL_PROXY_MCP_SERVERS, NO_MCP_SERVERS, SERVER_WORDS};
-use trunkline_model::{KeyHash, Server, Snapshot, Team, VirtualKey};
+use trunkline_model::key::{ALL_PROXY_MCP_SERVERS, NO_MCP_SERVERS, Part, SERVER_WORDS};
+use trunkline_model::{KeyHash, Server, Snapshot, Team, Toolset, VirtualKey};
 
 use super::error::KeyError;
 use super::fields::Change;
@@ -84,8 +84,15 @@ struct Granted<'a> {
 impl Granted<'_> {
     fn has(&self, server: &Server) -> bool {
         let permission = &self.team.object_permission;
-        let lists = permission.says(ALL_PROXY_MCP_SERVERS) || permission.lists(server);
+        let lists = permission.says(ALL_PROXY_MCP_SERVERS) || permission.lists(server, Part::Whole);
         server.definition.allow_all_keys || (lists && !permission.says(NO_MCP_SERVERS))
+    }
+
+    /// The toolset itself, or every server of which it has a tool.
+    fn has_toolset(&self, toolset: &Toolset, snapshot: &Snapshot) -> bool {
+        let mut servers = toolset.tools().iter().map(|tool| snapshot.find(&tool.server_id));
+        self.team.object_permission.has_toolset(toolset)
+            || servers.all(|server| server.is_none_or(|server| self.has(server)))
     }
 
     fn check(&self, change: &Change, own: Option<&VirtualKey>, snapshot: &Snapshot) -> Result<(), KeyError> {
@@ -109,6 +116,15 @@ impl Granted<'_> {
             let is_had = snapshot.access_group(group).all(|server| self.has(server));
             if !(is_kept || is_had) {
                 return Err(self.refused(group));
+            }
+        }
+        let toolsets = change.mcp_toolsets().or(stored.map(|own| &*own.mcp_toolsets));
+        for name in toolsets.unwrap_or_default() {
+            let is_kept = kept.is_some_and(|own| own.mcp_toolsets.contains(name));
+            let found = snapshot.toolsets().find(name);
+            let is_had = found.is_none_or(|toolset| self.has_toolset(toolset, snapshot));
+            if !(is_kept || is_had) {
+                return Err(self.refused(name));
             }
         }
         Ok(())

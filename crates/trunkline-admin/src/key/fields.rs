@@ -1,6 +1,8 @@
 //! What a body may say about a key: the fields that are served, and LiteLLM's others, which are refused unless what they
 //! say is nothing. A field that is passed over would be a limit that somebody relies on.
 
+use std::collections::BTreeMap;
+
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 use serde_json::{Map, Value};
@@ -15,7 +17,7 @@ use crate::fields::one_of;
 use crate::request::nearest;
 
 /// The fields of a key that are served.
-pub(crate) const SERVED: [(&str, &str); 9] = [
+pub(crate) const SERVED: [(&str, &str); 12] = [
     ("key_alias", "A name of one's own, unique."),
     (
         "duration",
@@ -34,10 +36,19 @@ pub(crate) const SERVED: [(&str, &str); 9] = [
         "`default`, `llm_api`, `management` or `read_only`: a choice of `allowed_routes`.",
     ),
     ("object_permission", "What it may use; nothing without."),
+    ("rpm_limit", "Calls in a minute; of each replica."),
+    (
+        "max_parallel_requests",
+        "Calls at the same time; of each replica.",
+    ),
+    (
+        "mcp_rpm_limit",
+        "Calls in a minute of single servers, each by id, name or alias; of each replica.",
+    ),
 ];
 
 /// LiteLLM's other fields.
-const LATER: [&str; 49] = [
+const LATER: [&str; 46] = [
     "models",
     "aliases",
     "config",
@@ -47,15 +58,12 @@ const LATER: [&str; 49] = [
     "budget_duration",
     "budget_id",
     "budget_limits",
-    "max_parallel_requests",
     "tpm_limit",
-    "rpm_limit",
     "tpd_limit",
     "model_max_budget",
     "budget_fallbacks",
     "model_rpm_limit",
     "model_tpm_limit",
-    "mcp_rpm_limit",
     "tag_rpm_limit",
     "rpm_limit_type",
     "tpm_limit_type",
@@ -109,6 +117,9 @@ pub(crate) struct Change {
     allowed_routes: Option<Vec<String>>,
     key_type: Option<String>,
     permission: Option<PermissionChange>,
+    rpm_limit: Option<Said<u32>>,
+    max_parallel_requests: Option<Said<u32>>,
+    mcp_rpm_limit: Option<BTreeMap<String, u32>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -159,6 +170,11 @@ impl Change {
             }
             "key_type" => self.key_type = optional(value, at, key_type).and_then(Said::value),
             "object_permission" => self.permission = PermissionChange::read(value, Level::Key, at),
+            "rpm_limit" => self.rpm_limit = optional(value, at, number),
+            "max_parallel_requests" => self.max_parallel_requests = optional(value, at, number),
+            "mcp_rpm_limit" => {
+                self.mcp_rpm_limit = optional(value, at, numbers).map(Said::unwrap_or_default);
+            }
             "spend" if value.as_f64() == Some(0.0) => {}
             _ if LATER.contains(&name) => later(value, at),
             _ => unknown(
@@ -189,6 +205,11 @@ impl Change {
         self.permission.as_ref()?.mcp_access_groups()
     }
 
+    /// The same of toolsets.
+    pub(crate) fn mcp_toolsets(&self) -> Option<&[String]> {
+        self.permission.as_ref()?.mcp_toolsets()
+    }
+
     /// Makes the key as the body says. `new_id` is for what has none yet.
     pub(crate) fn apply(self, key: &mut VirtualKey, new_id: String) {
         let Self {
@@ -201,6 +222,9 @@ impl Change {
             allowed_routes,
             key_type,
             permission,
+            rpm_limit,
+            max_parallel_requests,
+            mcp_rpm_limit,
         } = self;
         set(&mut key.key_alias, key_alias.map(Said::value));
         set(&mut key.user_id, user_id.map(Said::value));
@@ -219,6 +243,10 @@ impl Change {
             key.key_type = Some(kind);
         }
         set(&mut key.allowed_routes, allowed_routes);
+        set(&mut key.limits.rpm_limit, rpm_limit.map(Said::value));
+        let parallel = max_parallel_requests.map(Said::value);
+        set(&mut key.limits.max_parallel_requests, parallel);
+        set(&mut key.limits.mcp_rpm_limit, mcp_rpm_limit);
         if let Some(change) = permission {
             change.apply(&mut key.object_permission, new_id);
         }
@@ -306,6 +334,39 @@ pub(crate) fn texts(value: &Value, at: &mut At<'_>) -> Option<Vec<String>> {
         .filter_map(|(index, item)| at.within(Loc::Index(index), |at| short_text(item, at)))
         .collect();
     (read.len() == items.len()).then_some(read)
+}
+
+fn number(value: &Value, at: &mut At<'_>) -> Option<u32> {
+    let Some(number) = value.as_i64() else {
+        return at.problem("int_type", "Input should be a valid integer");
+    };
+    match u32::try_from(number) {
+        Ok(number) => Some(number),
+        Err(_) if number < 0 => {
+            at.problem("greater_than_equal", "Input should be greater than or equal to 0")
+        }
+        Err(_) => {
+            let message = format!("Input should be less than or equal to {}", u32::MAX);
+            at.problem("less_than_equal", message)
+        }
+    }
+}
+
+fn numbers(value: &Value, at: &mut At<'_>) -> Option<BTreeMap<String, u32>> {
+    let object = at.object(value)?;
+    if object.len() > MAX_ITEMS {
+        let message = format!("Dictionary should have at most {MAX_ITEMS} items");
+        return at.problem("too_long", message);
+    }
+    let read: BTreeMap<String, u32> = object
+        .iter()
+        .filter_map(|(name, most)| {
+            at.within(Loc::Name(name.clone()), |at| {
+                Some((name.clone(), number(most, at)?))
+            })
+        })
+        .collect();
+    (read.len() == object.len()).then_some(read)
 }
 
 fn routes(value: &Value, at: &mut At<'_>) -> Option<Vec<String>> {

@@ -9,9 +9,13 @@ use trunkline_model::{Level, ObjectPermission};
 use super::fields::{MAX_ITEMS, Said, later, optional, set, texts, unknown};
 use crate::body::{At, Loc};
 
-const PERMISSION: [&str; 3] = ["mcp_servers", "mcp_access_groups", "mcp_tool_permissions"];
-const PERMISSION_LATER: [&str; 9] = [
+const PERMISSION: [&str; 4] = [
+    "mcp_servers",
+    "mcp_access_groups",
+    "mcp_tool_permissions",
     "mcp_toolsets",
+];
+const PERMISSION_LATER: [&str; 8] = [
     "mcp_tool_search_enabled",
     "vector_stores",
     "agents",
@@ -34,6 +38,7 @@ pub(crate) struct PermissionChange {
     mcp_servers: Option<Vec<String>>,
     mcp_access_groups: Option<Vec<String>>,
     mcp_tool_permissions: Option<BTreeMap<String, Vec<String>>>,
+    mcp_toolsets: Option<Vec<String>>,
 }
 
 impl PermissionChange {
@@ -44,6 +49,7 @@ impl PermissionChange {
                 mcp_servers: Some(Vec::new()),
                 mcp_access_groups: Some(Vec::new()),
                 mcp_tool_permissions: Some(BTreeMap::new()),
+                mcp_toolsets: Some(Vec::new()),
             });
         }
         let mut change = Self::default();
@@ -58,6 +64,9 @@ impl PermissionChange {
                 }
                 "mcp_tool_permissions" => {
                     change.mcp_tool_permissions = optional(value, at, tools).map(Said::unwrap_or_default);
+                }
+                "mcp_toolsets" => {
+                    change.mcp_toolsets = optional(value, at, texts).map(Said::unwrap_or_default);
                 }
                 _ if PERMISSION_LATER.contains(&name.as_str()) => later(value, at),
                 _ => unknown(name, PERMISSION.into_iter(), at),
@@ -74,17 +83,23 @@ impl PermissionChange {
         self.mcp_access_groups.as_deref()
     }
 
+    pub(crate) fn mcp_toolsets(&self) -> Option<&[String]> {
+        self.mcp_toolsets.as_deref()
+    }
+
     /// Makes the grants as the body says. `new_id` is for those that have none yet.
     pub(crate) fn apply(self, permission: &mut ObjectPermission, new_id: String) {
         let Self {
             mcp_servers,
             mcp_access_groups,
             mcp_tool_permissions,
+            mcp_toolsets,
         } = self;
         permission.id.get_or_insert(new_id);
         set(&mut permission.mcp_servers, mcp_servers);
         set(&mut permission.mcp_access_groups, mcp_access_groups);
         set(&mut permission.mcp_tool_permissions, mcp_tool_permissions);
+        set(&mut permission.mcp_toolsets, mcp_toolsets);
     }
 }
 

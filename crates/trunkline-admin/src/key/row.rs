@@ -3,18 +3,18 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use trunkline_auth::Authenticator;
-use trunkline_model::key::{ALL_TEAM_MCP_SERVERS, SERVER_WORDS};
+use trunkline_model::key::{ALL_TEAM_MCP_SERVERS, Part, SERVER_WORDS};
 use trunkline_model::{ObjectPermission, Secret, Snapshot, VirtualKey};
 
 use crate::App;
 
-/// LiteLLM's columns of what is not served: nothing is limited, and nothing was spent.
+/// LiteLLM's columns of what is not served: nothing of it is limited, and nothing was spent.
 fn neutral() -> Map<String, Value> {
     let neutral = json!({
         "spend": 0.0, "max_budget": null, "soft_budget_cooldown": false, "budget_duration": null,
         "budget_reset_at": null, "budget_id": null, "litellm_budget_table": null, "models": [], "aliases": {},
         "config": {}, "permissions": {}, "router_settings": {}, "model_spend": {}, "model_max_budget": {},
-        "max_parallel_requests": null, "tpm_limit": null, "rpm_limit": null, "allowed_cache_controls": [],
+        "tpm_limit": null, "allowed_cache_controls": [],
         "policies": [], "access_group_ids": [], "agent_id": null, "organization_id": null, "project_id": null,
         "auto_rotate": false, "rotation_interval": null, "key_rotation_at": null,
     });
@@ -28,7 +28,7 @@ fn neutral() -> Map<String, Value> {
 pub(crate) fn info(key: &VirtualKey, now: Timestamp) -> Map<String, Value> {
     let time = |at: Option<Timestamp>| Value::from(at.map(|at| at.to_string()));
     let (stamps, permission) = (&key.stamps, &key.object_permission);
-    let own = [
+    let own: [(&str, Value); 22] = [
         ("key_name", Value::from(key.key_name.clone())),
         ("key_alias", key.key_alias.clone().into()),
         ("key_type", key.key_type.clone().into()),
@@ -47,6 +47,9 @@ pub(crate) fn info(key: &VirtualKey, now: Timestamp) -> Map<String, Value> {
         ("updated_by", stamps.updated_by.clone().into()),
         ("rotation_count", key.rotation_count.into()),
         ("last_rotation_at", time(key.last_rotation_at)),
+        ("rpm_limit", key.limits.rpm_limit.into()),
+        ("max_parallel_requests", key.limits.max_parallel_requests.into()),
+        ("mcp_rpm_limit", json!(key.limits.mcp_rpm_limit)),
         ("defect", key.defect.clone().into()),
     ];
     let mut row = neutral();
@@ -92,7 +95,7 @@ pub(crate) fn permission_row(permission: &ObjectPermission) -> Value {
         "mcp_servers": permission.mcp_servers,
         "mcp_access_groups": permission.mcp_access_groups,
         "mcp_tool_permissions": permission.mcp_tool_permissions,
-        "mcp_toolsets": [],
+        "mcp_toolsets": permission.mcp_toolsets,
         "vector_stores": [],
         "agents": [],
         "agent_access_groups": [],
@@ -117,13 +120,30 @@ pub(crate) fn warnings(key: &VirtualKey, snapshot: &Snapshot) -> Vec<String> {
             ));
         }
     }
+    for name in key.limits.mcp_rpm_limit.keys() {
+        if snapshot.find(name).is_none() {
+            warnings.push(format!(
+                "mcp_rpm_limit: no server has the id, name or alias {name:?}"
+            ));
+        }
+    }
+    for name in &permission.mcp_toolsets {
+        if snapshot.toolsets().find(name).is_none() {
+            warnings.push(format!(
+                "object_permission.mcp_toolsets: no toolset has the id or name {name:?}"
+            ));
+        }
+    }
     // What it has from its team is not looked for here.
-    let inherits =
-        key.team_id.is_some() && (!permission.has_servers() || permission.says(ALL_TEAM_MCP_SERVERS));
-    for name in permission.mcp_tool_permissions.keys().filter(|_| !inherits) {
+    let takes_the_teams = key.team_id.is_some() && permission.says(ALL_TEAM_MCP_SERVERS);
+    for name in permission
+        .mcp_tool_permissions
+        .keys()
+        .filter(|_| !takes_the_teams)
+    {
         let granted = snapshot
             .find(name)
-            .is_some_and(|server| server.definition.allow_all_keys || permission.lists(server));
+            .is_some_and(|server| server.definition.allow_all_keys || permission.lists(server, Part::Any));
         if !granted {
             warnings.push(format!(
                 "object_permission.mcp_tool_permissions: {name:?} is no server that this key may use; a list of tools narrows a grant and gives none"

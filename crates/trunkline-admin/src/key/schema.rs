@@ -101,6 +101,15 @@ fn served(object: ObjectBuilder) -> ObjectBuilder {
         "allowed_routes" => object.property(*name, texts(doc)),
         "key_type" => object.property(*name, text(doc).enum_values(Some(KEY_TYPES))),
         "object_permission" => object.property(*name, permission(doc)),
+        "rpm_limit" | "max_parallel_requests" => {
+            let number = nullable(Type::Integer).minimum(Some(0));
+            object.property(*name, number.description(Some(*doc)))
+        }
+        "mcp_rpm_limit" => {
+            let numbers =
+                nullable(Type::Object).additional_properties(Some(typed(Type::Integer).minimum(Some(0))));
+            object.property(*name, numbers.description(Some(*doc)))
+        }
         _ => object.property(*name, text(doc)),
     })
 }
@@ -113,6 +122,10 @@ pub(crate) fn permission(doc: &str) -> ObjectBuilder {
             texts("Servers, each by id, name or alias; `no-mcp-servers`: none at all."),
         )
         .property("mcp_access_groups", texts("Every server of these groups."))
+        .property(
+            "mcp_toolsets",
+            texts("Toolsets, each by id or name: their tools, and nothing else of their servers."),
+        )
         .property(
             "mcp_tool_permissions",
             typed(Type::Object)

@@ -12,6 +12,7 @@ fn operations() -> Vec<(String, String)> {
     for (path, item) in document["paths"].as_object().unwrap() {
         let ours = path.starts_with("/v1/mcp/server")
             || path.starts_with("/v1/mcp/access_groups")
+            || path.starts_with("/v1/mcp/toolset")
             || trunkline_model::key::MANAGEMENT_PATHS
                 .iter()
                 .any(|begin| path.starts_with(begin))
@@ -20,6 +21,7 @@ fn operations() -> Vec<(String, String)> {
             operations.push((
                 method.to_uppercase(),
                 path.replace("{server_id}", "id-a")
+                    .replace("{toolset_id}", "id-a")
                     .replace("{key}", &"0".repeat(64))
                     .replace("{team_id}", "t"),
             ));

@@ -4,6 +4,7 @@ use trunkline_mcp::{Era, ListKind, rpc, task};
 use trunkline_model::{OutcomeStatus, Server, Step};
 use trunkline_upstream::Fault;
 
+use crate::limits::Exceeded;
 use crate::outcomes;
 use crate::parked;
 use crate::peers::PeerError;
@@ -43,6 +44,9 @@ pub enum CallError {
     /// There is no room to wait for the client in.
     #[error("too many calls of this caller wait for answers to what servers ask")]
     Full,
+    /// One call too many.
+    #[error(transparent)]
+    Limited(#[from] Box<Exceeded>),
     /// The call that this goes on with is on another replica.
     #[error("the call that this answers cannot be taken up: {0}; the tool is not run again")]
     Elsewhere(#[from] PeerError),
@@ -54,6 +58,12 @@ pub enum CallError {
         /// What went wrong.
         fault: Box<Fault>,
     },
+}
+
+impl From<Exceeded> for CallError {
+    fn from(exceeded: Exceeded) -> Self {
+        Self::Limited(Box::new(exceeded))
+    }
 }
 
 fn fault_summary(fault: &Fault) -> String {
@@ -81,6 +91,7 @@ impl CallError {
             Self::Route(RouteError::Unavailable { .. })
             | Self::Upstream { .. }
             | Self::Full
+            | Self::Limited(_)
             | Self::Elsewhere(_) => rpc::INTERNAL_ERROR,
         }
     }
@@ -102,7 +113,7 @@ impl CallError {
             Self::Method(_) => "unknown_method",
             Self::UnknownTask => "unknown_task",
             Self::NeedsTasks => "missing_capability",
-            Self::Full => "rate_limited",
+            Self::Full | Self::Limited(_) => "rate_limited",
             Self::Elsewhere(_) => "replica_gone",
             Self::Route(RouteError::Unknown { kind, .. }) => match kind {
                 ListKind::Tools => "unknown_tool",
@@ -134,6 +145,7 @@ impl CallError {
             Self::Route(RouteError::Unavailable { outcome, .. }) => outcome.retry_after_s,
             Self::Upstream { fault, .. } => fault.retry_after.map(|after| after.as_secs()),
             Self::Full => Some(parked::RETRY_AFTER.as_secs()),
+            Self::Limited(exceeded) => Some(exceeded.retry_after.as_secs()),
             _ => None,
         }
     }
@@ -157,6 +169,19 @@ impl CallError {
                 ..
             }) => return Some(serde_json::json!({"uri": name}).to_string()),
             Self::NeedsTasks => return Some(task::MISSING_EXTENSION.to_owned()),
+            Self::Limited(exceeded) => {
+                let Exceeded {
+                    limit,
+                    max,
+                    server,
+                    retry_after,
+                } = &**exceeded;
+                let retry_after_s = retry_after.as_secs();
+                let data = serde_json::json!({
+                    "limit": limit.as_str(), "max": max, "server": server, "retry_after_s": retry_after_s,
+                });
+                return Some(data.to_string());
+            }
             Self::Route(RouteError::Unavailable { outcome, .. }) => (**outcome).clone(),
             Self::Upstream { fault, .. } => fault.outcome(now, std::time::Duration::ZERO),
             _ => return None,

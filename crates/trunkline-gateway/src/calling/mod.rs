@@ -26,6 +26,7 @@ use crate::Gateway;
 use crate::asked;
 use crate::context::Context;
 use crate::deadline;
+use crate::limits;
 use crate::parked;
 use crate::record::Pending;
 use crate::rounds::Round;
@@ -69,6 +70,8 @@ pub struct Call {
     tasked: Option<Box<Tasked>>,
     /// A subscription that was taken is written down before the client hears of it.
     noting: Noting,
+    /// Its place among the calls of its key.
+    _place: Option<limits::Place>,
 }
 
 /// Whether what a subscription changes in its session was written down.
@@ -138,6 +141,10 @@ pub async fn begin(
     only: Option<&Arc<Server>>,
     pending: &mut Pending,
 ) -> Result<Call, CallError> {
+    // Looking for a name may send something, too.
+    if operation.is_limited() {
+        gateway.limits.check(&context.principal)?;
+    }
     let mut params = RawObject::parse(params).map_err(|error| CallError::Params(error.to_string()))?;
     let target = resolve(gateway, context, &operation, &mut params, only).await?;
     pending.target(target.server.id.as_str(), &target.name);
@@ -153,6 +160,7 @@ pub fn begin_at(
     mut target: Target,
     mut params: RawObject<'_>,
 ) -> Result<Call, CallError> {
+    let place = limited(gateway, context, &operation, &target.server)?;
     let tasked = Tasked::of(context, &operation, &mut target, &mut params);
     let token = if matches!(tasked.as_deref(), Some(Tasked::Wanted)) {
         tasks::seal_token(gateway, context, &mut params)?;
@@ -216,7 +224,27 @@ pub fn begin_at(
         rounds: 0,
         tasked,
         noting: Noting::Due,
+        _place: place,
     })
+}
+
+/// Counts the call, and gives it its place, unless it is one too many.
+fn limited(
+    gateway: &Gateway,
+    context: &Context,
+    operation: &Operation,
+    server: &Server,
+) -> Result<Option<limits::Place>, CallError> {
+    if !operation.is_limited() {
+        return Ok(None);
+    }
+    // One list asks many servers, all at the same time.
+    let place = match operation {
+        Operation::ListTasks => None,
+        _ => gateway.limits.place(&context.principal)?,
+    };
+    gateway.limits.count(&context.principal, server)?;
+    Ok(place)
 }
 
 /// Puts an own token in place of the client's `_meta.progressToken`.
@@ -505,6 +533,7 @@ impl Call {
             Operation::CallTool => ListKind::Tools,
             Operation::GetPrompt => ListKind::Prompts,
             Operation::ReadResource | Operation::Subscribe | Operation::Unsubscribe => ListKind::Resources,
+            Operation::Complete | Operation::Other(_) => return context.may_use_whole(server),
             _ => return true,
         };
         context.may_use(server, kind, &self.name).is_allow()

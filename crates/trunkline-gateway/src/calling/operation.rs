@@ -88,6 +88,11 @@ impl Operation {
         .find(|own| own.method() == method)
     }
 
+    /// Whether limits hold for it: what gives something back is not refused.
+    pub fn is_limited(&self) -> bool {
+        !matches!(self, Self::Unsubscribe | Self::CancelTask)
+    }
+
     /// What the record calls it.
     pub fn kind(&self) -> CallKind {
         match self {

@@ -195,6 +195,10 @@ pub fn outside(
         };
         return seen.message(method, message);
     }
+    if !context.may_use_whole(server) {
+        // It was taken away from this client since.
+        return None;
+    }
     let rewritten = || {
         let mut object = RawObject::parse(&message).ok()?;
         let exposer = Exposer::new(gateway, context, server);

@@ -163,6 +163,13 @@ pub fn capabilities(gateway: &Gateway, context: &Context, revision: Revision) ->
     let new_tasks = ServerCapabilities::new(r#"{"extensions":{"io.modelcontextprotocol/tasks":{}}}"#);
     let some_tools = ServerCapabilities::new(r#"{"tools":{}}"#);
     let client = context.client_headers();
+    let within = |own: ServerCapabilities, server: &Server| {
+        if context.may_use_whole(server) {
+            own
+        } else {
+            own.of_tools()
+        }
+    };
     let mut all = Vec::new();
     for server in context.servers() {
         let known = known_tools(gateway, context, server, &client);
@@ -172,9 +179,9 @@ pub fn capabilities(gateway: &Gateway, context: &Context, revision: Revision) ->
                     // Some servers have tools and forget to say so.
                     all.push(some_tools.clone());
                 }
-                all.push(catalogue.introduction.capabilities.clone());
+                all.push(within(catalogue.introduction.capabilities.clone(), server));
             }
-            None => all.push(anything.clone()),
+            None => all.push(within(anything.clone(), server)),
         }
         if revision.era() == Era::Modern && gateway.upstreams.may_extend(server, task::EXTENSION) {
             // What it was listed with may be of the other era, where there is no such extension.

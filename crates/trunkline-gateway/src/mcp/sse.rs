@@ -1,7 +1,8 @@
 //! The HTTP+SSE transport of 2024-11-05: `GET` opens a stream whose first event says where to `POST` to, and everything for
 //! the client comes on that stream. What is said goes the same ways as over Streamable HTTP: `post::dispatch`.
 //!
-//! `GET /sse`, `/mcp/sse`, `/{server}/sse`, `/{server}/mcp/sse`, `/mcp/{servers}/sse`; each takes its messages at the same
+//! `GET /sse`, `/mcp/sse`, `/{server}/sse`, `/{server}/mcp/sse`, `/mcp/{servers}/sse`, `/toolset/{name}/sse`,
+//! `/toolset/{name}/mcp/sse`; each takes its messages at the same
 //! path with `/messages` at the end.
 
 use std::sync::Arc;
@@ -56,7 +57,9 @@ impl Endpoint {
             "" => PathSelection::None,
             named => {
                 let name = named.strip_prefix('/')?;
-                let bare = !name.is_empty() && !name.contains('/') && name != "mcp";
+                let toolset = name.strip_prefix("toolset/").filter(|name| *name != "mcp");
+                let bare = toolset.unwrap_or(name);
+                let bare = !bare.is_empty() && !bare.contains('/') && name != "mcp";
                 let as_mcp = if bare {
                     format!("/{name}/mcp")
                 } else {
@@ -484,6 +487,14 @@ mod tests {
         );
         assert_eq!(Endpoint::of_path("/mcp/a,b/sse"), at(servers("a,b"), false));
         assert_eq!(Endpoint::of_path("/mcp/a/sse/messages"), at(servers("a"), true));
+        let toolset = |name: &str| PathSelection::Toolset(name.to_owned());
+        assert_eq!(Endpoint::of_path("/toolset/a/sse"), at(toolset("a"), false));
+        assert_eq!(Endpoint::of_path("/toolset/a/mcp/sse"), at(toolset("a"), false));
+        assert_eq!(
+            Endpoint::of_path("/toolset/a/sse/messages"),
+            at(toolset("a"), true)
+        );
+        assert_eq!(Endpoint::of_path("/toolset/mcp/sse"), at(named("toolset"), false));
         for path in [
             "",
             "/",
@@ -494,6 +505,9 @@ mod tests {
             "/mcp/git",
             "/sse/mcp",
             "/a/b/sse",
+            "/toolset/sse/x",
+            "/toolset//sse",
+            "/toolset/a/b/sse",
             "/messages",
             "/git/messages",
             "/mcp/enabled/sse",

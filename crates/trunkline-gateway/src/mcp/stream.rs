@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use trunkline_auth::SessionClaims;
 use trunkline_mcp::{ListKind, rpc, sse};
-use trunkline_model::{RequestId, ServerId};
+use trunkline_model::{RequestId, Scope, ServerId};
 use trunkline_upstream::{Aside, Attending, Watching};
 
 use crate::Gateway;
@@ -380,11 +380,13 @@ impl Standing {
         self.context.snapshot = snapshot;
         if let Some(path) = &self.path {
             let context = &self.context;
-            match scope::resolve(&context.snapshot, &context.principal, path, &context.headers) {
-                Ok(selection) => self.context.selection = selection,
-                // The path's server is gone: nothing is seen.
-                Err(_) => return Vec::new(),
-            }
+            let resolved = scope::resolve(&context.snapshot, &context.principal, path, &context.headers);
+            let Ok(selection) = resolved else {
+                // The path's server or toolset is gone: nothing is seen, and nothing heard.
+                self.context.selection.scope = Scope::nothing();
+                return Vec::new();
+            };
+            self.context.selection = selection;
         }
         if is_another || self.granted_anew {
             self.granted_anew = false;
@@ -399,7 +401,7 @@ impl Standing {
                     .servers
             } else {
                 // What nobody has asked for yet is not fetched to notice its changes.
-                listing::at_hand(gateway, context, kind, context.servers())
+                listing::at_hand(gateway, context, kind, context.servers_with(kind))
             };
             seen.extend(servers.into_iter().map(|items| Seen {
                 kind,

@@ -72,7 +72,7 @@ pub async fn list(
 /// The result: an error only if no server could be asked.
 async fn merged(gateway: &Gateway, context: &Context, params: Option<&str>) -> Result<String, CallError> {
     let able: Vec<&Arc<Server>> = context
-        .servers()
+        .whole_servers()
         .filter(|server| lists_tasks(gateway, context, server))
         .collect();
     let (asked, begins): (Asked<'_>, bool) = match positions(gateway, context, params)? {
@@ -136,7 +136,7 @@ impl Position {
 fn going_on(context: &Context, positions: Positions) -> Asked<'_> {
     let find = |position: Position| {
         let server = context
-            .servers()
+            .whole_servers()
             .find(|server| server.id.as_str() == position.id)?;
         Some((server, Some(position)))
     };

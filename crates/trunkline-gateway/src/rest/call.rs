@@ -155,6 +155,13 @@ fn failed(error: &CallError) -> Response {
             }
             response
         }
+        (CallError::Limited(exceeded), None) => {
+            let status = StatusCode::TOO_MANY_REQUESTS;
+            let mut response = answer::rest_error(status, "rate_limit_exceeded", &text);
+            let after = exceeded.retry_after.as_secs();
+            response.headers_mut().insert(RETRY_AFTER, after.into());
+            response
+        }
         (CallError::Params(_), None) => answer::rest_error(StatusCode::BAD_REQUEST, "invalid_request", &text),
         (CallError::Route(RouteError::Ambiguous { .. }), None) => {
             answer::rest_error(StatusCode::CONFLICT, "ambiguous_tool", &text)

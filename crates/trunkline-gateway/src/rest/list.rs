@@ -14,10 +14,12 @@ use trunkline_model::{CallKind, RequestId, Scope};
 
 use crate::Gateway;
 use crate::answer;
+use crate::context::Context;
 use crate::listing;
 use crate::outcomes;
 use crate::record::Pending;
 use crate::rest::{enter, failure_status, tools_body};
+use crate::scope;
 
 /// Query of the request; all optional.
 #[derive(Deserialize)]
@@ -26,6 +28,8 @@ pub struct Params {
     server_id: Option<String>,
     /// The same, by LiteLLM's other word.
     mcp_server_name: Option<String>,
+    /// Name or id of a toolset: its tools alone.
+    toolset_name: Option<String>,
 }
 
 /// Lists.
@@ -41,9 +45,19 @@ pub async fn handle(
         Err(answer) => return answer,
     };
     let Ok(Query(params)) = params else {
-        let text = "the query cannot be read: server_id and mcp_server_name may be there once each";
+        let text =
+            "the query cannot be read: server_id, mcp_server_name and toolset_name may be there once each";
         return answer::rest_error(StatusCode::BAD_REQUEST, "invalid_request", text);
     };
+    if let Some(name) = params.toolset_name
+        && !select_toolset(&mut context, &name)
+    {
+        let text = format!(
+            "Toolset {} not found",
+            trunkline_upstream::fault::printable(&name)
+        );
+        return answer::rest_error(StatusCode::NOT_FOUND, "toolset_not_found", &text);
+    }
     if let Some(name) = params.server_id.or(params.mcp_server_name) {
         let found = context
             .servers()
@@ -53,12 +67,21 @@ pub async fn handle(
             let text = format!("Server {} not found", trunkline_upstream::fault::printable(&name));
             return answer::rest_error(StatusCode::NOT_FOUND, "server_not_found", &text);
         };
-        context.selection.scope = Scope::Servers {
-            ids: vec![id],
-            single: false,
-        };
+        context.selection.unresolved.clear();
+        match &mut context.selection.scope {
+            Scope::Toolset { ids, .. } => *ids = vec![id],
+            scope => {
+                *scope = Scope::Servers {
+                    ids: vec![id],
+                    single: false,
+                };
+            }
+        }
     }
-    let one = matches!(&context.selection.scope, Scope::Servers { ids, .. } if ids.len() == 1);
+    let one = matches!(
+        &context.selection.scope,
+        Scope::Servers { ids, .. } | Scope::Toolset { ids, .. } if ids.len() == 1
+    );
     let mut pending = Pending::begin(&gateway, &context, CallKind::ListTools, 0);
     let listing = listing::list(&gateway, &context, ListKind::Tools).await;
     let error = listing.failure();
@@ -75,4 +98,16 @@ pub async fn handle(
     pending.sent(body.len());
     pending.finish(listing.outcome_word(), error);
     answer::json(StatusCode::OK, body)
+}
+
+/// Narrows what was selected to a toolset; `false` if there is none of the name for this caller.
+fn select_toolset(context: &mut Context, name: &str) -> bool {
+    let Some(mut selection) = scope::toolset(&context.snapshot, &context.principal, name) else {
+        return false;
+    };
+    if let Scope::Toolset { ids, .. } = &mut selection.scope {
+        ids.retain(|id| context.selection.scope.contains(id));
+    }
+    context.selection = selection;
+    true
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::json;
 use trunkline_auth::key_hash;
-use trunkline_model::{KeyHash, ObjectPermission, Stamps, VirtualKey};
+use trunkline_model::{KeyHash, KeyLimits, ObjectPermission, Stamps, VirtualKey};
 use trunkline_store::{KeyWriteError, Registry, Store};
 
 use crate::fixture::{at, both};
@@ -49,6 +49,8 @@ fn full(number: usize) -> VirtualKey {
             mcp_servers: list("server"),
             mcp_access_groups: list("group"),
             mcp_tool_permissions: [("s".to_owned(), list("tool")), (String::new(), vec![])].into(),
+            mcp_toolsets: list("toolset"),
+            toolsets: Vec::new(),
         },
         stamps: Stamps {
             created_at: Some(at(1)),
@@ -58,6 +60,11 @@ fn full(number: usize) -> VirtualKey {
         },
         rotation_count: u32::MAX,
         last_rotation_at: Some(at(-1)),
+        limits: KeyLimits {
+            rpm_limit: Some(0),
+            max_parallel_requests: Some(u32::MAX),
+            mcp_rpm_limit: [("s \"é".to_owned(), 0), (String::new(), u32::MAX)].into(),
+        },
         ..key(number)
     }
 }
@@ -206,6 +213,8 @@ both! {
             ("allowed_routes", "'{}'"),
             ("metadata", "'[]'"),
             ("expires", "9223372036854775807"),
+            ("rpm_limit", "-1"),
+            ("mcp_rpm_limit", r#"'{"s":-1}'"#),
         ];
         for (number, (column, value)) in broken.iter().enumerate() {
             keys.insert(key(number)).await.unwrap();
@@ -230,6 +239,6 @@ both! {
         }
         let good = keys.ring().get(&hash(20)).unwrap();
         assert_eq!((&good.defect, good.object_permission.mcp_servers.as_slice()), (&None, &["a".to_owned()][..]));
-        assert_eq!(db.ask("SELECT CAST(count(*) AS TEXT) FROM verification_token").await, ["8"]);
+        assert_eq!(db.ask("SELECT CAST(count(*) AS TEXT) FROM verification_token").await, ["10"]);
     }
 }

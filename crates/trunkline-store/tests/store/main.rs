@@ -19,3 +19,4 @@ mod replicas;
 mod servers;
 mod sessions;
 mod tenants;
+mod toolsets;

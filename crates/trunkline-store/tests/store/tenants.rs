@@ -26,6 +26,8 @@ fn permission() -> ObjectPermission {
         mcp_servers: vec!["a".to_owned()],
         mcp_access_groups: vec!["g".to_owned()],
         mcp_tool_permissions: [("s".to_owned(), vec!["t".to_owned()])].into(),
+        mcp_toolsets: vec!["set".to_owned()],
+        toolsets: Vec::new(),
     }
 }
 

@@ -232,6 +232,7 @@ async fn build(
         parking: TokenSealer::derive(&settings.root_secret(), "mcp request state"),
         tasks: HandleSealer::derive(&settings.root_secret(), "mcp task"),
         caps: Arc::new(caps(general, &upstreams)),
+        limits: Arc::default(),
         callers: trunkline_gateway::callers::Callers::default(),
         conversations: Conversations::new(
             peers.own_id(),

@@ -77,6 +77,7 @@ async fn every_minute(gateway: Arc<Gateway>) {
     loop {
         ticks.tick().await;
         gateway.caps.reap();
+        gateway.limits.reap();
         gateway.ended.prune(gateway.clock.now());
     }
 }

@@ -3,8 +3,12 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod canaries;
+mod limits;
 mod management;
 mod matrix;
 mod replicas;
 mod streams;
 mod support;
+mod toolset_changes;
+mod toolset_management;
+mod toolsets;

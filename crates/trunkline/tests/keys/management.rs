@@ -251,14 +251,24 @@ fn refused_bodies() -> Vec<(Value, Value, &'static str)> {
             "not_supported",
         ),
         (
-            json!({"rpm_limit": 5}),
-            json!(["body", "rpm_limit"]),
+            json!({"tpm_limit": 5}),
+            json!(["body", "tpm_limit"]),
             "not_supported",
         ),
         (
-            json!({"mcp_rpm_limit": {"files": 1}}),
-            json!(["body", "mcp_rpm_limit"]),
-            "not_supported",
+            json!({"mcp_rpm_limit": {"files": -1}}),
+            json!(["body", "mcp_rpm_limit", "files"]),
+            "greater_than_equal",
+        ),
+        (
+            json!({"rpm_limit": "5"}),
+            json!(["body", "rpm_limit"]),
+            "int_type",
+        ),
+        (
+            json!({"max_parallel_requests": 5_000_000_000_u64}),
+            json!(["body", "max_parallel_requests"]),
+            "less_than_equal",
         ),
         (
             json!({"auto_rotate": true}),
@@ -271,9 +281,9 @@ fn refused_bodies() -> Vec<(Value, Value, &'static str)> {
             "not_supported",
         ),
         (
-            json!({"object_permission": {"mcp_toolsets": ["t"]}}),
+            json!({"object_permission": {"mcp_toolsets": "t"}}),
             json!(["body", "object_permission", "mcp_toolsets"]),
-            "not_supported",
+            "list_type",
         ),
         (
             json!({"object_permission": {"blocked_tools": ["t"]}}),

@@ -11,8 +11,8 @@ use crate::support::{WAYS, Way, config, generate, key, listed, post, set, with};
 
 const SERVERS: [&str; 3] = ["files", "notes", "open"];
 
-struct World {
-    gateway: TestGateway,
+pub(crate) struct World {
+    pub(crate) gateway: TestGateway,
     upstreams: [ScriptedUpstream; 3],
 }
 
@@ -27,7 +27,7 @@ async fn upstream() -> ScriptedUpstream {
 }
 
 impl World {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let upstreams = [upstream().await, upstream().await, upstream().await];
         let [files, notes, open] = &upstreams;
         let text = config(&[
@@ -40,7 +40,7 @@ impl World {
         Self { gateway, upstreams }
     }
 
-    fn calls(&self) -> usize {
+    pub(crate) fn calls(&self) -> usize {
         self.upstreams.iter().map(|own| own.count("tools/call")).sum()
     }
 
@@ -50,13 +50,13 @@ impl World {
 }
 
 /// All tools that there are.
-fn all() -> BTreeSet<String> {
+pub(crate) fn all() -> BTreeSet<String> {
     let names = SERVERS.map(|server| [format!("{server}-read"), format!("{server}-write")]);
     names.into_iter().flatten().collect()
 }
 
 /// Checks that the key sees and reaches exactly these, on every way in.
-async fn check(world: &World, what: &str, key: &str, expected: &BTreeSet<String>) {
+pub(crate) async fn check(world: &World, what: &str, key: &str, expected: &BTreeSet<String>) {
     let http = with(&world.gateway, key);
     for way in WAYS {
         assert_eq!(
@@ -122,11 +122,11 @@ async fn check_own_paths(world: &World, what: &str, way: Way, key: &str, expecte
     }
 }
 
-fn call(tool: &str) -> Value {
+pub(crate) fn call(tool: &str) -> Value {
     json!({"name": tool, "arguments": {}})
 }
 
-fn is_done(said: &Value) -> bool {
+pub(crate) fn is_done(said: &Value) -> bool {
     let result = said.get("result").unwrap_or(said);
     result["content"][0]["text"] == "done" && result["isError"] != true
 }
@@ -206,45 +206,8 @@ async fn b40_b41_b44_a_key_lists_and_reaches_what_it_was_granted_and_nothing_els
 /// administrator.
 #[tokio::test]
 async fn s35_no_method_reaches_a_server_that_is_not_granted() {
-    let methods = [
-        ("prompts/list", json!({})),
-        ("prompts/get", json!({"name": "files-greet"})),
-        ("prompts/get", json!({"name": "greet"})),
-        ("resources/list", json!({})),
-        ("resources/templates/list", json!({})),
-        ("resources/read", json!({"uri": "memo://one"})),
-        ("resources/subscribe", json!({"uri": "memo://one"})),
-        (
-            "completion/complete",
-            json!({"ref": {"type": "ref/prompt", "name": "files-greet"}, "argument": {"name": "a", "value": "b"}}),
-        ),
-        ("experimental/thing", json!({})),
-        ("tasks/list", json!({})),
-        ("tools/call", json!({"name": "files-read", "arguments": {}})),
-        ("tools/call", json!({"name": "read", "arguments": {}})),
-    ];
-    let list = |member: &str, item: Value| Act::Result(json!({member: [item]}).to_string());
-    let capabilities =
-        json!({"tools": {}, "prompts": {}, "resources": {"subscribe": true}, "completions": {}});
-    let upstream = ScriptedUpstream::builder()
-        .initialize_member("capabilities", capabilities)
-        .on("prompts/list", list("prompts", json!({"name": "greet"})))
-        .on("prompts/get", Act::Result(r#"{"messages":[]}"#.to_owned()))
-        .on(
-            "resources/list",
-            list("resources", json!({"uri": "memo://one", "name": "one"})),
-        )
-        .on(
-            "resources/templates/list",
-            Act::Result(r#"{"resourceTemplates":[]}"#.to_owned()),
-        )
-        .on("resources/read", Act::Result(r#"{"contents":[]}"#.to_owned()))
-        .on(
-            "completion/complete",
-            Act::Result(r#"{"completion":{"values":[]}}"#.to_owned()),
-        )
-        .start()
-        .await;
+    let methods = every_method();
+    let upstream = with_everything().await;
     let gateway = TestGateway::start(&config(&[("files", &upstream, "")])).await;
     listed(&gateway, &["files"]).await;
     let ways = [Way::Session, Way::Bare, Way::Modern, Way::Sse];
@@ -276,6 +239,53 @@ async fn s35_no_method_reaches_a_server_that_is_not_granted() {
         }
     }
     assert!(upstream.requests().len() > before);
+}
+
+/// Requests of all kinds for what a server `files` has, lists first.
+pub(crate) fn every_method() -> [(&'static str, Value); 12] {
+    [
+        ("prompts/list", json!({})),
+        ("prompts/get", json!({"name": "files-greet"})),
+        ("prompts/get", json!({"name": "greet"})),
+        ("resources/list", json!({})),
+        ("resources/templates/list", json!({})),
+        ("resources/read", json!({"uri": "memo://one"})),
+        ("resources/subscribe", json!({"uri": "memo://one"})),
+        (
+            "completion/complete",
+            json!({"ref": {"type": "ref/prompt", "name": "files-greet"}, "argument": {"name": "a", "value": "b"}}),
+        ),
+        ("experimental/thing", json!({})),
+        ("tasks/list", json!({})),
+        ("tools/call", json!({"name": "files-read", "arguments": {}})),
+        ("tools/call", json!({"name": "read", "arguments": {}})),
+    ]
+}
+
+/// A server that has everything that there can be.
+pub(crate) async fn with_everything() -> ScriptedUpstream {
+    let list = |member: &str, item: Value| Act::Result(json!({member: [item]}).to_string());
+    let capabilities =
+        json!({"tools": {}, "prompts": {}, "resources": {"subscribe": true}, "completions": {}});
+    ScriptedUpstream::builder()
+        .initialize_member("capabilities", capabilities)
+        .on("prompts/list", list("prompts", json!({"name": "greet"})))
+        .on("prompts/get", Act::Result(r#"{"messages":[]}"#.to_owned()))
+        .on(
+            "resources/list",
+            list("resources", json!({"uri": "memo://one", "name": "one"})),
+        )
+        .on(
+            "resources/templates/list",
+            Act::Result(r#"{"resourceTemplates":[]}"#.to_owned()),
+        )
+        .on("resources/read", Act::Result(r#"{"contents":[]}"#.to_owned()))
+        .on(
+            "completion/complete",
+            Act::Result(r#"{"completion":{"values":[]}}"#.to_owned()),
+        )
+        .start()
+        .await
 }
 
 #[tokio::test]

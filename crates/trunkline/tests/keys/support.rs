@@ -58,6 +58,21 @@ pub(crate) async fn post(gateway: &TestGateway, path: &str, body: Value) -> Valu
     gateway.client().post(path, &body).await.expect_status(200).json()
 }
 
+/// Makes a toolset; its row.
+pub(crate) async fn toolset(gateway: &TestGateway, name: &str, tools: &[(&str, &str)]) -> Value {
+    let body = json!({"toolset_name": name, "tools": members(tools)});
+    let made = gateway.client().post("/v1/mcp/toolset", &body).await;
+    made.expect_status(201).json()
+}
+
+/// Tools as a toolset has them.
+pub(crate) fn members(tools: &[(&str, &str)]) -> Value {
+    let tools = tools.iter();
+    tools
+        .map(|(server, tool)| json!({"server_id": server, "tool_name": tool}))
+        .collect()
+}
+
 /// A client with a key.
 pub(crate) fn with(gateway: &TestGateway, key: &str) -> HttpClient {
     gateway
@@ -92,7 +107,7 @@ pub(crate) const WAYS: [Way; 6] = [
 ];
 
 impl Way {
-    /// Asks, and gives the HTTP status and what was said. `server`: at the server's own path.
+    /// Asks, and gives the HTTP status and what was said. `server`: at the server's own path; `toolset/{name}`: at a toolset's.
     pub(crate) async fn ask(
         self,
         http: &HttpClient,
@@ -134,7 +149,10 @@ impl Way {
                 }
             }
             Self::Rest | Self::AllTools => {
-                let query = server.map_or_else(String::new, |server| format!("?server_id={server}"));
+                let query = server.map_or_else(String::new, |server| match server.strip_prefix("toolset/") {
+                    Some(toolset) => format!("?toolset_name={toolset}"),
+                    None => format!("?server_id={server}"),
+                });
                 let reply = match (method, self) {
                     ("tools/list", Self::Rest) => http.get(&format!("/mcp-rest/tools/list{query}")).await,
                     ("tools/list", _) => http.get("/v1/mcp/tools").await,

@@ -1,7 +1,9 @@
 //! Levels × ways in × list and call: the same everywhere, and what is not listed is not reached.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
-use trunkline_testkit::{HttpClient, ScriptedUpstream, TestGateway};
+use trunkline_testkit::{HttpClient, ScriptedUpstream, TestGateway, eventually};
 
 use crate::support::{WAYS, Way, config, generate, listed, post, set, with};
 use crate::world::{World, of_the_team, secret};
@@ -221,6 +223,8 @@ async fn b43_a_denied_call_is_logged_with_its_level_and_its_rule() {
     let params = json!({"name": "files-write", "arguments": {}});
     let (_, said) = Way::Bare.ask(&http, None, "tools/call", &params).await;
     assert!(said.to_string().contains("Unknown tool"), "{said}");
+    let is_logged = async || world.gateway.log().contains("call denied");
+    eventually("the call is logged", Duration::from_secs(20), is_logged).await;
     let log = world.gateway.log();
     let line = log.lines().find(|line| line.contains("call denied"));
     let line = line.unwrap_or_else(|| panic!("{log}"));

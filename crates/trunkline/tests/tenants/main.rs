@@ -11,5 +11,6 @@ mod streams;
 #[path = "../keys/support.rs"]
 mod support;
 mod teams;
+mod toolsets;
 mod users;
 mod world;
