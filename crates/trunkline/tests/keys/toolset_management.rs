@@ -172,8 +172,8 @@ fn refused_bodies() -> Vec<(Value, Value, &'static str)> {
     let too_long = "x".repeat(129);
     vec![
         (
-            json!({"toolset_nam": "x"}),
-            json!(["body", "toolset_nam"]),
+            json!({"toolset_label": "x"}),
+            json!(["body", "toolset_label"]),
             "extra_forbidden",
         ),
         (

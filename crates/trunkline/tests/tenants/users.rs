@@ -122,7 +122,7 @@ async fn refused(gateway: &TestGateway) {
         (json!({"teams": ["t9"]}), 404),
         (json!({"password": "secret"}), 422),
         (json!({"user_role": "root"}), 422),
-        (json!({"user_nam": "x"}), 422),
+        (json!({"user_label": "x"}), 422),
         (
             json!({"object_permission": {"mcp_servers": ["all-team-mcpservers"]}}),
             422,
