@@ -179,8 +179,15 @@ impl Exchange {
             if kind != "application/json" {
                 return Err(not_mcp(step, status, &kind));
             }
+            let unread = Unread {
+                line: &line,
+                id,
+                is_askable: held.2.is_some(),
+                armed: true,
+            };
             let read = timeout_at(deadline.at, read_whole(&mut body, length, max, step)).await;
             let message = read.map_err(|_| deadline.missed(step))??;
+            unread.disarm();
             let mut exchange = Self::of(line, id, (step, deadline), held);
             drop(using);
             exchange.push(message)?;
@@ -513,16 +520,43 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         self.line.entry.sessions.touch(&self.line.session);
         if !self.finished {
-            if self.askable.is_some() {
-                // Whatever the server asks now could be about this request, and must not reach another's client.
-                self.line.session.muddled.store(true, Ordering::Relaxed);
-            }
-            self.line.cancel(self.id);
+            self.line.abandon(self.id, self.askable.is_some());
+        }
+    }
+}
+
+/// A request whose answer is not whole yet. Dropped, it was given up.
+pub(crate) struct Unread<'a> {
+    pub(crate) line: &'a Line,
+    pub(crate) id: u64,
+    pub(crate) is_askable: bool,
+    pub(crate) armed: bool,
+}
+
+impl Unread<'_> {
+    pub(crate) fn disarm(mut self) {
+        self.armed = false;
+    }
+}
+
+impl Drop for Unread<'_> {
+    fn drop(&mut self) {
+        if self.armed {
+            self.line.abandon(self.id, self.is_askable);
         }
     }
 }
 
 impl Line {
+    /// Nobody waits for a request any more: the server is told.
+    fn abandon(&self, id: u64, is_askable: bool) {
+        if is_askable {
+            // Whatever the server asks now could be about this request, and must not reach another's client.
+            self.session.muddled.store(true, Ordering::Relaxed);
+        }
+        self.cancel(id);
+    }
+
     /// Answers a request of the upstream that nobody else can: but for `ping`, what it asks was not declared (B59).
     pub(crate) fn refuse(&self, id: &str, method: &str) {
         if self.session.revision.era() == Era::Modern {

@@ -159,8 +159,8 @@ impl Duplex {
         let route = id.and_then(|id| state.unroute(id));
         drop(state);
         let (Some(id), Some(route)) = (id, route) else {
-            if memchr::memmem::find(end, b"\"jsonrpc\"").is_some() {
-                // An answer, behind something that was printed without an end of a line.
+            if is_answer(&[beginning, end]) {
+                // Behind something that was printed without an end of a line.
                 self.strayed.cancel();
             }
             return self.junk.note(beginning);
@@ -177,6 +177,15 @@ impl Duplex {
 fn member(params: &str, name: &str) -> Option<String> {
     let params = RawObject::parse(params).ok()?;
     String::from_utf8(decoded(params.get(name)?)?.into_owned()).ok()
+}
+
+/// Whether pieces of a text look like an answer, and not like a request that somebody logs.
+fn is_answer(pieces: &[&[u8]]) -> bool {
+    let has = |word: &str| {
+        let mut pieces = pieces.iter();
+        pieces.any(|piece| memchr::memmem::find(piece, word.as_bytes()).is_some())
+    };
+    has("\"jsonrpc\"") && (has("\"result\"") || has("\"error\"")) && !has("\"method\"")
 }
 
 /// The numbers after `"id":`.

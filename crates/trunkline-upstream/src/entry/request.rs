@@ -13,7 +13,7 @@ use super::{Ask, Entry, Peer};
 use crate::breaker::Pass;
 use crate::credential::Outgoing;
 use crate::era::Leg;
-use crate::exchange::{Deadline, Exchange, Frame, Line};
+use crate::exchange::{Deadline, Exchange, Frame, Line, Unread};
 use crate::fair::{Crowded, Place};
 use crate::fault::Fault;
 use crate::http::{beginning, means_unknown_session, status_fault, words_of};
@@ -23,27 +23,6 @@ use crate::session::{Session, Slot, Using};
 
 /// Time for `logging/setLevel`, which a call waits for.
 const LOG_LEVEL_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Tells the upstream that a request is off when its sending is given up half-way (a deadline, a client gone).
-struct SendGuard<'a> {
-    line: &'a Line,
-    id: u64,
-    armed: bool,
-}
-
-impl SendGuard<'_> {
-    fn disarm(mut self) {
-        self.armed = false;
-    }
-}
-
-impl Drop for SendGuard<'_> {
-    fn drop(&mut self) {
-        if self.armed {
-            self.line.cancel(self.id);
-        }
-    }
-}
 
 impl Entry {
     /// A request of the new era that stays open, and is not one of the server's `max_concurrent_requests`.
@@ -167,9 +146,10 @@ impl Entry {
                 None
             };
             let using = Using::new(&session);
-            let guard = SendGuard {
+            let guard = Unread {
                 line: &line,
                 id,
+                is_askable: askable.is_some(),
                 armed: true,
             };
             let sent = self.post(out, Some(&session), message, step).await;
