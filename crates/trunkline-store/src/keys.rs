@@ -1,7 +1,6 @@
 //! The virtual keys in memory, whom they belong to, and the changes of both: the database first, then the ring that requests look into, then the
 //! answer. What other processes write comes through [`crate::Registry::watch`].
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -91,8 +90,9 @@ impl Keys {
     pub async fn delete(&self, hashes: &[KeyHash]) -> Result<u64, StoreError> {
         let mut revision = self.revision.lock().await;
         let deleted = self.store.key_delete(hashes).await?;
-        if deleted > 0 && !self.read_back(&mut revision).await {
-            self.apply(hashes.iter().copied().map(DirectoryWrite::DeleteKey));
+        if deleted > 0 {
+            self.read_back(&mut revision).await;
+            self.without(hashes);
         }
         Ok(deleted)
     }
@@ -159,12 +159,26 @@ impl Keys {
         if self.read_back(revision).await
             && let Some(stored) = self.ring.get(&key.hash)
         {
+            self.without(gone.as_slice());
             return stored;
         }
         let written = key.clone();
         let gone = gone.map(DirectoryWrite::DeleteKey);
         self.apply(gone.into_iter().chain([DirectoryWrite::NewKey(Box::new(key))]));
         self.ring.get(&written.hash).unwrap_or_else(|| Arc::new(written))
+    }
+
+    /// Takes keys out that are known to be gone, should they be there still: whatever was read, they open nothing.
+    fn without(&self, gone: &[KeyHash]) {
+        let ring = &self.ring;
+        let left: Vec<KeyHash> = gone
+            .iter()
+            .copied()
+            .filter(|hash| ring.get(hash).is_some())
+            .collect();
+        if !left.is_empty() {
+            self.apply(left.into_iter().map(DirectoryWrite::DeleteKey));
+        }
     }
 
     /// Whether what was written could be read.
@@ -196,7 +210,7 @@ impl Keys {
         let keys = match since {
             // All that there are have been here or were just read. So there is one too many, or none.
             Some(_) if keys.len() != counts.of("verification_token")? => {
-                let live: HashSet<KeyHash> = store.key_hashes().await?;
+                let live = store.key_hashes().await?;
                 let mut keys = KeyMap::clone(&keys);
                 keys.retain(|hash, _| live.contains(hash));
                 Arc::new(keys)

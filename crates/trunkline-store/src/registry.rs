@@ -188,15 +188,15 @@ impl Registry {
     /// As [`Registry::refresh`], of what the database says that it was written since.
     pub(crate) async fn refresh_if_written(&self) -> Result<(), StoreError> {
         let written = self.store.revisions().await?;
-        self.keys.refresh_to(written.keys).await?;
-        // What keeps one from being read does not keep the other.
+        // What keeps one from being read does not keep the others.
+        let keys = self.keys.refresh_to(written.keys).await;
         let toolsets = self.toolsets_refresh_to(written.toolsets).await;
         let mut state = self.state.lock().await;
         // Not `<`: a database that was restored from a backup counts from further back.
         if state.revision != written.servers {
             self.reload(&mut state).await?;
         }
-        toolsets
+        keys.and(toolsets)
     }
 
     /// The configuration file was read again, and has these servers. Those that are as they were stay the same objects; the

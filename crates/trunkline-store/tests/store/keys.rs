@@ -241,4 +241,26 @@ both! {
         assert_eq!((&good.defect, good.object_permission.mcp_servers.as_slice()), (&None, &["a".to_owned()][..]));
         assert_eq!(db.ask("SELECT CAST(count(*) AS TEXT) FROM verification_token").await, ["10"]);
     }
+
+    async fn b42_a_row_of_no_key_hides_no_deletion(db) {
+        let (here, there) = (load(&db.store().await).await, load(&db.store().await).await);
+        let watching = tokio::spawn(there.clone().watch(std::future::pending()));
+        for number in 0..3 {
+            here.keys().insert(key(number)).await.unwrap();
+        }
+        becomes(&there, "all", |other| known(other) == sorted([0, 1, 2])).await;
+        // As many rows as there were keys before the next deletion.
+        db.by_hand("INSERT INTO verification_token (token) VALUES ('no hash')").await;
+        here.keys().delete(&[hash(0)]).await.unwrap();
+        assert_eq!(known(&here), sorted([1, 2]));
+        becomes(&there, "one gone", |other| known(other) == sorted([1, 2])).await;
+        here.keys().delete(&[hash(1)]).await.unwrap();
+        assert_eq!(known(&here), sorted([2]));
+        becomes(&there, "two gone", |other| known(other) == sorted([2])).await;
+        let again = hash(9);
+        here.keys().update(hash(2), Box::new(move |key| { key.hash = again; key.id = again.to_hex().into(); })).await.unwrap();
+        assert_eq!(known(&here), sorted([9]));
+        becomes(&there, "another secret", |other| known(other) == sorted([9])).await;
+        watching.abort();
+    }
 }
