@@ -1,5 +1,5 @@
-//! Who is asking: the extractors that let a request of a proxy admin through, of who manages a team, or of who may see its own,
-//! and reject everything else (S05, S19).
+//! Who is asking: the extractors that let a request of a proxy admin through, or of who may see its own, and reject everything else
+//! (S05, S19).
 
 use std::sync::Arc;
 
@@ -44,41 +44,7 @@ impl Admin {
     }
 }
 
-/// Somebody who manages something: a proxy admin everything, an admin of teams their members and keys.
-pub(crate) struct Manager {
-    principal: Principal,
-    path: String,
-}
-
-impl Manager {
-    /// The stable name of the caller, for logs and stamps.
-    pub(crate) fn id(&self) -> &str {
-        self.principal.id()
-    }
-
-    /// The path of the request, for logs.
-    pub(crate) fn path(&self) -> &str {
-        &self.path
-    }
-
-    /// Whether it manages everything.
-    pub(crate) fn is_admin(&self) -> bool {
-        self.principal.is_proxy_admin()
-    }
-
-    /// Whether it manages the members and keys of a team.
-    pub(crate) fn manages(&self, team: &Team) -> bool {
-        self.is_admin() || manages(&self.principal, team)
-    }
-
-    /// Whether it manages a key.
-    pub(crate) fn manages_key(&self, key: &VirtualKey, directory: &Directory) -> bool {
-        let team = key.team_id.as_ref().and_then(|id| directory.teams.get(id));
-        self.is_admin() || team.is_some_and(|team| self.manages(team))
-    }
-}
-
-/// Whether it is an admin of the team. A key of another team is nobody there, and who may only look manages nothing.
+/// Whether it is an admin of the team, who may see all its keys. A key of another team is nobody there.
 fn manages(principal: &Principal, team: &Team) -> bool {
     let user = principal.holder().and_then(|holder| holder.user.as_ref());
     let is_for_it = principal.team_id().is_none_or(|own| own == team.team_id);
@@ -181,20 +147,6 @@ impl FromRequestParts<Arc<App>> for Viewer {
             return Ok(Self(caller));
         }
         Err(Rejected::NotAdmin(path_of(parts)))
-    }
-}
-
-impl FromRequestParts<Arc<App>> for Manager {
-    type Rejection = Rejected;
-
-    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Rejected> {
-        let Authenticated { principal, .. } = authenticate(parts, app)?;
-        let path = path_of(parts);
-        let teams = || app.directory().teams.clone();
-        if principal.is_proxy_admin() || teams().values().any(|team| manages(&principal, team)) {
-            return Ok(Self { principal, path });
-        }
-        Err(Rejected::NotAdmin(path))
     }
 }
 

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::key::{ALL_TEAM_MCP_SERVERS, NO_MCP_SERVERS};
 use crate::tenant::{EndUser, Organization, Team, User, UserRole};
 use crate::{ObjectPermission, Toolset, VirtualKey};
 
@@ -56,16 +57,21 @@ impl Holder {
         }
     }
 
-    /// Whether a toolset was granted, to the key or to somebody whom it belongs to, or everything was. What of it may be used is
-    /// decided for each tool.
+    /// Whether a toolset was granted: to the key, or to its team if the key has what its team has; or everything was. What of it may
+    /// be used is decided for each tool.
     pub fn has_toolset(&self, toolset: &Toolset) -> bool {
-        let levels = [
-            Some(&self.key.object_permission),
-            self.team.as_ref().map(|own| &own.object_permission),
-            self.organization.as_ref().map(|own| &own.object_permission),
-            self.user.as_ref().map(|own| &own.object_permission),
-        ];
-        self.is_unrestricted() || levels.into_iter().flatten().any(|own| own.has_toolset(toolset))
+        let own = &self.key.object_permission;
+        let team = self.team.as_ref().map(|own| &own.object_permission);
+        let organization = self.organization.as_ref().map(|own| &own.object_permission);
+        let user = self.user.as_ref().map(|own| &own.object_permission);
+        let levels = [Some(own), team, organization, user];
+        if levels.into_iter().flatten().any(|own| own.says(NO_MCP_SERVERS)) {
+            return false;
+        }
+        let takes_the_teams = own.says(ALL_TEAM_MCP_SERVERS);
+        self.is_unrestricted()
+            || own.has_toolset(toolset)
+            || takes_the_teams && team.is_some_and(|own| own.has_toolset(toolset))
     }
 
     /// Whether it may use every server: a key of an administrator, who has been given nothing in particular.

@@ -54,7 +54,7 @@ pub struct Team {
     pub blocked: bool,
     /// The administrator's own.
     pub metadata: Map<String, Value>,
-    /// What its keys may use at most, and what those of them may use that say nothing.
+    /// What its keys may use at most, and what those of them may use that say `all-team-mcpservers`.
     pub object_permission: ObjectPermission,
     /// Who and when.
     pub stamps: Stamps,
@@ -175,7 +175,7 @@ pub struct Organization {
     pub members: Vec<OrganizationMember>,
     /// The administrator's own.
     pub metadata: Map<String, Value>,
-    /// What the keys of its teams may use at most, and what they may use if nobody else says anything.
+    /// What the keys of its teams may use at most.
     pub object_permission: ObjectPermission,
     /// Who and when.
     pub stamps: Stamps,

@@ -2,77 +2,32 @@
 
 use trunkline_auth::Directory;
 use trunkline_model::key::{ALL_PROXY_MCP_SERVERS, NO_MCP_SERVERS, Part, SERVER_WORDS};
-use trunkline_model::{KeyHash, Server, Snapshot, Team, Toolset, VirtualKey};
+use trunkline_model::{Server, Snapshot, Team, Toolset, VirtualKey};
 
 use super::error::KeyError;
 use super::fields::Change;
 use crate::App;
-use crate::actor::Manager;
 use crate::tenant::{readable, team};
 
-/// The key, if the caller manages it. One that it does not manage is not there for it.
-pub(crate) fn managed(hash: KeyHash, manager: &Manager, app: &App) -> Result<KeyHash, KeyError> {
-    let directory = app.directory();
-    let key = directory.keys.get(&hash);
-    if manager.is_admin() || key.is_some_and(|key| manager.manages_key(key, &directory)) {
-        return Ok(hash);
-    }
-    Err(KeyError::NotFound)
-}
-
-/// Refuses what would be more than the caller may hand out, and more than the key's team has. `own`: the key that is changed.
-pub(crate) fn check(
-    change: &Change,
-    own: Option<&VirtualKey>,
-    manager: &Manager,
-    app: &App,
-) -> Result<(), KeyError> {
+/// Refuses what would be more than the key's team has. `own`: the key that is changed.
+pub(crate) fn check(change: &Change, own: Option<&VirtualKey>, app: &App) -> Result<(), KeyError> {
     let directory = app.directory();
     let before = own.and_then(|own| own.team_id.as_deref());
     let team_id = change.team_id(before);
     let is_another = own.is_none() || team_id != before;
-    let Some(team_id) = team_id else {
-        return manager
-            .is_admin()
-            .then_some(())
-            .ok_or_else(|| too_much("team_id", "Only proxy admins may make keys that are no team's"));
-    };
-    let found = directory.teams.get(team_id);
-    let Some(team) = found.filter(|team| manager.manages(team)) else {
+    let Some(team_id) = team_id else { return Ok(()) };
+    let Some(team) = directory.teams.get(team_id) else {
         // A key whose team is gone can still be changed: it is refused in any case.
-        let is_left = manager.is_admin() && !is_another;
-        return is_left.then_some(()).ok_or_else(|| team::nobody(team_id));
+        return (!is_another).then_some(()).ok_or_else(|| team::nobody(team_id));
     };
-    if is_another && !manager.is_admin() && own.is_some() {
-        return Err(too_much(
-            "team_id",
-            "Only proxy admins may give keys to another team",
-        ));
-    }
     if is_another {
         readable("team_id", team.defect.as_ref())?;
     }
-    check_user(change, manager, team)?;
     let granted = Granted {
         team,
         before: own.filter(|_| !is_another),
     };
     granted.check(change, own, &app.registry.snapshot())
-}
-
-/// Whoever manages a team hands its keys to its members, or to nobody.
-fn check_user(change: &Change, manager: &Manager, team: &Team) -> Result<(), KeyError> {
-    match change.user_id() {
-        Some(user_id) if !manager.is_admin() && team.role_of(user_id).is_none() => Err(too_much(
-            "user_id",
-            "Only proxy admins may give a team's key to who is not a member of the team",
-        )),
-        _ => Ok(()),
-    }
-}
-
-fn too_much(field: &'static str, text: &str) -> KeyError {
-    KeyError::TooMuch(field, text.to_owned())
 }
 
 /// What a key of a team may be given: what the team has, and what is for every key. What a key has already it keeps.

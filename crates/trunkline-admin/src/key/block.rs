@@ -6,13 +6,12 @@ use axum::Json;
 use axum::extract::State;
 use serde_json::{Map, Value};
 
-use super::belonging::managed;
 use super::error::KeyError;
 use super::fields::refuse_others;
 use super::schema::{KeyNamed, KeyRow};
 use super::{lookup, row};
 use crate::App;
-use crate::actor::Manager;
+use crate::actor::Admin;
 use crate::body::JsonObject;
 
 /// Block a virtual key
@@ -31,11 +30,11 @@ use crate::body::JsonObject;
     ),
 )]
 pub(crate) async fn block(
-    manager: Manager,
+    admin: Admin,
     State(app): State<Arc<App>>,
     JsonObject(body): JsonObject,
 ) -> Result<Json<Value>, KeyError> {
-    set(&body, true, &manager, &app).await
+    set(&body, true, &admin, &app).await
 }
 
 /// Unblock a virtual key
@@ -52,27 +51,27 @@ pub(crate) async fn block(
     ),
 )]
 pub(crate) async fn unblock(
-    manager: Manager,
+    admin: Admin,
     State(app): State<Arc<App>>,
     JsonObject(body): JsonObject,
 ) -> Result<Json<Value>, KeyError> {
-    set(&body, false, &manager, &app).await
+    set(&body, false, &admin, &app).await
 }
 
 async fn set(
     body: &Map<String, Value>,
     blocked: bool,
-    manager: &Manager,
+    admin: &Admin,
     app: &App,
 ) -> Result<Json<Value>, KeyError> {
     refuse_others(body, &["key"])?;
-    let hash = managed(lookup::required(body)?, manager, app)?;
+    let hash = lookup::required(body)?;
     let now = app.now();
-    let stamp = (now, manager.id().to_owned());
+    let stamp = (now, admin.id().to_owned());
     let key = app.registry.keys().set_blocked(hash, blocked, stamp).await?;
     tracing::info!(
-        actor = manager.id(),
-        path = manager.path(),
+        actor = admin.id(),
+        path = admin.path(),
         key = &*key.id,
         blocked,
         "key blocked or unblocked"

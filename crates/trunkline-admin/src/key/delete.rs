@@ -9,13 +9,12 @@ use serde_json::{Map, Value};
 use trunkline_model::KeyHash;
 use utoipa::ToSchema;
 
-use super::belonging::managed;
 use super::error::KeyError;
 use super::fields::{names, refuse_others};
 use super::lookup;
 use super::schema::KeysNamed;
 use crate::App;
-use crate::actor::Manager;
+use crate::actor::Admin;
 use crate::body::{At, JsonObject, Problems};
 
 /// What was deleted.
@@ -42,23 +41,21 @@ pub(crate) struct DeletedKeys {
     ),
 )]
 pub(crate) async fn delete(
-    manager: Manager,
+    admin: Admin,
     State(app): State<Arc<App>>,
     JsonObject(body): JsonObject,
 ) -> Result<Json<DeletedKeys>, KeyError> {
     refuse_others(&body, &["keys", "key_aliases"])?;
     let named = named(&body, &app)?;
     let hashes = named.iter().filter_map(|(_, hash)| *hash);
-    let hashes: Vec<KeyHash> = hashes
-        .map(|hash| managed(hash, &manager, &app))
-        .collect::<Result<_, _>>()?;
+    let hashes: Vec<KeyHash> = hashes.collect();
     if app.registry.keys().delete(&hashes).await? == 0 {
         return Err(KeyError::NotFound);
     }
     for hash in hashes {
         tracing::info!(
-            actor = manager.id(),
-            path = manager.path(),
+            actor = admin.id(),
+            path = admin.path(),
             key = hash.to_hex(),
             "key deleted"
         );

@@ -190,11 +190,6 @@ impl Change {
         self.team_id.as_ref().map_or(before, Said::as_deref)
     }
 
-    /// The user that the body names.
-    pub(crate) fn user_id(&self) -> Option<&str> {
-        self.user_id.as_ref().and_then(Said::as_deref)
-    }
-
     /// The servers that the body grants, if it says anything about them.
     pub(crate) fn mcp_servers(&self) -> Option<&[String]> {
         self.permission.as_ref()?.mcp_servers()

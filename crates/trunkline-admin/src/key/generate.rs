@@ -13,14 +13,14 @@ use super::fields::{Change, chosen_key};
 use super::schema::{KeyMade, NewKey};
 use super::{belonging, row};
 use crate::App;
-use crate::actor::Manager;
+use crate::actor::Admin;
 use crate::body::JsonObject;
 use crate::tenant::new_stamps;
 
 /// Make a virtual key
 ///
 /// The answer is the only one that has the key. Without `object_permission` it may use the servers that are for every key,
-/// and those of its team, and no others. Whoever manages a team makes keys for it. Fields of LiteLLM's that are not served yet are refused unless they are null or empty.
+/// and no others; `all-team-mcpservers` in its `mcp_servers` is what its team has. Fields of LiteLLM's that are not served yet are refused unless they are null or empty.
 #[utoipa::path(
     post,
     path = "/key/generate",
@@ -36,19 +36,19 @@ use crate::tenant::new_stamps;
     ),
 )]
 pub(crate) async fn generate(
-    manager: Manager,
+    admin: Admin,
     State(app): State<Arc<App>>,
     JsonObject(body): JsonObject,
 ) -> Result<Json<Value>, KeyError> {
     let now = app.now();
     let change = Change::read(&body, &["key"], now)?;
-    belonging::check(&change, None, &manager, &app)?;
+    belonging::check(&change, None, &app)?;
     let secret = secret(chosen_key(&body, "key")?, "key", &app)?;
-    let key = key_of(&secret, change, (app.new_id)(), new_stamps(now, manager.id()));
+    let key = key_of(&secret, change, (app.new_id)(), new_stamps(now, admin.id()));
     let key = app.registry.keys().insert(key).await?;
     tracing::info!(
-        actor = manager.id(),
-        path = manager.path(),
+        actor = admin.id(),
+        path = admin.path(),
         key = &*key.id,
         "key made"
     );

@@ -202,7 +202,7 @@ impl Wanted {
     }
 
     /// Whose keys are asked for: a user's, with `include_team_keys` those of the teams that it is an admin of, too; `None`: all that
-    /// the caller may see. Who may not see all gets its own, or all of one team that it manages.
+    /// the caller may see. Who may not see all gets its own, or all of one team that it is an admin of.
     fn whose(&self, caller: &Caller, directory: &Directory) -> Result<Option<String>, KeyError> {
         if caller.sees_all() {
             return Ok(self.user_id.clone());

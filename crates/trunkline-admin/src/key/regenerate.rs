@@ -8,13 +8,13 @@ use serde_json::{Map, Value};
 use trunkline_auth::{key_hash, key_name};
 use trunkline_model::{KeyHash, VirtualKey};
 
-use super::belonging::{self, managed};
+use super::belonging;
 use super::error::KeyError;
 use super::fields::{Change, chosen_key};
 use super::schema::{KeyMade, KeyRegenerated};
 use super::{generate, lookup, row};
 use crate::App;
-use crate::actor::Manager;
+use crate::actor::Admin;
 use crate::body::JsonObject;
 
 /// Give a virtual key another secret
@@ -35,12 +35,12 @@ use crate::body::JsonObject;
     ),
 )]
 pub(crate) async fn regenerate(
-    manager: Manager,
+    admin: Admin,
     State(app): State<Arc<App>>,
     JsonObject(body): JsonObject,
 ) -> Result<Json<Value>, KeyError> {
     let hash = lookup::required(&body)?;
-    renew(hash, &body, &manager, &app).await
+    renew(hash, &body, &admin, &app).await
 }
 
 /// Give a virtual key another secret (the key's hash is in the path)
@@ -60,29 +60,28 @@ pub(crate) async fn regenerate(
     ),
 )]
 pub(crate) async fn regenerate_named(
-    manager: Manager,
+    admin: Admin,
     State(app): State<Arc<App>>,
     Path(key): Path<String>,
     JsonObject(body): JsonObject,
 ) -> Result<Json<Value>, KeyError> {
     // LiteLLM's client sends the key as it is, too.
     let hash = lookup::hash_of(&key).ok_or(KeyError::NotFound)?;
-    renew(hash, &body, &manager, &app).await
+    renew(hash, &body, &admin, &app).await
 }
 
 async fn renew(
     hash: KeyHash,
     body: &Map<String, Value>,
-    manager: &Manager,
+    admin: &Admin,
     app: &App,
 ) -> Result<Json<Value>, KeyError> {
     let now = app.now();
-    let hash = managed(hash, manager, app)?;
     let change = Change::read(body, &["key", "new_key"], now)?;
     let own = app.registry.keys().ring().get(&hash);
-    belonging::check(&change, own.as_deref(), manager, app)?;
+    belonging::check(&change, own.as_deref(), app)?;
     let secret = generate::secret(chosen_key(body, "new_key")?, "new_key", app)?;
-    let (by, new_id) = (manager.id().to_owned(), (app.new_id)());
+    let (by, new_id) = (admin.id().to_owned(), (app.new_id)());
     let (new_hash, name) = (key_hash(secret.expose()), key_name(&secret));
     let edit = move |key: &mut VirtualKey| {
         change.apply(key, new_id);
@@ -97,7 +96,7 @@ async fn renew(
     let key = app.registry.keys().update(hash, Box::new(edit)).await?;
     // Not the path: it may have a key in it.
     tracing::info!(
-        actor = manager.id(),
+        actor = admin.id(),
         before = hash.to_hex(),
         key = &*key.id,
         "key regenerated"

@@ -6,13 +6,13 @@ use axum::Json;
 use axum::extract::State;
 use serde_json::Value;
 
-use super::belonging::{self, managed};
+use super::belonging;
 use super::error::KeyError;
 use super::fields::Change;
 use super::schema::{KeyChange, KeyRow};
 use super::{lookup, row};
 use crate::App;
-use crate::actor::Manager;
+use crate::actor::Admin;
 use crate::body::JsonObject;
 
 /// Change a virtual key
@@ -34,7 +34,7 @@ use crate::body::JsonObject;
     ),
 )]
 pub(crate) async fn update(
-    manager: Manager,
+    admin: Admin,
     State(app): State<Arc<App>>,
     JsonObject(body): JsonObject,
 ) -> Result<Json<Value>, KeyError> {
@@ -47,10 +47,9 @@ pub(crate) async fn update(
         }
         _ => lookup::required(&body)?,
     };
-    let hash = managed(hash, &manager, &app)?;
     let own = app.registry.keys().ring().get(&hash);
-    belonging::check(&change, own.as_deref(), &manager, &app)?;
-    let (by, new_id) = (manager.id().to_owned(), (app.new_id)());
+    belonging::check(&change, own.as_deref(), &app)?;
+    let (by, new_id) = (admin.id().to_owned(), (app.new_id)());
     let edit = move |key: &mut trunkline_model::VirtualKey| {
         change.apply(key, new_id);
         key.stamps.updated_at = Some(now);
@@ -58,8 +57,8 @@ pub(crate) async fn update(
     };
     let key = app.registry.keys().update(hash, Box::new(edit)).await?;
     tracing::info!(
-        actor = manager.id(),
-        path = manager.path(),
+        actor = admin.id(),
+        path = admin.path(),
         key = &*key.id,
         "key changed"
     );

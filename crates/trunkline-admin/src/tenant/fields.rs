@@ -35,7 +35,7 @@ pub(crate) static TEAM: Kind = Kind {
         METADATA,
         (
             "object_permission",
-            "What its keys may use at most, and what those of them may use that say nothing. `all-proxy-mcpservers`: every server.",
+            "What its keys may use at most, and what those of them may use that say `all-team-mcpservers`. `all-proxy-mcpservers`: every server.",
         ),
     ],
     later: &[
@@ -139,10 +139,7 @@ pub(crate) static ORGANIZATION: Kind = Kind {
     served: &[
         ("organization_alias", "Its name."),
         METADATA,
-        (
-            "object_permission",
-            "What the keys of its teams may use at most, and what they may use if nobody else says anything.",
-        ),
+        ("object_permission", "What the keys of its teams may use at most."),
     ],
     later: &[
         "models",

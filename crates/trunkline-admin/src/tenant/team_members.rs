@@ -14,7 +14,7 @@ use super::fields::{self, Named};
 use super::schema::{Answer, Failures, TeamMemberChange, TeamMemberNamed, TeamMembersNew, TeamRow};
 use super::{new_stamps, row, team, touch};
 use crate::App;
-use crate::actor::Manager;
+use crate::actor::Admin;
 use crate::body::JsonObject;
 use crate::key::error::KeyError;
 use crate::key::fields::refuse_others;
@@ -22,7 +22,7 @@ use crate::key::fields::refuse_others;
 /// What a member may be.
 pub(super) const ROLES: [&str; 2] = ["admin", "user"];
 
-/// Members of one team: every replica has every team in memory, and not only administrators add to them.
+/// Members of one team: every replica has every team in memory.
 const MAX_MEMBERS: usize = 10_000;
 
 /// Add members to a team
@@ -33,23 +33,23 @@ const MAX_MEMBERS: usize = 10_000;
     responses((status = 200, description = "The team as it is now, with `updated_users` and `updated_team_memberships`.", body = TeamRow), Failures),
 )]
 pub(crate) async fn member_add(
-    manager: Manager,
+    admin: Admin,
     State(app): State<Arc<App>>,
     JsonObject(body): JsonObject,
 ) -> Result<Json<Value>, KeyError> {
     refuse_others(&body, &["team_id", "member"])?;
     let team_id = fields::required(&body, "team_id")?;
     let members = fields::members(&body, "member", &ROLES)?.ok_or_else(|| fields::missing("member"))?;
-    let (now, by) = (app.now(), manager.id());
+    let (now, by) = (app.now(), admin.id());
     let plan = |directory: &Directory| {
-        let mut team = managed(&team_id, &manager, directory)?;
+        let mut team = team::stored(&team_id, directory)?;
         let (mut writes, added) = add(&mut team, members, directory, (&app, now, by))?;
         touch(&mut team.stamps, now, by);
         writes.push(DirectoryWrite::PutTeam(team.clone()));
         Ok((writes, (team, added)))
     };
     let (team, added) = app.change(plan).await?;
-    tracing::info!(actor = by, path = manager.path(), team_id, members = ?added, "members added to a team");
+    tracing::info!(actor = by, path = admin.path(), team_id, members = ?added, "members added to a team");
     let directory = app.directory();
     let mut answer = row::team(&team, &directory);
     let users: Vec<Value> = added
@@ -143,7 +143,7 @@ pub(super) fn is_same_email(a: Option<&str>, b: Option<&str>) -> bool {
     responses((status = 200, description = "The member as it is now.", body = Answer), Failures),
 )]
 pub(crate) async fn member_update(
-    manager: Manager,
+    admin: Admin,
     State(app): State<Arc<App>>,
     JsonObject(body): JsonObject,
 ) -> Result<Json<Value>, KeyError> {
@@ -163,7 +163,7 @@ pub(crate) async fn member_update(
             member.role = role;
         }
     };
-    let (_, member) = edited(&team_id, &named, edit, &manager, &app).await?;
+    let (_, member) = edited(&team_id, &named, edit, &admin, &app).await?;
     let email = app
         .directory()
         .users
@@ -184,7 +184,7 @@ pub(crate) async fn member_update(
     responses((status = 200, description = "The team as it is now.", body = TeamRow), Failures),
 )]
 pub(crate) async fn member_delete(
-    manager: Manager,
+    admin: Admin,
     State(app): State<Arc<App>>,
     JsonObject(body): JsonObject,
 ) -> Result<Json<Value>, KeyError> {
@@ -198,7 +198,7 @@ pub(crate) async fn member_delete(
     let edit = |team: &mut Team, at: usize| {
         team.members.remove(at);
     };
-    let (team, _) = edited(&team_id, &named, edit, &manager, &app).await?;
+    let (team, _) = edited(&team_id, &named, edit, &admin, &app).await?;
     Ok(Json(row::team(&team, &app.directory()).into()))
 }
 
@@ -225,12 +225,12 @@ async fn edited(
     team_id: &str,
     named: &Named,
     edit: impl FnOnce(&mut Team, usize),
-    manager: &Manager,
+    admin: &Admin,
     app: &App,
 ) -> Result<(Team, Member), KeyError> {
-    let (now, by) = (app.now(), manager.id());
+    let (now, by) = (app.now(), admin.id());
     let plan = |directory: &Directory| {
-        let mut team = managed(team_id, manager, directory)?;
+        let mut team = team::stored(team_id, directory)?;
         let known = user_of(named, directory.users.values().map(|user| &**user))?;
         // Of a member whose row is gone the id is left.
         let user_id = known.or_else(|| named.user_id.clone());
@@ -257,17 +257,10 @@ async fn edited(
     let (team, member) = app.change(plan).await?;
     tracing::info!(
         actor = by,
-        path = manager.path(),
+        path = admin.path(),
         team_id,
         user_id = member.user_id,
         "member of a team changed"
     );
     Ok((team, member))
-}
-
-/// A team that the caller manages, and that can be written back. One that it does not manage is not there for it.
-fn managed(team_id: &str, manager: &Manager, directory: &Directory) -> Result<Team, KeyError> {
-    let found = directory.teams.get(team_id).filter(|team| manager.manages(team));
-    found.ok_or_else(|| team::nobody(team_id))?;
-    team::stored(team_id, directory)
 }

@@ -164,7 +164,7 @@ pub(crate) async fn available_roles(_admin: Admin) -> Json<Value> {
             UserRole::ProxyAdminViewer => ("Admin (View Only)", "sees everything, and changes nothing"),
             UserRole::InternalUser => (
                 "Internal User",
-                "sees its own keys and teams, and manages the teams that it is an admin of",
+                "sees its own keys and teams, and all keys of the teams that it is an admin of",
             ),
             UserRole::InternalUserViewer => ("Internal Viewer", "sees its own keys and teams"),
         };
