@@ -144,7 +144,7 @@ impl Keys {
         self.toolsets.store(toolsets.clone());
         let mut directory = Directory::clone(&self.ring.directory());
         if bind::all(&mut directory, &toolsets) {
-            self.publish(directory);
+            self.put(directory);
         }
     }
 
@@ -266,6 +266,11 @@ impl Keys {
 
     fn publish(&self, mut directory: Directory) {
         bind::all(&mut directory, &self.toolsets.load());
+        self.put(directory);
+    }
+
+    /// Puts what is bound already where requests look.
+    fn put(&self, directory: Directory) {
         self.ring.replace(directory);
         self.changed.send_modify(|count| *count += 1);
     }

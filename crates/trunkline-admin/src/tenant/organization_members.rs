@@ -113,7 +113,7 @@ pub(crate) async fn member_delete(
     };
     edited(&id, edit, &admin, &app).await?;
     let shown = removed.map(|own| row::organization_membership(&id, &own.user_id, own.user_role.as_str()));
-    Ok(Json(shown.unwrap_or_default()))
+    Ok(Json(shown.ok_or(KeyError::NotFound)?))
 }
 
 fn role(named: &Named) -> UserRole {
