@@ -210,7 +210,7 @@ impl Authenticator {
         let end_user = principal
             .end_user()
             .map(|own| directory.on_behalf_of(own.id.clone()));
-        Ok(now.on_behalf_of(end_user.transpose()?))
+        Ok(now.on_behalf_of(end_user.transpose()?).at(principal.client()))
     }
 
     /// The principal of a key, unless it is to be refused.

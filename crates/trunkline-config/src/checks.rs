@@ -1,5 +1,6 @@
 //! Checks of single values. Each answers with what is wrong, never with the value.
 
+use trunkline_model::{IpNetwork, NotANetwork};
 use url::Url;
 
 /// Checks an address that is fetched: `http` or `https`, a host, and no user name or password in it.
@@ -105,16 +106,14 @@ pub(crate) fn egress(text: &str) -> Result<(), &'static str> {
     if EGRESS_WORDS.contains(&text) {
         return Ok(());
     }
-    let (address, bits) = text
-        .split_once('/')
-        .map_or((text, None), |(address, bits)| (address, Some(bits)));
-    let address: std::net::IpAddr = address.parse().map_err(|_| WANTED)?;
-    let most = if address.is_ipv4() { 32 } else { 128 };
-    match bits {
-        None => Ok(()),
-        Some(bits) if bits.parse::<u8>().is_ok_and(|bits| bits <= most) => Ok(()),
-        Some(_) => Err(WANTED),
-    }
+    text.parse::<IpNetwork>().map(|_| ()).map_err(|_| WANTED)
+}
+
+/// A network in CIDR form, or an address.
+pub(crate) fn network(text: &str) -> Result<(), &'static str> {
+    text.parse::<IpNetwork>()
+        .map(|_| ())
+        .map_err(|_| NotANetwork::MESSAGE)
 }
 
 #[cfg(test)]

@@ -226,7 +226,7 @@ pub(crate) const SERVER: &[Field] = {
             "available_on_public_internet",
             Bool,
             "true",
-            "`false` hides it from outside clients. Not served yet: `false` is refused.",
+            "`false` hides it from clients outside `mcp_internal_ip_ranges`, whatever their key may use.",
         ),
         field(
             "timeout",
@@ -549,6 +549,30 @@ pub(crate) const GENERAL: &[Field] = {
             Texts,
             "`[public, private, loopback]`",
             "Trunkline: where connections to servers may go: networks (`10.0.0.0/8`), addresses, and the words `public`, `private`, `loopback`. A list replaces the default; link-local, metadata and reserved addresses are allowed only where a network in it names them.",
+        ),
+        field(
+            "mcp_internal_ip_ranges",
+            Texts,
+            "`[10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 127.0.0.0/8, ::1/128, fc00::/7]`",
+            "Networks in which clients are internal: they see servers with `available_on_public_internet: false`. A list replaces the default.",
+        ),
+        field(
+            "use_x_forwarded_for",
+            Bool,
+            "`false`",
+            "`X-Forwarded-For` says where clients are, if it comes from one of `mcp_trusted_proxy_ranges`. A request with such a header from anybody else is taken for external.",
+        ),
+        field(
+            "mcp_trusted_proxy_ranges",
+            Texts,
+            "",
+            "Networks of the proxies and load balancers in front of the gateway, whose `X-Forwarded-For` is believed.",
+        ),
+        field(
+            "mcp_xff_num_trusted_hops",
+            Integer,
+            "",
+            "Which entry of `X-Forwarded-For` from the right is the client, 1 to 32. Without it: the first one from the right that is not in `mcp_trusted_proxy_ranges`.",
         ),
         field(
             "mcp_stdio",

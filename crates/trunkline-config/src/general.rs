@@ -32,6 +32,14 @@ pub struct General {
     pub allowed_origins: Vec<String>,
     /// Where connections to servers may go: CIDR, an address, `public`, `private`, `loopback`. Empty: the three words.
     pub egress_allow: Vec<String>,
+    /// Networks in which clients are internal, in CIDR form.
+    pub internal_ip_ranges: Vec<String>,
+    /// `X-Forwarded-For` of trusted proxies says where clients are.
+    pub use_x_forwarded_for: bool,
+    /// Networks of the proxies that are trusted, in CIDR form.
+    pub trusted_proxy_ranges: Vec<String>,
+    /// Which entry of `X-Forwarded-For` from the right is the client.
+    pub xff_num_trusted_hops: Option<u32>,
     /// Path before every route, `/like/this`: `SERVER_ROOT_PATH`.
     pub server_root_path: Option<String>,
     /// Proxies by way of which servers are reached.
@@ -89,6 +97,10 @@ impl Default for General {
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
             egress_allow: Vec::new(),
+            internal_ip_ranges: INTERNAL.map(ToOwned::to_owned).to_vec(),
+            use_x_forwarded_for: false,
+            trusted_proxy_ranges: Vec::new(),
+            xff_num_trusted_hops: None,
             server_root_path: None,
             proxies: ProxyVariables::default(),
             proxy_loopback: false,
@@ -115,6 +127,15 @@ impl Default for General {
     }
 }
 
+/// What LiteLLM takes for internal: RFC 1918, loopback, RFC 4193.
+const INTERNAL: [&str; 6] = [
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "127.0.0.0/8",
+    "::1/128",
+    "fc00::/7",
+];
 const MEBIBYTE: u64 = 1024 * 1024;
 /// No deadline above a day: it is a mistake of unit.
 const MAX_MS: u64 = 24 * 60 * 60 * 1000;
@@ -278,6 +299,12 @@ fn network(section: &mut Section<'_>, general: &mut General) {
     general.allowed_hosts = list("allowed_hosts", checks::host);
     general.allowed_origins = list("allowed_origins", checks::origin);
     general.egress_allow = list("mcp_egress_allow", checks::egress);
+    general.trusted_proxy_ranges = list("mcp_trusted_proxy_ranges", checks::network);
+    let internal = list("mcp_internal_ip_ranges", checks::network);
+    if !internal.is_empty() {
+        general.internal_ip_ranges = internal;
+    }
+    clients(section, general);
     if let Some(loopback) = section.boolean("mcp_proxy_loopback") {
         general.proxy_loopback = loopback;
     }
@@ -288,6 +315,29 @@ fn network(section: &mut Section<'_>, general: &mut General) {
     });
     if let Some(admin) = who {
         general.stdio_from_api = admin;
+    }
+}
+
+/// How it is found out where clients are.
+fn clients(section: &mut Section<'_>, general: &mut General) {
+    if let Some(uses) = section.boolean("use_x_forwarded_for") {
+        general.use_x_forwarded_for = uses;
+    }
+    if let Some(hops) = section.integer("mcp_xff_num_trusted_hops", 1, 32) {
+        general.xff_num_trusted_hops = u32::try_from(hops).ok();
+    }
+    if general.use_x_forwarded_for && general.trusted_proxy_ranges.is_empty() {
+        section.warn(
+            "use_x_forwarded_for",
+            "has no effect without mcp_trusted_proxy_ranges: X-Forwarded-For is believed only from proxies that are named there. Clients that come through a proxy are taken for external, and do not see servers with `available_on_public_internet: false`.",
+        );
+    }
+    if !general.use_x_forwarded_for {
+        for name in ["mcp_trusted_proxy_ranges", "mcp_xff_num_trusted_hops"] {
+            if section.node(name).is_some() {
+                section.warn(name, "has no effect without `use_x_forwarded_for: true`.");
+            }
+        }
     }
 }
 

@@ -119,10 +119,6 @@ pub(crate) const GENERAL_REFUSED: &[(&str, &str)] = &[
         "restricting client addresses is not served yet: callers of other networks would be let in.",
     ),
     ("trusted_proxy_ranges", ADDRESS),
-    ("use_x_forwarded_for", ADDRESS),
-    ("mcp_internal_ip_ranges", ADDRESS),
-    ("mcp_trusted_proxy_ranges", ADDRESS),
-    ("mcp_xff_num_trusted_hops", ADDRESS),
     (
         "allowed_routes",
         "restricting routes is not served yet: they would be open.",

@@ -10,10 +10,13 @@ use axum::http::header::{HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 use axum::http::{StatusCode, Uri, uri::Authority};
 use axum::response::Response;
 use http_body_util::BodyExt as _;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tower::ServiceExt as _;
+use trunkline_model::{ClientAddress, RequestId};
 
+use crate::client_address::ClientAddresses;
 use crate::mcp::sse::Endpoint;
 use crate::peers::hop::Arrival;
 use crate::scope::PathSelection;
@@ -32,6 +35,17 @@ pub struct Edge {
     pub max_body_bytes: usize,
     /// Before every path, as clients see it: `SERVER_ROOT_PATH`. Empty, or `/path`.
     pub root: String,
+    /// How it is found out where clients are.
+    pub clients: ClientAddresses,
+}
+
+/// What is known of a request before anybody asks who sent it.
+#[derive(Debug, Clone)]
+pub struct Arrived {
+    /// Its id.
+    pub request_id: RequestId,
+    /// Where it came from.
+    pub client: ClientAddress,
 }
 
 const LOOPBACK_HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
@@ -137,33 +151,42 @@ fn host(uri: &Uri, headers: &HeaderMap) -> Result<Authority, EdgeError> {
 /// The front door: every request to every route. The edge's rules in, the security headers and the request's id out.
 ///
 /// MCP endpoints are answered here, `others` (REST, management, health) by the router: an MCP request is what the
-/// gateway is for, and the router's layers cost more than finding one of four path shapes.
+/// gateway is for, and the router's layers cost more than finding one of four path shapes. `peer`: whose connection it came over.
 #[expect(clippy::manual_async_fn, reason = "that would hold the request twice")]
 pub fn serve<'a>(
     gateway: &'a Arc<crate::Gateway>,
     others: &'a Router,
     mut request: Request,
+    peer: IpAddr,
 ) -> impl Future<Output = Response> + Send + 'a {
     async move {
         let id = request_id(request.headers(), gateway);
         let arrival = gateway.peers.arrival(&mut request, gateway.clock.now());
-        let checked = match arrival {
+        let (checked, client) = match arrival {
             // The replica that handed it on has looked at them: the sealed hop shows it.
-            Arrival::Peer | Arrival::Answered(_) => Ok(()),
-            Arrival::Client => gateway.edge.load().check(request.uri(), request.headers()),
+            Arrival::Peer(client) => (Ok(()), client),
+            Arrival::Answered(_) => (Ok(()), ClientAddress::default()),
+            Arrival::Client => {
+                let edge = gateway.edge.load();
+                let checked = edge.check(request.uri(), request.headers());
+                (checked, edge.clients.of(peer, request.headers()))
+            }
         };
         let mut response = match checked {
             Ok(()) if let Arrival::Answered(response) = arrival => response,
             Ok(()) => {
-                let request_id = trunkline_model::RequestId::new(id.as_str());
+                let arrived = Arrived {
+                    request_id: RequestId::new(id.as_str()),
+                    client,
+                };
                 let path = request.uri().path();
                 if let Some(endpoint) = Endpoint::of_path(path) {
                     // Boxed: a transport of the past, and every request would carry room for it.
-                    Box::pin(mcp::sse::handle(gateway.clone(), endpoint, request_id, request)).await
+                    Box::pin(mcp::sse::handle(gateway.clone(), endpoint, arrived, request)).await
                 } else if let Some(path) = PathSelection::of_path(path) {
-                    mcp::handle(gateway.clone(), path, request_id, request).await
+                    mcp::handle(gateway.clone(), path, arrived, request).await
                 } else {
-                    request.extensions_mut().insert(request_id);
+                    request.extensions_mut().insert(arrived);
                     let Ok(response) = others.clone().oneshot(request).await;
                     response
                 }

@@ -27,6 +27,7 @@ pub mod asked;
 pub mod callers;
 pub mod calling;
 pub mod caps;
+pub mod client_address;
 pub mod context;
 pub mod conversations;
 pub mod deadline;

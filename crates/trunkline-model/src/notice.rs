@@ -79,18 +79,13 @@ impl ServerDefinition {
     }
 
     /// Declared or not, field, effect of leaving it out: what would let somebody in or something through.
-    fn restrictions(&self) -> [(bool, &'static str, &'static str); 5] {
+    fn restrictions(&self) -> [(bool, &'static str, &'static str); 4] {
         let pinned = self.pinned_tools.as_ref();
         [
             (
                 self.auth_type == Some(AuthType::TruePassthrough),
                 "auth_type",
                 "true_passthrough admits callers without a gateway key, which is not served; every request needs a key.",
-            ),
-            (
-                !self.available_on_public_internet,
-                "available_on_public_internet",
-                "hiding a server from clients outside the internal networks is not served yet; leaving it out would expose the server.",
             ),
             (
                 !self.allowed_params.is_empty(),
@@ -172,7 +167,7 @@ mod tests {
     #[test]
     fn restrictions_that_would_not_hold_are_refused() {
         let definition = ServerDefinition {
-            available_on_public_internet: false,
+            oauth_passthrough: true,
             ..ServerDefinition::default()
         };
         assert!(

@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use crate::key::{ALL_TEAM_MCP_SERVERS, NO_MCP_SERVERS};
 use crate::tenant::{EndUser, Organization, Team, User, UserRole};
-use crate::{ObjectPermission, Toolset, VirtualKey};
+use crate::{ClientAddress, ObjectPermission, Toolset, VirtualKey};
 
 /// An authenticated caller. Cheap to clone.
 #[derive(Clone, PartialEq)]
 pub struct Principal {
     kind: PrincipalKind,
     end_user: Option<OnBehalfOf>,
+    client: ClientAddress,
 }
 
 /// How the caller proved who it is.
@@ -101,6 +102,7 @@ impl Principal {
         Self {
             kind: PrincipalKind::MasterKey,
             end_user: None,
+            client: ClientAddress::default(),
         }
     }
 
@@ -109,6 +111,7 @@ impl Principal {
         Self {
             kind: PrincipalKind::Key(holder),
             end_user: None,
+            client: ClientAddress::default(),
         }
     }
 
@@ -116,6 +119,17 @@ impl Principal {
     #[must_use]
     pub fn on_behalf_of(self, end_user: Option<OnBehalfOf>) -> Self {
         Self { end_user, ..self }
+    }
+
+    /// The same caller, whose request came from there. Until it is said, it is outside.
+    #[must_use]
+    pub fn at(self, client: ClientAddress) -> Self {
+        Self { client, ..self }
+    }
+
+    /// Where its request came from.
+    pub fn client(&self) -> ClientAddress {
+        self.client
     }
 
     /// How it was proved, and what follows from it.
@@ -200,7 +214,7 @@ impl Principal {
             }
             _ => false,
         };
-        holders && same(rows(self).as_ref(), rows(other).as_ref())
+        holders && self.client == other.client && same(rows(self).as_ref(), rows(other).as_ref())
     }
 }
 

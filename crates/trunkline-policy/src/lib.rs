@@ -2,7 +2,7 @@
 //! what is listed can be called and what is hidden cannot. A decision always carries its reason.
 
 use trunkline_model::key::Part;
-use trunkline_model::{ApprovalStatus, Level, Principal, PrincipalKind, Scope, Server};
+use trunkline_model::{ApprovalStatus, ClientNetwork, Level, Principal, PrincipalKind, Scope, Server};
 
 mod levels;
 
@@ -48,6 +48,8 @@ pub struct Denial {
 pub enum Rule {
     /// The path or `x-mcp-servers`.
     Selection,
+    /// `available_on_public_internet`
+    AvailableOnPublicInternet,
     /// The server's approval.
     ApprovalStatus,
     /// `no-mcp-servers`
@@ -71,6 +73,7 @@ impl Rule {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Selection => "selection",
+            Self::AvailableOnPublicInternet => "available_on_public_internet",
             Self::ApprovalStatus => "approval_status",
             Self::NoMcpServers => "no-mcp-servers",
             Self::McpServers => "mcp_servers",
@@ -95,6 +98,8 @@ impl Decision {
 pub enum Reason {
     /// The request's path or `x-mcp-servers` did not select the server.
     NotInScope,
+    /// The server is for clients of the internal networks, and the client is not known to be in one.
+    IpFiltering,
     /// Submitted, not approved yet.
     PendingReview,
     /// A reviewer refused it.
@@ -115,6 +120,7 @@ impl Reason {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::NotInScope => "not_in_scope",
+            Self::IpFiltering => "ip_filtering",
             Self::PendingReview => "pending_review",
             Self::Rejected => "rejected",
             Self::NoGrant => "no_grant",
@@ -125,11 +131,20 @@ impl Reason {
     }
 }
 
-/// Decides. Levels, each of which can only take away: scope, approval, grants (the key's and those of whom it belongs to), the
+/// Decides. Levels, each of which can only take away: scope, the client's network, approval, grants (the key's and those of whom it belongs to), the
 /// server's own tool rules.
 pub fn decide(principal: &Principal, scope: &Scope, action: Action<'_>, server: &Server) -> Decision {
     if !scope.contains(&server.id) {
         return deny(Reason::NotInScope, Level::Scope, Rule::Selection);
+    }
+    if !server.definition.available_on_public_internet
+        && principal.client().network == ClientNetwork::External
+    {
+        return deny(
+            Reason::IpFiltering,
+            Level::Server,
+            Rule::AvailableOnPublicInternet,
+        );
     }
     match server.approval.status {
         ApprovalStatus::Active => {}
@@ -177,10 +192,12 @@ fn deny(reason: Reason, level: Level, rule: Rule) -> Decision {
 /// Whether everybody who may use the server at all may use the same of it: only then may an answer made for one be given to
 /// another. `has_others`: whether there is any virtual key or end user. Each has grants of its own, so that nothing is the same
 /// for all from the first one on.
-pub fn is_same_for_all(principal: &Principal, _server: &Server, has_others: bool) -> bool {
+pub fn is_same_for_all(principal: &Principal, server: &Server, has_others: bool) -> bool {
     match principal.kind() {
-        // The server's own rules are about everybody.
-        PrincipalKind::MasterKey => !has_others && principal.end_user().is_none(),
+        // The server's own rules are about everybody, but for where they are.
+        PrincipalKind::MasterKey => {
+            !has_others && principal.end_user().is_none() && server.definition.available_on_public_internet
+        }
         PrincipalKind::Key(_) => false,
     }
 }

@@ -11,6 +11,8 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
+use trunkline_model::IpNetwork;
+
 /// What an address is, as far as egress is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddressClass {
@@ -24,20 +26,13 @@ pub enum AddressClass {
     Special(&'static str),
 }
 
-/// A network in CIDR form.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Network {
-    address: IpAddr,
-    bits: u8,
-}
-
 /// The rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Egress {
     loopback: bool,
     private: bool,
     public: bool,
-    networks: Arc<[Network]>,
+    networks: Arc<[IpNetwork]>,
 }
 
 impl Default for Egress {
@@ -89,7 +84,7 @@ impl Egress {
                 "loopback" => egress.loopback = true,
                 "private" => egress.private = true,
                 "public" => egress.public = true,
-                text => networks.push(Network::parse(text).ok_or_else(|| BadEgressEntry {
+                text => networks.push(text.parse().map_err(|_| BadEgressEntry {
                     entry: text.to_owned(),
                 })?),
             }
@@ -105,7 +100,7 @@ impl Egress {
 
     /// Whether a connection to `address` is allowed.
     pub fn check(&self, address: IpAddr) -> Result<(), EgressDenied> {
-        let address = canonical(address);
+        let address = address.to_canonical();
         if self.networks.iter().any(|network| network.contains(address)) {
             return Ok(());
         }
@@ -123,42 +118,9 @@ impl Egress {
     }
 }
 
-impl Network {
-    fn parse(text: &str) -> Option<Self> {
-        let (address, bits) = if let Some((address, bits)) = text.split_once('/') {
-            (address.parse().ok()?, bits.parse().ok()?)
-        } else {
-            let address: IpAddr = text.parse().ok()?;
-            (address, if address.is_ipv4() { 32 } else { 128 })
-        };
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        (bits <= most).then_some(Self { address, bits })
-    }
-
-    fn contains(self, address: IpAddr) -> bool {
-        let (own, other, width) = match (self.address, address) {
-            (IpAddr::V4(own), IpAddr::V4(other)) => {
-                (u128::from(own.to_bits()), u128::from(other.to_bits()), 32)
-            }
-            (IpAddr::V6(own), IpAddr::V6(other)) => (own.to_bits(), other.to_bits(), 128),
-            _ => return false,
-        };
-        let shift = width - u32::from(self.bits);
-        shift >= 128 || own >> shift == other >> shift
-    }
-}
-
-/// IPv4-mapped addresses are the IPv4 address they connect to.
-fn canonical(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(address, IpAddr::V4),
-        IpAddr::V4(_) => address,
-    }
-}
-
 /// What an address is. Deny by default: only ranges known to be normal unicast are classed as such.
 pub fn classify(address: IpAddr) -> AddressClass {
-    match canonical(address) {
+    match address.to_canonical() {
         IpAddr::V4(v4) => classify_v4(v4),
         IpAddr::V6(v6) => classify_v6(v6),
     }

@@ -398,7 +398,6 @@ async fn b30_references_stand_for_whole_secrets() {
 async fn what_would_be_unsafe_is_refused_and_what_has_no_effect_is_said() {
     let gateway = Harness::new().await;
     for (field, value) in [
-        ("available_on_public_internet", json!(false)),
         ("oauth_passthrough", json!(true)),
         ("delegate_auth_to_upstream", json!(true)),
         ("auth_type", json!("true_passthrough")),

@@ -24,8 +24,7 @@ fn settable() -> impl Iterator<Item = (String, Value)> {
 }
 
 /// Declares what is refused, because it would be unsafe as long as it is not served.
-const REFUSED: [(&str, Value); 3] = [
-    ("available_on_public_internet", Value::Bool(false)),
+const REFUSED: [(&str, Value); 2] = [
     ("delegate_auth_to_upstream", Value::Bool(true)),
     ("oauth_passthrough", Value::Bool(true)),
 ];

@@ -141,6 +141,7 @@ fn b29_every_general_setting_has_an_effect() {
         ("allowed_hosts", "[a]"),
         ("allowed_origins", "['https://a']"),
         ("mcp_egress_allow", "[10.0.0.0/8, loopback]"),
+        ("mcp_internal_ip_ranges", "[10.0.0.0/8, '::1']"),
         ("mcp_list_timeout_ms", "1"),
         ("mcp_call_timeout_ms", "1"),
         ("mcp_answer_timeout_ms", "1"),
@@ -167,6 +168,44 @@ fn b29_every_general_setting_has_an_effect() {
             .max_body_bytes,
         1_572_864
     );
+}
+
+#[test]
+fn s33_what_says_where_clients_are_belongs_together() {
+    let ranges = "mcp_trusted_proxy_ranges: [192.0.2.7, 'fd00::/8']";
+    let config = parse(&format!(
+        "general_settings: {{use_x_forwarded_for: true, {ranges}, mcp_xff_num_trusted_hops: 2}}"
+    ))
+    .unwrap();
+    assert!(config.notices.is_empty());
+    assert!(config.general.use_x_forwarded_for);
+    assert_eq!(config.general.trusted_proxy_ranges, ["192.0.2.7", "fd00::/8"]);
+    assert_eq!(config.general.xff_num_trusted_hops, Some(2));
+    for (alone, says) in [
+        ("use_x_forwarded_for: true", "without mcp_trusted_proxy_ranges"),
+        (ranges, "without `use_x_forwarded_for: true`"),
+        (
+            "mcp_xff_num_trusted_hops: 2",
+            "without `use_x_forwarded_for: true`",
+        ),
+    ] {
+        let notices = parse(&format!("general_settings: {{{alone}}}")).unwrap().notices;
+        assert!(
+            notices.len() == 1 && notices[0].notice.message.contains(says),
+            "{alone}: {notices:?}"
+        );
+    }
+    for wrong in [
+        "mcp_internal_ip_ranges: [10.0.0.0/33]",
+        "mcp_internal_ip_ranges: [private]",
+        "use_x_forwarded_for: true, mcp_trusted_proxy_ranges: [lb.internal]",
+        "mcp_xff_num_trusted_hops: 0",
+    ] {
+        assert!(
+            parse(&format!("general_settings: {{{wrong}}}")).is_err(),
+            "{wrong}"
+        );
+    }
 }
 
 #[test]

@@ -7,9 +7,10 @@ use axum::http::StatusCode;
 use axum::http::header::{ALLOW, HeaderValue};
 use axum::response::Response;
 use trunkline_mcp::rpc;
-use trunkline_model::{RequestId, SessionKey};
+use trunkline_model::SessionKey;
 
 use crate::Gateway;
+use crate::accept::Arrived;
 use crate::answer;
 use crate::mcp::{enter, session};
 use crate::scope::PathSelection;
@@ -24,11 +25,11 @@ pub fn let_go(gateway: &Gateway, caller: &str, session: SessionKey) {
 pub async fn handle(
     gateway: Arc<Gateway>,
     path: &PathSelection,
-    request_id: RequestId,
+    arrived: Arrived,
     request: Request,
 ) -> Response {
     let (parts, _) = request.into_parts();
-    let context = match enter(&gateway, path, request_id, parts) {
+    let context = match enter(&gateway, path, arrived, parts) {
         Ok(context) => context,
         Err(answer) => return answer,
     };

@@ -30,9 +30,9 @@ use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use trunkline_auth::{SessionClaims, Surface};
 use trunkline_mcp::{ClientCapabilities, rpc};
-use trunkline_model::RequestId;
 
 use crate::Gateway;
+use crate::accept::Arrived;
 use crate::answer;
 use crate::context::{Context, identify};
 use crate::peers::hop::{HandedOn, Unstripped};
@@ -48,15 +48,15 @@ pub async fn enabled() -> Response {
 pub fn handle(
     gateway: Arc<Gateway>,
     path: PathSelection,
-    request_id: RequestId,
+    arrived: Arrived,
     request: Request,
 ) -> impl Future<Output = Response> + Send {
     async move {
         match *request.method() {
-            Method::POST => post::handle(gateway, path, request_id, request).await,
+            Method::POST => post::handle(gateway, path, arrived, request).await,
             // Boxed, both: every call would carry room for a standing stream, and for a database write.
-            Method::GET => Box::pin(stream::handle(gateway, &path, request_id, request)).await,
-            Method::DELETE => Box::pin(end::handle(gateway, &path, request_id, request)).await,
+            Method::GET => Box::pin(stream::handle(gateway, &path, arrived, request)).await,
+            Method::DELETE => Box::pin(end::handle(gateway, &path, arrived, request)).await,
             _ => {
                 let mut response = answer::rpc_error(
                     StatusCode::METHOD_NOT_ALLOWED,
@@ -78,13 +78,15 @@ pub fn handle(
 fn enter(
     gateway: &Gateway,
     path: &PathSelection,
-    request_id: RequestId,
+    arrived: Arrived,
     mut parts: Parts,
 ) -> Result<Context, Response> {
     let target = parts.extensions.remove::<Unstripped>();
     let headers = parts.headers;
+    let Arrived { request_id, client } = arrived;
     let (principal, admission) = identify(gateway, &headers, Surface::Mcp, parts.uri.path())
         .map_err(|error| answer::unauthorized(error, true))?;
+    let principal = principal.at(client);
     let snapshot = gateway.registry.snapshot();
     let selection = scope::resolve(&snapshot, &principal, path, &headers)?;
     Ok(Context {

@@ -12,9 +12,9 @@ use http_body_util::BodyExt as _;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use trunkline_mcp::{ListKind, Message, Revision, envelope, rpc};
-use trunkline_model::RequestId;
 
 use crate::Gateway;
+use crate::accept::Arrived;
 use crate::accept::read_body;
 use crate::answer;
 use crate::asked;
@@ -39,11 +39,11 @@ static PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-vers
 pub fn handle(
     gateway: Arc<Gateway>,
     path: PathSelection,
-    request_id: RequestId,
+    arrived: Arrived,
     request: Request,
 ) -> impl Future<Output = Response> + Send {
     let (parts, body) = request.into_parts();
-    let context = enter(&gateway, &path, request_id, parts).map(Box::new);
+    let context = enter(&gateway, &path, arrived, parts).map(Box::new);
     async move {
         let context = match context {
             Ok(context) => context,

@@ -18,9 +18,10 @@ use http_body_util::BodyExt as _;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use trunkline_mcp::{ClientCapabilities, ListKind, Message, Revision, envelope, modern, rpc, sse};
-use trunkline_model::{ReplicaId, RequestId};
+use trunkline_model::ReplicaId;
 
 use crate::Gateway;
+use crate::accept::Arrived;
 use crate::accept::read_body;
 use crate::answer;
 use crate::callers;
@@ -76,12 +77,12 @@ impl Endpoint {
 pub async fn handle(
     gateway: Arc<Gateway>,
     endpoint: Endpoint,
-    request_id: RequestId,
+    arrived: Arrived,
     request: Request,
 ) -> Response {
     match (endpoint.messages, request.method()) {
-        (false, &Method::GET) => open(gateway, &endpoint.selection, request_id, request).await,
-        (true, &Method::POST) => take(gateway, &endpoint.selection, request_id, request).await,
+        (false, &Method::GET) => open(gateway, &endpoint.selection, arrived, request).await,
+        (true, &Method::POST) => take(gateway, &endpoint.selection, arrived, request).await,
         // Clients that do not know what they have before them begin with a POST, and go on with GET when they read this.
         (messages, _) => {
             let allowed = if messages { "POST" } else { "GET" };
@@ -99,15 +100,10 @@ pub async fn handle(
 
 // === The stream ===
 
-async fn open(
-    gateway: Arc<Gateway>,
-    path: &PathSelection,
-    request_id: RequestId,
-    request: Request,
-) -> Response {
+async fn open(gateway: Arc<Gateway>, path: &PathSelection, arrived: Arrived, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     let at = parts.uri.clone();
-    let mut context = match enter(&gateway, path, request_id, parts) {
+    let mut context = match enter(&gateway, path, arrived, parts) {
         Ok(context) => context,
         Err(answer) => return answer,
     };
@@ -243,15 +239,10 @@ async fn tell(gateway: &Gateway, mut standing: Standing, conversation: &Conversa
 
 // === Messages ===
 
-async fn take(
-    gateway: Arc<Gateway>,
-    path: &PathSelection,
-    request_id: RequestId,
-    request: Request,
-) -> Response {
+async fn take(gateway: Arc<Gateway>, path: &PathSelection, arrived: Arrived, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let at = parts.uri.clone();
-    let mut context = match enter(&gateway, path, request_id, parts) {
+    let mut context = match enter(&gateway, path, arrived, parts) {
         Ok(context) => context,
         Err(answer) => return answer,
     };

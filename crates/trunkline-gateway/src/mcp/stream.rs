@@ -16,10 +16,11 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use trunkline_auth::SessionClaims;
 use trunkline_mcp::{ListKind, rpc, sse};
-use trunkline_model::{RequestId, Scope, ServerId};
+use trunkline_model::{Scope, ServerId};
 use trunkline_upstream::{Aside, Attending, Watching};
 
 use crate::Gateway;
+use crate::accept::Arrived;
 use crate::answer;
 use crate::asked;
 use crate::callers;
@@ -40,11 +41,11 @@ const SETTLE: Duration = Duration::from_millis(300);
 pub async fn handle(
     gateway: Arc<Gateway>,
     path: &PathSelection,
-    request_id: RequestId,
+    arrived: Arrived,
     request: Request,
 ) -> Response {
     let (parts, _) = request.into_parts();
-    let context = match enter(&gateway, path, request_id, parts) {
+    let context = match enter(&gateway, path, arrived, parts) {
         Ok(context) => context,
         Err(answer) => return answer,
     };

@@ -15,7 +15,7 @@ use futures_util::{StreamExt as _, stream};
 use http_body_util::{BodyExt as _, Full};
 use tokio::time::timeout;
 use trunkline_mcp::sse;
-use trunkline_model::ReplicaId;
+use trunkline_model::{ClientAddress, ReplicaId};
 use trunkline_upstream::peer::{PeerBody, PeerConnection, PeerFault};
 
 use crate::Gateway;
@@ -63,6 +63,7 @@ impl Context {
                 .headers_mut()
                 .insert(HeaderName::from_static("x-litellm-call-id"), id);
         }
+        request.extensions_mut().insert(self.principal.client());
         if self.handed_on {
             request.extensions_mut().insert(HandedOn);
         }
@@ -108,7 +109,12 @@ async fn greet(
     connection: &mut PeerConnection,
 ) -> Result<(), PeerError> {
     let uri = Uri::from_static(HELLO);
-    let hop = gateway.peers.hop_to(to, &Method::GET, &uri, gateway.clock.now());
+    let hop = gateway.peers.hop_to(
+        to,
+        (&Method::GET, &uri),
+        ClientAddress::default(),
+        gateway.clock.now(),
+    );
     let mut hello = Request::new(Full::default());
     *hello.uri_mut() = uri;
     for (name, value) in [(HOST, address), (HOP.clone(), hop.as_str())] {
@@ -133,13 +139,14 @@ fn outgoing(gateway: &Gateway, to: ReplicaId, request: Request<Bytes>) -> Reques
     let uri = hop::target(&parts.uri, &parts.extensions);
     // Origin form: the target of a request to a proxy names a host as well.
     parts.uri = uri.path_and_query().cloned().map_or(uri, Uri::from);
+    let client = parts.extensions.remove::<ClientAddress>().unwrap_or_default();
     parts.extensions.clear();
     without_hops(&mut parts.headers);
     parts.headers.remove(CONTENT_LENGTH);
     parts.headers.remove(EXPECT);
     let hop = gateway
         .peers
-        .hop_to(to, &parts.method, &parts.uri, gateway.clock.now());
+        .hop_to(to, (&parts.method, &parts.uri), client, gateway.clock.now());
     if let Ok(value) = HeaderValue::from_str(&hop) {
         parts.headers.insert(HOP.clone(), value);
     }

@@ -1,10 +1,11 @@
-//! The header of requests that another replica handed on. It says one thing: do not hand this on again. Who asks, and
-//! whether they may, is found out from the request itself, as always.
+//! The header of requests that another replica handed on. It says two things: do not hand this on again, and where the client is, whom
+//! only the replica before has seen. Who asks, and whether they may, is found out from the request itself, as always.
 //!
 //! It is sealed, for one replica, method and path, and for a minute. A client that makes one up sends a header that is
 //! ignored; one that gets hold of a genuine one has a request that only that replica takes, with the rights of its own
 //! credentials. Neither the header nor its value goes any further.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -12,7 +13,7 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::response::Response;
 use jiff::{SignedDuration, Timestamp};
-use trunkline_model::ReplicaId;
+use trunkline_model::{ClientAddress, ClientNetwork, ReplicaId};
 
 use crate::answer;
 use crate::peers::Peers;
@@ -31,12 +32,19 @@ pub struct HandedOn;
 #[derive(Clone, Debug)]
 pub struct Unstripped(pub Uri);
 
+/// What a hop says.
+struct Hop {
+    to: ReplicaId,
+    until: Timestamp,
+    client: ClientAddress,
+}
+
 /// How a request came.
 pub enum Arrival {
     /// From a client, or somebody who pretends to be a replica.
     Client,
-    /// From another replica, which got it from a client and looked at its Host and Origin.
-    Peer,
+    /// From another replica, which got it from a client there and looked at its Host and Origin.
+    Peer(ClientAddress),
     /// It is for nobody further: the answer.
     Answered(Response),
 }
@@ -55,24 +63,47 @@ fn path(uri: &Uri) -> &str {
 
 impl Peers {
     /// The value of the header for a request to the replica `to`.
-    pub(super) fn hop_to(&self, to: ReplicaId, method: &Method, uri: &Uri, now: Timestamp) -> String {
+    pub(super) fn hop_to(
+        &self,
+        to: ReplicaId,
+        (method, uri): (&Method, &Uri),
+        client: ClientAddress,
+        now: Timestamp,
+    ) -> String {
         let until = now.checked_add(GOOD_FOR).unwrap_or(Timestamp::MAX);
-        let mut body = [0; 24];
-        body[..16].copy_from_slice(&to.0);
-        body[16..].copy_from_slice(&until.as_second().to_be_bytes());
+        let mut body = Vec::with_capacity(41);
+        body.extend(to.0);
+        body.extend(until.as_second().to_be_bytes());
+        body.push(u8::from(client.network == ClientNetwork::Internal));
+        match client.address {
+            Some(IpAddr::V4(address)) => body.extend(address.octets()),
+            Some(IpAddr::V6(address)) => body.extend(address.octets()),
+            None => {}
+        }
         self.hop.seal(&["hop", method.as_str(), path(uri)], &body)
     }
 
-    /// For whom a hop is, and until when; `None` if no replica made it for this request.
-    fn hop_of(&self, value: &HeaderValue, method: &Method, uri: &Uri) -> Option<(ReplicaId, Timestamp)> {
+    /// What a hop says; `None` if no replica made it for this request.
+    fn hop_of(&self, value: &HeaderValue, method: &Method, uri: &Uri) -> Option<Hop> {
         let context = ["hop", method.as_str(), path(uri)];
         let body = self.hop.open(&context, value.to_str().ok()?)?;
-        let (to, until) = body.split_at_checked(16)?;
-        let until = i64::from_be_bytes(until.try_into().ok()?);
-        Some((
-            ReplicaId(to.try_into().ok()?),
-            Timestamp::from_second(until).ok()?,
-        ))
+        let (to, rest) = body.split_first_chunk::<16>()?;
+        let (until, rest) = rest.split_first_chunk::<8>()?;
+        let (network, address) = rest.split_first()?;
+        let address = match address.len() {
+            0 => None,
+            4 => Some(IpAddr::from(<[u8; 4]>::try_from(address).ok()?)),
+            _ => Some(IpAddr::from(<[u8; 16]>::try_from(address).ok()?)),
+        };
+        let network = match network {
+            1 => ClientNetwork::Internal,
+            _ => ClientNetwork::External,
+        };
+        Some(Hop {
+            to: ReplicaId(*to),
+            until: Timestamp::from_second(i64::from_be_bytes(*until)).ok()?,
+            client: ClientAddress { address, network },
+        })
     }
 
     /// Takes the header off a request, and says how the request came.
@@ -81,7 +112,7 @@ impl Peers {
             return Arrival::Client;
         };
         let uri = target(request.uri(), request.extensions());
-        let Some((to, until)) = self.hop_of(&value, request.method(), &uri) else {
+        let Some(Hop { to, until, client }) = self.hop_of(&value, request.method(), &uri) else {
             return Arrival::Client;
         };
         if to != self.own || until <= now {
@@ -93,7 +124,7 @@ impl Peers {
             return Arrival::Answered(self.welcome(&value));
         }
         request.extensions_mut().insert(HandedOn);
-        Arrival::Peer
+        Arrival::Peer(client)
     }
 
     /// Shows who we are: only somebody with the root secret can answer to just this hop.
@@ -145,6 +176,13 @@ mod tests {
         request
     }
 
+    fn inside() -> ClientAddress {
+        ClientAddress {
+            address: Some([10, 0, 0, 1].into()),
+            network: ClientNetwork::Internal,
+        }
+    }
+
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
     }
@@ -153,12 +191,15 @@ mod tests {
     fn s20_a_hop_is_good_for_one_replica_request_and_minute() {
         let (a, b, stranger) = (peers("root", 1), peers("root", 2), peers("other", 2));
         let uri: Uri = "/mcp?a=1".parse().unwrap();
-        let hop = a.hop_to(b.own_id(), &Method::POST, &uri, at(100));
+        let hop = a.hop_to(b.own_id(), (&Method::POST, &uri), inside(), at(100));
         let arrives = |at_replica: &Peers, method: Method, path: &str, hop: Option<&str>, now: i64| {
             let mut request = request(method, path, hop);
             let arrival = match at_replica.arrival(&mut request, at(now)) {
                 Arrival::Client => 0,
-                Arrival::Peer => 1,
+                Arrival::Peer(client) => {
+                    assert_eq!(client, inside());
+                    1
+                }
                 Arrival::Answered(response) => response.status().as_u16(),
             };
             assert!(
@@ -190,7 +231,7 @@ mod tests {
     fn s20_a_replica_shows_who_it_is_to_a_replica_only() {
         let (a, b) = (peers("root", 1), peers("root", 2));
         let uri: Uri = HELLO.parse().unwrap();
-        let hop = a.hop_to(b.own_id(), &Method::GET, &uri, at(100));
+        let hop = a.hop_to(b.own_id(), (&Method::GET, &uri), inside(), at(100));
         let Arrival::Answered(response) = b.arrival(&mut request(Method::GET, HELLO, Some(&hop)), at(100))
         else {
             panic!("it is answered");
@@ -198,11 +239,26 @@ mod tests {
         assert_eq!(response.status(), 204);
         assert!(a.is_welcome(b.own_id(), &hop, response.headers()));
         assert!(!a.is_welcome(a.own_id(), &hop, response.headers()));
-        let other = a.hop_to(b.own_id(), &Method::GET, &uri, at(100));
+        let other = a.hop_to(b.own_id(), (&Method::GET, &uri), inside(), at(100));
         assert!(
             !a.is_welcome(b.own_id(), &other, response.headers()),
             "an answer to another hop is none to this one"
         );
         assert!(!a.is_welcome(b.own_id(), &hop, &HeaderMap::new()));
+    }
+
+    #[test]
+    fn s33_a_hop_says_where_the_client_is() {
+        let (a, b) = (peers("root", 1), peers("root", 2));
+        let uri: Uri = "/mcp".parse().unwrap();
+        for address in [None, Some("192.0.2.1"), Some("2001:db8::1")] {
+            for network in [ClientNetwork::Internal, ClientNetwork::External] {
+                let address = address.map(|text| text.parse().unwrap());
+                let client = ClientAddress { address, network };
+                let hop = a.hop_to(b.own_id(), (&Method::POST, &uri), client, at(100));
+                let arrival = b.arrival(&mut request(Method::POST, "/mcp", Some(&hop)), at(100));
+                assert!(matches!(arrival, Arrival::Peer(found) if found == client));
+            }
+        }
     }
 }

@@ -8,11 +8,11 @@ use axum::http::header::RETRY_AFTER;
 use axum::response::Response;
 use trunkline_mcp::depth;
 use trunkline_mcp::edit::RawObject;
-use trunkline_model::{CallKind, RequestId, Server};
+use trunkline_model::{CallKind, Server};
 use trunkline_upstream::Frame;
 
 use crate::Gateway;
-use crate::accept::read_body;
+use crate::accept::{Arrived, read_body};
 use crate::answer;
 use crate::calling::{self, CallError, Operation};
 use crate::context::Context;
@@ -26,7 +26,7 @@ pub async fn handle(State(gateway): State<Arc<Gateway>>, request: Request) -> Re
     let (parts, body) = request.into_parts();
     let context = match enter(
         &gateway,
-        parts.extensions.get::<RequestId>().cloned(),
+        parts.extensions.get::<Arrived>().cloned(),
         &parts.headers,
         "/mcp-rest/tools/call",
     ) {

@@ -10,9 +10,10 @@ use axum::response::Response;
 use serde::Deserialize;
 use serde_json::json;
 use trunkline_mcp::ListKind;
-use trunkline_model::{CallKind, RequestId, Scope};
+use trunkline_model::{CallKind, Scope};
 
 use crate::Gateway;
+use crate::accept::Arrived;
 use crate::answer;
 use crate::context::Context;
 use crate::listing;
@@ -35,12 +36,12 @@ pub struct Params {
 /// Lists.
 pub async fn handle(
     State(gateway): State<Arc<Gateway>>,
-    request_id: Option<Extension<RequestId>>,
+    arrived: Option<Extension<Arrived>>,
     params: Result<Query<Params>, QueryRejection>,
     headers: HeaderMap,
 ) -> Response {
-    let id = request_id.map(|Extension(id)| id);
-    let mut context = match enter(&gateway, id, &headers, "/mcp-rest/tools/list") {
+    let arrived = arrived.map(|Extension(arrived)| arrived);
+    let mut context = match enter(&gateway, arrived, &headers, "/mcp-rest/tools/list") {
         Ok(context) => context,
         Err(answer) => return answer,
     };

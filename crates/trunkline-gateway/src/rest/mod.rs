@@ -9,9 +9,10 @@ use axum::response::Response;
 use serde_json::{Map, Value};
 use trunkline_auth::Surface;
 use trunkline_mcp::edit::RawObject;
-use trunkline_model::{OutcomeStatus, RequestId, Server};
+use trunkline_model::{ClientAddress, OutcomeStatus, RequestId, Server};
 
 use crate::Gateway;
+use crate::accept::Arrived;
 use crate::answer;
 use crate::context::{Context, identify};
 use crate::listing::{Listing, ServerItems};
@@ -22,16 +23,22 @@ use crate::view::ViewItem;
 #[expect(clippy::result_large_err, reason = "the error is the answer, and it is rare")]
 fn enter(
     gateway: &Gateway,
-    request_id: Option<RequestId>,
+    arrived: Option<Arrived>,
     headers: &HeaderMap,
     path: &str,
 ) -> Result<Context, Response> {
     let (principal, admission) = identify(gateway, headers, Surface::Management, path)
         .map_err(|error| answer::unauthorized(error, false))?;
+    // Without the front door, nobody knows where it came from.
+    let (request_id, client) = arrived.map_or_else(
+        || (RequestId::new(""), ClientAddress::default()),
+        |arrived| (arrived.request_id, arrived.client),
+    );
+    let principal = principal.at(client);
     let snapshot = gateway.registry.snapshot();
     let selection = scope::resolve(&snapshot, &principal, &PathSelection::None, headers)?;
     Ok(Context {
-        request_id: request_id.unwrap_or_else(|| RequestId::new("")),
+        request_id,
         principal,
         admission,
         has_others: gateway.authenticator.has_others(),

@@ -7,9 +7,10 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use trunkline_mcp::ListKind;
-use trunkline_model::{CallKind, RequestId};
+use trunkline_model::CallKind;
 
 use crate::Gateway;
+use crate::accept::Arrived;
 use crate::answer;
 use crate::listing;
 use crate::record::Pending;
@@ -18,11 +19,11 @@ use crate::rest::{enter, tools_body};
 /// Lists.
 pub async fn handle(
     State(gateway): State<Arc<Gateway>>,
-    request_id: Option<Extension<RequestId>>,
+    arrived: Option<Extension<Arrived>>,
     headers: HeaderMap,
 ) -> Response {
-    let id = request_id.map(|Extension(id)| id);
-    let context = match enter(&gateway, id, &headers, "/v1/mcp/tools") {
+    let arrived = arrived.map(|Extension(arrived)| arrived);
+    let context = match enter(&gateway, arrived, &headers, "/v1/mcp/tools") {
         Ok(context) => context,
         Err(answer) => return answer,
     };

@@ -2,6 +2,7 @@
 //! way finish, then cut.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,14 +24,16 @@ use crate::serve::shards::{Place, Shards};
 
 /// What answers requests. Generic, so that its future lives in the connection's own memory instead of a new one for every
 /// request.
-pub(crate) trait Answering: Fn(Request) -> Self::Answer + Clone + Send + Sync + 'static {
+pub(crate) trait Answering:
+    Fn(Request, IpAddr) -> Self::Answer + Clone + Send + Sync + 'static
+{
     /// The future of an answer.
     type Answer: Future<Output = Response> + Send;
 }
 
 impl<A, F> Answering for A
 where
-    A: Fn(Request) -> F + Clone + Send + Sync + 'static,
+    A: Fn(Request, IpAddr) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response> + Send,
 {
     type Answer = F;
@@ -164,6 +167,8 @@ async fn serve_connection(
     let stream = TcpStream::from_std(stream)?;
     // Small answers must not wait for the client's acknowledgement; failing to say so costs time only.
     let _ = stream.set_nodelay(true);
+    // A connection that is gone already says nothing more.
+    let peer = stream.peer_addr()?.ip();
     let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let mut request = request.map(Body::new);
         if let Some(uri) = root.as_deref().and_then(|root| strip_root(request.uri(), root)) {
@@ -171,7 +176,7 @@ async fn serve_connection(
             request.extensions_mut().insert(Unstripped(unstripped));
         }
         // Boxed: hyper moves a service's future about, and this one is some kilobytes.
-        Box::pin(answering(request)).map(Ok::<_, std::convert::Infallible>)
+        Box::pin(answering(request, peer)).map(Ok::<_, std::convert::Infallible>)
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -26,12 +26,13 @@ use trunkline_config::General;
 use trunkline_gateway::Gateway;
 use trunkline_gateway::accept::Edge;
 use trunkline_gateway::caps::Caps;
+use trunkline_gateway::client_address::ClientAddresses;
 use trunkline_gateway::conversations::Conversations;
 use trunkline_gateway::peers::{Peers, Place};
 use trunkline_gateway::record::Recorder;
 use trunkline_gateway::sessions::EndedSessions;
 use trunkline_launch::Launcher;
-use trunkline_model::{Clock as _, ReplicaId, Secret, Snapshot, SystemClock};
+use trunkline_model::{Clock as _, IpNetwork, ReplicaId, Secret, Snapshot, SystemClock};
 use trunkline_store::{Registry, Store};
 use trunkline_upstream::{Egress, Proxies, ProxyVariables, Upstreams, Variables};
 
@@ -125,7 +126,7 @@ async fn start(
     );
     let metrics = metrics_listener.map(|listener| {
         let gateway = built.gateway.clone();
-        let page = move |request: Request| {
+        let page = move |request: Request, _peer: IpAddr| {
             let answer = match request.uri().path() {
                 "/metrics" => trunkline_gateway::metrics::page(&gateway),
                 _ => trunkline_gateway::answer::not_found("Not Found"),
@@ -336,9 +337,9 @@ async fn peers(
 /// The front door over a router.
 fn answering(gateway: Arc<Gateway>, router: Router) -> impl Answering {
     let shared = Arc::new((gateway, router));
-    move |request: Request| {
+    move |request: Request, peer: IpAddr| {
         let shared = shared.clone();
-        async move { trunkline_gateway::accept::serve(&shared.0, &shared.1, request).await }
+        async move { trunkline_gateway::accept::serve(&shared.0, &shared.1, request, peer).await }
     }
 }
 
@@ -371,7 +372,18 @@ fn edge(general: &General, loopback: bool) -> Edge {
         loopback,
         max_body_bytes: usize::try_from(general.max_body_bytes).unwrap_or(usize::MAX),
         root: general.server_root_path.clone().unwrap_or_default(),
+        clients: ClientAddresses {
+            internal: networks(&general.internal_ip_ranges),
+            use_x_forwarded_for: general.use_x_forwarded_for,
+            trusted_proxies: networks(&general.trusted_proxy_ranges),
+            trusted_hops: general.xff_num_trusted_hops,
+        },
     }
+}
+
+/// Networks that the configuration has checked.
+fn networks(texts: &[String]) -> Vec<IpNetwork> {
+    texts.iter().filter_map(|text| text.parse().ok()).collect()
 }
 
 fn caps(general: &General, upstreams: &Upstreams) -> Caps {

@@ -6,6 +6,7 @@ mod canaries;
 mod limits;
 mod management;
 mod matrix;
+mod networks;
 mod replicas;
 mod streams;
 mod support;

@@ -1,0 +1,207 @@
+//! Where a client is: servers that are not available on the public internet are for the internal networks alone, on every way in,
+//! and nothing that a client can write brings it inside.
+
+use serde_json::{Value, json};
+use trunkline_testkit::{HttpClient, ScriptedUpstream, TestGateway};
+
+use crate::support::{WAYS, Way, config, key, listed, set, with};
+
+/// A gateway behind a load balancer that is this machine, with a server for everybody and one for the internal networks.
+async fn behind(settings: &str) -> (TestGateway, [ScriptedUpstream; 2]) {
+    let upstreams = [ScriptedUpstream::start().await, ScriptedUpstream::start().await];
+    let servers = [
+        ("open", &upstreams[0], "    allow_all_keys: true\n"),
+        (
+            "inner",
+            &upstreams[1],
+            "    allow_all_keys: true\n    available_on_public_internet: false\n",
+        ),
+    ];
+    let text = format!("general_settings:\n{settings}{}", config(&servers));
+    let gateway = TestGateway::start(&text).await;
+    listed(&gateway, &["open", "inner"]).await;
+    (gateway, upstreams)
+}
+
+const BALANCED: &str = "  mcp_internal_ip_ranges: [10.0.0.0/8]\n  use_x_forwarded_for: true\n  mcp_trusted_proxy_ranges: [127.0.0.0/8]\n";
+
+/// Checks that a client sees and reaches the inner server, or that it is for it as one that nobody has.
+async fn check(what: &str, http: &HttpClient, inner: &ScriptedUpstream, is_inside: bool) {
+    let expected = if is_inside {
+        set(&["inner-echo", "open-echo"])
+    } else {
+        set(&["open-echo"])
+    };
+    for way in WAYS {
+        assert_eq!(
+            way.tools(http, None).await,
+            Ok(expected.clone()),
+            "{what} {way:?}"
+        );
+        let before = inner.requests().len();
+        let params = json!({"name": "inner-echo", "arguments": {"text": "inside"}});
+        let (status, answer) = way.ask(http, None, "tools/call", &params).await;
+        let is_done = answer.to_string().contains("inside") && status == 200;
+        assert_eq!(is_done, is_inside, "{what} {way:?}: {status} {answer}");
+        if is_inside {
+            continue;
+        }
+        assert_eq!(
+            inner.requests().len(),
+            before,
+            "{what} {way:?}: nothing goes there"
+        );
+        // Its path, its prompts and its resources are those of a server that nobody has.
+        for method in [
+            "tools/list",
+            "prompts/list",
+            "resources/list",
+            "resources/templates/list",
+        ] {
+            if matches!(way, Way::Rest | Way::AllTools) && method != "tools/list" {
+                continue;
+            }
+            let (status, hidden) = way.ask(http, Some("inner"), method, &json!({})).await;
+            let (like, nobody) = way.ask(http, Some("nobodys"), method, &json!({})).await;
+            let hidden = hidden.to_string().replace("inner", "nobodys");
+            assert_eq!(
+                (status, hidden),
+                (like, nobody.to_string()),
+                "{what} {way:?} {method}"
+            );
+        }
+        assert_eq!(
+            inner.requests().len(),
+            before,
+            "{what} {way:?}: nothing goes there"
+        );
+    }
+}
+
+#[tokio::test]
+async fn b49_a_server_for_the_internal_networks_is_hidden_from_others() {
+    let (gateway, [_, inner]) = behind(BALANCED).await;
+    let mine = key(&gateway, json!({})).await;
+    let keys = [with(&gateway, &mine), gateway.client()];
+    for (who, http) in ["a key", "the master key"].iter().zip(keys) {
+        let from = |addresses: &str| http.clone().with_header("x-forwarded-for", addresses);
+        check(&format!("{who} inside"), &from("10.1.2.3"), &inner, true).await;
+        check(&format!("{who} outside"), &from("192.0.2.1"), &inner, false).await;
+        // The balancer appends what it saw to what the client wrote.
+        check(
+            &format!("{who} spoofing"),
+            &from("10.0.0.1, 192.0.2.1"),
+            &inner,
+            false,
+        )
+        .await;
+        // This machine is not in the ranges.
+        check(&format!("{who} at the balancer"), &http, &inner, false).await;
+    }
+}
+
+#[tokio::test]
+async fn s33_a_header_brings_nobody_inside() {
+    // No proxy is known: this machine is inside, and who says that it was forwarded is not.
+    let (gateway, [_, inner]) = behind("  mcp_internal_ip_ranges: [127.0.0.0/8]\n").await;
+    let http = with(&gateway, &key(&gateway, json!({})).await);
+    check("direct", &http, &inner, true).await;
+    for (name, value) in [
+        ("x-forwarded-for", "127.0.0.1"),
+        ("forwarded", "for=127.0.0.1"),
+        ("x-real-ip", "127.0.0.1"),
+    ] {
+        check(name, &http.clone().with_header(name, value), &inner, false).await;
+    }
+    // A proxy that is not this machine is trusted.
+    let settings = BALANCED.replace("[127.0.0.0/8]", "[192.0.2.0/24]");
+    let (gateway, [_, inner]) = behind(&settings).await;
+    let http = with(&gateway, &key(&gateway, json!({})).await);
+    let spoofing = http.with_header("x-forwarded-for", "10.0.0.1");
+    check("an untrusted peer", &spoofing, &inner, false).await;
+}
+
+#[tokio::test]
+async fn b49_the_count_of_hops_says_who_is_the_client() {
+    let settings = format!("{BALANCED}  mcp_xff_num_trusted_hops: 2\n");
+    let (gateway, [_, inner]) = behind(&settings).await;
+    let http = with(&gateway, &key(&gateway, json!({})).await);
+    let from = |addresses: &str| http.clone().with_header("x-forwarded-for", addresses);
+    check("two hops inside", &from("10.1.1.1, 203.0.113.9"), &inner, true).await;
+    check(
+        "two hops outside",
+        &from("10.1.1.1, 192.0.2.1, 203.0.113.9"),
+        &inner,
+        false,
+    )
+    .await;
+    check("too few hops", &from("10.1.1.1"), &inner, false).await;
+}
+
+/// Whoever trusts no proxy and reads the header is told at the start; nobody is shut out of what is for all.
+#[tokio::test]
+async fn b49_proxies_that_nobody_named_are_said_at_the_start() {
+    let (gateway, [_, inner]) = behind("  use_x_forwarded_for: true\n").await;
+    assert!(
+        gateway.log().contains("mcp_trusted_proxy_ranges"),
+        "{}",
+        gateway.log()
+    );
+    let http = with(&gateway, &key(&gateway, json!({})).await);
+    check("direct", &http, &inner, true).await;
+    let forwarded = http.with_header("x-forwarded-for", "10.0.0.1");
+    check("forwarded", &forwarded, &inner, false).await;
+}
+
+/// An event stream keeps the network that it was opened from.
+#[tokio::test]
+async fn b49_a_change_is_told_only_to_those_who_see_the_server() {
+    let (gateway, _upstreams) = behind(BALANCED).await;
+    let mine = key(&gateway, json!({})).await;
+    let client = |address: &str| {
+        let http = with(&gateway, &mine).with_header("x-forwarded-for", address);
+        trunkline_testkit::McpClient::over(http, "/mcp")
+    };
+    let (mut inside, mut outside) = (client("10.1.1.1"), client("192.0.2.1"));
+    inside.initialize().await;
+    outside.initialize().await;
+    let (mut heard, mut silent) = (inside.get_stream().await, outside.get_stream().await);
+    let servers = json!({"alias": "more", "url": "http://127.0.0.1:9/mcp", "transport": "http", "allow_all_keys": true,
+        "available_on_public_internet": false});
+    // Another row than the file's, so that it can be changed.
+    let _: Value = gateway
+        .client()
+        .post("/v1/mcp/server", &servers)
+        .await
+        .expect_status(201)
+        .json();
+    let upstream = ScriptedUpstream::start().await;
+    let found = gateway
+        .client()
+        .get("/v1/mcp/server")
+        .await
+        .expect_status(200)
+        .json();
+    let id = found
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|row| row["alias"] == "more")
+        .unwrap()["server_id"]
+        .clone();
+    let update = json!({"server_id": id, "url": upstream.url()});
+    gateway
+        .client()
+        .put("/v1/mcp/server", &update)
+        .await
+        .expect_status(202);
+    let told = heard.expect_next(crate::support::PATIENCE).await;
+    assert_eq!(told["method"], "notifications/tools/list_changed");
+    let quiet = tokio::time::timeout(std::time::Duration::from_secs(2), silent.next()).await;
+    assert!(quiet.is_err(), "{quiet:?}");
+    assert_eq!(
+        inside.tool_names().await,
+        ["inner-echo", "more-echo", "open-echo"]
+    );
+    assert_eq!(outside.tool_names().await, ["open-echo"]);
+}
