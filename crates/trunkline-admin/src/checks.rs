@@ -252,16 +252,9 @@ fn check_forwarded_headers(names: &[String]) -> Result<Vec<String>, ApiError> {
 }
 
 fn check_tools(definition: &ServerDefinition) -> Result<(), ApiError> {
-    for (tool, name) in &definition.tool_name_to_display_name {
-        let legal = !name.is_empty()
-            && name
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
-        if !legal {
-            let why = format!("the name for {tool:?} must match ^[A-Za-z0-9_-]+$");
-            return Err(refused("tool_name_to_display_name", &why));
-        }
-    }
+    definition
+        .check_display_names()
+        .map_err(|reason| refused("tool_name_to_display_name", &reason))?;
     let enforced = definition
         .mcp_info
         .as_ref()

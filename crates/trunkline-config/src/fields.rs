@@ -207,13 +207,13 @@ pub(crate) const SERVER: &[Field] = {
             "tool_name_to_display_name",
             TextMap,
             "",
-            "Other names for tools. Not served yet.",
+            "Names that clients see instead of the tools' own, without a prefix, per tool: `^[A-Za-z0-9_-]{1,64}$`, each once.",
         ),
         field(
             "tool_name_to_description",
             TextMap,
             "",
-            "Other descriptions for tools. Not served yet.",
+            "Descriptions instead of the tools' own, per tool.",
         ),
         field(
             "access_groups",

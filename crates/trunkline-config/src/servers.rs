@@ -454,6 +454,9 @@ fn tools(section: &mut Section<'_>, definition: &mut ServerDefinition) {
     definition.pinned_tools = section.object("pinned_tools").map(Json::Object);
     definition.tool_name_to_display_name = section.text_map("tool_name_to_display_name");
     definition.tool_name_to_description = section.text_map("tool_name_to_description");
+    if let Err(reason) = definition.check_display_names() {
+        section.error("tool_name_to_display_name", reason);
+    }
 }
 
 fn access_and_limits(section: &mut Section<'_>, definition: &mut ServerDefinition) {
@@ -500,12 +503,9 @@ fn notices(section: &mut Section<'_>, definition: &mut ServerDefinition) {
         .into_iter()
         .chain(definition.program_notices())
     {
-        // Two notices are about a pair of fields: name the one that stands in the file.
+        // A notice is about a pair of fields: name the one that stands in the file.
         let name = match notice.field.as_str() {
             "oauth_passthrough" if definition.delegate_auth_to_upstream => "delegate_auth_to_upstream",
-            "tool_name_to_display_name" if definition.tool_name_to_display_name.is_empty() => {
-                "tool_name_to_description"
-            }
             name => name,
         };
         let (at, field) = (section.place(name), section.path_of(name));

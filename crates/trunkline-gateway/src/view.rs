@@ -167,11 +167,16 @@ fn build(snapshot: &Snapshot, server: &Server, catalogue: &Arc<Catalogue>, form:
     let mut by_own = HashMap::with_capacity(catalogue.items.len());
     let mut rejected = Rejected::default();
     for item in &catalogue.items {
+        let is_tool = catalogue.kind == trunkline_mcp::ListKind::Tools;
+        let chosen = is_tool
+            .then(|| server.definition.display_name(&item.name))
+            .flatten();
         // URIs are as they are; where two servers have the same one, the listing that has both tells them apart.
-        let exposed = if form.bare || catalogue.kind.by_uri() {
-            item.name.clone()
-        } else {
-            exposed(&prefix, &item.name, &rivals, server)
+        let exposed = match chosen {
+            Some(chosen) if form.bare => name::chosen(chosen),
+            Some(chosen) => displayed(snapshot, server, chosen),
+            None if form.bare || catalogue.kind.by_uri() => item.name.clone(),
+            None => exposed(&prefix, &item.name, &rivals, server),
         };
         if by_exposed.contains_key(&exposed) {
             // Listed twice under one name, some clients would refuse the whole list.
@@ -183,6 +188,9 @@ fn build(snapshot: &Snapshot, server: &Server, catalogue: &Arc<Catalogue>, form:
         }
         let shown = Shown {
             name: &exposed,
+            description: is_tool
+                .then(|| server.definition.display_description(&item.name))
+                .flatten(),
             schema_compat: server.definition.schema_compat,
             wrapped: form.wrapped,
         };
@@ -193,7 +201,7 @@ fn build(snapshot: &Snapshot, server: &Server, catalogue: &Arc<Catalogue>, form:
             own: item.name.clone(),
             exposed,
             hash: digest(&json),
-            points: catalogue.kind == trunkline_mcp::ListKind::Tools && apps::may_point(&json),
+            points: is_tool && apps::may_point(&json),
             json,
         });
     }
@@ -240,6 +248,26 @@ fn exposed(prefix: &str, tool: &str, rivals: &[String], server: &Server) -> Stri
         name::disambiguated(&plain, server.id.as_str())
     } else {
         plain
+    }
+}
+
+/// The name that an operator has chosen for a tool. One that another server's tools could have, or that was chosen there too, carries a
+/// hash: as with [`exposed`], it depends on the registry alone (B16).
+fn displayed(snapshot: &Snapshot, server: &Server, chosen: &str) -> String {
+    let could_mean = |other: &Server| {
+        let prefix = other.prefix();
+        let is_prefixed = chosen
+            .strip_prefix(prefix.as_str())
+            .is_some_and(|rest| rest.starts_with(name::SEPARATOR));
+        let displays = &other.definition.tool_name_to_display_name;
+        is_prefixed || displays.values().any(|name| name == chosen)
+    };
+    let others = snapshot.servers().iter();
+    let mut others = others.filter(|other| other.id != server.id && other.is_active());
+    if others.any(|other| could_mean(other)) {
+        name::disambiguated(chosen, server.id.as_str())
+    } else {
+        name::chosen(chosen)
     }
 }
 
@@ -302,6 +330,38 @@ mod tests {
             cache
                 .views
                 .contains_key(&(Arc::as_ptr(&kept) as usize, Form::default()))
+        );
+    }
+
+    #[test]
+    fn b16_a_chosen_name_leads_to_one_server() {
+        let named = |alias: &str, names: &[(&str, &str)]| {
+            let mut server = (*server(alias)).clone();
+            let own = |(tool, name): &(&str, &str)| ((*tool).to_owned(), (*name).to_owned());
+            server.definition.tool_name_to_display_name = names.iter().map(own).collect();
+            Arc::new(server)
+        };
+        let a = named(
+            "a",
+            &[("x", "search"), ("y", "b-find"), ("z", "a-more"), ("u", "only")],
+        );
+        let b = named("b", &[("x", "search")]);
+        let snapshot = Snapshot::new(1, vec![a.clone(), b.clone()]);
+        assert_eq!(displayed(&snapshot, &a, "only"), "only");
+        assert_eq!(displayed(&snapshot, &a, "a-more"), "a-more", "its own prefix");
+        let (mine, theirs) = (
+            displayed(&snapshot, &a, "search"),
+            displayed(&snapshot, &b, "search"),
+        );
+        assert!(mine != theirs && mine != "search" && theirs != "search");
+        assert_ne!(
+            displayed(&snapshot, &a, "b-find"),
+            "b-find",
+            "a tool of b's could be that"
+        );
+        assert!(
+            name::is_legal(&displayed(&snapshot, &a, "odd name")),
+            "a row that was written elsewhere"
         );
     }
 

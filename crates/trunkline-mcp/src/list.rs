@@ -141,6 +141,8 @@ pub struct Rules {
 pub struct Shown<'a> {
     /// Under which name, URI or URI template.
     pub name: &'a str,
+    /// With this description instead of its own.
+    pub description: Option<&'a str>,
     /// [`Rules::schema_compat`].
     pub schema_compat: bool,
     /// With its `outputSchema` wrapped, if it needs that.
@@ -237,6 +239,7 @@ impl Item {
             kind,
             Shown {
                 name,
+                description: None,
                 schema_compat: false,
                 wrapped: false,
             },
@@ -252,6 +255,10 @@ impl Item {
         let mut changed = false;
         if shown.name != self.name {
             object.set_string(kind.key(), shown.name);
+            changed = true;
+        }
+        if let Some(description) = shown.description {
+            object.set_string("description", description);
             changed = true;
         }
         if kind == ListKind::Tools {
@@ -396,6 +403,7 @@ mod tests {
         let shown = |schema_compat, wrapped| {
             let shown = Shown {
                 name: "a",
+                description: None,
                 schema_compat,
                 wrapped,
             };

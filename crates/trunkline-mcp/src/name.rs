@@ -20,6 +20,15 @@ pub fn exposed(prefix: &str, tool: &str) -> String {
     }
 }
 
+/// The name of a tool that an operator has named: that name, without a prefix.
+pub fn chosen(name: &str) -> String {
+    if is_legal(name) {
+        name.to_owned()
+    } else {
+        shortened(name, name)
+    }
+}
+
 /// The name used instead of `taken` when another server already exposes it. `identity` tells the two apart.
 pub fn disambiguated(taken: &str, identity: &str) -> String {
     shortened(taken, &format!("{identity}\u{0}{taken}"))

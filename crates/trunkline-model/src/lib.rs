@@ -5,6 +5,7 @@
 //! the same name in each layer above.
 
 pub mod clock;
+mod display;
 pub mod health;
 pub mod ids;
 pub mod key;

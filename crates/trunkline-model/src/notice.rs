@@ -106,8 +106,7 @@ impl ServerDefinition {
     }
 
     /// The same for what only makes a server, or a part of it, unusable.
-    fn features(&self) -> [(bool, &'static str, &'static str); 4] {
-        let renamed = !self.tool_name_to_display_name.is_empty() || !self.tool_name_to_description.is_empty();
+    fn features(&self) -> [(bool, &'static str, &'static str); 3] {
         let unserved_auth = self
             .auth_type
             .is_some_and(|auth| !auth.is_served() && auth != AuthType::TruePassthrough);
@@ -121,11 +120,6 @@ impl ServerDefinition {
                 self.is_byok,
                 "is_byok",
                 "per-user keys are not served yet: the server is listed as misconfigured.",
-            ),
-            (
-                renamed,
-                "tool_name_to_display_name",
-                "renaming and re-describing tools is not served yet: tools keep their own names and descriptions.",
             ),
             (
                 self.env_vars.iter().any(|var| var.scope == EnvVarScope::User),

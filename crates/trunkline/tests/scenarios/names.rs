@@ -229,3 +229,101 @@ async fn b18_the_same_tools_below_a_root_path() {
         .expect_status(404);
     gateway.client().post("/llmx/mcp", &list).await.expect_status(404);
 }
+
+#[tokio::test]
+async fn b16_a_chosen_name_is_shown_called_and_changed() {
+    let upstream = ScriptedUpstream::builder()
+        .tool(tool("create_issue_v2"))
+        .tool(tool("plain"))
+        .start()
+        .await;
+    let more = "    tool_name_to_display_name: {create_issue_v2: create_issue}\n    tool_name_to_description: {create_issue_v2: Opens a ticket.}\n    allowed_tools: [create_issue_v2]\n";
+    let gateway = Config::of(&[]).server("tracker", &upstream, more).start().await;
+    listed(&gateway, "tracker").await;
+    for path in ["/mcp", "/tracker/mcp"] {
+        let mut client = gateway.mcp_at(path);
+        client.initialize().await;
+        let answer = client.request("tools/list", &json!({})).await.result();
+        assert_eq!(
+            names(&answer),
+            ["create_issue"],
+            "{path}: the rules are about the tool's own name"
+        );
+        assert_eq!(answer["tools"][0]["description"], "Opens a ticket.");
+        assert_eq!(
+            answer["tools"][0]["inputSchema"],
+            tool("create_issue_v2")["inputSchema"]
+        );
+        upstream.clear();
+        assert_eq!(
+            said(&client.call("create_issue", &message("here"), None).await),
+            "here"
+        );
+        let called = upstream
+            .requests()
+            .iter()
+            .find(|own| own.is("tools/call"))
+            .unwrap()
+            .json();
+        assert_eq!(called["params"]["name"], "create_issue_v2");
+        let gone = client
+            .call("tracker-create_issue_v2", &message("here"), None)
+            .await;
+        assert!(gone.error().message.contains("Unknown tool"), "{path}");
+    }
+    // LiteLLM's façade has the tools' own names.
+    let http = gateway.client();
+    let rest = http.get("/mcp-rest/tools/list").await.expect_status(200).json();
+    assert_eq!(names(&rest), ["create_issue_v2"]);
+    assert_eq!(rest["tools"][0]["description"], "Opens a ticket.");
+    for name in ["create_issue_v2", "create_issue"] {
+        let body = json!({"server_id": "tracker", "name": name, "arguments": message("rest")});
+        let called = http
+            .post("/mcp-rest/tools/call", &body)
+            .await
+            .expect_status(200)
+            .json();
+        assert_eq!(called["content"][0]["text"], "rest", "{name}");
+    }
+}
+
+#[tokio::test]
+async fn b16_a_name_that_two_servers_chose_leads_to_each_of_them() {
+    let answer = |text: &'static str| move |_: &_| trunkline_testkit::ToolAnswer::text(text);
+    let one = ScriptedUpstream::builder()
+        .tool_fn(&tool("find"), answer("one"))
+        .start()
+        .await;
+    let two = ScriptedUpstream::builder()
+        .tool_fn(&tool("find"), answer("two"))
+        .start()
+        .await;
+    let gateway = gateway_of(&[("first", &one)]).await;
+    let http = gateway.client();
+    let body = json!({"alias": "second", "url": two.url(), "transport": "http", "tool_name_to_display_name": {"find": "first-find"}});
+    let id = register(&http, &body).await;
+    listed(&gateway, "second").await;
+    let mut client = gateway.mcp();
+    client.initialize().await;
+    let mut stream = client.get_stream().await;
+    let shown = client.tool_names().await;
+    assert_eq!(shown[0], "first-find", "{shown:?}");
+    assert!(
+        shown[1].starts_with("first-find_"),
+        "it could be read as a tool of the first: {shown:?}"
+    );
+    assert_eq!(said(&client.call(&shown[0], &json!({}), None).await), "one");
+    assert_eq!(said(&client.call(&shown[1], &json!({}), None).await), "two");
+
+    let update = json!({"server_id": id, "tool_name_to_display_name": {"find": "search"}});
+    http.put("/v1/mcp/server", &update).await.expect_status(202);
+    let told = stream.expect_next(crate::support::PATIENCE).await;
+    assert_eq!(told["method"], "notifications/tools/list_changed");
+    assert_eq!(client.tool_names().await, ["first-find", "search"]);
+    assert_eq!(said(&client.call("search", &json!({}), None).await), "two");
+
+    for wrong in [json!({"find": "two words"}), json!({"find": "a", "other": "a"})] {
+        let update = json!({"server_id": id, "tool_name_to_display_name": wrong});
+        http.put("/v1/mcp/server", &update).await.expect_status(400);
+    }
+}
