@@ -145,7 +145,8 @@ struct DiscoverResult<'a> {
 }
 
 impl Entry {
-    fn pinned(&self) -> Option<Era> {
+    /// The era that the server's `protocol_version` asks for.
+    pub(crate) fn pinned(&self) -> Option<Era> {
         let server = self.server.load();
         let version = server.definition.protocol_version.as_deref()?;
         if version == modern::VERSION.as_str() {

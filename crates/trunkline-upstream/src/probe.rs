@@ -11,6 +11,7 @@ use trunkline_model::{Outcome, Rejected, Server, Step};
 use crate::connect::late;
 use crate::credential::{ClientHeaders, Outgoing, Reach};
 use crate::entry::{Entry, initialize_timeout};
+use crate::era::Leg;
 use crate::exchange::Deadline;
 use crate::fault::{Fault, redacted};
 use crate::http::{Target, status_fault};
@@ -198,19 +199,25 @@ async fn handshake(
         })?;
     }
     let deadline = Deadline::after(initialize_timeout(&out, &shared.settings()).min(PROGRAM_TIMEOUT));
-    let opened = entry
-        .send_initialize(&out, ClientCapabilities::NONE, deadline)
+    let met = meet(entry, &out, deadline)
         .await
         .map_err(|fault| fault.without(out.secrets()));
-    let session = walk.step(Step::Initialize, opened, |session| {
-        let mut detail = greeting(session);
-        if entry.legacy.since().is_some() {
-            detail.push_str(", over the legacy HTTP+SSE transport");
+    let met = walk.step(Step::Initialize, met, |met| match met {
+        Met::Modern(session) => (Some(200), false, greeting(session, Era::Modern)),
+        Met::Legacy(session) => {
+            let mut detail = greeting(session, Era::Legacy);
+            if entry.legacy.since().is_some() {
+                detail.push_str(", over the legacy HTTP+SSE transport");
+            }
+            (Some(200), session.id.is_some(), detail)
         }
-        (Some(200), session.id.is_some(), detail)
     })?;
+    let (Met::Legacy(session) | Met::Modern(session)) = &met;
     probe.protocol_version = Some(session.revision.as_str().to_owned());
     probe.server_info.clone_from(&session.introduction.server_info);
+    let Met::Legacy(session) = met else {
+        return list(Era::Modern, entry, &out, walk, probe).await;
+    };
     let ready = initialized(entry, &out, &session, deadline)
         .await
         .map_err(|fault| fault.without(out.secrets()));
@@ -219,22 +226,52 @@ async fn handshake(
     })?;
     // The listing below goes through the entry's pool; hand it the session that was just opened.
     let (slot, _) = entry.sessions.slot(Owner::shared(out.fingerprint));
-    slot.get_or_open(async { Ok(Arc::new(session)) }).await?;
-    let listed = list(entry, &out, walk, probe).await;
+    slot.get_or_open(async { Ok(session) }).await?;
+    let listed = list(Era::Legacy, entry, &out, walk, probe).await;
     for (_, session) in entry.sessions.drain() {
         entry.end(&out, &session).await;
     }
     listed
 }
 
+/// How a server is met.
+enum Met {
+    /// By the hand-shake of the old era.
+    Legacy(Arc<Session>),
+    /// By its discovery: it knows no hand-shake.
+    Modern(Arc<Session>),
+}
+
+/// The way of real traffic: a server of both eras is met by the hand-shake, one of the new era alone by what it says about itself.
+async fn meet(entry: &Arc<Entry>, out: &Arc<Outgoing>, deadline: Deadline) -> Result<Met, Fault> {
+    if entry.pinned() != Some(Era::Modern) {
+        let opened = entry
+            .send_initialize(out, ClientCapabilities::NONE, deadline)
+            .await;
+        match opened {
+            Ok(session) => return Ok(Met::Legacy(Arc::new(session))),
+            Err(fault) if entry.turns_out_modern(out, &fault).await => {}
+            Err(fault) => return Err(fault),
+        }
+    }
+    match entry.leg(Era::Modern, out).await? {
+        Leg::Modern(session) => Ok(Met::Modern(session)),
+        Leg::Legacy => Err(Fault::protocol(
+            Step::Initialize,
+            "the server was found to speak 2026-07-28, and takes it back",
+        )),
+    }
+}
+
 async fn list(
+    era: Era,
     entry: &Arc<Entry>,
     out: &Arc<Outgoing>,
     walk: &mut Walk,
     probe: &mut Probe,
 ) -> Result<(), Fault> {
     let allowed = entry.list_timeout().min(Duration::from_secs(10));
-    let listed = list_items((ListKind::Tools, Era::Legacy), entry, out, allowed).await;
+    let listed = list_items((ListKind::Tools, era), entry, out, allowed).await;
     let listed = walk.step(Step::List, listed, |catalogue| {
         let left_out = match catalogue.rejected.len() {
             0 => String::new(),
@@ -282,7 +319,7 @@ async fn described(
     probe.hint = loaded.api.wants.as_ref().filter(|_| !has_credential).map(|wants| {
         format!("the document asks for {wants}, and no credential is configured: set auth_type and credentials.auth_value (in the file: authentication_token)")
     });
-    list(entry, out, walk, probe).await
+    list(Era::Legacy, entry, out, walk, probe).await
 }
 
 /// Whether every request has this header.
@@ -318,17 +355,17 @@ fn describe(shared: &Shared, out: &Outgoing) -> String {
     }
 }
 
-fn greeting(session: &Session) -> String {
+fn greeting(session: &Session, era: Era) -> String {
     let name = session
         .introduction
         .server_info
         .as_deref()
         .and_then(|info| serde_json::from_str::<serde_json::Value>(info).ok())
         .and_then(|info| info.get("name")?.as_str().map(crate::fault::printable));
-    let sessions = if session.id.is_some() {
-        "with sessions"
-    } else {
-        "without sessions"
+    let sessions = match era {
+        Era::Modern => "without a hand-shake",
+        Era::Legacy if session.id.is_some() => "with sessions",
+        Era::Legacy => "without sessions",
     };
     format!(
         "{}, protocol {}, {sessions}",

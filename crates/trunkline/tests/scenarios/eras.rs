@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use trunkline_testkit::{Act, HttpClient, McpClient, Reply, ScriptedUpstream, TestGateway, UpstreamBuilder};
 
-use crate::support::{Config, PATIENCE, array, listed, register, text};
+use crate::support::{Config, PATIENCE, array, listed, modern_upstream, names, register, text};
 
 const MODERN: &str = "2026-07-28";
 
@@ -473,4 +473,36 @@ async fn b60_a_streamed_answer_is_read_on_after_a_broken_connection() {
     stranger.initialize().await;
     let refused = stranger.with_header("last-event-id", &id).get_stream().await;
     assert_eq!(refused.status().as_u16(), 400);
+}
+
+/// A server that knows no hand-shake is tried as it is used: whoever registers it reads that it works, and what its tools are.
+#[tokio::test]
+async fn b06_a_server_of_the_new_era_alone_is_tried_by_its_discovery() {
+    let upstream = modern_upstream().start().await;
+    for (name, version) in [("found", "auto"), ("said", "2026-07-28")] {
+        let gateway = Config::of(&[])
+            .server(name, &upstream, &format!("    protocol_version: \"{version}\"\n"))
+            .start()
+            .await;
+        let body = json!({"url": upstream.url(), "transport": "http", "protocol_version": version});
+        let tested = gateway.client().post("/mcp-rest/test/connection", &body).await;
+        let tested = tested.expect_status(200).json();
+        assert_eq!(tested["status"], "ok", "{version}: {tested}");
+        let listed = gateway.client().post("/mcp-rest/test/tools/list", &body).await;
+        let listed = listed.expect_status(200).json();
+        assert_eq!(names(&listed), ["echo"], "{version}: {listed}");
+        let doctor = gateway
+            .run(&[
+                "doctor",
+                "--json",
+                "--config",
+                gateway.config_path().to_str().unwrap(),
+            ])
+            .await;
+        let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
+        assert!(
+            doctor.status.success() && said.contains("2026-07-28"),
+            "{version}: {said}"
+        );
+    }
 }
