@@ -4,6 +4,8 @@ use std::collections::HashSet;
 
 use trunkline_model::{KeyHash, VirtualKey};
 
+use crate::audit::Actor;
+use crate::audit::entry::{self, Entry};
 use crate::db::{Row, StoreError, Tx, Value, stmts};
 use crate::key_row;
 use crate::server::KEYS;
@@ -102,76 +104,111 @@ impl Store {
         Ok(rows.iter().filter_map(hash).collect())
     }
 
-    pub(crate) async fn key_insert(&self, key: &VirtualKey) -> Result<(), KeyWriteError> {
-        let (mut tx, revision) = self.begin_change(KEYS).await?;
-        let cells = key_row::encode(key, revision)?;
-        check_alias(&mut tx, key, key.hash).await?;
-        if tx.execute(&KEY_INSERT, values(cells)).await? == 0 {
+    pub(crate) async fn key_insert(&self, by: &Actor, key: &VirtualKey) -> Result<(), KeyWriteError> {
+        let mut change = self.begin_change(KEYS, by).await?;
+        let cells = key_row::encode(key, change.revision)?;
+        check_alias(&mut change.tx, key, key.hash).await?;
+        if change.tx.execute(&KEY_INSERT, values(cells)).await? == 0 {
             return Err(KeyWriteError::Duplicate);
         }
-        Ok(tx.commit().await?)
+        let entry = entry_of(key.hash, None, Some(key))?;
+        Ok(change.commit(vec![entry]).await?)
     }
 
     /// Reads a key, changes it, and writes it, its hash too. Returns it as it was written.
-    pub(crate) async fn key_update(&self, hash: KeyHash, edit: KeyEdit) -> Result<VirtualKey, KeyWriteError> {
-        let (mut tx, revision) = self.begin_change(KEYS).await?;
-        let mut key = get(&mut tx, hash).await?;
-        if let Some(defect) = key.defect {
+    pub(crate) async fn key_update(
+        &self,
+        by: &Actor,
+        hash: KeyHash,
+        edit: KeyEdit,
+    ) -> Result<VirtualKey, KeyWriteError> {
+        let mut change = self.begin_change(KEYS, by).await?;
+        let tx = &mut change.tx;
+        let before = get(tx, hash).await?;
+        if let Some(defect) = before.defect {
             return Err(KeyWriteError::Unreadable { defect });
         }
+        let mut key = before.clone();
         edit(&mut key);
-        check_alias(&mut tx, &key, hash).await?;
+        check_alias(tx, &key, hash).await?;
         let replaced = key.hash != hash;
-        if replaced && get(&mut tx, key.hash).await.is_ok() {
+        if replaced && find(tx, key.hash).await?.is_some() {
             return Err(KeyWriteError::Duplicate);
         }
-        let mut parameters = values(key_row::encode(&key, revision)?);
+        let mut parameters = values(key_row::encode(&key, change.revision)?);
         parameters.push(hash.to_hex().into());
         tx.execute(&KEY_UPDATE, parameters).await?;
-        tx.commit().await?;
+        let entry = entry_of(hash, Some(&before), Some(&key))?;
+        change.commit(vec![entry]).await?;
         Ok(key)
     }
 
     /// Blocks or unblocks a key, also one that cannot be read. Returns it as it was written.
     pub(crate) async fn key_block(
         &self,
+        by: &Actor,
         hash: KeyHash,
         edit: impl FnOnce(&mut VirtualKey),
     ) -> Result<VirtualKey, KeyWriteError> {
-        let (mut tx, revision) = self.begin_change(KEYS).await?;
-        let mut key = get(&mut tx, hash).await?;
+        let mut change = self.begin_change(KEYS, by).await?;
+        let before = get(&mut change.tx, hash).await?;
+        let mut key = before.clone();
         edit(&mut key);
         let parameters = vec![
             hash.to_hex().into(),
             Value::Bool(Some(key.blocked)),
             crate::server_row::time(key.stamps.updated_at),
             crate::server_row::text(key.stamps.updated_by.as_ref()),
-            revision.into(),
+            change.revision.into(),
         ];
-        tx.execute(&KEY_BLOCK, parameters).await?;
-        tx.commit().await?;
+        change.tx.execute(&KEY_BLOCK, parameters).await?;
+        let entry = entry_of(hash, Some(&before), Some(&key))?;
+        change.commit(vec![entry]).await?;
         Ok(key)
     }
 
     /// Deletes keys; how many there were.
-    pub(crate) async fn key_delete(&self, hashes: &[KeyHash]) -> Result<u64, StoreError> {
-        let (mut tx, _) = self.begin_change(KEYS).await?;
-        let mut deleted = 0;
+    pub(crate) async fn key_delete(&self, by: &Actor, hashes: &[KeyHash]) -> Result<u64, StoreError> {
+        let mut change = self.begin_change(KEYS, by).await?;
+        let mut entries = Vec::new();
         for hash in hashes {
-            deleted += tx.execute(&KEY_DELETE, vec![hash.to_hex().into()]).await?;
+            // Named twice, it is there once.
+            if let Some(before) = find(&mut change.tx, *hash).await? {
+                entries.push(entry_of(*hash, Some(&before), None)?);
+                change.tx.execute(&KEY_DELETE, vec![hash.to_hex().into()]).await?;
+            }
         }
+        let deleted = entries.len() as u64;
         if deleted > 0 {
-            tx.commit().await?;
+            change.commit(entries).await?;
         }
         Ok(deleted)
     }
 }
 
+/// The row of the audit log about a key.
+pub(crate) fn entry_of(
+    hash: KeyHash,
+    before: Option<&VirtualKey>,
+    after: Option<&VirtualKey>,
+) -> Result<Entry, StoreError> {
+    let cells = |key: Option<&VirtualKey>| key.map(|key| key_row::encode(key, 0)).transpose();
+    let (before, after) = (cells(before)?, cells(after)?);
+    Ok(Entry::of(
+        entry::KEYS,
+        &hash.to_hex(),
+        before.as_deref(),
+        after.as_deref(),
+    ))
+}
+
 async fn get(tx: &mut Tx, hash: KeyHash) -> Result<VirtualKey, KeyWriteError> {
+    find(tx, hash).await?.ok_or(KeyWriteError::NotFound)
+}
+
+async fn find(tx: &mut Tx, hash: KeyHash) -> Result<Option<VirtualKey>, StoreError> {
     let rows = tx.fetch_all(&KEY_GET, vec![hash.to_hex().into()]).await?;
-    rows.first()
-        .and_then(key_row::decode)
-        .ok_or(KeyWriteError::NotFound)
+    Ok(rows.first().and_then(key_row::decode))
 }
 
 /// Aliases are unique; writers are in single file, so that this sees what the one before has written.

@@ -9,6 +9,7 @@ use tokio::sync::{Mutex, MutexGuard, watch};
 use trunkline_auth::{Directory, KeyRing, Keys as KeyMap};
 use trunkline_model::{KeyHash, Toolsets, VirtualKey};
 
+use crate::audit::Actor;
 use crate::bind;
 use crate::db::StoreError;
 use crate::key::{KeyEdit, KeyWriteError};
@@ -55,16 +56,21 @@ impl Keys {
     }
 
     /// Stores a new key.
-    pub async fn insert(&self, key: VirtualKey) -> Result<Arc<VirtualKey>, KeyWriteError> {
+    pub async fn insert(&self, by: &Actor, key: VirtualKey) -> Result<Arc<VirtualKey>, KeyWriteError> {
         let mut revision = self.revision.lock().await;
-        self.store.key_insert(&key).await?;
+        self.store.key_insert(by, &key).await?;
         Ok(self.written(&mut revision, key, None).await)
     }
 
     /// Changes a key; with another hash it is another secret from then on, and the one before opens nothing.
-    pub async fn update(&self, hash: KeyHash, edit: KeyEdit) -> Result<Arc<VirtualKey>, KeyWriteError> {
+    pub async fn update(
+        &self,
+        by: &Actor,
+        hash: KeyHash,
+        edit: KeyEdit,
+    ) -> Result<Arc<VirtualKey>, KeyWriteError> {
         let mut revision = self.revision.lock().await;
-        let key = self.store.key_update(hash, edit).await?;
+        let key = self.store.key_update(by, hash, edit).await?;
         let gone = (key.hash != hash).then_some(hash);
         Ok(self.written(&mut revision, key, gone).await)
     }
@@ -72,24 +78,25 @@ impl Keys {
     /// Blocks or unblocks a key.
     pub async fn set_blocked(
         &self,
+        by: &Actor,
         hash: KeyHash,
         blocked: bool,
-        (now, by): (Timestamp, String),
+        (now, stamp): (Timestamp, String),
     ) -> Result<Arc<VirtualKey>, KeyWriteError> {
         let mut revision = self.revision.lock().await;
         let edit = |key: &mut VirtualKey| {
             key.blocked = blocked;
             key.stamps.updated_at = Some(now);
-            key.stamps.updated_by = Some(by);
+            key.stamps.updated_by = Some(stamp);
         };
-        let key = self.store.key_block(hash, edit).await?;
+        let key = self.store.key_block(by, hash, edit).await?;
         Ok(self.written(&mut revision, key, None).await)
     }
 
     /// Deletes keys; how many there were.
-    pub async fn delete(&self, hashes: &[KeyHash]) -> Result<u64, StoreError> {
+    pub async fn delete(&self, by: &Actor, hashes: &[KeyHash]) -> Result<u64, StoreError> {
         let mut revision = self.revision.lock().await;
-        let deleted = self.store.key_delete(hashes).await?;
+        let deleted = self.store.key_delete(by, hashes).await?;
         if deleted > 0 {
             self.read_back(&mut revision).await;
             self.without(hashes);
@@ -101,21 +108,27 @@ impl Keys {
     /// fails, or if one of them cannot be written.
     pub async fn change<T, E: From<KeyWriteError>>(
         &self,
+        by: &Actor,
         plan: impl FnOnce(&Directory) -> Result<(Vec<DirectoryWrite>, T), E>,
     ) -> Result<T, E> {
         let mut revision = self.revision.lock().await;
-        let (mut tx, own) = self.store.begin_change(KEYS).await.map_err(KeyWriteError::from)?;
+        let change = self.store.begin_change(KEYS, by).await;
+        let mut change = change.map_err(KeyWriteError::from)?;
+        let own = change.revision;
         // Writers are in single file from here on, and each counts: what is in memory is what is stored, or others have
         // written since, and it is read again.
         if own != revision.saturating_add(1) {
             let reloaded = self.reload(&mut revision, own.saturating_sub(1)).await;
             reloaded.map_err(KeyWriteError::from)?;
         }
-        let (writes, done) = plan(&self.ring.directory())?;
+        let before = self.ring.directory();
+        let (writes, done) = plan(&before)?;
+        let mut entries = Vec::new();
         for write in &writes {
-            write.write(&mut tx, own).await?;
+            write.write(&mut change.tx, own).await?;
+            entries.extend(write.entry(&before).map_err(KeyWriteError::from)?);
         }
-        tx.commit().await.map_err(KeyWriteError::from)?;
+        change.commit(entries).await.map_err(KeyWriteError::from)?;
         *revision = own;
         self.apply(writes);
         Ok(done)

@@ -19,6 +19,7 @@
 //! the ages in `replica`); secrets
 //! are sealed by [`trunkline_auth::Vault`] for the context `table|id|column` before they get here.
 
+mod audit;
 mod bind;
 mod call_record;
 mod catalogue;
@@ -47,6 +48,9 @@ mod toolsets;
 mod verify;
 mod watch;
 
+pub use audit::Actor;
+pub use audit::denials::{Denial, Denials};
+pub use audit::read::{AuditFilter, AuditRow, AuditSort};
 pub use call_record::StoredCallRecord;
 pub use catalogue::CatalogueRow;
 pub use connect::ConnectError;
@@ -54,7 +58,7 @@ pub use db::StoreError;
 pub use key::{KeyEdit, KeyWriteError};
 pub use keys::Keys;
 pub use migrate::{MigrateError, MigrateReport, Migration, MigrationSet};
-pub use registry::{FileChange, Registry, RegistryError, WriteError};
+pub use registry::{FileChange, FileSettings, Registry, RegistryError, WriteError};
 pub use repair::{RepairError, RepairReport};
 pub use replica::ReplicaRow;
 pub use session_news::SessionNews;

@@ -14,6 +14,7 @@ use std::time::Duration;
 use sqlx::{AssertSqlSafe, Executor as _};
 
 use crate::db::{Db, StoreError, Tx, stmts};
+use crate::schema::Dialect;
 use crate::store::Store;
 
 /// How long to wait for another process that is migrating.
@@ -110,6 +111,7 @@ impl MigrationSet {
             step!("00", 10, "keys"),
             step!("00", 11, "tenants"),
             step!("00", 12, "toolsets_and_limits"),
+            step!("00", 13, "audit"),
         ])
     }
 
@@ -355,6 +357,25 @@ fn statements(text: &str) -> Vec<String> {
         all.push(current.trim().to_owned());
     }
     all
+}
+
+/// What makes a trigger, from the migration that has it.
+pub(crate) fn trigger_statements(dialect: Dialect, trigger: &str) -> Vec<String> {
+    let set = MigrationSet::embedded();
+    let texts = set.0.iter().map(|step| match dialect {
+        Dialect::Sqlite => &step.sqlite,
+        Dialect::Postgres => &step.postgres,
+    });
+    let makes = |statement: &String| {
+        statement.starts_with(&format!("CREATE TRIGGER {trigger} "))
+            // What it runs, there: made again, it is the same.
+            || statement.starts_with("CREATE OR REPLACE FUNCTION")
+    };
+    texts
+        .filter(|text| text.contains(trigger))
+        .flat_map(|text| statements(text))
+        .filter(makes)
+        .collect()
 }
 
 /// One line of at most 200 characters.

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use tokio::sync::{Mutex, MutexGuard, broadcast, watch};
 use trunkline_model::{Origin, Server, ServerId, Snapshot, Toolsets};
 
+use crate::audit::Actor;
 use crate::db::StoreError;
 use crate::keys::Keys;
 use crate::server::{as_given, claims_of};
@@ -48,6 +49,17 @@ pub(crate) struct State {
     /// The toolsets, and how often they had been written when they were read last.
     pub(crate) toolsets: Arc<Toolsets>,
     pub(crate) toolsets_revision: i64,
+}
+
+/// What else is read with the configuration file's servers, for the audit log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileSettings {
+    /// The file.
+    pub file: String,
+    /// Names of settings that hold from now on.
+    pub applied: Vec<String>,
+    /// Names of settings that hold after a restart.
+    pub needs_restart: Vec<String>,
 }
 
 /// What became of the configuration file's servers, by name, in the order of the file.
@@ -200,54 +212,39 @@ impl Registry {
     }
 
     /// The configuration file was read again, and has these servers. Those that are as they were stay the same objects; the
-    /// others are stamped with `now`. The database is not read.
-    pub async fn set_file_servers(&self, servers: Vec<Server>, now: Timestamp) -> FileChange {
+    /// others are stamped with `now`. The registered servers are not read. If the audit log cannot be written, nothing is
+    /// changed.
+    pub async fn set_file_servers(
+        &self,
+        by: &Actor,
+        servers: Vec<Server>,
+        settings: &FileSettings,
+        now: Timestamp,
+    ) -> Result<FileChange, StoreError> {
         let mut state = self.state.lock().await;
-        let mut before: HashMap<ServerId, Arc<Server>> = state
-            .file
-            .drain(..)
-            .map(|server| (server.id.clone(), server))
-            .collect();
-        let mut change = FileChange::default();
-        for mut server in servers {
-            server.origin = Origin::File;
-            let own = before.remove(&server.id);
-            if let Some(own) = own.as_ref().filter(|own| is_as_declared(own, &server)) {
-                state.file.push(own.clone());
-                continue;
-            }
-            let list = match own {
-                Some(own) => {
-                    server.stamps.created_at = own.stamps.created_at;
-                    &mut change.changed
-                }
-                None => &mut change.added,
-            };
-            // A request that began before now must not take the older one for the newer.
-            server.stamps.updated_at = Some(now);
-            list.push(server.prefix());
-            state.file.push(Arc::new(server));
+        let (file, change) = file_change(&state.file, servers, now);
+        if !change.is_empty() || !settings.applied.is_empty() {
+            self.store.audit_file(by, settings, &change).await?;
         }
-        change.removed = before.values().map(|server| server.prefix()).collect();
-        change.removed.sort_unstable();
+        state.file = file;
         self.publish(&mut state);
-        change
+        Ok(change)
     }
 
     /// Registers a server. Returns it as it was stored.
-    pub async fn insert(&self, mut server: Server) -> Result<Arc<Server>, WriteError> {
+    pub async fn insert(&self, by: &Actor, mut server: Server) -> Result<Arc<Server>, WriteError> {
         server.origin = Origin::Database;
         let mut state = self.state.lock().await;
         if state.file.iter().any(|own| own.id == server.id) {
             return Err(WriteError::DuplicateId { id: server.id });
         }
         check_file_names(&state.file, &server, &BTreeSet::new())?;
-        self.store.server_insert(&server).await?;
+        self.store.server_insert(by, &server).await?;
         Ok(self.stored(&mut state, server).await)
     }
 
     /// Replaces a server. Returns it as it was stored.
-    pub async fn update(&self, mut server: Server) -> Result<Arc<Server>, WriteError> {
+    pub async fn update(&self, by: &Actor, mut server: Server) -> Result<Arc<Server>, WriteError> {
         server.origin = Origin::Database;
         let mut state = self.state.lock().await;
         check_editable(&state.file, &server.id)?;
@@ -255,17 +252,17 @@ impl Registry {
         // A name that it had before is no reason to refuse: it clashes since the file was edited, and is said so.
         let kept = before.map(|own| claims_of(own)).unwrap_or_default();
         check_file_names(&state.file, &server, &kept)?;
-        if !self.store.server_update(&server).await? {
+        if !self.store.server_update(by, &server).await? {
             return Err(WriteError::NotFound { id: server.id });
         }
         Ok(self.stored(&mut state, server).await)
     }
 
     /// Deletes a server and what is stored about it.
-    pub async fn delete(&self, id: &ServerId) -> Result<(), WriteError> {
+    pub async fn delete(&self, by: &Actor, id: &ServerId) -> Result<(), WriteError> {
         let mut state = self.state.lock().await;
         check_editable(&state.file, id)?;
-        if !self.store.server_delete(id).await? {
+        if !self.store.server_delete(by, id).await? {
             return Err(WriteError::NotFound { id: id.clone() });
         }
         self.after_write(&mut state, |servers| servers.retain(|own| own.id != *id))
@@ -349,6 +346,35 @@ impl std::fmt::Debug for Registry {
             .field("revision", &self.snapshot.load().revision)
             .finish_non_exhaustive()
     }
+}
+
+/// The file's servers as they are from now on, and what that changes.
+fn file_change(own: &[Arc<Server>], servers: Vec<Server>, now: Timestamp) -> (Vec<Arc<Server>>, FileChange) {
+    let mut before: HashMap<&ServerId, &Arc<Server>> =
+        own.iter().map(|server| (&server.id, server)).collect();
+    let (mut file, mut change) = (Vec::with_capacity(servers.len()), FileChange::default());
+    for mut server in servers {
+        server.origin = Origin::File;
+        let own = before.remove(&server.id);
+        if let Some(own) = own.filter(|own| is_as_declared(own, &server)) {
+            file.push(own.clone());
+            continue;
+        }
+        let list = match own {
+            Some(own) => {
+                server.stamps.created_at = own.stamps.created_at;
+                &mut change.changed
+            }
+            None => &mut change.added,
+        };
+        // A request that began before now must not take the older one for the newer.
+        server.stamps.updated_at = Some(now);
+        list.push(server.prefix());
+        file.push(Arc::new(server));
+    }
+    change.removed = before.values().map(|server| server.prefix()).collect();
+    change.removed.sort_unstable();
+    (file, change)
 }
 
 /// Whether a server of the file is declared as it was.

@@ -1,7 +1,11 @@
 //! `trunkline db repair`: adds what the live schema lacks, drops nothing, and says what it did and what it could not do.
 
+use serde_json::Map;
+
+use crate::audit::entry::{self, Entry};
+use crate::audit::{Actor, append};
 use crate::db::{StoreError, Tx};
-use crate::migrate::{MigrateError, begin_locked};
+use crate::migrate::{MigrateError, begin_locked, trigger_statements};
 use crate::schema::{Column, TABLES, Table};
 use crate::store::Store;
 use crate::verify::Drift;
@@ -65,7 +69,12 @@ impl Store {
             repair.add_indexes(table).await?;
         }
         let Repair { tx, report, .. } = repair;
-        if let Some(tx) = tx {
+        if let Some(mut tx) = tx {
+            let said = [("done", &report.done), ("warnings", &report.warnings)];
+            let said = said.map(|(name, lines)| (name.to_owned(), lines.clone().into()));
+            let entry = Entry::of_values(entry::SCHEMA, "", Map::from_iter(said));
+            let by = Actor::process("trunkline db repair");
+            append(&mut tx, self, &by, vec![entry]).await?;
             tx.commit().await?;
         }
         Ok(report)
@@ -105,6 +114,14 @@ impl Repair<'_> {
                 self.report
                     .done
                     .push(format!("added a unique index on {table} ({key})"));
+            }
+            Drift::MissingTrigger { table, trigger } => {
+                for statement in trigger_statements(self.store.dialect(), trigger) {
+                    self.run(statement).await?;
+                }
+                self.report
+                    .done
+                    .push(format!("added trigger {trigger} on {table}"));
             }
             other => self.report.unresolved.push(other),
         }

@@ -40,6 +40,22 @@ pub(crate) struct Table {
     pub(crate) indexed: &'static [&'static str],
 }
 
+/// Triggers, each with its table: what keeps rows that nothing may change.
+pub(crate) fn triggers(dialect: Dialect) -> &'static [(&'static str, &'static str)] {
+    match dialect {
+        Dialect::Sqlite => &[
+            ("audit_log", "audit_log_replace"),
+            ("audit_log", "audit_log_update"),
+            ("audit_log", "audit_log_delete"),
+        ],
+        Dialect::Postgres => &[
+            ("audit_log", "audit_log_update"),
+            ("audit_log", "audit_log_delete"),
+            ("audit_log", "audit_log_truncate"),
+        ],
+    }
+}
+
 /// Every table.
 pub(crate) const TABLES: &[Table] = &[
     Table {
@@ -314,6 +330,28 @@ pub(crate) const TABLES: &[Table] = &[
             text("updated_by"),
         ],
         indexed: &["toolset_name"],
+    },
+    Table {
+        name: "audit_log",
+        columns: &[
+            int("seq").key(),
+            int("updated_at"),
+            text("changed_by").or("''"),
+            text("changed_by_api_key").or("''"),
+            text("action").or("''"),
+            text("table_name").or("''"),
+            text("object_id").or("''"),
+            text("before_value"),
+            text("updated_values"),
+            text("request_id"),
+            text("details"),
+        ],
+        indexed: &["updated_at", "object_id", "request_id"],
+    },
+    Table {
+        name: "audit_retention",
+        columns: &[int("id").key(), int("before_at"), int("looked_at")],
+        indexed: &[],
     },
 ];
 

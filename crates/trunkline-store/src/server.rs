@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use trunkline_model::{Server, ServerId};
 
+use crate::audit::entry::{self, Entry};
+use crate::audit::{Actor, Change};
 use crate::db::{Row, StoreError, Tx, Value, stmts};
 use crate::server_row::{self, Cell, SEALED};
 use crate::store::Store;
@@ -127,26 +129,28 @@ impl Store {
 
     /// Stores a new server. [`StoreError::Duplicate`] and [`StoreError::NameTaken`] speak of stored servers only; the
     /// configuration file's are known to [`crate::Registry`].
-    pub async fn server_insert(&self, server: &Server) -> Result<(), StoreError> {
+    pub async fn server_insert(&self, by: &Actor, server: &Server) -> Result<(), StoreError> {
         let cells = server_row::encode(self.vault(), server)?;
-        let (mut tx, _) = self.begin_change(SERVERS).await?;
-        let rows = tx.fetch_all(&SERVER_NAMES, vec![]).await?;
+        let mut change = self.begin_change(SERVERS, by).await?;
+        let rows = change.tx.fetch_all(&SERVER_NAMES, vec![]).await?;
         check_names(&rows, server)?;
-        if tx.execute(&SERVER_INSERT, values(cells)).await? == 0 {
+        if change.tx.execute(&SERVER_INSERT, values(cells)).await? == 0 {
             return Err(StoreError::Duplicate {
                 id: server.id.clone(),
             });
         }
-        tx.commit().await
+        let entry = entry_of(&server.id, None, Some(server));
+        change.commit(vec![entry]).await
     }
 
     /// Stores a changed server; `false` if there is none with this id.
     ///
     /// A sealed column that could not be opened reads as empty. If it is still empty here, its stored text is kept: a
     /// gateway that was started with the wrong key must not wipe credentials by editing a description.
-    pub async fn server_update(&self, server: &Server) -> Result<bool, StoreError> {
+    pub async fn server_update(&self, by: &Actor, server: &Server) -> Result<bool, StoreError> {
         let cells = server_row::encode(self.vault(), server)?;
-        let (mut tx, _) = self.begin_change(SERVERS).await?;
+        let mut change = self.begin_change(SERVERS, by).await?;
+        let tx = &mut change.tx;
         let Some(row) = tx
             .fetch_all(&SERVER_GET, vec![server.id.as_str().into()])
             .await?
@@ -157,27 +161,37 @@ impl Store {
         let cells = self.keep_unopened(&server.id, &row, cells);
         let rows = tx.fetch_all(&SERVER_NAMES, vec![]).await?;
         check_names(&rows, server)?;
-        let changed = tx.execute(&SERVER_UPDATE, values(cells)).await?;
-        tx.commit().await?;
-        Ok(changed > 0)
+        if tx.execute(&SERVER_UPDATE, values(cells)).await? == 0 {
+            return Ok(false);
+        }
+        let before = self.decode(&row);
+        let entry = entry_of(&server.id, before.as_ref(), Some(server));
+        change.commit(vec![entry]).await?;
+        Ok(true)
     }
 
     /// Deletes a server and what is stored about it; `false` if there is none with this id.
-    pub async fn server_delete(&self, id: &ServerId) -> Result<bool, StoreError> {
-        let (mut tx, _) = self.begin_change(SERVERS).await?;
+    pub async fn server_delete(&self, by: &Actor, id: &ServerId) -> Result<bool, StoreError> {
+        let mut change = self.begin_change(SERVERS, by).await?;
+        let tx = &mut change.tx;
+        let rows = tx.fetch_all(&SERVER_GET, vec![id.as_str().into()]).await?;
         let deleted = tx.execute(&SERVER_DELETE, vec![id.as_str().into()]).await?;
         if deleted == 0 {
             return Ok(false);
         }
         tx.execute(&SERVER_DELETE_CATALOGUE, vec![id.as_str().into()])
             .await?;
-        tx.commit().await?;
+        let before = rows.first().and_then(|row| self.decode(row));
+        change.commit(vec![deletion(id, before.as_ref())]).await?;
         Ok(true)
     }
 
-    /// Begins a transaction that counts as a change of `what`, and the number of that change. Dropped without a commit, it
-    /// does not.
-    pub(crate) async fn begin_change(&self, what: i64) -> Result<(Tx, i64), StoreError> {
+    /// Begins a transaction that counts as a change of `what`, made by somebody. Dropped without a commit, it does not.
+    pub(crate) async fn begin_change<'a>(
+        &'a self,
+        what: i64,
+        by: &'a Actor,
+    ) -> Result<Change<'a>, StoreError> {
         let mut tx = self.db().begin().await?;
         let revision = tx
             .fetch_all(&REVISION_BUMP, vec![what.into()])
@@ -192,7 +206,12 @@ impl Store {
             tx.fetch_all(&REVISION_NOTIFY, vec![CHANNEL.into(), payload.into()])
                 .await?;
         }
-        Ok((tx, revision))
+        Ok(Change {
+            tx,
+            revision,
+            store: self,
+            by,
+        })
     }
 
     fn decode(&self, row: &Row) -> Option<Server> {
@@ -215,6 +234,20 @@ impl Store {
             }
         }
         cells
+    }
+}
+
+/// The row of the audit log about a server that was written.
+fn entry_of(id: &ServerId, before: Option<&Server>, after: Option<&Server>) -> Entry {
+    let (before, after) = (before.map(server_row::audited), after.map(server_row::audited));
+    Entry::of(entry::SERVERS, id.as_str(), before.as_deref(), after.as_deref())
+}
+
+/// About one that is gone. What cannot be read is deleted, too.
+fn deletion(id: &ServerId, before: Option<&Server>) -> Entry {
+    match before {
+        Some(_) => entry_of(id, before, None),
+        None => Entry::about("deleted", entry::SERVERS, id.as_str(), serde_json::Map::new()),
     }
 }
 

@@ -43,7 +43,10 @@ pub(crate) fn encode(vault: &Vault, server: &Server) -> Result<Vec<Cell>, StoreE
         defect: _,
     } = server;
     let mut cells = vec![("server_id", Value::from(id.as_str()))];
-    encode_definition(vault, id, definition, &mut cells);
+    let seal = |column: &str, plain: Option<Secret>| {
+        Value::Text(plain.map(|plain| vault.seal(&context(id, column), plain.expose())))
+    };
+    encode_definition(definition, &mut cells, seal);
     encode_approval(approval, stamps, &mut cells);
     for (column, value) in &cells {
         if matches!(value, Value::Text(Some(text)) if text.contains('\0')) {
@@ -53,11 +56,26 @@ pub(crate) fn encode(vault: &Vault, server: &Server) -> Result<Vec<Cell>, StoreE
     Ok(cells)
 }
 
+/// The same for the audit log: of what is sealed a digest, to be compared and not to be written.
+pub(crate) fn audited(server: &Server) -> Vec<Cell> {
+    let mut cells = vec![("server_id", Value::from(server.id.as_str()))];
+    let digest = |_: &str, plain: Option<Secret>| {
+        Value::Text(plain.map(|plain| trunkline_auth::key_hash(plain.expose()).to_hex()))
+    };
+    encode_definition(&server.definition, &mut cells, digest);
+    encode_approval(&server.approval, &server.stamps, &mut cells);
+    cells
+}
+
 #[expect(
     clippy::too_many_lines,
     reason = "one line a column; cut in two it would be harder to compare"
 )]
-fn encode_definition(vault: &Vault, id: &ServerId, definition: &ServerDefinition, cells: &mut Vec<Cell>) {
+fn encode_definition(
+    definition: &ServerDefinition,
+    cells: &mut Vec<Cell>,
+    seal: impl Fn(&str, Option<Secret>) -> Value,
+) {
     let ServerDefinition {
         server_name,
         alias,
@@ -118,9 +136,6 @@ fn encode_definition(vault: &Vault, id: &ServerId, definition: &ServerDefinition
         protocol_version,
         schema_compat,
     } = definition;
-    let seal = |column: &str, plain: Option<Secret>| {
-        Value::Text(plain.map(|plain| vault.seal(&context(id, column), plain.expose())))
-    };
     cells.extend([
         ("server_name", text(server_name.as_ref())),
         ("alias", text(alias.as_ref())),

@@ -7,6 +7,7 @@ use sqlx::{Executor as _, SqlSafeStr as _, Statement as _};
 use trunkline_auth::Vault;
 use trunkline_model::{Clock, Secret};
 
+use crate::audit::{self, read as audit_read, retain as audit_retain};
 use crate::connect::{self, ConnectError};
 use crate::db::{Db, Stmt, StoreError};
 use crate::schema::Dialect;
@@ -147,6 +148,9 @@ fn all_statements() -> impl Iterator<Item = &'static Stmt> {
         key::ALL,
         tenant::ALL,
         toolset::ALL,
+        audit::ALL,
+        audit_read::ALL,
+        audit_retain::ALL,
         catalogue::ALL,
         call_record::ALL,
         session_ended::ALL,

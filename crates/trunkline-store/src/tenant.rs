@@ -7,8 +7,9 @@ use std::sync::Arc;
 use trunkline_auth::{ById, Directory};
 use trunkline_model::{EndUser, KeyHash, Organization, Team, User, VirtualKey};
 
+use crate::audit::entry::{self, Entry};
 use crate::db::{Row, StoreError, Tx, stmts};
-use crate::key::{KEY_DELETE, KEY_INSERT, KeyWriteError, values};
+use crate::key::{KEY_DELETE, KEY_INSERT, KeyWriteError, entry_of as key_entry, values};
 use crate::key_row;
 use crate::store::Store;
 use crate::tenant_row::{Statements, TenantRow};
@@ -113,6 +114,7 @@ stmts! {
 
 pub(crate) const TEAMS: Statements = Statements {
     table: "team_table",
+    audited: entry::TEAMS,
     list_since: &TEAM_LIST_SINCE,
     ids: &TEAM_IDS,
     put: &TEAM_PUT,
@@ -121,6 +123,7 @@ pub(crate) const TEAMS: Statements = Statements {
 
 pub(crate) const USERS: Statements = Statements {
     table: "user_table",
+    audited: entry::USERS,
     list_since: &USER_LIST_SINCE,
     ids: &USER_IDS,
     put: &USER_PUT,
@@ -129,6 +132,7 @@ pub(crate) const USERS: Statements = Statements {
 
 pub(crate) const ORGANIZATIONS: Statements = Statements {
     table: "organization_table",
+    audited: entry::ORGANIZATIONS,
     list_since: &ORGANIZATION_LIST_SINCE,
     ids: &ORGANIZATION_IDS,
     put: &ORGANIZATION_PUT,
@@ -137,6 +141,7 @@ pub(crate) const ORGANIZATIONS: Statements = Statements {
 
 pub(crate) const END_USERS: Statements = Statements {
     table: "end_user_table",
+    audited: entry::END_USERS,
     list_since: &END_USER_LIST_SINCE,
     ids: &END_USER_IDS,
     put: &END_USER_PUT,
@@ -261,6 +266,25 @@ impl DirectoryWrite {
         }
     }
 
+    /// The row of the audit log about it; `None` if there is nothing to delete.
+    pub(crate) fn entry(&self, before: &Directory) -> Result<Option<Entry>, StoreError> {
+        match self {
+            Self::PutTeam(row) => put_entry(row, &before.teams),
+            Self::PutUser(row) => put_entry(row, &before.users),
+            Self::PutOrganization(row) => put_entry(row, &before.organizations),
+            Self::PutEndUser(row) => put_entry(row, &before.end_users),
+            Self::NewKey(key) => key_entry(key.hash, None, Some(key)).map(Some),
+            Self::DeleteTeam(id) => delete_entry(id, &before.teams),
+            Self::DeleteUser(id) => delete_entry(id, &before.users),
+            Self::DeleteOrganization(id) => delete_entry(id, &before.organizations),
+            Self::DeleteEndUser(id) => delete_entry(id, &before.end_users),
+            Self::DeleteKey(hash) => {
+                let key = before.keys.get(hash);
+                key.map(|key| key_entry(*hash, Some(key), None)).transpose()
+            }
+        }
+    }
+
     /// Does the same to what is in memory.
     pub(crate) fn apply(self, directory: &mut Directory) {
         match self {
@@ -280,6 +304,20 @@ impl DirectoryWrite {
             }
         }
     }
+}
+
+fn put_entry<T: TenantRow>(row: &T, rows: &ById<T>) -> Result<Option<Entry>, StoreError> {
+    let before = rows.get(row.id()).map(|own| own.encode(0)).transpose()?;
+    let after = row.encode(0)?;
+    let table = T::STATEMENTS.audited;
+    Ok(Some(Entry::of(table, row.id(), before.as_deref(), Some(&after))))
+}
+
+fn delete_entry<T: TenantRow>(id: &str, rows: &ById<T>) -> Result<Option<Entry>, StoreError> {
+    let Some(before) = rows.get(id).map(|own| own.encode(0)).transpose()? else {
+        return Ok(None);
+    };
+    Ok(Some(Entry::of(T::STATEMENTS.audited, id, Some(&before), None)))
 }
 
 async fn put<T: TenantRow>(tx: &mut Tx, row: &T, revision: i64) -> Result<(), KeyWriteError> {

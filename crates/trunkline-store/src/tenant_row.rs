@@ -15,6 +15,8 @@ use crate::server_row::{Cell, Reader, json, text, time};
 /// The statements of one table.
 pub(crate) struct Statements {
     pub(crate) table: &'static str,
+    /// The audit log's name of it.
+    pub(crate) audited: &'static str,
     /// All that were written after a revision.
     pub(crate) list_since: &'static Stmt,
     pub(crate) ids: &'static Stmt,

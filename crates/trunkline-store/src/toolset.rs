@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use trunkline_model::{Stamps, Toolset, ToolsetTool};
 
+use crate::audit::Actor;
+use crate::audit::entry::{self, Entry};
 use crate::db::{Row, StoreError, Tx, Value, stmts};
 use crate::server::TOOLSETS;
 use crate::server_row::{Cell, Reader, json, text, time};
@@ -65,45 +67,70 @@ impl Store {
         Ok(rows.iter().filter_map(decode).collect())
     }
 
-    pub(crate) async fn toolset_insert(&self, toolset: &Toolset) -> Result<(), ToolsetWriteError> {
+    pub(crate) async fn toolset_insert(
+        &self,
+        by: &Actor,
+        toolset: &Toolset,
+    ) -> Result<(), ToolsetWriteError> {
         let cells = encode(toolset)?;
-        let (mut tx, _) = self.begin_change(TOOLSETS).await?;
-        check_name(&mut tx, toolset).await?;
-        tx.execute(&TOOLSET_INSERT, values(cells)).await?;
-        Ok(tx.commit().await?)
+        let mut change = self.begin_change(TOOLSETS, by).await?;
+        check_name(&mut change.tx, toolset).await?;
+        change.tx.execute(&TOOLSET_INSERT, values(cells)).await?;
+        let entry = entry_of(&toolset.id, None, Some(toolset))?;
+        Ok(change.commit(vec![entry]).await?)
     }
 
     /// Reads a toolset, changes it, and writes it. Returns it as it was written.
     pub(crate) async fn toolset_update(
         &self,
+        by: &Actor,
         id: &str,
         edit: ToolsetEdit,
     ) -> Result<Toolset, ToolsetWriteError> {
-        let (mut tx, _) = self.begin_change(TOOLSETS).await?;
+        let mut change = self.begin_change(TOOLSETS, by).await?;
+        let tx = &mut change.tx;
         let rows = tx.fetch_all(&TOOLSET_GET, vec![id.into()]).await?;
-        let mut toolset = rows.first().and_then(decode).ok_or(ToolsetWriteError::NotFound)?;
-        if let Some(defect) = toolset.defect {
+        let before = rows.first().and_then(decode).ok_or(ToolsetWriteError::NotFound)?;
+        if let Some(defect) = before.defect {
             return Err(ToolsetWriteError::Unreadable { defect });
         }
-        let before = toolset.name.clone();
+        let mut toolset = before.clone();
         edit(&mut toolset);
-        if toolset.name != before {
-            check_name(&mut tx, &toolset).await?;
+        if toolset.name != before.name {
+            check_name(tx, &toolset).await?;
         }
         tx.execute(&TOOLSET_UPDATE, values(encode(&toolset)?)).await?;
-        tx.commit().await?;
+        let entry = entry_of(id, Some(&before), Some(&toolset))?;
+        change.commit(vec![entry]).await?;
         Ok(toolset)
     }
 
     /// Deletes a toolset; whether there was one.
-    pub(crate) async fn toolset_delete(&self, id: &str) -> Result<bool, StoreError> {
-        let (mut tx, _) = self.begin_change(TOOLSETS).await?;
+    pub(crate) async fn toolset_delete(&self, by: &Actor, id: &str) -> Result<bool, StoreError> {
+        let mut change = self.begin_change(TOOLSETS, by).await?;
+        let tx = &mut change.tx;
+        let rows = tx.fetch_all(&TOOLSET_GET, vec![id.into()]).await?;
         if tx.execute(&TOOLSET_DELETE, vec![id.into()]).await? == 0 {
             return Ok(false);
         }
-        tx.commit().await?;
+        let entry = match rows.first().and_then(decode) {
+            Some(before) => entry_of(id, Some(&before), None)?,
+            None => Entry::about("deleted", entry::TOOLSETS, id, serde_json::Map::new()),
+        };
+        change.commit(vec![entry]).await?;
         Ok(true)
     }
+}
+
+/// The row of the audit log about a toolset.
+fn entry_of(id: &str, before: Option<&Toolset>, after: Option<&Toolset>) -> Result<Entry, StoreError> {
+    let (before, after) = (before.map(encode).transpose()?, after.map(encode).transpose()?);
+    Ok(Entry::of(
+        entry::TOOLSETS,
+        id,
+        before.as_deref(),
+        after.as_deref(),
+    ))
 }
 
 /// Names are unique, ignoring case, and no name is the id of another one: writers are in single file, so that this sees what

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tokio::sync::MutexGuard;
 use trunkline_model::{Toolset, Toolsets};
 
+use crate::audit::Actor;
 use crate::db::StoreError;
 use crate::registry::{Registry, State};
 use crate::toolset::{ToolsetEdit, ToolsetWriteError};
@@ -16,27 +17,32 @@ use crate::verify::chain;
 
 impl Registry {
     /// Stores a new toolset. Returns it as it was stored.
-    pub async fn toolset_insert(&self, toolset: Toolset) -> Result<Arc<Toolset>, ToolsetWriteError> {
+    pub async fn toolset_insert(
+        &self,
+        by: &Actor,
+        toolset: Toolset,
+    ) -> Result<Arc<Toolset>, ToolsetWriteError> {
         let mut state = self.state.lock().await;
-        self.store().toolset_insert(&toolset).await?;
+        self.store().toolset_insert(by, &toolset).await?;
         Ok(self.toolset_stored(&mut state, toolset).await)
     }
 
     /// Changes a toolset. Returns it as it was stored.
     pub async fn toolset_update(
         &self,
+        by: &Actor,
         id: &str,
         edit: ToolsetEdit,
     ) -> Result<Arc<Toolset>, ToolsetWriteError> {
         let mut state = self.state.lock().await;
-        let toolset = self.store().toolset_update(id, edit).await?;
+        let toolset = self.store().toolset_update(by, id, edit).await?;
         Ok(self.toolset_stored(&mut state, toolset).await)
     }
 
     /// Deletes a toolset, and with it what it granted.
-    pub async fn toolset_delete(&self, id: &str) -> Result<(), ToolsetWriteError> {
+    pub async fn toolset_delete(&self, by: &Actor, id: &str) -> Result<(), ToolsetWriteError> {
         let mut state = self.state.lock().await;
-        if !self.store().toolset_delete(id).await? {
+        if !self.store().toolset_delete(by, id).await? {
             return Err(ToolsetWriteError::NotFound);
         }
         self.after_toolset(&mut state, |all| all.retain(|own| own.id != id))

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::db::{StoreError, stmts};
-use crate::schema::{Column, Dialect, TABLES, Table};
+use crate::schema::{Column, Dialect, TABLES, Table, triggers};
 use crate::store::Store;
 
 stmts! {
@@ -21,6 +21,8 @@ stmts! {
             CAST(a.attname AS TEXT) AS column_name FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
             JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey) \
             WHERE i.indrelid = to_regclass($1) ORDER BY c.relname, a.attnum";
+    LIVE_TRIGGERS = "SELECT name AS name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = $1",
+        postgres: "SELECT CAST(tgname AS TEXT) AS name FROM pg_trigger WHERE tgrelid = to_regclass($1) AND NOT tgisinternal";
 }
 
 /// How the live database differs from what this binary needs. Its text names every table and column, and the command.
@@ -75,6 +77,13 @@ pub enum Drift {
         /// The table.
         table: &'static str,
     },
+    /// A trigger is not there: rows could be changed that nothing may change.
+    MissingTrigger {
+        /// The table.
+        table: &'static str,
+        /// The trigger.
+        trigger: &'static str,
+    },
     /// The live schema cannot be read: nothing is known about it.
     Unreadable {
         /// Why.
@@ -101,6 +110,9 @@ impl fmt::Display for Drift {
                 "column {table}.{column} is unknown to this version, NOT NULL and without a default, so that no row can be stored"
             ),
             Self::MissingKey { table } => write!(f, "table {table} has lost its primary key"),
+            Self::MissingTrigger { table, trigger } => {
+                write!(f, "trigger {trigger} of table {table} is missing")
+            }
             Self::Unreadable { reason } => write!(f, "the live schema cannot be read: {reason}"),
         }
     }
@@ -158,6 +170,13 @@ impl Store {
         for table in TABLES {
             let live = self.live_table(table.name).await?;
             compare(table, &live, self.dialect(), &mut differences);
+        }
+        for (table, trigger) in triggers(self.dialect()) {
+            let rows = self.db().fetch_all(&LIVE_TRIGGERS, vec![(*table).into()]).await?;
+            let is_it = |row: &crate::db::Row| row.text("name").ok().flatten().as_deref() == Some(trigger);
+            if !rows.iter().any(is_it) {
+                differences.push(Drift::MissingTrigger { table, trigger });
+            }
         }
         Ok(differences)
     }

@@ -17,7 +17,7 @@ use trunkline_model::{
     OperationMatch, Origin, Pem, PrefixMode, Sandbox, Secret, Server, ServerDefinition, ServerId,
     SessionMode, Stamps, TlsSettings, TlsVersion, Transport,
 };
-use trunkline_store::Store;
+use trunkline_store::{Actor, Store};
 
 /// Runs a test against SQLite and against `PostgreSQL`.
 macro_rules! both {
@@ -70,6 +70,11 @@ impl Clock for TestClock {
 
 pub(crate) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(seconds).unwrap()
+}
+
+/// Who makes the changes of the tests.
+pub(crate) fn by() -> Actor {
+    Actor::process("test")
 }
 
 pub(crate) fn vault(key: &str) -> Arc<Vault> {

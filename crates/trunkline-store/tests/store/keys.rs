@@ -10,7 +10,7 @@ use trunkline_auth::key_hash;
 use trunkline_model::{KeyHash, KeyLimits, ObjectPermission, Stamps, VirtualKey};
 use trunkline_store::{KeyWriteError, Registry, Store};
 
-use crate::fixture::{at, both};
+use crate::fixture::{at, both, by};
 
 fn hash(number: usize) -> KeyHash {
     key_hash(&format!("sk-{number}"))
@@ -104,9 +104,9 @@ both! {
         let store = db.store().await;
         let registry = load(&store).await;
         assert!(registry.keys().ring().is_empty());
-        let stored = registry.keys().insert(full(1)).await.unwrap();
+        let stored = registry.keys().insert(&by(), full(1)).await.unwrap();
         assert_eq!(*stored, full(1));
-        registry.keys().insert(key(2)).await.unwrap();
+        registry.keys().insert(&by(), key(2)).await.unwrap();
         // As another process reads it.
         let other = load(&store).await;
         assert_eq!(*other.keys().ring().get(&hash(1)).unwrap(), full(1));
@@ -119,30 +119,30 @@ both! {
         let store = db.store().await;
         let registry = load(&store).await;
         let (keys, mut changes) = (registry.keys(), registry.keys().subscribe());
-        let one = keys.insert(aliased(1, "one")).await.unwrap();
-        keys.insert(aliased(2, "two")).await.unwrap();
+        let one = keys.insert(&by(), aliased(1, "one")).await.unwrap();
+        keys.insert(&by(), aliased(2, "two")).await.unwrap();
         assert_eq!(known(&registry), sorted([1, 2]));
         assert!(Arc::ptr_eq(&one, &keys.ring().get(&hash(1)).unwrap()), "what did not change is the same object");
         changes.mark_unchanged();
         let edit = |user: &'static str| Box::new(move |key: &mut VirtualKey| key.user_id = Some(user.to_owned()));
-        let two = keys.update(hash(2), edit("u")).await.unwrap();
+        let two = keys.update(&by(), hash(2), edit("u")).await.unwrap();
         assert_eq!(two.user_id.as_deref(), Some("u"));
         assert!(changes.has_changed().unwrap());
         let stamp = || (at(5), "admin".to_owned());
-        assert!(keys.set_blocked(hash(2), true, stamp()).await.unwrap().blocked);
+        assert!(keys.set_blocked(&by(), hash(2), true, stamp()).await.unwrap().blocked);
         assert!(keys.ring().get(&hash(2)).unwrap().blocked);
-        assert!(!keys.set_blocked(hash(2), false, stamp()).await.unwrap().blocked);
+        assert!(!keys.set_blocked(&by(), hash(2), false, stamp()).await.unwrap().blocked);
         // Another secret for the same key.
         let renew = |to: usize| Box::new(move |key: &mut VirtualKey| {
             key.hash = hash(to);
             key.id = hash(to).to_hex().into();
         });
-        assert_eq!(keys.update(hash(2), renew(3)).await.unwrap().key_alias.as_deref(), Some("two"));
+        assert_eq!(keys.update(&by(), hash(2), renew(3)).await.unwrap().key_alias.as_deref(), Some("two"));
         assert_eq!(known(&registry), sorted([1, 3]));
-        assert!(matches!(keys.update(hash(3), renew(1)).await, Err(KeyWriteError::Duplicate)));
-        assert_eq!(keys.delete(&[hash(3), hash(9)]).await.unwrap(), 1);
+        assert!(matches!(keys.update(&by(), hash(3), renew(1)).await, Err(KeyWriteError::Duplicate)));
+        assert_eq!(keys.delete(&by(), &[hash(3), hash(9)]).await.unwrap(), 1);
         assert_eq!(known(&registry), sorted([1]));
-        assert_eq!(keys.delete(&[hash(3)]).await.unwrap(), 0);
+        assert_eq!(keys.delete(&by(), &[hash(3)]).await.unwrap(), 0);
         registry.refresh().await.unwrap();
         assert!(Arc::ptr_eq(&one, &keys.ring().get(&hash(1)).unwrap()));
         assert_eq!(store.revision().await.unwrap(), 0, "servers were not written");
@@ -152,17 +152,17 @@ both! {
         let store = db.store().await;
         let registry = load(&store).await;
         let keys = registry.keys();
-        keys.insert(aliased(1, "one")).await.unwrap();
-        keys.insert(aliased(2, "two")).await.unwrap();
-        assert!(matches!(keys.insert(key(1)).await, Err(KeyWriteError::Duplicate)));
-        assert!(matches!(keys.insert(aliased(3, "one")).await, Err(KeyWriteError::AliasTaken { alias }) if alias == "one"));
+        keys.insert(&by(), aliased(1, "one")).await.unwrap();
+        keys.insert(&by(), aliased(2, "two")).await.unwrap();
+        assert!(matches!(keys.insert(&by(), key(1)).await, Err(KeyWriteError::Duplicate)));
+        assert!(matches!(keys.insert(&by(), aliased(3, "one")).await, Err(KeyWriteError::AliasTaken { alias }) if alias == "one"));
         let rename = |alias: &'static str| Box::new(move |key: &mut VirtualKey| key.key_alias = Some(alias.to_owned()));
-        assert!(matches!(keys.update(hash(2), rename("one")).await, Err(KeyWriteError::AliasTaken { .. })));
-        assert!(keys.update(hash(2), rename("two")).await.is_ok(), "its own");
-        assert!(matches!(keys.update(hash(9), rename("x")).await, Err(KeyWriteError::NotFound)));
+        assert!(matches!(keys.update(&by(), hash(2), rename("one")).await, Err(KeyWriteError::AliasTaken { .. })));
+        assert!(keys.update(&by(), hash(2), rename("two")).await.is_ok(), "its own");
+        assert!(matches!(keys.update(&by(), hash(9), rename("x")).await, Err(KeyWriteError::NotFound)));
         let stamp = (at(5), "admin".to_owned());
-        assert!(matches!(keys.set_blocked(hash(9), true, stamp).await, Err(KeyWriteError::NotFound)));
-        assert!(matches!(keys.insert(aliased(3, "a\0b")).await, Err(KeyWriteError::Store(_))));
+        assert!(matches!(keys.set_blocked(&by(), hash(9), true, stamp).await, Err(KeyWriteError::NotFound)));
+        assert!(matches!(keys.insert(&by(), aliased(3, "a\0b")).await, Err(KeyWriteError::Store(_))));
         assert_eq!(known(&registry), sorted([1, 2]));
         assert_eq!(store.key_list().await.unwrap().len(), 2);
     }
@@ -171,20 +171,20 @@ both! {
         let (here, there) = (load(&db.store().await).await, load(&db.connect().await).await);
         let watching = tokio::spawn(there.clone().watch(std::future::pending()));
         for number in 0..20 {
-            here.keys().insert(key(number)).await.unwrap();
+            here.keys().insert(&by(), key(number)).await.unwrap();
         }
         becomes(&there, "new ones", |other| known(other) == sorted(0..20)).await;
         let untouched = there.keys().ring().get(&hash(7)).unwrap();
         let stamp = (at(5), "admin".to_owned());
-        here.keys().set_blocked(hash(3), true, stamp).await.unwrap();
+        here.keys().set_blocked(&by(), hash(3), true, stamp).await.unwrap();
         becomes(&there, "blocked", |other| other.keys().ring().get(&hash(3)).unwrap().blocked).await;
         // As many as before, and not the same.
-        here.keys().delete(&[hash(4)]).await.unwrap();
-        here.keys().insert(key(40)).await.unwrap();
+        here.keys().delete(&by(), &[hash(4)]).await.unwrap();
+        here.keys().insert(&by(), key(40)).await.unwrap();
         let expected = sorted((0..20).filter(|number| *number != 4).chain([40]));
         becomes(&there, "one gone and one new", |other| known(other) == expected).await;
         assert!(Arc::ptr_eq(&untouched, &there.keys().ring().get(&hash(7)).unwrap()));
-        here.keys().delete(&(0..50).map(hash).collect::<Vec<_>>()).await.unwrap();
+        here.keys().delete(&by(), &(0..50).map(hash).collect::<Vec<_>>()).await.unwrap();
         becomes(&there, "none", |other| other.keys().ring().is_empty()).await;
         watching.abort();
     }
@@ -193,7 +193,7 @@ both! {
         let store = db.store().await;
         let registry = load(&store).await;
         for number in 0..3 {
-            registry.keys().insert(key(number)).await.unwrap();
+            registry.keys().insert(&by(), key(number)).await.unwrap();
         }
         let watching = tokio::spawn(registry.clone().watch(std::future::pending()));
         db.by_hand(&format!("DELETE FROM verification_token WHERE token <> '{}'", hash(1).to_hex())).await;
@@ -217,11 +217,11 @@ both! {
             ("mcp_rpm_limit", r#"'{"s":-1}'"#),
         ];
         for (number, (column, value)) in broken.iter().enumerate() {
-            keys.insert(key(number)).await.unwrap();
+            keys.insert(&by(), key(number)).await.unwrap();
             db.by_hand(&format!("UPDATE verification_token SET {column} = {value} WHERE token = '{}'", hash(number).to_hex())).await;
         }
         // What says nothing is no reason.
-        keys.insert(key(20)).await.unwrap();
+        keys.insert(&by(), key(20)).await.unwrap();
         let newer = r#"{"mcp_servers":["a"],"blocked_tools":[],"later":null}"#;
         db.by_hand(&format!("UPDATE verification_token SET object_permission = '{newer}', blocked = NULL WHERE token = '{}'", hash(20).to_hex())).await;
         // A row that nobody's key can be of.
@@ -230,10 +230,10 @@ both! {
         for (number, (column, value)) in broken.iter().enumerate() {
             let defect = keys.ring().get(&hash(number)).unwrap().defect.clone();
             assert!(defect.as_deref().is_some_and(|defect| defect.contains(column)), "{column} {value}: {defect:?}");
-            let refused = keys.update(hash(number), Box::new(|key| key.user_id = None)).await;
+            let refused = keys.update(&by(), hash(number), Box::new(|key| key.user_id = None)).await;
             assert!(matches!(refused, Err(KeyWriteError::Unreadable { .. })));
             let stamp = (at(5), "admin".to_owned());
-            assert!(keys.set_blocked(hash(number), true, stamp).await.unwrap().blocked);
+            assert!(keys.set_blocked(&by(), hash(number), true, stamp).await.unwrap().blocked);
             let text = db.ask(&format!("SELECT CAST({column} AS TEXT) FROM verification_token WHERE token = '{}'", hash(number).to_hex())).await;
             assert_eq!(text, [value.trim_matches('\'')], "as it was");
         }
@@ -246,19 +246,19 @@ both! {
         let (here, there) = (load(&db.store().await).await, load(&db.store().await).await);
         let watching = tokio::spawn(there.clone().watch(std::future::pending()));
         for number in 0..3 {
-            here.keys().insert(key(number)).await.unwrap();
+            here.keys().insert(&by(), key(number)).await.unwrap();
         }
         becomes(&there, "all", |other| known(other) == sorted([0, 1, 2])).await;
         // As many rows as there were keys before the next deletion.
         db.by_hand("INSERT INTO verification_token (token) VALUES ('no hash')").await;
-        here.keys().delete(&[hash(0)]).await.unwrap();
+        here.keys().delete(&by(), &[hash(0)]).await.unwrap();
         assert_eq!(known(&here), sorted([1, 2]));
         becomes(&there, "one gone", |other| known(other) == sorted([1, 2])).await;
-        here.keys().delete(&[hash(1)]).await.unwrap();
+        here.keys().delete(&by(), &[hash(1)]).await.unwrap();
         assert_eq!(known(&here), sorted([2]));
         becomes(&there, "two gone", |other| known(other) == sorted([2])).await;
         let again = hash(9);
-        here.keys().update(hash(2), Box::new(move |key| { key.hash = again; key.id = again.to_hex().into(); })).await.unwrap();
+        here.keys().update(&by(), hash(2), Box::new(move |key| { key.hash = again; key.id = again.to_hex().into(); })).await.unwrap();
         assert_eq!(known(&here), sorted([9]));
         becomes(&there, "another secret", |other| known(other) == sorted([9])).await;
         watching.abort();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use trunkline_model::Secret;
 use trunkline_store::{Migration, MigrationSet, Store};
 
-use crate::fixture::{Db, TestClock, at, both, full, vault, with_credential};
+use crate::fixture::{Db, TestClock, at, both, by, full, vault, with_credential};
 use crate::records::{catalogue, record};
 
 const URL: &str = "TRUNKLINE_TEST_CHILD_URL";
@@ -84,7 +84,10 @@ async fn write(store: &Store, round: &str) {
     println!("\nready");
     for index in 0.. {
         let id = format!("r{round}n{index}");
-        store.server_insert(&with_credential(&id, &id)).await.unwrap();
+        store
+            .server_insert(&by(), &with_credential(&id, &id))
+            .await
+            .unwrap();
         println!("\nserver {id}");
         store
             .catalogue_put(&catalogue(&id, &format!("[\"{id}\"]")))
@@ -167,7 +170,7 @@ both! {
 
     async fn b32_killed_while_migrating(db) {
         let store = db.store().await;
-        store.server_insert(&full("a", "a")).await.unwrap();
+        store.server_insert(&by(), &full("a", "a")).await.unwrap();
         store.close().await;
         let mut committed = Vec::new();
         for _ in 0..10 {

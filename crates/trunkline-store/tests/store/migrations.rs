@@ -3,7 +3,7 @@
 use trunkline_model::Secret;
 use trunkline_store::{MigrateError, Migration, MigrationSet, Store};
 
-use crate::fixture::{Db, at, both, full, on_postgres, on_sqlite, server, vault};
+use crate::fixture::{Db, at, both, by, full, on_postgres, on_sqlite, server, vault};
 
 fn step(version: i64, name: &'static str, text: &'static str) -> Migration {
     Migration {
@@ -26,7 +26,7 @@ fn newer() -> MigrationSet {
 both! {
     async fn b32_five_restarts_change_nothing(db) {
         let store = db.store().await;
-        store.server_insert(&full("a", "a")).await.unwrap();
+        store.server_insert(&by(), &full("a", "a")).await.unwrap();
         let schema = db.schema().await;
         store.close().await;
         for round in 0..5 {
@@ -36,7 +36,7 @@ both! {
             assert_eq!(report.already_applied, MigrationSet::embedded().steps().len());
             store.verify().await.unwrap();
             assert_eq!(db.schema().await, schema);
-            store.server_insert(&server(&format!("round{round}"))).await.unwrap();
+            store.server_insert(&by(), &server(&format!("round{round}"))).await.unwrap();
             assert_eq!(store.server_list().await.unwrap().len(), round + 2);
             assert_eq!(store.server_get(&full("a", "a").id).await.unwrap().unwrap(), full("a", "a"));
             store.close().await;
@@ -56,7 +56,7 @@ both! {
         for (column, kind) in newer_columns {
             db.by_hand(&format!("ALTER TABLE mcp_server ADD COLUMN {column} {kind}")).await;
         }
-        store.server_insert(&full("a", "a")).await.unwrap();
+        store.server_insert(&by(), &full("a", "a")).await.unwrap();
         for (column, _) in newer_columns {
             db.by_hand(&format!("ALTER TABLE mcp_server DROP COLUMN {column}")).await;
         }
@@ -82,20 +82,20 @@ both! {
 
     async fn b32_two_versions_share_a_database(db) {
         let old = db.store().await;
-        old.server_insert(&full("a", "a")).await.unwrap();
+        old.server_insert(&by(), &full("a", "a")).await.unwrap();
         let new = db.connect().await;
         assert_eq!(new.migrate_set(&newer()).await.unwrap().applied, ["1000_future"]);
         db.by_hand("UPDATE mcp_server SET mood = 'bad'").await;
 
         // The old version goes on, restarts, and says what it sees.
-        old.server_insert(&full("b", "b")).await.unwrap();
+        old.server_insert(&by(), &full("b", "b")).await.unwrap();
         old.close().await;
         let old = db.connect().await;
         let report = old.migrate().await.unwrap();
         assert_eq!(report.unknown, ["1000_future"]);
         assert!(report.notices[0].contains("1000_future"), "{report:?}");
         old.verify().await.unwrap();
-        assert!(old.server_update(&full("a", "edited")).await.unwrap());
+        assert!(old.server_update(&by(), &full("a", "edited")).await.unwrap());
         let status = old.status().await.unwrap();
         assert_eq!(status.unknown[0].label, "1000_future");
         assert!(status.pending.is_empty() && status.drift.is_none());
@@ -107,7 +107,7 @@ both! {
 
     async fn b33_a_failing_migration_leaves_nothing_and_names_its_statement(db) {
         let store = db.store().await;
-        store.server_insert(&full("a", "a")).await.unwrap();
+        store.server_insert(&by(), &full("a", "a")).await.unwrap();
         let schema = db.schema().await;
         let broken = MigrationSet::embedded().with(step(
             900,
@@ -138,7 +138,7 @@ both! {
             tasks.spawn(async move {
                 let report = store.migrate_set(&newer()).await.unwrap();
                 store.verify().await.unwrap();
-                store.server_insert(&server(&format!("s{index}"))).await.unwrap();
+                store.server_insert(&by(), &server(&format!("s{index}"))).await.unwrap();
                 report.applied.len()
             });
         }
@@ -155,7 +155,7 @@ both! {
         assert!(fresh.applied.is_empty() && fresh.rows.is_empty() && fresh.drift.is_some());
         assert_eq!(fresh.pending.len(), MigrationSet::embedded().steps().len());
         store.migrate().await.unwrap();
-        store.server_insert(&server("a")).await.unwrap();
+        store.server_insert(&by(), &server("a")).await.unwrap();
         let status = store.status().await.unwrap();
         assert_eq!(status.backend, if db.is_sqlite() { "sqlite" } else { "postgres" });
         assert_eq!(status.applied[0].label, "0001_registry");
@@ -198,7 +198,7 @@ fn the_file_is_private_and_durable() {
     on_sqlite(|db| {
         Box::pin(async move {
             let store = db.store().await;
-            store.server_insert(&server("a")).await.unwrap();
+            store.server_insert(&by(), &server("a")).await.unwrap();
             let path = db.path.clone().unwrap();
             assert_eq!(store.location(), path.display().to_string());
             #[cfg(unix)]
@@ -233,7 +233,10 @@ async fn memory_is_one_database_for_all_connections() {
         .map(|index| {
             let store = store.clone();
             async move {
-                store.server_insert(&server(&format!("s{index}"))).await.unwrap();
+                store
+                    .server_insert(&by(), &server(&format!("s{index}")))
+                    .await
+                    .unwrap();
                 store.server_list().await.unwrap().len()
             }
         })

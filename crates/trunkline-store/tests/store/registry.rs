@@ -6,7 +6,7 @@ use std::time::Duration;
 use trunkline_model::{Origin, Server, ServerId};
 use trunkline_store::{Registry, Store, WriteError};
 
-use crate::fixture::{both, named, server, with_credential};
+use crate::fixture::{both, by, named, server, with_credential};
 
 fn of_file(id: &str, name: &str) -> Server {
     let mut server = named(id, name);
@@ -47,7 +47,7 @@ async fn becomes(registry: &Registry, wanted: &[&str]) {
 both! {
     async fn b26_the_first_snapshot_has_all(db) {
         let store = db.store().await;
-        store.server_insert(&with_credential("stored", "x")).await.unwrap();
+        store.server_insert(&by(), &with_credential("stored", "x")).await.unwrap();
         let registry = load(&store, vec![of_file("file", "f")]).await;
         let snapshot = registry.snapshot();
         assert_eq!(snapshot.servers().len(), 2);
@@ -61,19 +61,19 @@ both! {
         let registry = load(&store, vec![]).await;
         let before = registry.snapshot();
         let changes = registry.subscribe();
-        let stored = registry.insert(with_credential("a", "one")).await.unwrap();
+        let stored = registry.insert(&by(), with_credential("a", "one")).await.unwrap();
         assert_eq!(*stored, with_credential("a", "one"));
         assert_eq!(ids(&registry), ["a"]);
         assert!(registry.snapshot().revision > before.revision);
         assert_eq!(*changes.borrow(), registry.snapshot().revision);
         assert!(before.servers().is_empty(), "who holds a snapshot keeps it");
 
-        registry.insert(server("b")).await.unwrap();
+        registry.insert(&by(), server("b")).await.unwrap();
         assert!(Arc::ptr_eq(&stored, registry.snapshot().get(&stored.id).unwrap()), "what did not change is the same object");
-        let updated = registry.update(with_credential("a", "two")).await.unwrap();
+        let updated = registry.update(&by(), with_credential("a", "two")).await.unwrap();
         assert_eq!(updated.definition.credentials, with_credential("a", "two").definition.credentials);
         assert!(Arc::ptr_eq(&updated, registry.snapshot().get(&updated.id).unwrap()));
-        registry.delete(&updated.id).await.unwrap();
+        registry.delete(&by(), &updated.id).await.unwrap();
         assert_eq!(ids(&registry), ["b"]);
         let revision = registry.snapshot().revision;
         registry.refresh().await.unwrap();
@@ -86,30 +86,30 @@ both! {
         let mut file = of_file("f1", "GitHub");
         file.definition.alias = Some("gh".to_owned());
         let registry = load(&store, vec![file]).await;
-        registry.insert(named("d1", "jira")).await.unwrap();
+        registry.insert(&by(), named("d1", "jira")).await.unwrap();
         let taken = |result: Result<Arc<Server>, WriteError>, by: &str| match result {
             Err(WriteError::NameTaken { by: owner, .. }) => assert_eq!(owner.as_str(), by),
             other => panic!("{other:?}"),
         };
-        taken(registry.insert(named("d2", "GITHUB")).await, "f1");
-        taken(registry.insert(named("d2", "F1")).await, "f1");
-        taken(registry.insert(named("Gh", "x")).await, "f1");
-        taken(registry.insert(named("d2", "JIRA")).await, "d1");
-        taken(registry.update(named("d1", "github")).await, "f1");
+        taken(registry.insert(&by(), named("d2", "GITHUB")).await, "f1");
+        taken(registry.insert(&by(), named("d2", "F1")).await, "f1");
+        taken(registry.insert(&by(), named("Gh", "x")).await, "f1");
+        taken(registry.insert(&by(), named("d2", "JIRA")).await, "d1");
+        taken(registry.update(&by(), named("d1", "github")).await, "f1");
         let id = |id: &str| ServerId::new(id);
-        assert!(matches!(registry.insert(named("d1", "x")).await, Err(WriteError::DuplicateId { .. })));
-        assert!(matches!(registry.insert(named("f1", "x")).await, Err(WriteError::DuplicateId { .. })));
-        assert!(matches!(registry.update(named("f1", "x")).await, Err(WriteError::ManagedByFile { .. })));
-        assert!(matches!(registry.delete(&id("f1")).await, Err(WriteError::ManagedByFile { .. })));
-        assert!(matches!(registry.update(named("d9", "x")).await, Err(WriteError::NotFound { .. })));
-        assert!(matches!(registry.delete(&id("d9")).await, Err(WriteError::NotFound { .. })));
+        assert!(matches!(registry.insert(&by(), named("d1", "x")).await, Err(WriteError::DuplicateId { .. })));
+        assert!(matches!(registry.insert(&by(), named("f1", "x")).await, Err(WriteError::DuplicateId { .. })));
+        assert!(matches!(registry.update(&by(), named("f1", "x")).await, Err(WriteError::ManagedByFile { .. })));
+        assert!(matches!(registry.delete(&by(), &id("f1")).await, Err(WriteError::ManagedByFile { .. })));
+        assert!(matches!(registry.update(&by(), named("d9", "x")).await, Err(WriteError::NotFound { .. })));
+        assert!(matches!(registry.delete(&by(), &id("d9")).await, Err(WriteError::NotFound { .. })));
         assert_eq!(ids(&registry), ["d1", "f1"]);
     }
 
     async fn b35_the_file_has_the_name_and_nothing_is_lost(db) {
         let store = db.store().await;
         for row in [named("0", "GITHUB"), named("1", "free"), named("shared", "third")] {
-            store.server_insert(&row).await.unwrap();
+            store.server_insert(&by(), &row).await.unwrap();
         }
         for _ in 0..2 {
             let registry = load(&store, vec![of_file("9", "github"), of_file("shared", "s")]).await;
@@ -124,12 +124,12 @@ both! {
         let registry = load(&store, vec![of_file("9", "github")]).await;
         let mut clashing = named("0", "GITHUB");
         clashing.definition.description = Some("edited".to_owned());
-        assert!(registry.update(clashing).await.unwrap().defect.is_some());
-        assert_eq!(registry.update(named("0", "renamed")).await.unwrap().defect, None);
+        assert!(registry.update(&by(), clashing).await.unwrap().defect.is_some());
+        assert_eq!(registry.update(&by(), named("0", "renamed")).await.unwrap().defect, None);
         // Without the file's server of the same id, the stored one is back.
         assert_eq!(registry.snapshot().get(&ServerId::new("shared")).unwrap().origin, Origin::Database);
         // Deleting one never touches the other.
-        registry.delete(&ServerId::new("0")).await.unwrap();
+        registry.delete(&by(), &ServerId::new("0")).await.unwrap();
         assert_eq!(registry.snapshot().find("github").unwrap().id.as_str(), "9");
     }
 
@@ -139,8 +139,8 @@ both! {
         for round in 0..10 {
             let name = format!("name{round}");
             let (a, b) = tokio::join!(
-                one.insert(named(&format!("a{round}"), &name)),
-                two.insert(named(&format!("b{round}"), &name.to_uppercase())),
+                one.insert(&by(), named(&format!("a{round}"), &name)),
+                two.insert(&by(), named(&format!("b{round}"), &name.to_uppercase())),
             );
             let loser = match (a, b) {
                 (Ok(_), Err(error)) | (Err(error), Ok(_)) => error,
@@ -159,7 +159,7 @@ both! {
                 let registry = Arc::clone(&registry);
                 async move {
                     let id = format!("s{index:02}");
-                    registry.insert(server(&id)).await.unwrap();
+                    registry.insert(&by(), server(&id)).await.unwrap();
                     assert!(ids(&registry).contains(&id));
                 }
             })
@@ -175,10 +175,10 @@ both! {
         let watching = tokio::spawn(Arc::clone(&here).watch(async move {
             let _ = stopped.await;
         }));
-        there.insert(server("a")).await.unwrap();
+        there.insert(&by(), server("a")).await.unwrap();
         becomes(&here, &["a"]).await;
-        there.insert(server("b")).await.unwrap();
-        there.delete(&ServerId::new("a")).await.unwrap();
+        there.insert(&by(), server("b")).await.unwrap();
+        there.delete(&by(), &ServerId::new("a")).await.unwrap();
         becomes(&here, &["b"]).await;
         if !db.is_sqlite() {
             // Every connection is cut, the listening one, too.
@@ -187,7 +187,7 @@ both! {
             db.ask(cut).await;
         }
         // The writer's own pool may still hold a dead connection.
-        while there.insert(server("c")).await.is_err() {
+        while there.insert(&by(), server("c")).await.is_err() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         becomes(&here, &["b", "c"]).await;
@@ -198,10 +198,10 @@ both! {
     async fn an_outage_stops_changes_and_nothing_else(db) {
         let store = db.store().await;
         let registry = load(&store, vec![of_file("f", "f")]).await;
-        registry.insert(server("a")).await.unwrap();
+        registry.insert(&by(), server("a")).await.unwrap();
         let before = registry.snapshot();
         store.close().await;
-        assert!(matches!(registry.insert(server("b")).await, Err(WriteError::Store(_))));
+        assert!(matches!(registry.insert(&by(), server("b")).await, Err(WriteError::Store(_))));
         assert!(registry.refresh().await.is_err());
         assert!(Arc::ptr_eq(&before, &registry.snapshot()));
         // Following goes on (and says so once) until it is told to stop.

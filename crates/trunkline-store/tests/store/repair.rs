@@ -3,7 +3,7 @@
 use trunkline_model::{ApprovalStatus, Server};
 use trunkline_store::{Drift, RepairReport, Store};
 
-use crate::fixture::{at, both, full, server};
+use crate::fixture::{at, both, by, full, server};
 
 /// The columns that restarts of LiteLLM lost.
 const LOST: [&str; 6] = [
@@ -28,7 +28,7 @@ both! {
         let schema = db.schema().await;
         let mut row = full("a", "a");
         row.approval.status = ApprovalStatus::Active;
-        store.server_insert(&row).await.unwrap();
+        store.server_insert(&by(), &row).await.unwrap();
         for (index, column) in LOST.into_iter().enumerate() {
             // An index goes with its column.
             db.by_hand("DROP INDEX IF EXISTS mcp_server_approval_status").await;
@@ -40,13 +40,13 @@ both! {
             assert_eq!(drift.differences, [Drift::MissingColumn { table: "mcp_server", column }]);
             let text = drift.to_string();
             assert!(text.contains(&format!("mcp_server.{column}")) && text.contains("trunkline db repair"), "{text}");
-            assert!(fresh.server_insert(&server("too_early")).await.is_err());
+            assert!(fresh.server_insert(&by(), &server("too_early")).await.is_err());
             let report = repaired(&fresh).await;
             assert!(report.done.contains(&format!("added column mcp_server.{column}")), "{report:?}");
             assert_eq!(db.schema().await, schema);
             // Both the new process and the one that ran all the time store again.
-            fresh.server_insert(&full(&format!("{index}"), "new")).await.unwrap();
-            store.server_insert(&full(&format!("{index}x"), "new")).await.unwrap();
+            fresh.server_insert(&by(), &full(&format!("{index}"), "new")).await.unwrap();
+            store.server_insert(&by(), &full(&format!("{index}x"), "new")).await.unwrap();
             assert_eq!(store.server_list().await.unwrap().len(), 3 + index * 2);
         }
         let kept = store.server_get(&row.id).await.unwrap().unwrap();
@@ -56,7 +56,7 @@ both! {
 
     async fn all_six_at_once(db) {
         let store = db.store().await;
-        store.server_insert(&full("a", "a")).await.unwrap();
+        store.server_insert(&by(), &full("a", "a")).await.unwrap();
         db.by_hand("DROP INDEX mcp_server_approval_status").await;
         for column in LOST {
             db.by_hand(&format!("ALTER TABLE mcp_server DROP COLUMN {column}")).await;
@@ -65,7 +65,7 @@ both! {
         repaired(&store).await;
         // A rejected submission does not begin to serve because nobody remembers.
         assert!(!store.server_list().await.unwrap()[0].is_active());
-        store.server_insert(&full("b", "b")).await.unwrap();
+        store.server_insert(&by(), &full("b", "b")).await.unwrap();
     }
 
     async fn a_lost_approval_fails_closed(db) {
@@ -76,8 +76,8 @@ both! {
             row.approval.submitted_at = Some(at(1));
             row
         };
-        store.server_insert(&server("administrator")).await.unwrap();
-        store.server_insert(&submitted("submission")).await.unwrap();
+        store.server_insert(&by(), &server("administrator")).await.unwrap();
+        store.server_insert(&by(), &submitted("submission")).await.unwrap();
         db.by_hand("DROP INDEX mcp_server_approval_status").await;
         db.by_hand("ALTER TABLE mcp_server DROP COLUMN approval_status").await;
         let report = repaired(&store).await;
@@ -103,7 +103,7 @@ both! {
         let report = repaired(&store).await;
         assert!(report.done.contains(&"added table mcp_server".to_owned()), "{report:?}");
         assert_eq!(db.schema().await, schema);
-        store.server_insert(&full("a", "a")).await.unwrap();
+        store.server_insert(&by(), &full("a", "a")).await.unwrap();
         assert_eq!(store.server_list().await.unwrap(), [full("a", "a")]);
         store.call_record_insert(&[crate::records::record("r", 1)]).await.unwrap();
         assert_eq!(repaired(&store).await, RepairReport::default(), "nothing is left to do");
@@ -113,12 +113,12 @@ both! {
         let store = db.connect().await;
         let report = repaired(&store).await;
         assert!(report.done[0].contains("0001_registry"), "{report:?}");
-        store.server_insert(&server("a")).await.unwrap();
+        store.server_insert(&by(), &server("a")).await.unwrap();
     }
 
     async fn what_cannot_be_mended_by_adding_is_left_and_named(db) {
         let store = db.store().await;
-        store.server_insert(&server("a")).await.unwrap();
+        store.server_insert(&by(), &server("a")).await.unwrap();
         db.by_hand("ALTER TABLE mcp_server DROP COLUMN rpm").await;
         db.by_hand("ALTER TABLE mcp_server ADD COLUMN rpm BOOLEAN").await;
         db.by_hand("CREATE TABLE copy (server_id TEXT PRIMARY KEY NOT NULL, fetched_at BIGINT NOT NULL, definition_digest TEXT NOT NULL, \

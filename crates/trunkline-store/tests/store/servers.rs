@@ -4,30 +4,30 @@ use proptest::prelude::*;
 use trunkline_model::{Secret, Server, ServerId};
 use trunkline_store::{Store, StoreError};
 
-use crate::fixture::{TestClock, at, both, full, named, server, vault, with_credential};
+use crate::fixture::{TestClock, at, both, by, full, named, server, vault, with_credential};
 
 both! {
     async fn every_field_comes_back(db) {
         let store = db.store().await;
         let first = full("id", "one");
-        store.server_insert(&first).await.unwrap();
+        store.server_insert(&by(), &first).await.unwrap();
         assert_eq!(store.server_get(&first.id).await.unwrap().unwrap(), first);
         assert_eq!(store.server_list().await.unwrap(), std::slice::from_ref(&first));
         // Every field is changed, too: to another value, and to nothing.
         let second = full("id", "two");
-        assert!(store.server_update(&second).await.unwrap());
+        assert!(store.server_update(&by(), &second).await.unwrap());
         assert_eq!(store.server_get(&first.id).await.unwrap().unwrap(), second);
         let bare = Server { stamps: second.stamps.clone(), ..server("id") };
-        assert!(store.server_update(&bare).await.unwrap());
+        assert!(store.server_update(&by(), &bare).await.unwrap());
         assert_eq!(store.server_get(&first.id).await.unwrap().unwrap(), bare);
-        assert!(!store.server_update(&server("other")).await.unwrap());
+        assert!(!store.server_update(&by(), &server("other")).await.unwrap());
         assert_eq!(store.server_get(&ServerId::new("other")).await.unwrap(), None);
     }
 
     async fn b26_servers_are_there_on_the_first_read_after_a_restart(db) {
         let store = db.store().await;
         for id in ["c", "a", "b"] {
-            store.server_insert(&full(id, id)).await.unwrap();
+            store.server_insert(&by(), &full(id, id)).await.unwrap();
         }
         store.close().await;
         let again = db.connect().await;
@@ -37,7 +37,7 @@ both! {
     async fn b31_a_damaged_credential_takes_out_one_server(db) {
         let store = db.store().await;
         for id in ["a", "b", "c"] {
-            store.server_insert(&with_credential(id, id)).await.unwrap();
+            store.server_insert(&by(), &with_credential(id, id)).await.unwrap();
         }
         db.by_hand("UPDATE mcp_server SET credentials = 'tl1:x:y' WHERE server_id = 'b'").await;
         // A sealed text moved to another row does not open there.
@@ -51,7 +51,7 @@ both! {
             assert!(broken.definition.credentials.auth_value.is_none());
         }
         // Replaced, it is sound again.
-        assert!(store.server_update(&with_credential("b", "new")).await.unwrap());
+        assert!(store.server_update(&by(), &with_credential("b", "new")).await.unwrap());
         assert_eq!(store.server_get(&ServerId::new("b")).await.unwrap().unwrap(), with_credential("b", "new"));
     }
 
@@ -59,10 +59,10 @@ both! {
         let store = db.store().await;
         let columns = ["transport", "auth_type", "mcp_info", "allowed_tools", "extra_headers", "prefix", "session", "approval_status"];
         for column in columns {
-            store.server_insert(&server(column)).await.unwrap();
+            store.server_insert(&by(), &server(column)).await.unwrap();
             db.by_hand(&format!("UPDATE mcp_server SET {column} = '{{nonsense' WHERE server_id = '{column}'")).await;
         }
-        store.server_insert(&server("zz")).await.unwrap();
+        store.server_insert(&by(), &server("zz")).await.unwrap();
         db.by_hand("UPDATE mcp_server SET rpm = -5 WHERE server_id = 'prefix'").await;
         let servers = store.server_list().await.unwrap();
         assert_eq!(servers.len(), columns.len() + 1);
@@ -78,18 +78,18 @@ both! {
 
     async fn b31_the_wrong_key_wipes_nothing(db) {
         let store = db.store().await;
-        store.server_insert(&with_credential("a", "secret")).await.unwrap();
+        store.server_insert(&by(), &with_credential("a", "secret")).await.unwrap();
         let stranger = db.connect_with("another salt").await;
         let mut seen = stranger.server_list().await.unwrap().pop().unwrap();
         assert!(seen.defect.as_deref().unwrap().contains("LITELLM_SALT_KEY"));
         seen.definition.description = Some("edited".to_owned());
-        assert!(stranger.server_update(&seen).await.unwrap());
+        assert!(stranger.server_update(&by(), &seen).await.unwrap());
         let mut expected = with_credential("a", "secret");
         expected.definition.description = Some("edited".to_owned());
         assert_eq!(store.server_get(&expected.id).await.unwrap().unwrap(), expected);
         // With the right key, an emptied credential is empty.
         expected.definition.credentials.auth_value = None;
-        assert!(store.server_update(&expected).await.unwrap());
+        assert!(store.server_update(&by(), &expected).await.unwrap());
         assert_eq!(store.server_get(&expected.id).await.unwrap().unwrap(), expected);
     }
 
@@ -103,18 +103,18 @@ both! {
         for (index, text) in evil.iter().enumerate() {
             let mut row = full(text, text);
             row.definition.static_headers.insert((*text).to_owned(), Secret::new(*text));
-            store.server_insert(&row).await.unwrap();
+            store.server_insert(&by(), &row).await.unwrap();
             assert_eq!(store.server_get(&row.id).await.unwrap().unwrap(), row);
-            assert!(store.server_update(&row).await.unwrap());
+            assert!(store.server_update(&by(), &row).await.unwrap());
             assert_eq!(store.server_list().await.unwrap().len(), index + 1);
         }
-        assert!(!store.server_delete(&ServerId::new("' OR '1'='1")).await.unwrap());
-        assert!(store.server_delete(&ServerId::new(evil[0])).await.unwrap());
+        assert!(!store.server_delete(&by(), &ServerId::new("' OR '1'='1")).await.unwrap());
+        assert!(store.server_delete(&by(), &ServerId::new(evil[0])).await.unwrap());
         assert_eq!(store.server_list().await.unwrap().len(), evil.len() - 1);
         let huge = "x".repeat(1 << 20);
         let mut row = server("huge");
         row.definition.description = Some(huge.clone());
-        store.server_insert(&row).await.unwrap();
+        store.server_insert(&by(), &row).await.unwrap();
         assert_eq!(store.server_get(&row.id).await.unwrap().unwrap(), row);
         store.verify().await.unwrap();
     }
@@ -123,47 +123,47 @@ both! {
         let store = db.store().await;
         let mut first = named("one", "GitHub");
         first.definition.alias = Some("gh".to_owned());
-        store.server_insert(&first).await.unwrap();
+        store.server_insert(&by(), &first).await.unwrap();
         let taken = |result: Result<(), StoreError>, given: &str| match result {
             Err(StoreError::NameTaken { name, by }) => {
                 assert_eq!((name.as_str(), by.as_str()), (given, "one"));
             }
             other => panic!("{given}: {other:?}"),
         };
-        taken(store.server_insert(&named("two", "GITHUB")).await, "GITHUB");
-        taken(store.server_insert(&named("two", "Gh")).await, "Gh");
-        taken(store.server_insert(&named("two", "ONE")).await, "ONE");
-        taken(store.server_insert(&named("GITHUB", "two")).await, "GITHUB");
-        assert!(matches!(store.server_insert(&named("one", "x")).await, Err(StoreError::Duplicate { id }) if id.as_str() == "one"));
-        store.server_insert(&named("two", "git hub")).await.unwrap();
-        taken(store.server_update(&named("two", "github")).await.map(drop), "github");
+        taken(store.server_insert(&by(), &named("two", "GITHUB")).await, "GITHUB");
+        taken(store.server_insert(&by(), &named("two", "Gh")).await, "Gh");
+        taken(store.server_insert(&by(), &named("two", "ONE")).await, "ONE");
+        taken(store.server_insert(&by(), &named("GITHUB", "two")).await, "GITHUB");
+        assert!(matches!(store.server_insert(&by(), &named("one", "x")).await, Err(StoreError::Duplicate { id }) if id.as_str() == "one"));
+        store.server_insert(&by(), &named("two", "git hub")).await.unwrap();
+        taken(store.server_update(&by(), &named("two", "github")).await.map(drop), "github");
         // "my server" and "my_server" prefix tools alike.
-        assert!(matches!(store.server_insert(&named("three", "git_hub")).await, Err(StoreError::NameTaken { .. })));
+        assert!(matches!(store.server_insert(&by(), &named("three", "git_hub")).await, Err(StoreError::NameTaken { .. })));
         // Rows that clash already, by an older version or by hand, can be edited, and deleted one by one.
         db.by_hand("UPDATE mcp_server SET server_name = 'github' WHERE server_id = 'two'").await;
         let mut second = named("two", "github");
         second.definition.description = Some("edited".to_owned());
-        assert!(store.server_update(&second).await.unwrap());
-        assert!(store.server_delete(&ServerId::new("two")).await.unwrap());
+        assert!(store.server_update(&by(), &second).await.unwrap());
+        assert!(store.server_delete(&by(), &ServerId::new("two")).await.unwrap());
         assert_eq!(store.server_list().await.unwrap(), [first]);
     }
 
     async fn every_write_counts_and_a_refused_one_does_not(db) {
         let store = db.store().await;
         let start = store.revision().await.unwrap();
-        store.server_insert(&server("a")).await.unwrap();
+        store.server_insert(&by(), &server("a")).await.unwrap();
         assert_eq!(store.revision().await.unwrap(), start + 1);
-        store.server_insert(&server("a")).await.unwrap_err();
-        store.server_update(&server("missing")).await.unwrap();
-        store.server_delete(&ServerId::new("missing")).await.unwrap();
+        store.server_insert(&by(), &server("a")).await.unwrap_err();
+        store.server_update(&by(), &server("missing")).await.unwrap();
+        store.server_delete(&by(), &ServerId::new("missing")).await.unwrap();
         assert_eq!(store.revision().await.unwrap(), start + 1);
-        store.server_update(&server("a")).await.unwrap();
-        store.server_delete(&ServerId::new("a")).await.unwrap();
+        store.server_update(&by(), &server("a")).await.unwrap();
+        store.server_delete(&by(), &ServerId::new("a")).await.unwrap();
         assert_eq!(store.revision().await.unwrap(), start + 3);
         // An emptied table is filled again.
         db.by_hand("DELETE FROM registry_revision").await;
         assert_eq!(store.revision().await.unwrap(), 0);
-        store.server_insert(&server("a")).await.unwrap();
+        store.server_insert(&by(), &server("a")).await.unwrap();
         assert_eq!(store.revision().await.unwrap(), 1);
     }
 
@@ -171,12 +171,12 @@ both! {
         let store = db.store().await;
         let mut row = server("a");
         row.definition.description = Some("a\0b".to_owned());
-        assert!(matches!(store.server_insert(&row).await, Err(StoreError::Nul { column: "description" })));
+        assert!(matches!(store.server_insert(&by(), &row).await, Err(StoreError::Nul { column: "description" })));
         row.definition.description = None;
         // Inside JSON it is escaped, and kept.
         row.definition.args = vec!["a\0b".to_owned()];
         row.definition.static_headers.insert("h".to_owned(), Secret::new("a\0b"));
-        store.server_insert(&row).await.unwrap();
+        store.server_insert(&by(), &row).await.unwrap();
         assert_eq!(store.server_get(&row.id).await.unwrap().unwrap(), row);
     }
 
@@ -192,25 +192,25 @@ both! {
         row.definition.static_headers = secret.static_headers;
         row.definition.env_vars = secret.env_vars;
         row.definition.env = secret.env;
-        store.server_insert(&row).await.unwrap();
-        store.server_update(&row).await.unwrap();
+        store.server_insert(&by(), &row).await.unwrap();
+        store.server_update(&by(), &row).await.unwrap();
         let mut said = vec![format!("{row:?}"), format!("{store:?}")];
         said[0] = said[0].replace(&format!("static {canary}"), "").replace(&format!("env {canary}"), "")
             .replace(&format!("other {canary}"), "").replace(&format!("NAME {canary}"), "")
             .replace(&format!("description {canary}"), "");
         let text = |error: &StoreError| format!("{error} {error:?}");
-        said.push(text(&store.server_insert(&row).await.unwrap_err()));
+        said.push(text(&store.server_insert(&by(), &row).await.unwrap_err()));
         let mut other = row.clone();
         other.id = ServerId::new("b");
-        said.push(text(&store.server_insert(&other).await.unwrap_err()));
+        said.push(text(&store.server_insert(&by(), &other).await.unwrap_err()));
         db.by_hand("ALTER TABLE mcp_server RENAME TO gone").await;
-        said.push(text(&store.server_update(&row).await.unwrap_err()));
-        said.push(text(&store.server_insert(&other).await.unwrap_err()));
+        said.push(text(&store.server_update(&by(), &row).await.unwrap_err()));
+        said.push(text(&store.server_insert(&by(), &other).await.unwrap_err()));
         db.by_hand("ALTER TABLE gone RENAME TO mcp_server").await;
         db.by_hand("UPDATE mcp_server SET credentials = 'x' || credentials").await;
         said.push(format!("{:?}", store.server_list().await.unwrap()[0].defect));
         store.close().await;
-        said.push(text(&store.server_insert(&other).await.unwrap_err()));
+        said.push(text(&store.server_insert(&by(), &other).await.unwrap_err()));
         for text in said {
             assert!(!text.contains(canary), "{text}");
         }
@@ -228,11 +228,11 @@ both! {
     async fn deleting_a_server_leaves_no_reference(db) {
         let store = db.store().await;
         for id in ["a", "b"] {
-            store.server_insert(&server(id)).await.unwrap();
+            store.server_insert(&by(), &server(id)).await.unwrap();
             store.catalogue_put(&crate::records::catalogue(id, "[]")).await.unwrap();
         }
-        assert!(store.server_delete(&ServerId::new("a")).await.unwrap());
-        assert!(!store.server_delete(&ServerId::new("a")).await.unwrap());
+        assert!(store.server_delete(&by(), &ServerId::new("a")).await.unwrap());
+        assert!(!store.server_delete(&by(), &ServerId::new("a")).await.unwrap());
         assert_eq!(store.server_list().await.unwrap(), [server("b")]);
         assert_eq!(store.catalogue_list().await.unwrap(), [crate::records::catalogue("b", "[]")]);
     }
@@ -257,7 +257,7 @@ proptest! {
             }
             strip_nuls(&mut row);
             row.stamps.created_at = Some(jiff::Timestamp::from_microsecond(micros).unwrap());
-            store.server_insert(&row).await.unwrap();
+            store.server_insert(&by(), &row).await.unwrap();
             assert_eq!(store.server_get(&row.id).await.unwrap().unwrap(), row);
             store.close().await;
         });

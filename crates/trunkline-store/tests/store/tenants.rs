@@ -10,7 +10,7 @@ use trunkline_model::{
 };
 use trunkline_store::{DirectoryWrite, KeyWriteError, Registry, Store};
 
-use crate::fixture::{at, both};
+use crate::fixture::{at, both, by};
 
 async fn load(store: &Store) -> Arc<Registry> {
     Registry::load(store.clone(), vec![]).await.unwrap()
@@ -107,7 +107,7 @@ fn key() -> VirtualKey {
 }
 
 async fn write(registry: &Registry, writes: Vec<DirectoryWrite>) -> Result<(), KeyWriteError> {
-    registry.keys().change(|_| Ok((writes, ()))).await
+    registry.keys().change(&by(), |_| Ok((writes, ()))).await
 }
 
 fn directory(registry: &Registry) -> Arc<Directory> {
@@ -160,12 +160,12 @@ both! {
     async fn all_of_a_change_is_written_or_nothing(db) {
         let store = db.store().await;
         let registry = load(&store).await;
-        registry.keys().insert(key()).await.unwrap();
+        registry.keys().insert(&by(), key()).await.unwrap();
         assert!(matches!(write(&registry, everything()).await, Err(KeyWriteError::Duplicate)));
         let nul = Team { team_alias: Some("a\0b".into()), ..team() };
         let half = vec![DirectoryWrite::PutUser(user()), DirectoryWrite::PutTeam(nul)];
         assert!(matches!(write(&registry, half).await, Err(KeyWriteError::Store(_))));
-        let refused: Result<(), _> = registry.keys().change(|_| Err(KeyWriteError::NotFound)).await;
+        let refused: Result<(), _> = registry.keys().change(&by(), |_| Err(KeyWriteError::NotFound)).await;
         assert!(matches!(refused, Err(KeyWriteError::NotFound)));
         for own in [directory(&registry), directory(&*load(&store).await)] {
             assert!(own.teams.is_empty() && own.users.is_empty() && own.keys.len() == 1);
@@ -183,7 +183,7 @@ both! {
                 team.members.push(Member { user_id: format!("u{round}"), role: MemberRole::User });
                 Ok::<_, KeyWriteError>((vec![DirectoryWrite::PutTeam(team)], ()))
             };
-            registry.keys().change(add).await.unwrap();
+            registry.keys().change(&by(), add).await.unwrap();
             assert_eq!(directory(registry).teams["t"].members.len(), round + 1);
         }
         there.refresh().await.unwrap();

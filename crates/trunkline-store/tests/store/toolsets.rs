@@ -8,7 +8,7 @@ use trunkline_auth::key_hash;
 use trunkline_model::{KeyHash, Stamps, Toolset, ToolsetTool, VirtualKey};
 use trunkline_store::{Registry, Store, ToolsetWriteError};
 
-use crate::fixture::{at, both};
+use crate::fixture::{at, both, by};
 
 fn toolset(id: &str, name: &str, tools: &[(&str, &str)]) -> Toolset {
     Toolset::new(id.to_owned(), name.to_owned(), list(tools))
@@ -68,8 +68,8 @@ both! {
             updated_at: Some(at(2)),
             updated_by: Some("u".into()),
         };
-        assert_eq!(*registry.toolset_insert(full.clone()).await.unwrap(), full);
-        registry.toolset_insert(toolset("2", "plain", &[])).await.unwrap();
+        assert_eq!(*registry.toolset_insert(&by(), full.clone()).await.unwrap(), full);
+        registry.toolset_insert(&by(), toolset("2", "plain", &[])).await.unwrap();
         // As another process reads it.
         let other = load(&store).await;
         let snapshot = other.snapshot();
@@ -82,39 +82,39 @@ both! {
         let registry = load(&db.store().await).await;
         let (mut keys, mut changes) = (registry.keys().subscribe(), registry.subscribe());
         // Granted before there is one: it counts as soon as there is.
-        registry.keys().insert(key(&["Later", "2"])).await.unwrap();
+        registry.keys().insert(&by(), key(&["Later", "2"])).await.unwrap();
         assert_eq!(granted(&registry), Vec::<String>::new());
-        registry.toolset_insert(toolset("1", "later", &[("s", "a")])).await.unwrap();
+        registry.toolset_insert(&by(), toolset("1", "later", &[("s", "a")])).await.unwrap();
         assert_eq!(granted(&registry), ["1"]);
-        registry.toolset_insert(toolset("2", "two", &[])).await.unwrap();
+        registry.toolset_insert(&by(), toolset("2", "two", &[])).await.unwrap();
         assert_eq!(granted(&registry), ["1", "2"]);
         assert!(keys.has_changed().unwrap() && changes.has_changed().unwrap());
         keys.mark_unchanged();
         changes.mark_unchanged();
         // Of no interest for the key.
         let before = registry.keys().ring().get(&hash()).unwrap();
-        registry.toolset_insert(toolset("3", "three", &[])).await.unwrap();
+        registry.toolset_insert(&by(), toolset("3", "three", &[])).await.unwrap();
         assert!(Arc::ptr_eq(&before, &registry.keys().ring().get(&hash()).unwrap()));
         assert!(!keys.has_changed().unwrap() && changes.has_changed().unwrap());
         // Its tools.
         let edit = Box::new(|own: &mut Toolset| own.set_tools(list(&[("s", "b")])));
-        let written = registry.toolset_update("1", edit).await.unwrap();
+        let written = registry.toolset_update(&by(), "1", edit).await.unwrap();
         assert_eq!(written.tools(), list(&[("s", "b")]));
         let now = registry.keys().ring().get(&hash()).unwrap();
         assert!(Arc::ptr_eq(&now.object_permission.toolsets[0], &written));
         // A grant by name is of whoever has the name.
         let rename = |name: &'static str| Box::new(move |own: &mut Toolset| name.clone_into(&mut own.name));
-        registry.toolset_update("1", rename("other")).await.unwrap();
+        registry.toolset_update(&by(), "1", rename("other")).await.unwrap();
         assert_eq!(granted(&registry), ["2"]);
-        registry.toolset_update("3", rename("LATER")).await.unwrap();
+        registry.toolset_update(&by(), "3", rename("LATER")).await.unwrap();
         assert_eq!(granted(&registry), ["3", "2"]);
-        registry.toolset_delete("2").await.unwrap();
+        registry.toolset_delete(&by(), "2").await.unwrap();
         assert_eq!(granted(&registry), ["3"]);
-        registry.toolset_delete("3").await.unwrap();
+        registry.toolset_delete(&by(), "3").await.unwrap();
         assert_eq!(granted(&registry), Vec::<String>::new());
         // Written back, a key keeps what was written, and gets nothing for it.
         let edit = Box::new(|key: &mut VirtualKey| key.user_id = Some("u".into()));
-        let key = registry.keys().update(hash(), edit).await.unwrap();
+        let key = registry.keys().update(&by(), hash(), edit).await.unwrap();
         assert_eq!(key.object_permission.mcp_toolsets, ["Later", "2"]);
         assert_eq!(granted(&registry), Vec::<String>::new());
     }
@@ -122,19 +122,19 @@ both! {
     async fn refusals_of_toolsets_say_why(db) {
         let store = db.store().await;
         let registry = load(&store).await;
-        registry.toolset_insert(toolset("id-1", "One", &[])).await.unwrap();
-        registry.toolset_insert(toolset("id-2", "two", &[])).await.unwrap();
+        registry.toolset_insert(&by(), toolset("id-1", "One", &[])).await.unwrap();
+        registry.toolset_insert(&by(), toolset("id-2", "two", &[])).await.unwrap();
         for name in ["One", "oNE", "id-2"] {
-            let refused = registry.toolset_insert(toolset("id-3", name, &[])).await;
+            let refused = registry.toolset_insert(&by(), toolset("id-3", name, &[])).await;
             assert!(matches!(refused, Err(ToolsetWriteError::NameTaken { name: own }) if own == name));
         }
         let rename = |name: &'static str| Box::new(move |own: &mut Toolset| name.clone_into(&mut own.name));
-        let taken = registry.toolset_update("id-2", rename("ONE")).await;
+        let taken = registry.toolset_update(&by(), "id-2", rename("ONE")).await;
         assert!(matches!(taken, Err(ToolsetWriteError::NameTaken { .. })));
-        assert!(registry.toolset_update("id-2", rename("TWO")).await.is_ok(), "its own");
-        assert!(matches!(registry.toolset_update("x", rename("x")).await, Err(ToolsetWriteError::NotFound)));
-        assert!(matches!(registry.toolset_delete("x").await, Err(ToolsetWriteError::NotFound)));
-        let nul = registry.toolset_insert(toolset("id-3", "a\0b", &[])).await;
+        assert!(registry.toolset_update(&by(), "id-2", rename("TWO")).await.is_ok(), "its own");
+        assert!(matches!(registry.toolset_update(&by(), "x", rename("x")).await, Err(ToolsetWriteError::NotFound)));
+        assert!(matches!(registry.toolset_delete(&by(), "x").await, Err(ToolsetWriteError::NotFound)));
+        let nul = registry.toolset_insert(&by(), toolset("id-3", "a\0b", &[])).await;
         assert!(matches!(nul, Err(ToolsetWriteError::Store(_))));
         assert_eq!(store.toolset_list().await.unwrap().len(), 2);
         assert_eq!(registry.snapshot().toolsets().all().len(), 2);
@@ -143,18 +143,18 @@ both! {
     async fn b28_changes_of_toolsets_by_others_are_followed(db) {
         let (here, there) = (load(&db.store().await).await, load(&db.connect().await).await);
         let watching = tokio::spawn(there.clone().watch(std::future::pending()));
-        here.keys().insert(key(&["set"])).await.unwrap();
-        here.toolset_insert(toolset("1", "set", &[("s", "a")])).await.unwrap();
+        here.keys().insert(&by(), key(&["set"])).await.unwrap();
+        here.toolset_insert(&by(), toolset("1", "set", &[("s", "a")])).await.unwrap();
         becomes(&there, "a new one", |other| {
             other.keys().ring().get(&hash()).is_some() && granted(other) == ["1"]
         }).await;
         let edit = Box::new(|own: &mut Toolset| own.set_tools(list(&[("s", "b")])));
-        here.toolset_update("1", edit).await.unwrap();
+        here.toolset_update(&by(), "1", edit).await.unwrap();
         becomes(&there, "other tools", |other| {
             let key = other.keys().ring().get(&hash()).unwrap();
             key.object_permission.toolsets[0].tools() == list(&[("s", "b")])
         }).await;
-        here.toolset_delete("1").await.unwrap();
+        here.toolset_delete(&by(), "1").await.unwrap();
         becomes(&there, "none", |other| {
             granted(other).is_empty() && other.snapshot().toolsets().all().is_empty()
         }).await;
@@ -164,7 +164,7 @@ both! {
     async fn b42_a_toolset_that_cannot_be_read_grants_nothing_and_is_not_lost(db) {
         let store = db.store().await;
         let registry = load(&store).await;
-        registry.keys().insert(key(&["set", "1"])).await.unwrap();
+        registry.keys().insert(&by(), key(&["set", "1"])).await.unwrap();
         let broken = [
             ("tools", "'['"),
             ("tools", r#"'{"server_id":"s","tool_name":"a"}'"#),
@@ -175,7 +175,7 @@ both! {
             ("updated_at", "9223372036854775807"),
         ];
         for (column, value) in broken {
-            registry.toolset_insert(toolset("1", "set", &[("s", "a")])).await.unwrap();
+            registry.toolset_insert(&by(), toolset("1", "set", &[("s", "a")])).await.unwrap();
             assert_eq!(granted(&registry), ["1", "1"]);
             db.by_hand(&format!("UPDATE mcp_toolset SET {column} = {value}")).await;
             registry.refresh().await.unwrap();
@@ -184,17 +184,17 @@ both! {
             let defect = snapshot.toolsets().get("1").unwrap().defect.clone();
             assert!(defect.is_some_and(|defect| defect.contains(column)), "{column} {value}");
             let edit = Box::new(|own: &mut Toolset| own.description = None);
-            let refused = registry.toolset_update("1", edit).await;
+            let refused = registry.toolset_update(&by(), "1", edit).await;
             assert!(matches!(refused, Err(ToolsetWriteError::Unreadable { .. })));
-            registry.toolset_delete("1").await.unwrap();
+            registry.toolset_delete(&by(), "1").await.unwrap();
         }
         // The table is away: what was known is known, keys are followed all the same, and nothing begins without it.
-        registry.toolset_insert(toolset("1", "set", &[("s", "a")])).await.unwrap();
+        registry.toolset_insert(&by(), toolset("1", "set", &[("s", "a")])).await.unwrap();
         db.by_hand("ALTER TABLE mcp_toolset RENAME TO away").await;
         assert!(registry.refresh().await.is_err());
         assert_eq!(granted(&registry), ["1", "1"]);
-        assert!(matches!(registry.toolset_delete("1").await, Err(ToolsetWriteError::Store(_))));
-        registry.keys().delete(&[hash()]).await.unwrap();
+        assert!(matches!(registry.toolset_delete(&by(), "1").await, Err(ToolsetWriteError::Store(_))));
+        registry.keys().delete(&by(), &[hash()]).await.unwrap();
         assert!(registry.keys().ring().is_empty());
         assert!(Registry::load(store.clone(), vec![]).await.is_err());
     }
