@@ -13,9 +13,11 @@ use serde::Serialize;
 use trunkline_auth::{Admission, AuthError, Authenticated, Directory, Surface};
 use trunkline_model::key::MANAGEMENT_PATHS;
 use trunkline_model::{MemberRole, Principal, Team, User, UserRole, VirtualKey};
+use trunkline_store::Actor;
 use utoipa::ToSchema;
 
 use crate::App;
+use crate::audit;
 use crate::error::ApiError;
 
 /// An authenticated proxy admin; for a GET also one who may only look. There is no other way to make one than from a request
@@ -25,12 +27,18 @@ pub(crate) struct Admin {
     /// What of the headers was the key, so that it never goes upstream.
     pub(crate) admission: Admission,
     path: String,
+    actor: Actor,
 }
 
 impl Admin {
     /// The stable name of the caller, for logs and stamps.
     pub(crate) fn id(&self) -> &str {
         self.principal.id()
+    }
+
+    /// Who it is, for the audit log.
+    pub(crate) fn actor(&self) -> &Actor {
+        &self.actor
     }
 
     /// Whether it may do everything, and not only look.
@@ -116,9 +124,12 @@ pub(crate) enum Rejected {
 }
 
 fn authenticate(parts: &Parts, app: &App) -> Result<Authenticated, Rejected> {
-    app.authenticator
+    let authenticated = app
+        .authenticator
         .authenticate(&parts.headers, Surface::Management, &path_of(parts))
-        .map_err(Rejected::NoPrincipal)
+        .map_err(Rejected::NoPrincipal)?;
+    audit::note(parts, &authenticated.principal);
+    Ok(authenticated)
 }
 
 /// The whole path: routes that are mounted under a beginning see what follows it alone.
@@ -160,6 +171,7 @@ impl FromRequestParts<Arc<App>> for Admin {
             return Err(Rejected::NotAdmin(path_of(parts)));
         }
         Ok(Self {
+            actor: audit::actor(parts, &authenticated.principal),
             principal: authenticated.principal,
             admission: authenticated.admission,
             path: path_of(parts),

@@ -16,14 +16,16 @@
 use std::sync::Arc;
 
 use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
 use jiff::Timestamp;
 use trunkline_auth::Authenticator;
 use trunkline_model::Clock;
-use trunkline_store::Registry;
+use trunkline_store::{Denials, Registry};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 mod actor;
+mod audit;
 mod body;
 mod checks;
 mod credentials;
@@ -72,6 +74,8 @@ pub struct AdminState {
     pub new_id: Arc<dyn Fn() -> String + Send + Sync>,
     /// Who may declare programs.
     pub programs: Programs,
+    /// Where refused requests are noted.
+    pub denials: Denials,
 }
 
 /// [`AdminState`] and what only this crate knows.
@@ -83,6 +87,7 @@ struct App {
     clock: Arc<dyn Clock>,
     new_id: Arc<dyn Fn() -> String + Send + Sync>,
     programs: Programs,
+    denials: Denials,
     /// Held from reading a server to writing it: a partial update is read, change, write, and two of them at once
     /// would lose one.
     writing: tokio::sync::Mutex<()>,
@@ -97,11 +102,12 @@ impl App {
     /// Changes keys and whom they belong to: `plan` says what, of what is stored.
     async fn change<T>(
         &self,
+        admin: &actor::Admin,
         plan: impl FnOnce(
             &trunkline_auth::Directory,
         ) -> Result<(Vec<trunkline_store::DirectoryWrite>, T), key::error::KeyError>,
     ) -> Result<T, key::error::KeyError> {
-        self.registry.keys().change(plan).await
+        self.registry.keys().change(admin.actor(), plan).await
     }
 
     /// What time it is, in the database's precision, so that what is answered is what is stored.
@@ -122,10 +128,14 @@ pub fn router(state: AdminState) -> axum::Router {
         clock: state.clock,
         new_id: state.new_id,
         programs: state.programs,
+        denials: state.denials,
         writing: tokio::sync::Mutex::new(()),
     });
     let (router, _) = routes().split_for_parts();
-    router.layer(DefaultBodyLimit::max(MAX_BODY)).with_state(app)
+    router
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(from_fn_with_state(app.clone(), audit::denied))
+        .with_state(app)
 }
 
 /// The routes about whom keys belong to.
@@ -207,6 +217,9 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         ))
         .routes(routes!(toolset::get::get, toolset::delete::delete))
         .routes(routes!(reload::reload))
+        .routes(routes!(audit::list::list))
+        .routes(routes!(audit::export::export))
+        .routes(routes!(audit::get::get))
         .routes(routes!(test_routes::connection::connection))
         .routes(routes!(test_routes::tools_list::tools_list))
 }

@@ -8,17 +8,18 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use jiff::Timestamp;
 use serde::Serialize;
+use trunkline_store::Actor;
 use utoipa::ToSchema;
 
 use crate::App;
 use crate::actor::Admin;
-use crate::error::{ApiError, ErrorBody};
+use crate::error::{ApiError, ErrorBody, respond};
 use crate::probe::BoxFuture;
 
 /// The configuration file of the running gateway. A trait, because what is read is put together in the binary.
 pub trait Configuration: Send + Sync + 'static {
-    /// Reads it again; what is not taken leaves everything as it is.
-    fn reload(&self) -> BoxFuture<'_, Result<Reloaded, NotReloaded>>;
+    /// Reads it again, for somebody; what is not taken leaves everything as it is.
+    fn reload(&self, by: Actor) -> BoxFuture<'_, Result<Reloaded, NotReloaded>>;
 }
 
 /// What a file that was read again has changed. Names of servers and settings alone, never values.
@@ -54,6 +55,11 @@ pub struct ReloadedServers {
 pub enum NotReloaded {
     /// The gateway was started without one.
     NoFile,
+    /// The audit log cannot be written.
+    NotStored {
+        /// Since when the configuration holds that goes on.
+        loaded_at: Timestamp,
+    },
     /// It has mistakes, or cannot be read.
     Invalid {
         /// Since when the configuration holds that goes on.
@@ -105,10 +111,11 @@ pub(crate) struct ConfigRefusedDetail {
         (status = 200, description = "What is other than before.", body = Reloaded),
         (status = 400, description = "The gateway was started without a file.", body = ErrorBody),
         (status = 422, description = "The file has mistakes; nothing is changed.", body = ConfigRefused),
+        (status = 503, description = "The database did not store that it was read; nothing is changed.", body = ErrorBody),
     ),
 )]
 pub(crate) async fn reload(admin: Admin, State(app): State<Arc<App>>) -> Response {
-    match app.configuration.reload().await {
+    match app.configuration.reload(admin.actor().clone()).await {
         Ok(reloaded) => {
             tracing::info!(
                 actor = admin.id(),
@@ -122,6 +129,13 @@ pub(crate) async fn reload(admin: Admin, State(app): State<Arc<App>>) -> Respons
                 .to_owned(),
         )
         .into_response(),
+        Err(NotReloaded::NotStored { loaded_at }) => respond(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!(
+                "the database did not take the row of the audit log, so that the file was not taken: the running configuration is of {loaded_at}; \
+                 the gateway's log and `trunkline db status` say what is wrong; then try again"
+            ),
+        ),
         Err(NotReloaded::Invalid { loaded_at, mistakes }) => {
             let count = mistakes.len();
             let error = format!(

@@ -104,6 +104,8 @@ pub struct Gateway {
     pub in_flight: sessions::InFlight,
     /// Where records go.
     pub recorder: record::Recorder,
+    /// What was refused, on its way to the audit log.
+    pub denials: trunkline_store::Denials,
     /// Numbers.
     pub metrics: metrics::Metrics,
     /// Names of tools, by catalogue.

@@ -68,7 +68,11 @@ async fn set(
     let hash = lookup::required(body)?;
     let now = app.now();
     let stamp = (now, admin.id().to_owned());
-    let key = app.registry.keys().set_blocked(hash, blocked, stamp).await?;
+    let key = app
+        .registry
+        .keys()
+        .set_blocked(admin.actor(), hash, blocked, stamp)
+        .await?;
     tracing::info!(
         actor = admin.id(),
         path = admin.path(),

@@ -49,7 +49,7 @@ pub(crate) async fn delete(
     let named = named(&body, &app)?;
     let hashes = named.iter().filter_map(|(_, hash)| *hash);
     let hashes: Vec<KeyHash> = hashes.collect();
-    if app.registry.keys().delete(&hashes).await? == 0 {
+    if app.registry.keys().delete(admin.actor(), &hashes).await? == 0 {
         return Err(KeyError::NotFound);
     }
     for hash in hashes {

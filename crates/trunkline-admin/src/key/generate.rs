@@ -45,7 +45,7 @@ pub(crate) async fn generate(
     belonging::check(&change, None, &app)?;
     let secret = secret(chosen_key(&body, "key")?, "key", &app)?;
     let key = key_of(&secret, change, (app.new_id)(), new_stamps(now, admin.id()));
-    let key = app.registry.keys().insert(key).await?;
+    let key = app.registry.keys().insert(admin.actor(), key).await?;
     tracing::info!(
         actor = admin.id(),
         path = admin.path(),

@@ -93,7 +93,11 @@ async fn renew(
         key.rotation_count = key.rotation_count.saturating_add(1);
         key.last_rotation_at = Some(now);
     };
-    let key = app.registry.keys().update(hash, Box::new(edit)).await?;
+    let key = app
+        .registry
+        .keys()
+        .update(admin.actor(), hash, Box::new(edit))
+        .await?;
     // Not the path: it may have a key in it.
     tracing::info!(
         actor = admin.id(),

@@ -55,7 +55,11 @@ pub(crate) async fn update(
         key.stamps.updated_at = Some(now);
         key.stamps.updated_by = Some(by);
     };
-    let key = app.registry.keys().update(hash, Box::new(edit)).await?;
+    let key = app
+        .registry
+        .keys()
+        .update(admin.actor(), hash, Box::new(edit))
+        .await?;
     tracing::info!(
         actor = admin.id(),
         path = admin.path(),

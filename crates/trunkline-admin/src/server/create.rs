@@ -66,5 +66,8 @@ pub(super) async fn insert(
         defect: None,
     };
     let _writing = app.writing.lock().await;
-    Ok((app.registry.insert(server).await?, declared.warnings))
+    Ok((
+        app.registry.insert(admin.actor(), server).await?,
+        declared.warnings,
+    ))
 }

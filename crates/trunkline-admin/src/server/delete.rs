@@ -34,7 +34,7 @@ pub(crate) async fn delete(
     let id = ServerId::new(id);
     let _writing = app.writing.lock().await;
     super::find_changeable(&id, &app)?;
-    app.registry.delete(&id).await?;
+    app.registry.delete(admin.actor(), &id).await?;
     tracing::info!(actor = admin.id(), path = admin.path(), server_id = %id, "server deleted");
     Ok(StatusCode::ACCEPTED)
 }

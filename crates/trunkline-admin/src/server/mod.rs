@@ -69,7 +69,7 @@ async fn review(
     };
     changed.stamps.updated_at = Some(now);
     changed.stamps.updated_by = Some(admin.id().to_owned());
-    let stored = app.registry.update(changed).await?;
+    let stored = app.registry.update(admin.actor(), changed).await?;
     tracing::info!(actor = admin.id(), path = admin.path(), server_id = %id, verdict = verdict.as_str(), "submission reviewed");
     Ok(stored)
 }

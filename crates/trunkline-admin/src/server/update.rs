@@ -57,7 +57,7 @@ pub(crate) async fn update(
         // Found anew when the row is read back: a secret that does not open and is not given again stays as it is.
         defect: None,
     };
-    let stored = app.registry.update(changed).await?;
+    let stored = app.registry.update(admin.actor(), changed).await?;
     tracing::info!(actor = admin.id(), path = admin.path(), server_id = %stored.id, fields = ?body.keys().collect::<Vec<_>>(), "server changed");
     Ok((
         StatusCode::ACCEPTED,

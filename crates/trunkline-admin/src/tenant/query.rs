@@ -88,6 +88,12 @@ impl Query {
 }
 
 impl Page {
+    /// Which, and of how many rows.
+    pub(crate) fn numbers(&self) -> (u64, u32) {
+        let size = u32::try_from(self.size).unwrap_or(u32::MAX);
+        (self.number as u64, size)
+    }
+
     /// The answer with the part of `rows` under `name`.
     pub(crate) fn of<T>(&self, name: &str, rows: &[T], show: impl FnMut(&T) -> Value) -> Value {
         let begin = (self.number - 1).saturating_mul(self.size).min(rows.len());

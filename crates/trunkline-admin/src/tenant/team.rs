@@ -51,7 +51,7 @@ pub(crate) async fn new(
         writes.push(DirectoryWrite::PutTeam(team.clone()));
         Ok((writes, team))
     };
-    let team = app.change(plan).await?;
+    let team = app.change(&admin, plan).await?;
     tracing::info!(
         actor = by,
         path = admin.path(),
@@ -135,7 +135,7 @@ pub(crate) async fn delete(
         }
         Ok(deletion(&team_ids, directory))
     };
-    let deleted_keys = app.change(plan).await?;
+    let deleted_keys = app.change(&admin, plan).await?;
     tracing::info!(
         actor = admin.id(),
         path = admin.path(),
@@ -218,7 +218,7 @@ async fn edited(
         touch(&mut team.stamps, now, by);
         Ok((vec![DirectoryWrite::PutTeam(team.clone())], team))
     };
-    let team = app.change(plan).await?;
+    let team = app.change(admin, plan).await?;
     tracing::info!(
         actor = by,
         path = admin.path(),

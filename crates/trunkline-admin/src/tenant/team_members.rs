@@ -48,7 +48,7 @@ pub(crate) async fn member_add(
         writes.push(DirectoryWrite::PutTeam(team.clone()));
         Ok((writes, (team, added)))
     };
-    let (team, added) = app.change(plan).await?;
+    let (team, added) = app.change(&admin, plan).await?;
     tracing::info!(actor = by, path = admin.path(), team_id, members = ?added, "members added to a team");
     let directory = app.directory();
     let mut answer = row::team(&team, &directory);
@@ -254,7 +254,7 @@ async fn edited(
         }
         Ok((writes, (team, member)))
     };
-    let (team, member) = app.change(plan).await?;
+    let (team, member) = app.change(admin, plan).await?;
     tracing::info!(
         actor = by,
         path = admin.path(),

@@ -72,7 +72,7 @@ pub(crate) async fn new(
         }
         Ok((writes, user))
     };
-    let user = app.change(plan).await?;
+    let user = app.change(&admin, plan).await?;
     tracing::info!(
         actor = by,
         path = admin.path(),
@@ -155,7 +155,7 @@ pub(crate) async fn update(
         touch(&mut user.stamps, now, by);
         Ok((vec![DirectoryWrite::PutUser(user.clone())], user))
     };
-    let user = app.change(plan).await?;
+    let user = app.change(&admin, plan).await?;
     tracing::info!(
         actor = by,
         path = admin.path(),
@@ -209,7 +209,7 @@ pub(crate) async fn delete(
         writes.extend(user_ids.iter().cloned().map(DirectoryWrite::DeleteUser));
         Ok((writes, ()))
     };
-    app.change(plan).await?;
+    app.change(&admin, plan).await?;
     tracing::info!(
         actor = by,
         path = admin.path(),

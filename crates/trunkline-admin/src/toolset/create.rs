@@ -49,7 +49,7 @@ pub(crate) async fn create(
         updated_by: Some(admin.id().to_owned()),
     };
     change.apply(&mut toolset);
-    let stored = app.registry.toolset_insert(toolset).await;
+    let stored = app.registry.toolset_insert(admin.actor(), toolset).await;
     let stored = stored.map_err(|error| ToolsetError::Write(id, error))?;
     tracing::info!(
         actor = admin.id(),

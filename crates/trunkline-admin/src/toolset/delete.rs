@@ -30,7 +30,7 @@ pub(crate) async fn delete(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
 ) -> Result<StatusCode, ToolsetError> {
-    if let Err(error) = app.registry.toolset_delete(&id).await {
+    if let Err(error) = app.registry.toolset_delete(admin.actor(), &id).await {
         return Err(ToolsetError::Write(id, error));
     }
     tracing::info!(

@@ -46,7 +46,10 @@ pub(crate) async fn update(
         toolset.stamps.updated_at = Some(now);
         toolset.stamps.updated_by = Some(by);
     };
-    let stored = app.registry.toolset_update(&id, Box::new(edit)).await;
+    let stored = app
+        .registry
+        .toolset_update(admin.actor(), &id, Box::new(edit))
+        .await;
     let stored = stored.map_err(|error| ToolsetError::Write(id, error))?;
     tracing::info!(
         actor = admin.id(),

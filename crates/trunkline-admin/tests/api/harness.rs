@@ -18,7 +18,7 @@ use trunkline_admin::{
 };
 use trunkline_auth::{Authenticator, Vault};
 use trunkline_model::{Circuit, Clock, Outcome, OutcomeStatus, Secret, Server, ServerId, Step};
-use trunkline_store::{Registry, Store};
+use trunkline_store::{Actor, Denials, Registry, Store};
 
 pub(crate) const KEY: &str = "sk-gateway-key-canary-0123456789abcdef";
 
@@ -63,7 +63,7 @@ impl FakeProbe {
 struct NoFile;
 
 impl Configuration for NoFile {
-    fn reload(&self) -> BoxFuture<'_, Result<Reloaded, NotReloaded>> {
+    fn reload(&self, _by: Actor) -> BoxFuture<'_, Result<Reloaded, NotReloaded>> {
         Box::pin(async { Err(NotReloaded::NoFile) })
     }
 }
@@ -221,6 +221,8 @@ impl Harness {
             .await
             .unwrap();
         store.migrate().await.unwrap();
+        let (denials, writer) = Denials::new(store.clone());
+        tokio::spawn(writer);
         let registry = Registry::load(store, servers).await.unwrap();
         let probe = Arc::new(FakeProbe::default());
         let ids = AtomicU64::new(1);
@@ -236,6 +238,7 @@ impl Harness {
             clock,
             new_id: Arc::new(move || format!("made-up-{}", ids.fetch_add(1, Ordering::Relaxed))),
             programs: Programs::from_file(),
+            denials,
         });
         Self {
             router,

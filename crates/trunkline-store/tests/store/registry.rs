@@ -138,9 +138,10 @@ both! {
         let (one, two) = (load(&one, vec![]).await, load(&two, vec![]).await);
         for round in 0..10 {
             let name = format!("name{round}");
+            let by = by();
             let (a, b) = tokio::join!(
-                one.insert(&by(), named(&format!("a{round}"), &name)),
-                two.insert(&by(), named(&format!("b{round}"), &name.to_uppercase())),
+                one.insert(&by, named(&format!("a{round}"), &name)),
+                two.insert(&by, named(&format!("b{round}"), &name.to_uppercase())),
             );
             let loser = match (a, b) {
                 (Ok(_), Err(error)) | (Err(error), Ok(_)) => error,
