@@ -127,7 +127,10 @@ fn authenticate(parts: &Parts, app: &App) -> Result<Authenticated, Rejected> {
     let authenticated = app
         .authenticator
         .authenticate(&parts.headers, Surface::Management, &path_of(parts))
-        .map_err(Rejected::NoPrincipal)?;
+        .map_err(|error| {
+            audit::note_route(parts, error);
+            Rejected::NoPrincipal(error)
+        })?;
     audit::note(parts, &authenticated.principal);
     Ok(authenticated)
 }

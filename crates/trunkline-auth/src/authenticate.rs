@@ -79,9 +79,9 @@ pub enum AuthError {
     /// The headers name several end users, or none that could be read.
     #[error("x-litellm-end-user-id and x-litellm-customer-id must name one end user, in UTF-8")]
     EndUserUnclear,
-    /// The key is good, and its `allowed_routes` do not cover what is asked for.
+    /// The key is good, and its `allowed_routes` do not cover what is asked for. With the hash of the key.
     #[error("Virtual key is not allowed to call this route: its allowed_routes do not cover it.")]
-    RouteNotAllowed,
+    RouteNotAllowed(KeyHash),
 }
 
 impl AuthError {
@@ -89,7 +89,7 @@ impl AuthError {
     pub fn status(self) -> u16 {
         match self {
             Self::Multiple | Self::EndUserUnclear => 400,
-            Self::RouteNotAllowed => 403,
+            Self::RouteNotAllowed(_) => 403,
             Self::Missing
             | Self::Malformed
             | Self::Unknown
@@ -118,7 +118,7 @@ impl AuthError {
             | Self::LevelMissing(_)
             | Self::LevelUnreadable(_)
             | Self::Unreadable
-            | Self::RouteNotAllowed => "auth_error",
+            | Self::RouteNotAllowed(_) => "auth_error",
         }
     }
 
@@ -184,7 +184,7 @@ impl Authenticator {
             let key = key.ok_or(AuthError::Unknown)?;
             let principal = self.principal(&directory, key)?;
             if !key.may_call(route) {
-                return Err(AuthError::RouteNotAllowed);
+                return Err(AuthError::RouteNotAllowed(key.hash));
             }
             principal
         };
@@ -374,10 +374,9 @@ mod tests {
             ask(key(|key| key.defect = Some("x".into())), 0, "/mcp"),
             Err(AuthError::Unreadable)
         );
-        assert_eq!(
-            ask(key(|key| key.allowed_routes = vec!["/a/mcp".into()]), 0, "/b/mcp"),
-            Err(AuthError::RouteNotAllowed)
-        );
+        let elsewhere = key(|key| key.allowed_routes = vec!["/a/mcp".into()]);
+        let hash = elsewhere.hash;
+        assert_eq!(ask(elsewhere, 0, "/b/mcp"), Err(AuthError::RouteNotAllowed(hash)));
         assert_eq!(
             authenticator(Vec::new(), 0).renew(&found),
             Err(AuthError::Unknown)

@@ -66,7 +66,7 @@ pub fn unauthorized(error: AuthError, mcp: bool) -> Response {
             AuthError::TeamBlocked => "blocked_team",
             AuthError::EndUserBlocked => "blocked_end_user",
             AuthError::EndUserUnclear => "invalid_end_user",
-            AuthError::RouteNotAllowed => "route_not_allowed",
+            AuthError::RouteNotAllowed(_) => "route_not_allowed",
             AuthError::Malformed
             | AuthError::Multiple
             | AuthError::Unknown

@@ -31,6 +31,7 @@ pub mod client_address;
 pub mod context;
 pub mod conversations;
 pub mod deadline;
+pub mod denied;
 pub mod health;
 pub mod limits;
 pub mod listing;

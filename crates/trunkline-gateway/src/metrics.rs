@@ -20,6 +20,7 @@ use trunkline_model::{CallKind, CallRecord};
 use crate::Gateway;
 use crate::answer;
 use crate::context::identify;
+use crate::denied;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ByOutcome {
@@ -65,6 +66,7 @@ pub struct Metrics {
     tools: Gauge,
     in_flight: Gauge,
     records_lost: Gauge,
+    denials_lost: Gauge,
     config_valid: Gauge,
     config_loaded: Gauge,
     sessions: Gauge,
@@ -86,6 +88,7 @@ impl Default for Metrics {
             tools: Gauge::default(),
             in_flight: Gauge::default(),
             records_lost: Gauge::default(),
+            denials_lost: Gauge::default(),
             config_valid: Gauge::default(),
             config_loaded: Gauge::default(),
             sessions: Gauge::default(),
@@ -152,6 +155,11 @@ impl Default for Metrics {
             "trunkline_call_records_lost",
             "Call records that could not be kept",
             metrics.records_lost.clone(),
+        );
+        registry.register(
+            "trunkline_audit_denials_lost",
+            "Denials that are not in the audit log, because the database did not take them in time",
+            metrics.denials_lost.clone(),
         );
         registry.register(
             "trunkline_config_valid",
@@ -242,6 +250,8 @@ impl Metrics {
             .set(i64::try_from(gateway.upstreams.session_count()).unwrap_or(i64::MAX));
         self.records_lost
             .set(i64::try_from(gateway.recorder.lost()).unwrap_or(i64::MAX));
+        self.denials_lost
+            .set(i64::try_from(gateway.denials.lost()).unwrap_or(i64::MAX));
         let read = gateway.configuration.read();
         self.config_valid
             .set(i64::from(read.is_none_or(|read| read.mistakes == 0)));
@@ -259,7 +269,11 @@ pub async fn handle(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> 
     match identify(&gateway, &headers, Surface::Management, "/metrics") {
         Ok((principal, _)) if principal.is_proxy_admin() => page(&gateway),
         // It names every server.
-        Ok(_) => answer::detail(StatusCode::FORBIDDEN, "this route needs a proxy admin"),
+        Ok((principal, _)) => {
+            let status = StatusCode::FORBIDDEN;
+            denied::management(&gateway, &principal, "GET /metrics", status);
+            answer::detail(status, "this route needs a proxy admin")
+        }
         Err(error) => answer::unauthorized(error, false),
     }
 }

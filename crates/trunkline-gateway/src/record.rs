@@ -119,6 +119,11 @@ impl Pending {
         }
     }
 
+    /// What was asked.
+    pub fn kind(&self) -> Option<CallKind> {
+        self.record.as_ref().map(|record| record.kind)
+    }
+
     /// Counts bytes for the client.
     pub fn sent(&mut self, bytes: usize) {
         if let Some(record) = &mut self.record {

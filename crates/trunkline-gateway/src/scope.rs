@@ -66,6 +66,18 @@ impl PathSelection {
         }
     }
 
+    /// What is selected, as the request writes it.
+    pub fn named(&self, headers: &HeaderMap) -> String {
+        match self {
+            Self::Servers(names) | Self::Named(names) | Self::Toolset(names) => names.clone(),
+            Self::None => {
+                let value = headers.get("x-mcp-servers");
+                let text = value.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+                text.unwrap_or_default()
+            }
+        }
+    }
+
     /// What a session is bound to: the same for every spelling of the same selection.
     pub fn route_key(&self) -> String {
         match self {

@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::request::Parts;
 use serde_json::{Map, Value, json};
+use trunkline_auth::AuthError;
 use trunkline_model::{Principal, RequestId};
 use trunkline_store::{Actor, AuditRow, Denial, StoreError};
 
@@ -33,11 +34,14 @@ struct LetIn(Arc<OnceLock<Actor>>);
 
 /// Who asks. Of the path what the route is called: there may be a key in it.
 pub(crate) fn actor(parts: &Parts, principal: &Principal) -> Actor {
-    let id = principal.id();
+    actor_of(parts, principal.id(), principal.user_id())
+}
+
+fn actor_of(parts: &Parts, id: &str, user_id: Option<&str>) -> Actor {
     let path = parts.extensions.get::<MatchedPath>();
     let claim = parts.headers.get(CHANGED_BY);
     Actor {
-        changed_by: principal.user_id().unwrap_or(id).to_owned(),
+        changed_by: user_id.unwrap_or(id).to_owned(),
         changed_by_api_key: id.to_owned(),
         request_id: parts
             .extensions
@@ -53,6 +57,15 @@ pub(crate) fn note(parts: &Parts, principal: &Principal) {
     if let Some(LetIn(slot)) = parts.extensions.get::<LetIn>() {
         slot.get_or_init(|| actor(parts, principal));
     }
+}
+
+/// The same of a good key that its `allowed_routes` keep out.
+pub(crate) fn note_route(parts: &Parts, error: AuthError) {
+    let (AuthError::RouteNotAllowed(hash), Some(LetIn(slot))) = (error, parts.extensions.get::<LetIn>())
+    else {
+        return;
+    };
+    slot.get_or_init(|| actor_of(parts, &hash.to_hex(), None));
 }
 
 /// Writes down what an authenticated caller was refused.

@@ -1,7 +1,7 @@
 //! Why there is no call, for clients of either era, for REST, for the record.
 
 use trunkline_mcp::{Era, ListKind, rpc, task};
-use trunkline_model::{OutcomeStatus, Server, Step};
+use trunkline_model::{OutcomeStatus, Server, ServerId, Step};
 use trunkline_upstream::Fault;
 
 use crate::limits::Exceeded;
@@ -20,15 +20,8 @@ pub enum CallError {
     #[error(transparent)]
     Route(#[from] RouteError),
     /// The policy says no. The caller reads the same as for an unknown tool; the reason is in the log and the record.
-    #[error("Unknown {}: {name}", route::noun(*kind))]
-    Denied {
-        /// What it is a name of.
-        kind: ListKind,
-        /// The name as the caller wrote it.
-        name: String,
-        /// Why, and who says so.
-        denial: trunkline_policy::Denial,
-    },
+    #[error("Unknown {}: {}", route::noun(.0.kind), .0.name)]
+    Denied(Box<Denied>),
     /// A header does not say what the body says (2026-07-28).
     #[error("Header mismatch: {0}")]
     HeaderMismatch(String),
@@ -60,6 +53,21 @@ pub enum CallError {
     },
 }
 
+/// What the policy does not let through.
+#[derive(Debug)]
+pub struct Denied {
+    /// What the name is of.
+    pub kind: ListKind,
+    /// The name as the caller wrote it.
+    pub name: String,
+    /// The server.
+    pub server: ServerId,
+    /// The server's own name of it, or its URI.
+    pub own: String,
+    /// Why, and who says so.
+    pub denial: trunkline_policy::Denial,
+}
+
 impl From<Exceeded> for CallError {
     fn from(exceeded: Exceeded) -> Self {
         Self::Limited(Box::new(exceeded))
@@ -86,7 +94,7 @@ impl CallError {
             }) => rpc::RESOURCE_NOT_FOUND,
             Self::Params(_)
             | Self::UnknownTask
-            | Self::Denied { .. }
+            | Self::Denied(_)
             | Self::Route(RouteError::Unknown { .. } | RouteError::Ambiguous { .. }) => rpc::INVALID_PARAMS,
             Self::Route(RouteError::Unavailable { .. })
             | Self::Upstream { .. }
@@ -108,7 +116,7 @@ impl CallError {
     pub fn outcome_word(&self) -> &'static str {
         match self {
             Self::Params(_) => "invalid_params",
-            Self::Denied { .. } => "denied",
+            Self::Denied(_) => "denied",
             Self::HeaderMismatch(_) => "header_mismatch",
             Self::Method(_) => "unknown_method",
             Self::UnknownTask => "unknown_task",

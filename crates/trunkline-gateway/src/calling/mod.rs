@@ -33,7 +33,7 @@ use crate::rounds::Round;
 use crate::route::Target;
 use crate::tasks::{self, Seen, Tasked, Waiting};
 
-pub use error::{CallError, internal};
+pub use error::{CallError, Denied, internal};
 pub use operation::Operation;
 pub use shown::{outside, result_word, tool_error_text};
 

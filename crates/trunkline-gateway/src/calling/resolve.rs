@@ -7,7 +7,7 @@ use trunkline_mcp::{Era, ListKind, header};
 use trunkline_model::Server;
 use trunkline_policy::Decision;
 
-use super::{CallError, Operation};
+use super::{CallError, Denied, Operation};
 use crate::Gateway;
 use crate::context::Context;
 use crate::route::{self, Target};
@@ -140,10 +140,12 @@ async fn located(gateway: &Gateway, context: &Context, uri: &str) -> Result<Targ
 fn allowed(context: &Context, kind: ListKind, target: &Target, written: &str) -> Result<(), CallError> {
     match context.may_use(&target.server, kind, &target.name) {
         Decision::Allow => Ok(()),
-        Decision::Deny(denial) => Err(CallError::Denied {
+        Decision::Deny(denial) => Err(CallError::Denied(Box::new(Denied {
             kind,
             name: trunkline_upstream::fault::printable(written),
+            server: target.server.id.clone(),
+            own: target.name.clone(),
             denial,
-        }),
+        }))),
     }
 }

@@ -35,6 +35,7 @@ use crate::Gateway;
 use crate::accept::Arrived;
 use crate::answer;
 use crate::context::{Context, identify};
+use crate::denied;
 use crate::peers::hop::{HandedOn, Unstripped};
 use crate::scope::{self, PathSelection};
 
@@ -84,11 +85,17 @@ fn enter(
     let target = parts.extensions.remove::<Unstripped>();
     let headers = parts.headers;
     let Arrived { request_id, client } = arrived;
-    let (principal, admission) = identify(gateway, &headers, Surface::Mcp, parts.uri.path())
-        .map_err(|error| answer::unauthorized(error, true))?;
+    let (principal, admission) =
+        identify(gateway, &headers, Surface::Mcp, parts.uri.path()).map_err(|error| {
+            denied::route(gateway, error, Some(&request_id), "mcp");
+            answer::unauthorized(error, true)
+        })?;
     let principal = principal.at(client);
     let snapshot = gateway.registry.snapshot();
-    let selection = scope::resolve(&snapshot, &principal, path, &headers)?;
+    let selection = scope::resolve(&snapshot, &principal, path, &headers).inspect_err(|answer| {
+        let named = path.named(&headers);
+        denied::selection(gateway, &principal, Some(&request_id), &named, answer.status());
+    })?;
     Ok(Context {
         request_id,
         principal,

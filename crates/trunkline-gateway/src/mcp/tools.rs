@@ -14,6 +14,7 @@ use crate::Gateway;
 use crate::answer;
 use crate::calling::{self, CallError, Operation};
 use crate::context::Context;
+use crate::denied;
 use crate::listing::{self, Listing};
 use crate::mcp::initialize;
 use crate::mcp::page::{self, Listed, Place};
@@ -263,14 +264,10 @@ fn refused(
     mut pending: Pending,
     error: &CallError,
 ) -> Response {
-    if let CallError::Denied { name, denial, .. } = error {
-        tracing::info!(
-            request_id = %context.request_id, name = %name, reason = denial.reason.as_str(), level = denial.level.as_str(),
-            rule = denial.rule.as_str(), "call denied"
-        );
-    }
     let text = error_message(gateway, id, error, context.era);
     pending.sent(text.len());
+    let response = refusal(error, context.era, text);
+    denied::call(gateway, context, &mut pending, (error, response.status()), "mcp");
     pending.finish(error.outcome_word(), Some(error.to_string()));
-    refusal(error, context.era, text)
+    response
 }

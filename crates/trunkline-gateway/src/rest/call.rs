@@ -16,6 +16,7 @@ use crate::accept::{Arrived, read_body};
 use crate::answer;
 use crate::calling::{self, CallError, Operation};
 use crate::context::Context;
+use crate::denied;
 use crate::record::Pending;
 use crate::relay::Relay;
 use crate::rest::{enter, failure_status};
@@ -65,6 +66,8 @@ pub async fn handle(State(gateway): State<Arc<Gateway>>, request: Request) -> Re
             relay.result().await
         }
         Err(error) => {
+            let refused = (&error, StatusCode::FORBIDDEN);
+            denied::call(&gateway, &context, &mut pending, refused, "rest");
             pending.finish(error.outcome_word(), Some(error.to_string()));
             Err(error)
         }

@@ -15,6 +15,7 @@ use crate::Gateway;
 use crate::accept::Arrived;
 use crate::answer;
 use crate::context::{Context, identify};
+use crate::denied;
 use crate::listing::{Listing, ServerItems};
 use crate::scope::{self, PathSelection};
 use crate::view::ViewItem;
@@ -27,16 +28,22 @@ fn enter(
     headers: &HeaderMap,
     path: &str,
 ) -> Result<Context, Response> {
-    let (principal, admission) = identify(gateway, headers, Surface::Management, path)
-        .map_err(|error| answer::unauthorized(error, false))?;
     // Without the front door, nobody knows where it came from.
     let (request_id, client) = arrived.map_or_else(
         || (RequestId::new(""), ClientAddress::default()),
         |arrived| (arrived.request_id, arrived.client),
     );
+    let (principal, admission) = identify(gateway, headers, Surface::Management, path).map_err(|error| {
+        denied::route(gateway, error, Some(&request_id), path);
+        answer::unauthorized(error, false)
+    })?;
     let principal = principal.at(client);
     let snapshot = gateway.registry.snapshot();
-    let selection = scope::resolve(&snapshot, &principal, &PathSelection::None, headers)?;
+    let all = PathSelection::None;
+    let selection = scope::resolve(&snapshot, &principal, &all, headers).inspect_err(|answer| {
+        let named = all.named(headers);
+        denied::selection(gateway, &principal, Some(&request_id), &named, answer.status());
+    })?;
     Ok(Context {
         request_id,
         principal,

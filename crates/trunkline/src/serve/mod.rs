@@ -33,7 +33,7 @@ use trunkline_gateway::record::Recorder;
 use trunkline_gateway::sessions::EndedSessions;
 use trunkline_launch::Launcher;
 use trunkline_model::{Clock as _, IpNetwork, ReplicaId, Secret, Snapshot, SystemClock};
-use trunkline_store::{Registry, Store};
+use trunkline_store::{Denials, Registry, Store};
 use trunkline_upstream::{Egress, Proxies, ProxyVariables, Upstreams, Variables};
 
 use self::address::WrittenAddress;
@@ -213,7 +213,8 @@ async fn build(
     );
     let ended = EndedSessions::new(store.session_ended_list().await?);
     let peers = peers(settings, arguments, listening, &store).await;
-    let (recorder, writer) = Recorder::new(store);
+    let (recorder, records) = Recorder::new(store.clone());
+    let (denials, denied) = Denials::new(store);
     let authenticator = Arc::new(Authenticator::new(
         &settings.master_key.key,
         registry.keys().ring().clone(),
@@ -243,6 +244,7 @@ async fn build(
         streams: trunkline_gateway::resumable::Streams::default(),
         in_flight: trunkline_gateway::sessions::InFlight::default(),
         recorder,
+        denials: denials.clone(),
         metrics: trunkline_gateway::metrics::Metrics::default(),
         views: trunkline_gateway::view::Views::default(),
         list_page_size: AtomicUsize::new(usize::try_from(general.list_page_size).unwrap_or(usize::MAX)),
@@ -267,6 +269,7 @@ async fn build(
         clock,
         new_id,
         programs: programs_of(general, launcher),
+        denials,
     });
     let router = trunkline_gateway::router(gateway.clone())
         .merge(admin)
@@ -275,7 +278,9 @@ async fn build(
         router,
         reloader,
         gateway,
-        writer: tokio::spawn(writer),
+        writer: tokio::spawn(async move {
+            tokio::join!(records, denied);
+        }),
     })
 }
 

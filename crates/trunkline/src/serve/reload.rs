@@ -17,6 +17,7 @@ use tokio::sync::Mutex;
 use trunkline_admin::{BoxFuture, Configuration, Mistake, NotReloaded, Reloaded, ReloadedServers};
 use trunkline_config::{Config, ConfigError, General, ProcessEnv};
 use trunkline_gateway::Gateway;
+use trunkline_store::{Actor, FileSettings, StoreError};
 use trunkline_upstream::Settings;
 
 use super::{caps_of, edge, upstream_settings};
@@ -141,7 +142,12 @@ impl Reloader {
             is_gone = seen.is_none();
             if seen.is_some() && seen == last && seen != taken {
                 taken.clone_from(&seen);
-                let _ = self.read("the file has changed").await;
+                let by = Actor::process("configuration file");
+                let read = self.read("the file has changed", by).await;
+                if matches!(read, Err(NotReloaded::NotStored { .. })) {
+                    // It is tried again until the database is back.
+                    taken = None;
+                }
             }
             last = seen;
         }
@@ -169,11 +175,11 @@ impl Reloader {
             if self.path.is_none() {
                 tracing::warn!("SIGHUP: there is no configuration file to read");
             }
-            let _ = self.read("SIGHUP").await;
+            let _ = self.read("SIGHUP", Actor::process("SIGHUP")).await;
         }
     }
 
-    async fn read(&self, why: &'static str) -> Result<Reloaded, NotReloaded> {
+    async fn read(&self, why: &'static str, by: Actor) -> Result<Reloaded, NotReloaded> {
         let Some(path) = self.path.clone() else {
             return Err(NotReloaded::NoFile);
         };
@@ -182,19 +188,18 @@ impl Reloader {
         let read = tokio::task::spawn_blocking(move || load(&file)).await;
         let read = read.unwrap_or_else(|_| Err(vec![outside("the file could not be read")]));
         match read {
-            Ok((config, settings)) => Ok(self.take(why, &path, &mut general, config, settings).await),
+            Ok(read) => self.take((why, &by), &path, &mut general, read).await,
             Err(mistakes) => Err(self.refuse(why, &path, mistakes)),
         }
     }
 
     async fn take(
         &self,
-        why: &'static str,
+        (why, by): (&'static str, &Actor),
         path: &Path,
         general: &mut General,
-        config: Config,
-        settings: Settings,
-    ) -> Reloaded {
+        (config, settings): (Config, Settings),
+    ) -> Result<Reloaded, NotReloaded> {
         let gateway = &self.gateway;
         let now = gateway.clock.now();
         let names = |live: bool| -> Vec<String> {
@@ -205,7 +210,14 @@ impl Reloader {
                 .collect()
         };
         let (applied, needs_restart) = (names(true), names(false));
-        let servers = gateway.registry.set_file_servers(config.servers, now).await;
+        let audited = FileSettings {
+            file: path.display().to_string(),
+            applied: applied.clone(),
+            needs_restart: needs_restart.clone(),
+        };
+        let registry = &gateway.registry;
+        let servers = registry.set_file_servers(by, config.servers, &audited, now).await;
+        let servers = servers.map_err(|error| self.not_stored(why, path, &error))?;
         for setting in SETTINGS.iter().filter(|setting| setting.live) {
             (setting.take)(general, &config.general);
         }
@@ -230,7 +242,20 @@ impl Reloader {
                 .collect(),
         };
         say(why, path, &reloaded);
-        reloaded
+        Ok(reloaded)
+    }
+
+    /// No change without its row in the audit log.
+    fn not_stored(&self, why: &'static str, path: &Path, error: &StoreError) -> NotReloaded {
+        tracing::error!(
+            why,
+            file = %path.display(),
+            error = error as &dyn std::error::Error,
+            "the configuration file was not taken, because the audit log cannot be written: nothing is changed"
+        );
+        NotReloaded::NotStored {
+            loaded_at: self.gateway.configuration.refused(1),
+        }
     }
 
     /// `settings` are those of the whole file: what needs a restart is put back.
@@ -270,8 +295,8 @@ impl Reloader {
 }
 
 impl Configuration for Reloader {
-    fn reload(&self) -> BoxFuture<'_, Result<Reloaded, NotReloaded>> {
-        Box::pin(self.read("an administrator asked"))
+    fn reload(&self, by: Actor) -> BoxFuture<'_, Result<Reloaded, NotReloaded>> {
+        Box::pin(self.read("an administrator asked", by))
     }
 }
 

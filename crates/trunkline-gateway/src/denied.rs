@@ -1,0 +1,150 @@
+//! What an authenticated caller was refused, on its way to the audit log. Nothing waits for it.
+
+use axum::http::StatusCode;
+use serde_json::Value;
+use trunkline_auth::AuthError;
+use trunkline_model::{CallKind, Principal, RequestId};
+use trunkline_store::{Actor, Denial};
+
+use crate::Gateway;
+use crate::calling::{CallError, Denied};
+use crate::context::Context;
+use crate::record::Pending;
+
+/// The wire's name of where servers are kept.
+const SERVERS: &str = "LiteLLM_MCPServerTable";
+
+/// A call that the policy does not let through: a line in the log, and a row of the audit log. `surface` is where it came in.
+pub fn call(
+    gateway: &Gateway,
+    context: &Context,
+    pending: &mut Pending,
+    (error, status): (&CallError, StatusCode),
+    surface: &str,
+) {
+    let CallError::Denied(denied) = error else { return };
+    let Denied {
+        name,
+        server,
+        own,
+        denial,
+        ..
+    } = &**denied;
+    tracing::info!(
+        request_id = %context.request_id, name = %name, reason = denial.reason.as_str(), level = denial.level.as_str(),
+        rule = denial.rule.as_str(), "call denied"
+    );
+    pending.target(server.as_str(), own);
+    let kind = pending.kind().unwrap_or(CallKind::Other);
+    gateway.denials.send(Denial {
+        at: gateway.clock.now(),
+        by: actor(&context.principal, Some(&context.request_id), surface),
+        table: SERVERS,
+        object_id: server.as_str().to_owned(),
+        details: details(
+            &context.principal,
+            &[
+                ("kind", kind.as_str()),
+                ("server", server.as_str()),
+                ("tool", own),
+                ("reason", denial.reason.as_str()),
+                ("level", denial.level.as_str()),
+                ("rule", denial.rule.as_str()),
+            ],
+            status,
+        ),
+    });
+}
+
+/// Servers or a toolset that the request names, and that are not there for its caller.
+pub fn selection(
+    gateway: &Gateway,
+    principal: &Principal,
+    request_id: Option<&RequestId>,
+    named: &str,
+    status: StatusCode,
+) {
+    gateway.denials.send(Denial {
+        at: gateway.clock.now(),
+        by: actor(principal, request_id, named),
+        table: SERVERS,
+        object_id: named.to_owned(),
+        details: details(
+            principal,
+            &[
+                ("reason", "not_in_scope"),
+                ("level", "scope"),
+                ("rule", "selection"),
+            ],
+            status,
+        ),
+    });
+}
+
+/// A good key whose `allowed_routes` do not have the route. Of other failures nobody is known whose they are.
+pub fn route(gateway: &Gateway, error: AuthError, request_id: Option<&RequestId>, operation: &str) {
+    let AuthError::RouteNotAllowed(hash) = error else {
+        return;
+    };
+    let hash = hash.to_hex();
+    gateway.denials.send(Denial {
+        at: gateway.clock.now(),
+        by: Actor {
+            changed_by: hash.clone(),
+            changed_by_api_key: hash.clone(),
+            request_id: request_id.map(|id| id.as_str().to_owned()),
+            claimed_by: None,
+            operation: Some(operation.to_owned()),
+        },
+        table: "",
+        object_id: operation.to_owned(),
+        details: vec![
+            ("principal", hash.into()),
+            ("reason", "route_not_allowed".into()),
+            ("level", "key".into()),
+            ("rule", "allowed_routes".into()),
+            ("status", error.status().into()),
+        ],
+    });
+}
+
+/// A route of the gateway's that is for administrators.
+pub fn management(gateway: &Gateway, principal: &Principal, operation: &str, status: StatusCode) {
+    gateway.denials.send(Denial {
+        at: gateway.clock.now(),
+        by: actor(principal, None, operation),
+        table: "",
+        object_id: operation.to_owned(),
+        details: details(principal, &[("reason", "management_refused")], status),
+    });
+}
+
+fn actor(principal: &Principal, request_id: Option<&RequestId>, operation: &str) -> Actor {
+    let id = principal.id();
+    Actor {
+        changed_by: principal.user_id().unwrap_or(id).to_owned(),
+        changed_by_api_key: id.to_owned(),
+        request_id: request_id.map(|id| id.as_str().to_owned()),
+        claimed_by: None,
+        operation: Some(operation.to_owned()),
+    }
+}
+
+fn details(
+    principal: &Principal,
+    words: &[(&'static str, &str)],
+    status: StatusCode,
+) -> Vec<(&'static str, Value)> {
+    let own = [
+        ("principal", Some(principal.id())),
+        ("team", principal.team_id()),
+        ("end_user", principal.end_user().map(|own| &*own.id)),
+    ];
+    let own = own
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?.into())));
+    let words = words.iter().map(|(name, value)| (*name, Value::from(*value)));
+    own.chain(words)
+        .chain([("status", status.as_u16().into())])
+        .collect()
+}
