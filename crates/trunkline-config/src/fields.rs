@@ -683,6 +683,12 @@ pub(crate) const GENERAL: &[Field] = {
             "Trunkline: tools, prompts, resources or templates on one page of a list that clients get. 0 is one page: several clients, Claude Code and Codex among them, never ask for a second.",
         ),
         field(
+            "audit_retention_days",
+            Integer,
+            "0",
+            "Trunkline: days that rows of the audit log are kept. 0 is for ever.",
+        ),
+        field(
             "mcp_strip_hidden_text",
             Bool,
             "false",

@@ -80,6 +80,8 @@ pub struct General {
     pub max_streams_per_principal: u32,
     /// Items on one page towards clients; 0: all.
     pub list_page_size: u32,
+    /// Days that rows of the audit log are kept; 0: for ever.
+    pub audit_retention_days: u32,
     /// Text that people do not see is taken out of what servers say.
     pub strip_hidden_text: bool,
     /// Administrators may declare programs through the API, which this gateway starts then.
@@ -121,6 +123,7 @@ impl Default for General {
             max_sessions_per_principal: 10_000,
             max_streams_per_principal: 1_000,
             list_page_size: 0,
+            audit_retention_days: 0,
             strip_hidden_text: false,
             stdio_from_api: false,
         }
@@ -383,6 +386,10 @@ fn limits(section: &mut Section<'_>, general: &mut General) {
     }
     if let Some(size) = section.integer("mcp_list_page_size", 0, 100_000) {
         general.list_page_size = u32::try_from(size).unwrap_or(u32::MAX);
+    }
+    // A hundred years.
+    if let Some(days) = section.integer("audit_retention_days", 0, 36_500) {
+        general.audit_retention_days = u32::try_from(days).unwrap_or(u32::MAX);
     }
     if let Some(failures) = section.integer("mcp_breaker_failures", 0, 1_000) {
         general.breaker_failures = u32::try_from(failures).unwrap_or(u32::MAX);

@@ -53,7 +53,7 @@ pub mod uris;
 pub mod view;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU32, AtomicUsize};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -113,6 +113,8 @@ pub struct Gateway {
     pub views: view::Views,
     /// Items on one page of a list; 0: all.
     pub list_page_size: AtomicUsize,
+    /// Days that rows of the audit log are kept; 0: for ever.
+    pub audit_retention_days: AtomicU32,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Ids of requests.

@@ -154,6 +154,7 @@ fn b29_every_general_setting_has_an_effect() {
         ("mcp_list_max_pages", "1"),
         ("mcp_breaker_failures", "1"),
         ("mcp_list_page_size", "1"),
+        ("audit_retention_days", "1"),
         ("mcp_strip_hidden_text", "true"),
         ("mcp_stdio", "admin"),
     ] {

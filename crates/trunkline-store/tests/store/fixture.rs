@@ -124,15 +124,22 @@ impl Db {
 
     /// Somebody at the database's own prompt.
     pub(crate) async fn by_hand(&self, sql: &str) {
+        self.try_by_hand(sql).await.unwrap();
+    }
+
+    /// The same of what the database may refuse.
+    pub(crate) async fn try_by_hand(&self, sql: &str) -> Result<(), sqlx::Error> {
         let sql = AssertSqlSafe(sql.to_owned());
         if self.is_sqlite() {
             let mut connection = SqliteConnection::connect(&self.url).await.unwrap();
-            sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+            let done = sqlx::raw_sql(sql).execute(&mut connection).await;
             connection.close().await.unwrap();
+            done.map(drop)
         } else {
             let mut connection = PgConnection::connect(&self.url).await.unwrap();
-            sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+            let done = sqlx::raw_sql(sql).execute(&mut connection).await;
             connection.close().await.unwrap();
+            done.map(drop)
         }
     }
 

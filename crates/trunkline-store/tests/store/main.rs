@@ -8,6 +8,7 @@
     reason = "a child tells its test, a skipped test tells everybody"
 )]
 
+mod audit;
 mod fixture;
 mod keys;
 mod kill;

@@ -10,7 +10,7 @@ mod tasks;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU32, AtomicUsize};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -248,6 +248,7 @@ async fn build(
         metrics: trunkline_gateway::metrics::Metrics::default(),
         views: trunkline_gateway::view::Views::default(),
         list_page_size: AtomicUsize::new(usize::try_from(general.list_page_size).unwrap_or(usize::MAX)),
+        audit_retention_days: AtomicU32::new(general.audit_retention_days),
         clock: clock.clone(),
         new_id: new_id.clone(),
         database: trunkline_gateway::health::DatabaseState::default(),

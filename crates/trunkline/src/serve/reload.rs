@@ -91,7 +91,8 @@ settings! {
         list_max_pages = "mcp_list_max_pages",
         max_sessions_per_principal = "mcp_max_sessions_per_principal",
         max_streams_per_principal = "mcp_max_streams_per_principal",
-        list_page_size = "mcp_list_page_size";
+        list_page_size = "mcp_list_page_size",
+        audit_retention_days = "audit_retention_days";
     // After a restart.
     false:
         master_key = "master_key",
@@ -273,6 +274,8 @@ impl Reloader {
         gateway.caps.set(sessions, streams);
         let page = usize::try_from(general.list_page_size).unwrap_or(usize::MAX);
         gateway.list_page_size.store(page, Ordering::Relaxed);
+        let days = general.audit_retention_days;
+        gateway.audit_retention_days.store(days, Ordering::Relaxed);
     }
 
     fn refuse(&self, why: &'static str, path: &Path, mistakes: Vec<Mistake>) -> NotReloaded {
@@ -384,7 +387,7 @@ mod tests {
     #[test]
     fn every_setting_is_live_or_needs_a_restart() {
         all_are_named(General::default());
-        assert_eq!(SETTINGS.iter().filter(|setting| setting.live).count(), 21);
+        assert_eq!(SETTINGS.iter().filter(|setting| setting.live).count(), 22);
         let mut names: Vec<_> = SETTINGS.iter().map(|setting| setting.name).collect();
         names.sort_unstable();
         names.dedup();

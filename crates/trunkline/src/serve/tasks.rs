@@ -1,6 +1,7 @@
 //! What goes on beside requests.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
@@ -11,6 +12,8 @@ use trunkline_store::SessionNews;
 
 /// How often streams are looked at whose keys may have expired.
 const LOOK_AT_KEYS: Duration = Duration::from_millis(500);
+/// How often old rows of the audit log are looked for.
+const AUDIT_RETENTION: Duration = Duration::from_hours(1);
 /// How long call records are kept.
 const RETENTION_DAYS: u32 = 30;
 
@@ -26,6 +29,7 @@ pub(crate) fn begin(gateway: &Arc<Gateway>) -> JoinSet<()> {
     tasks.spawn(tend_sessions(gateway.clone()));
     tasks.spawn(hear_of_sessions(gateway.clone()));
     tasks.spawn(prune_records(gateway.clone()));
+    tasks.spawn(prune_audit_log(gateway.clone()));
     tasks.spawn(trunkline_gateway::peers::keep(gateway.clone()));
     tasks
 }
@@ -143,6 +147,25 @@ async fn prune_records(gateway: Arc<Gateway>) {
             Ok(0) => {}
             Ok(rows) => tracing::info!(rows, "old call records deleted"),
             Err(error) => tracing::warn!(%error, "old call records could not be deleted"),
+        }
+    }
+}
+
+/// What is older than the setting says leaves the audit log. One replica does it, whichever looks first.
+async fn prune_audit_log(gateway: Arc<Gateway>) {
+    let mut ticks = tokio::time::interval(AUDIT_RETENTION);
+    loop {
+        ticks.tick().await;
+        let days = gateway.audit_retention_days.load(Ordering::Relaxed);
+        let Some(before) = retention_limit(gateway.clock.now(), days).filter(|_| days > 0) else {
+            continue;
+        };
+        // The others' ticks may come a little earlier.
+        let every = AUDIT_RETENTION - Duration::from_mins(5);
+        match gateway.registry.store().audit_prune(before, every).await {
+            Ok(0) => {}
+            Ok(rows) => tracing::info!(rows, days, "old rows of the audit log deleted"),
+            Err(error) => tracing::warn!(%error, "old rows of the audit log could not be deleted"),
         }
     }
 }

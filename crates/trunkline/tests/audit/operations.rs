@@ -1,0 +1,393 @@
+//! Every operation of the management API that changes something leaves exactly one row: the operations are those of the document, so
+//! that a new one has to be here.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+use trunkline_testkit::TestGateway;
+
+use crate::support::config;
+use crate::world::{World, last, rows, send};
+
+/// Operations that are not GET and change nothing.
+const ASKING: [&str; 4] = [
+    "POST /mcp-rest/test/connection",
+    "POST /mcp-rest/test/tools/list",
+    "POST /mcp-rest/tools/call",
+    "POST /organization/info",
+];
+
+const KEY: &str = "LiteLLM_VerificationToken";
+const TEAM: &str = "LiteLLM_TeamTable";
+const USER: &str = "LiteLLM_UserTable";
+const ORGANIZATION: &str = "LiteLLM_OrganizationTable";
+const END_USER: &str = "LiteLLM_EndUserTable";
+const SERVER: &str = "LiteLLM_MCPServerTable";
+const TOOLSET: &str = "LiteLLM_MCPToolsetTable";
+
+/// An operation, and the row that it leaves. `$x` is what an earlier one was answered.
+struct Step {
+    /// As in the document.
+    operation: &'static str,
+    /// Where the path has more than the document's.
+    path: Option<&'static str>,
+    body: Value,
+    /// Action, table, object.
+    row: (&'static str, &'static str, &'static str),
+    /// A name, and where its value is in the answer.
+    keeps: Option<(&'static str, &'static str)>,
+}
+
+fn step(operation: &'static str, body: Value, row: (&'static str, &'static str, &'static str)) -> Step {
+    Step {
+        operation,
+        path: None,
+        body,
+        row,
+        keeps: None,
+    }
+}
+
+impl Step {
+    fn at(self, path: &'static str) -> Self {
+        Self {
+            path: Some(path),
+            ..self
+        }
+    }
+
+    fn keeps(self, name: &'static str, pointer: &'static str) -> Self {
+        Self {
+            keeps: Some((name, pointer)),
+            ..self
+        }
+    }
+}
+
+fn keys() -> Vec<Step> {
+    let named = json!({"key": "$key"});
+    vec![
+        step(
+            "POST /key/generate",
+            json!({"key_alias": "k"}),
+            ("created", KEY, "$key"),
+        )
+        .keeps("$key", "/token"),
+        step(
+            "POST /key/update",
+            json!({"key": "$key", "user_id": "u"}),
+            ("updated", KEY, "$key"),
+        ),
+        step("POST /key/block", named.clone(), ("blocked", KEY, "$key")),
+        step("POST /key/unblock", named.clone(), ("unblocked", KEY, "$key")),
+        step("POST /key/regenerate", named, ("rotated", KEY, "$key")).keeps("$next", "/token"),
+        step("POST /key/{key}/regenerate", json!({}), ("rotated", KEY, "$next"))
+            .at("/key/$next/regenerate")
+            .keeps("$last", "/token"),
+        step(
+            "POST /key/delete",
+            json!({"keys": ["$last"]}),
+            ("deleted", KEY, "$last"),
+        ),
+    ]
+}
+
+fn tenants() -> Vec<Step> {
+    let (team, member) = (json!({"team_id": "t"}), json!({"team_id": "t", "user_id": "u"}));
+    let organization = |more: Value| {
+        let mut body = json!({"organization_id": "o"});
+        body.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        body
+    };
+    let user = json!({"user_id": "u", "auto_create_key": false});
+    vec![
+        step("POST /user/new", user, ("created", USER, "u")),
+        step(
+            "POST /user/update",
+            json!({"user_id": "u", "user_alias": "U"}),
+            ("updated", USER, "u"),
+        ),
+        step("POST /team/new", team.clone(), ("created", TEAM, "t")),
+        step(
+            "POST /team/update",
+            json!({"team_id": "t", "team_alias": "T"}),
+            ("updated", TEAM, "t"),
+        ),
+        step(
+            "PATCH /team/{team_id}",
+            json!({"team_alias": "V"}),
+            ("updated", TEAM, "t"),
+        )
+        .at("/team/t"),
+        step("POST /team/block", team.clone(), ("blocked", TEAM, "t")),
+        step("POST /team/unblock", team, ("unblocked", TEAM, "t")),
+        step(
+            "POST /team/member_add",
+            json!({"team_id": "t", "member": {"user_id": "u", "role": "user"}}),
+            ("updated", TEAM, "t"),
+        ),
+        step(
+            "POST /team/member_update",
+            json!({"team_id": "t", "user_id": "u", "role": "admin"}),
+            ("updated", TEAM, "t"),
+        ),
+        step("POST /team/member_delete", member, ("updated", TEAM, "t")),
+        step(
+            "POST /team/delete",
+            json!({"team_ids": ["t"]}),
+            ("deleted", TEAM, "t"),
+        ),
+        step(
+            "POST /organization/new",
+            organization(json!({"organization_alias": "O"})),
+            ("created", ORGANIZATION, "o"),
+        ),
+        step(
+            "PATCH /organization/update",
+            organization(json!({"organization_alias": "P"})),
+            ("updated", ORGANIZATION, "o"),
+        ),
+        step(
+            "POST /organization/member_add",
+            organization(json!({"member": {"user_id": "u", "role": "internal_user"}})),
+            ("updated", ORGANIZATION, "o"),
+        ),
+        step(
+            "PATCH /organization/member_update",
+            organization(json!({"user_id": "u", "role": "org_admin"})),
+            ("updated", ORGANIZATION, "o"),
+        ),
+        step(
+            "DELETE /organization/member_delete",
+            organization(json!({"user_id": "u"})),
+            ("updated", ORGANIZATION, "o"),
+        ),
+        step(
+            "DELETE /organization/delete",
+            json!({"organization_ids": ["o"]}),
+            ("deleted", ORGANIZATION, "o"),
+        ),
+        step(
+            "POST /user/delete",
+            json!({"user_ids": ["u"]}),
+            ("deleted", USER, "u"),
+        ),
+    ]
+}
+
+fn customers() -> Vec<Step> {
+    let (one, several) = (json!({"user_id": "c"}), json!({"user_ids": ["c"]}));
+    let other = json!({"user_id": "c", "alias": "C"});
+    vec![
+        step("POST /customer/new", one.clone(), ("created", END_USER, "c")),
+        step("POST /customer/update", other.clone(), ("updated", END_USER, "c")),
+        step(
+            "POST /customer/block",
+            several.clone(),
+            ("blocked", END_USER, "c"),
+        ),
+        step(
+            "POST /customer/unblock",
+            several.clone(),
+            ("unblocked", END_USER, "c"),
+        ),
+        step(
+            "POST /customer/delete",
+            several.clone(),
+            ("deleted", END_USER, "c"),
+        ),
+        step("POST /end_user/new", one, ("created", END_USER, "c")),
+        step("POST /end_user/update", other, ("updated", END_USER, "c")),
+        step(
+            "POST /end_user/block",
+            several.clone(),
+            ("blocked", END_USER, "c"),
+        ),
+        step(
+            "POST /end_user/unblock",
+            several.clone(),
+            ("unblocked", END_USER, "c"),
+        ),
+        step("POST /end_user/delete", several, ("deleted", END_USER, "c")),
+    ]
+}
+
+fn servers() -> Vec<Step> {
+    let server =
+        |id: &str| json!({"server_id": id, "alias": id, "url": "https://x.example/mcp", "transport": "http"});
+    let toolset = json!({"toolset_name": "x", "tools": []});
+    vec![
+        step("POST /v1/mcp/server", server("s"), ("created", SERVER, "s")),
+        step(
+            "PUT /v1/mcp/server",
+            json!({"server_id": "s", "description": "d"}),
+            ("updated", SERVER, "s"),
+        ),
+        step(
+            "DELETE /v1/mcp/server/{server_id}",
+            json!({}),
+            ("deleted", SERVER, "s"),
+        )
+        .at("/v1/mcp/server/s"),
+        step(
+            "POST /v1/mcp/server/import",
+            json!({"mcpServers": {"imp": {"url": "https://imp.example/mcp"}}}),
+            ("created", SERVER, "$imported"),
+        )
+        .keeps("$imported", "/imported/0/server_id"),
+        step(
+            "POST /v1/mcp/server/register",
+            server("good"),
+            ("created", SERVER, "good"),
+        ),
+        step(
+            "PUT /v1/mcp/server/{server_id}/approve",
+            json!({}),
+            ("updated", SERVER, "good"),
+        )
+        .at("/v1/mcp/server/good/approve"),
+        step(
+            "POST /v1/mcp/server/register",
+            server("bad"),
+            ("created", SERVER, "bad"),
+        ),
+        step(
+            "PUT /v1/mcp/server/{server_id}/reject",
+            json!({}),
+            ("updated", SERVER, "bad"),
+        )
+        .at("/v1/mcp/server/bad/reject"),
+        step("POST /v1/mcp/toolset", toolset, ("created", TOOLSET, "$toolset"))
+            .keeps("$toolset", "/toolset_id"),
+        step(
+            "PUT /v1/mcp/toolset",
+            json!({"toolset_id": "$toolset", "description": "d"}),
+            ("updated", TOOLSET, "$toolset"),
+        ),
+        step(
+            "DELETE /v1/mcp/toolset/{toolset_id}",
+            json!({}),
+            ("deleted", TOOLSET, "$toolset"),
+        )
+        .at("/v1/mcp/toolset/$toolset"),
+    ]
+}
+
+/// Every operation of the document that is not a GET.
+fn documented() -> BTreeSet<String> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/openapi.json");
+    let document: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let paths = document["paths"].as_object().unwrap().clone();
+    let operations = paths.into_iter().flat_map(|(path, item)| {
+        let methods = item.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        methods
+            .into_iter()
+            .filter(|method| method != "get")
+            .map(move |method| format!("{} {path}", method.to_uppercase()))
+    });
+    operations.collect()
+}
+
+#[tokio::test]
+async fn every_changing_operation_leaves_exactly_one_row_on_sqlite() {
+    all(World::new().await).await;
+}
+
+#[tokio::test]
+async fn every_changing_operation_leaves_exactly_one_row_on_postgres() {
+    if let Some((world, _database)) = World::on_postgres().await {
+        all(world).await;
+    }
+}
+
+async fn all(world: World) {
+    let gateway = &world.gateway;
+    let mut done: BTreeSet<String> = ASKING.iter().map(|own| (*own).to_owned()).collect();
+    let mut kept = BTreeMap::new();
+    let steps = [keys(), tenants(), customers(), servers()];
+    for step in steps.into_iter().flatten() {
+        done.insert(step.operation.to_owned());
+        leaves_one_row(gateway, step, &mut kept).await;
+    }
+    reload(&world).await;
+    done.insert("POST /config/reload".to_owned());
+    let missing: Vec<String> = documented().difference(&done).cloned().collect();
+    assert_eq!(
+        missing, [""; 0],
+        "operations that may leave no row: add them here, with the row that they leave"
+    );
+}
+
+async fn leaves_one_row(gateway: &TestGateway, step: Step, kept: &mut BTreeMap<&'static str, String>) {
+    let replaced = |text: &str, kept: &BTreeMap<&'static str, String>| {
+        kept.iter()
+            .fold(text.to_owned(), |text, (name, value)| text.replace(name, value))
+    };
+    let (method, documented) = step.operation.split_once(' ').unwrap();
+    let path = replaced(step.path.unwrap_or(documented), kept);
+    let body: Value = serde_json::from_str(&replaced(&step.body.to_string(), kept)).unwrap();
+    let before = last(gateway).await;
+    let admin = gateway.client().with_header("x-litellm-call-id", "the-request");
+    let reply = send(&admin, method, &path, &body).await;
+    assert!(
+        reply.status.is_success(),
+        "{method} {path} {body}: {} {}",
+        reply.status,
+        reply.text()
+    );
+    if let Some((name, pointer)) = step.keeps {
+        let answer: Value = reply.json();
+        kept.insert(
+            name,
+            answer.pointer(pointer).unwrap().as_str().unwrap().to_owned(),
+        );
+    }
+    let rows = rows(gateway, before).await;
+    let [row] = &rows[..] else {
+        panic!("{method} {path} left {} rows: {rows:?}", rows.len());
+    };
+    let (action, table, object) = step.row;
+    let object = replaced(object, kept);
+    for (name, expected) in [
+        ("action", action),
+        ("table_name", table),
+        ("object_id", &object),
+        ("changed_by", "master_key"),
+        ("changed_by_api_key", "master_key"),
+        ("request_id", "the-request"),
+        ("operation", step.operation),
+    ] {
+        assert_eq!(row[name], expected, "{name} of {method} {path}: {row}");
+    }
+    assert_eq!(row["before_value"].is_null(), action == "created", "{row}");
+    assert_eq!(row["updated_values"].is_null(), action == "deleted", "{row}");
+    let one = gateway
+        .client()
+        .get(&format!("/audit/{}", row["id"].as_str().unwrap()))
+        .await;
+    assert_eq!(&one.expect_status(200).json(), row);
+}
+
+/// The file is seen by itself, too, if that is faster: it is one change.
+async fn reload(world: &World) {
+    let gateway = &world.gateway;
+    let before = last(gateway).await;
+    let text = config(&[("files", &world.upstream, "    description: other\n")]);
+    std::fs::write(gateway.config_path(), text).unwrap();
+    for _ in 0..2 {
+        gateway
+            .client()
+            .post("/config/reload", &json!({}))
+            .await
+            .expect_status(200);
+    }
+    let rows = rows(gateway, before).await;
+    let [row] = &rows[..] else { panic!("{rows:?}") };
+    assert_eq!(
+        (&row["action"], &row["table_name"]),
+        (&json!("updated"), &json!("LiteLLM_Config"))
+    );
+    assert_eq!(row["updated_values"]["servers"]["changed"], json!(["files"]));
+}
