@@ -118,7 +118,7 @@ both! {
         let [only] = &all[..] else { panic!("{all:?}") };
         assert_eq!((&*only.action, &*only.table_name, &*only.object_id), ("updated", "LiteLLM_Config", "config.yaml"));
         assert_eq!(only.changed_by, "configuration file");
-        assert_eq!(only.updated_values.as_ref().unwrap()["servers"]["added"], json!(["f"]));
+        assert_eq!(only.updated_values.as_ref().unwrap()["servers"]["added"], json!(["name_f"]));
     }
 
     async fn nothing_changes_or_deletes_a_row(db) {

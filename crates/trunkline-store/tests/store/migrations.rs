@@ -56,7 +56,11 @@ both! {
         for (column, kind) in newer_columns {
             db.by_hand(&format!("ALTER TABLE mcp_server ADD COLUMN {column} {kind}")).await;
         }
+        // And the table that it writes with every change.
+        db.by_hand("CREATE TABLE audit_log (seq BIGINT PRIMARY KEY, updated_at BIGINT, changed_by TEXT, changed_by_api_key TEXT, action TEXT, \
+            table_name TEXT, object_id TEXT, before_value TEXT, updated_values TEXT, request_id TEXT, details TEXT)").await;
         store.server_insert(&by(), &full("a", "a")).await.unwrap();
+        db.by_hand("DROP TABLE audit_log").await;
         for (column, _) in newer_columns {
             db.by_hand(&format!("ALTER TABLE mcp_server DROP COLUMN {column}")).await;
         }
