@@ -3,18 +3,23 @@
 use axum::http::StatusCode;
 use serde_json::Value;
 use trunkline_auth::AuthError;
+use trunkline_mcp::ListKind;
+use trunkline_mcp::name::SEPARATOR;
 use trunkline_model::{CallKind, Principal, RequestId};
+use trunkline_policy::Decision;
 use trunkline_store::{Actor, Denial};
 
 use crate::Gateway;
 use crate::calling::{CallError, Denied};
 use crate::context::Context;
 use crate::record::Pending;
+use crate::route::RouteError;
 
 /// The wire's name of where servers are kept.
 const SERVERS: &str = "LiteLLM_MCPServerTable";
 
 /// A call that the policy does not let through: a line in the log, and a row of the audit log. `surface` is where it came in.
+/// A name under the prefix of a server that is not there for the caller is one, too, though the caller hears of an unknown name.
 pub fn call(
     gateway: &Gateway,
     context: &Context,
@@ -22,14 +27,22 @@ pub fn call(
     (error, status): (&CallError, StatusCode),
     surface: &str,
 ) {
-    let CallError::Denied(denied) = error else { return };
+    let hidden;
     let Denied {
         name,
         server,
         own,
         denial,
         ..
-    } = &**denied;
+    } = match error {
+        CallError::Denied(denied) => &**denied,
+        CallError::Route(RouteError::Unknown { kind, name, .. }) => {
+            hidden = of_hidden(context, *kind, name);
+            let Some(denied) = &hidden else { return };
+            denied
+        }
+        _ => return,
+    };
     tracing::info!(
         request_id = %context.request_id, name = %name, reason = denial.reason.as_str(), level = denial.level.as_str(),
         rule = denial.rule.as_str(), "call denied"
@@ -54,6 +67,25 @@ pub fn call(
             status,
         ),
     });
+}
+
+/// A name of a server that this request may not use.
+fn of_hidden(context: &Context, kind: ListKind, name: &str) -> Option<Denied> {
+    let servers = context.snapshot.servers().iter();
+    let mut named = servers.filter_map(|server| {
+        let rest = name.strip_prefix(server.prefix().as_str())?;
+        Some((server, rest.strip_prefix(SEPARATOR)?))
+    });
+    named.find_map(|(server, own)| match context.may_use(server, kind, own) {
+        Decision::Allow => None,
+        Decision::Deny(denial) => Some(Denied {
+            kind,
+            name: name.to_owned(),
+            server: server.id.clone(),
+            own: own.to_owned(),
+            denial,
+        }),
+    })
 }
 
 /// Servers or a toolset that the request names, and that are not there for its caller.

@@ -145,6 +145,10 @@ async fn b71_every_way_in_leaves_one_record_and_a_denied_call_one_row() {
         way.ask(&denied_one, None, "tools/call", &call).await;
     }
     let mcp = i64::try_from(ways.len()).unwrap();
+    // A prompt that nobody has is a record, too, and no row: it was not denied.
+    let prompt = json!({"name": "files-nothing"});
+    Way::Bare.ask(&admin, None, "prompts/get", &prompt).await;
+    count(1, "unknown_prompt", "get_mcp_prompt").await;
     count(mcp, "ok", "call_mcp_tool").await;
     count(mcp, "ok", "list_mcp_tools").await;
     count(mcp, "denied", "call_mcp_tool").await;
@@ -175,6 +179,36 @@ async fn b71_every_way_in_leaves_one_record_and_a_denied_call_one_row() {
     let all =
         database.sql("SELECT count(*) FROM call_record WHERE kind IN ('call_mcp_tool', 'list_mcp_tools')");
     assert_eq!(all, (3 * mcp).to_string());
+}
+
+#[tokio::test]
+async fn a_call_of_a_server_that_was_not_granted_is_a_row_and_an_unknown_name_is_none() {
+    let world = World::new().await;
+    let gateway = &world.gateway;
+    let own = with(gateway, &key(gateway, json!({})).await).with_header("x-litellm-call-id", "hidden");
+    for name in ["nobody-echo", "filesecho", "files-echo"] {
+        let (_, said) = Way::Bare
+            .ask(&own, None, "tools/call", &json!({"name": name}))
+            .await;
+        assert!(
+            said["error"]["message"]
+                .as_str()
+                .unwrap()
+                .starts_with("Unknown tool"),
+            "{said}"
+        );
+    }
+    let rows = denied(gateway, 1).await;
+    assert_eq!(rows.len(), 1, "{rows:?}");
+    for (name, expected) in [
+        ("tool", "echo"),
+        ("reason", "no_grant"),
+        ("level", "key"),
+        ("rule", "nothing_listed"),
+        ("request_id", "hidden"),
+    ] {
+        assert_eq!(rows[0][name], expected, "{name}: {}", rows[0]);
+    }
 }
 
 #[tokio::test]

@@ -156,7 +156,7 @@ fn tenants() -> Vec<Step> {
         ),
         step(
             "PATCH /organization/member_update",
-            organization(json!({"user_id": "u", "role": "org_admin"})),
+            organization(json!({"user_id": "u", "role": "internal_user_viewer"})),
             ("updated", ORGANIZATION, "o"),
         ),
         step(

@@ -71,8 +71,8 @@ async fn absent(world: World) -> Vec<Canary> {
         .delete("/v1/mcp/server/s")
         .await
         .expect_status(202);
-    let denials = denied(gateway, 4).await;
-    assert_eq!(denials.len(), 4, "{denials:?}");
+    let denials = denied(gateway, 5).await;
+    assert_eq!(denials.len(), 5, "{denials:?}");
     let all = rows(gateway, 0).await;
     let text = Value::from(all.clone()).to_string();
     let pages = gateway.client().get("/audit?page_size=100").await.everything();
