@@ -186,6 +186,8 @@ pub fn serve<'a>(
                 } else if let Some(path) = PathSelection::of_path(path) {
                     mcp::handle(gateway.clone(), path, arrived, request).await
                 } else {
+                    // For the management API, which knows nothing of this crate.
+                    request.extensions_mut().insert(arrived.request_id.clone());
                     request.extensions_mut().insert(arrived);
                     let Ok(response) = others.clone().oneshot(request).await;
                     response
