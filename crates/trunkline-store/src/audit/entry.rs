@@ -148,13 +148,12 @@ fn action(before: Option<&[Cell]>, after: Option<&[Cell]>) -> &'static str {
     };
     let is_blocked = |cells: &[Cell]| of(cells, "blocked") == Some(Value::Bool(Some(true)));
     if of(before, "token") != of(after, "token") {
-        "rotated"
-    } else {
-        match (is_blocked(before), is_blocked(after)) {
-            (false, true) => "blocked",
-            (true, false) => "unblocked",
-            _ => "updated",
-        }
+        return "rotated";
+    }
+    match (is_blocked(before), is_blocked(after)) {
+        (false, true) => "blocked",
+        (true, false) => "unblocked",
+        _ => "updated",
     }
 }
 

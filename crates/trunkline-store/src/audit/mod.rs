@@ -135,8 +135,7 @@ async fn append_rows(
         .fetch_all(&AUDIT_NUMBERS, vec![AUDIT.into(), count.into()])
         .await?
         .first()
-        .map(|row| row.required_int("revision"))
-        .unwrap_or(Err(sqlx::Error::RowNotFound))
+        .map_or(Err(sqlx::Error::RowNotFound), |row| row.required_int("revision"))
         .map_err(StoreError::database(AUDIT_NUMBERS.name))?;
     for (seq, (at, by, entry)) in (last - count + 1..).zip(rows) {
         tx.execute(&AUDIT_INSERT, values(seq, at, by, entry)).await?;

@@ -64,7 +64,9 @@ async fn s37_names_with_line_ends_and_escapes_stay_one_line_of_json() {
     )
     .await;
     let own = with(gateway, &key(gateway, json!({})).await);
-    let path: String = HOSTILE.bytes().map(|byte| format!("%{byte:02x}")).collect();
+    let path = HOSTILE
+        .bytes()
+        .fold(String::new(), |path, byte| format!("{path}%{byte:02x}"));
     let (status, _) = Way::Bare.ask(&own, Some(&path), "tools/list", &json!({})).await;
     assert_eq!(status, 404);
     let denials = denied(gateway, 1).await;
