@@ -25,6 +25,7 @@ pub mod server;
 pub mod snapshot;
 pub mod tenant;
 pub mod tls;
+pub mod tool_rule;
 pub mod toolset;
 
 pub use clock::{Clock, SystemClock};
@@ -50,4 +51,5 @@ pub use tenant::{
     EndUser, Level, Member, MemberRole, Organization, OrganizationMember, Team, User, UserRole,
 };
 pub use tls::{Pem, TlsSettings, TlsVersion};
+pub use tool_rule::{Claim, Filled, Hold, RuleProblem, Source, ToolArguments, ToolCondition};
 pub use toolset::{Toolset, ToolsetTool, Toolsets};

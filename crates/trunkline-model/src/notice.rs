@@ -88,9 +88,9 @@ impl ServerDefinition {
                 "true_passthrough admits callers without a gateway key, which is not served; every request needs a key.",
             ),
             (
-                !self.allowed_params.is_empty(),
+                self.allowed_params.contains_key("*"),
                 "allowed_params",
-                "restricting arguments per tool is not served yet; leaving it out would allow all arguments.",
+                "`*` is no tool: arguments are listed for each tool by its name.",
             ),
             (
                 pinned.is_some_and(|pins| !pins.is_null() && pins.as_object().is_none_or(|o| !o.is_empty())),

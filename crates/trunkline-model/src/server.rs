@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use crate::{OpenApiFilter, Sandbox, Secret, ServerId, TlsSettings};
+use crate::{OpenApiFilter, Sandbox, Secret, ServerId, TlsSettings, ToolArguments, ToolCondition};
 
 /// One registered server.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,6 +72,10 @@ pub struct ServerDefinition {
     pub disallowed_tools: Vec<String>,
     /// Arguments that may be given, per tool; others are refused.
     pub allowed_params: BTreeMap<String, Vec<String>>,
+    /// Trunkline: arguments that the gateway fills in, per tool.
+    pub tool_arguments: ToolArguments,
+    /// Trunkline: what must hold of a call.
+    pub tool_conditions: Vec<ToolCondition>,
     /// Exposed name instead of the tool's, per tool.
     pub tool_name_to_display_name: BTreeMap<String, String>,
     /// Description instead of the tool's, per tool.
@@ -176,6 +180,8 @@ impl Default for ServerDefinition {
             allowed_tools: None,
             disallowed_tools: Vec::new(),
             allowed_params: BTreeMap::new(),
+            tool_arguments: ToolArguments::new(),
+            tool_conditions: Vec::new(),
             tool_name_to_display_name: BTreeMap::new(),
             tool_name_to_description: BTreeMap::new(),
             pinned_tools: None,
@@ -218,6 +224,13 @@ impl Default for ServerDefinition {
             protocol_version: None,
             schema_compat: false,
         }
+    }
+}
+
+impl ServerDefinition {
+    /// Whether anything is said about the arguments of tools, or of calls.
+    pub fn has_call_rules(&self) -> bool {
+        !self.allowed_params.is_empty() || !self.tool_arguments.is_empty() || !self.tool_conditions.is_empty()
     }
 }
 

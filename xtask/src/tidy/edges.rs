@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 /// The edges between our own crates, at most these. Names without `trunkline-`; the binary is `trunkline`.
-const OWN: [(&str, &[&str]); 17] = [
+const OWN: [(&str, &[&str]); 18] = [
     (
         "trunkline",
         &[
@@ -37,9 +37,10 @@ const OWN: [(&str, &[&str]); 17] = [
     ("auth", &["model"]),
     ("config", &["model", "tls"]),
     ("tls", &["model"]),
-    ("policy", &["model"]),
+    ("policy", &["condition", "model"]),
     ("mcp", &[]),
-    ("model", &[]),
+    ("model", &["condition"]),
+    ("condition", &[]),
     // These speak to the product from outside, so that what they show is true of what people run.
     ("testkit", &[]),
     ("bench", &[]),
@@ -108,7 +109,7 @@ const RESERVED: [Reserved; 8] = [
     },
 ];
 
-const PURE: &[&str] = &["mcp", "openapi", "policy", "model", "tls"];
+const PURE: &[&str] = &["mcp", "openapi", "policy", "model", "condition", "tls"];
 
 struct Reserved {
     names: &'static [&'static str],
