@@ -12,10 +12,11 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 use trunkline_model::{
     AuthType, Pem, PrefixMode, Sandbox, Secret, ServerDefinition, SessionMode, TlsVersion, Transport,
+    tool_rule,
 };
 
 use crate::body::{At, Loc, Problems};
-use crate::{credentials, operations, variables};
+use crate::{credentials, operations, tool_rules, variables};
 
 /// What stands in answers in place of a secret, and means "keep what is stored" in a change.
 pub(crate) const MASK: &str = "***";
@@ -80,6 +81,12 @@ pub(crate) enum Kind {
     Sandbox(Lens<Sandbox>),
     /// Its own rules: [`operations`]
     Operations,
+    /// `{str: str[]}`
+    TextsMap(Lens<BTreeMap<String, Vec<String>>>),
+    /// Its own rules: [`tool_rules`]
+    ToolArguments,
+    /// Its own rules: [`tool_rules`]
+    ToolConditions,
     /// In rows only: settable in the configuration file.
     FileOnly(fn(&ServerDefinition) -> Value),
 }
@@ -202,16 +209,16 @@ pub(crate) const FIELDS: &[Field] = &[
     field!(Texts mcp_access_groups, "Groups that grants and `x-mcp-servers` may name."),
     field!(OptionalTexts allowed_tools, "Tools that may be listed and called; null: all. Empty: all too, unless `mcp_info.tool_allowlist_enforced`."),
     field!(Texts disallowed_tools, "Tools that may not be listed or called; wins over `allowed_tools`."),
+    field!(TextsMap allowed_params, "Arguments that may be given, per tool: calls with others are refused, and the tool's schema does not have them."),
     Field {
-        name: "allowed_params",
-        doc: "Arguments that may be given, per tool. Settable in the configuration file.",
-        kind: Kind::FileOnly(|definition| {
-            definition
-                .allowed_params
-                .iter()
-                .map(|(tool, names)| (tool.clone(), Value::from(names.clone())))
-                .collect()
-        }),
+        name: "tool_arguments",
+        doc: "Arguments that the gateway fills in, per tool: `{tool: {argument: rule}}`, where a rule has one of `value` and `value_from` (pinned: callers may not give it) or `default` and `default_from`.",
+        kind: Kind::ToolArguments,
+    },
+    Field {
+        name: "tool_conditions",
+        doc: "What must be true of a call: `tools` (names, or `*`), `when` (an expression of CEL), `reason` (for the caller).",
+        kind: Kind::ToolConditions,
     },
     field!(TextMap tool_name_to_display_name, "Exposed name instead of the tool's, per tool."),
     field!(TextMap tool_name_to_description, "Description instead of the tool's, per tool."),
@@ -441,6 +448,13 @@ impl Field {
                     }
                 }
             },
+            Kind::TextsMap(lens) => {
+                if let Ok(map) = nullable(value, |value| texts_map(value, at)) {
+                    *(lens.get_mut)(definition) = map.unwrap_or_default();
+                }
+            }
+            Kind::ToolArguments => tool_rules::set_arguments(&mut definition.tool_arguments, value, at),
+            Kind::ToolConditions => tool_rules::set_conditions(&mut definition.tool_conditions, value, at),
             Kind::Variables => variables::set(&mut definition.env_vars, value, at),
             Kind::Operations => operations::set(&mut definition.openapi, value, at),
             Kind::FileOnly(_) => {
@@ -473,6 +487,12 @@ impl Field {
                 if idle { Value::Null } else { sandbox.to_json() }
             }
             Kind::Variables => variables::show(&definition.env_vars),
+            Kind::TextsMap(lens) => (lens.get)(definition)
+                .iter()
+                .map(|(name, texts)| (name.clone(), Value::from(texts.clone())))
+                .collect(),
+            Kind::ToolArguments => tool_rule::arguments_to_json(&definition.tool_arguments),
+            Kind::ToolConditions => tool_rule::conditions_to_json(&definition.tool_conditions),
             Kind::Operations => definition.openapi.to_json().unwrap_or_default(),
             Kind::FileOnly(show) => show(definition),
         }
@@ -540,6 +560,17 @@ fn text_map(value: &Value, at: &mut At<'_>) -> Option<BTreeMap<String, String>> 
     for (key, value) in object {
         if let Some(text) = at.within(Loc::Name(key.clone()), |at| at.text(value)) {
             map.insert(key.clone(), text.to_owned());
+        }
+    }
+    (map.len() == object.len()).then_some(map)
+}
+
+fn texts_map(value: &Value, at: &mut At<'_>) -> Option<BTreeMap<String, Vec<String>>> {
+    let object = at.object(value)?;
+    let mut map = BTreeMap::new();
+    for (key, value) in object {
+        if let Some(texts) = at.within(Loc::Name(key.clone()), |at| at.texts(value)) {
+            map.insert(key.clone(), texts);
         }
     }
     (map.len() == object.len()).then_some(map)

@@ -46,6 +46,7 @@ mod scrub;
 mod server;
 mod tenant;
 mod test_routes;
+mod tool_rules;
 mod toolset;
 mod variables;
 

@@ -21,6 +21,8 @@ const MAX_PATTERN: usize = 64 * 1024;
 pub struct Needs {
     /// Who calls.
     pub principal: bool,
+    /// The metadata of the caller's key.
+    pub metadata: bool,
     /// The server.
     pub server: bool,
     /// The tool, be it by name alone.
@@ -41,6 +43,7 @@ impl Needs {
     pub fn and(self, other: Self) -> Self {
         Self {
             principal: self.principal || other.principal,
+            metadata: self.metadata || other.metadata,
             server: self.server || other.server,
             tool: self.tool || other.tool,
             annotations: self.annotations || other.annotations,
@@ -265,6 +268,7 @@ impl Walk {
         };
         self.needs.note(variable);
         self.needs.annotations |= variable == Variable::Tool;
+        self.needs.metadata |= variable == Variable::Principal;
         Ok(Cost::STEP)
     }
 
@@ -276,6 +280,7 @@ impl Walk {
         }
         self.needs.note(variable);
         self.needs.annotations |= variable == Variable::Tool && field == "annotations";
+        self.needs.metadata |= variable == Variable::Principal && field == "metadata";
         Ok(Cost::flat(2))
     }
 

@@ -185,6 +185,7 @@ fn needs_are_what_is_read_and_nothing_else() {
     let both = Needs {
         args: true,
         principal: true,
+        metadata: true,
         ..none
     };
     assert_eq!(needs("principal.metadata.all(args, true) && args.x"), both);

@@ -33,6 +33,10 @@ pub(crate) enum Kind {
     Object,
     /// `[{name, value, scope, description}]`.
     EnvVars,
+    /// `{tool: {argument: {value: …}}}`.
+    ToolArguments,
+    /// `[{tools, when, reason}]`.
+    ToolConditions,
     /// `off`, or the members of [`trunkline_model::SANDBOX_FIELDS`].
     Sandbox,
     /// One of these words.
@@ -97,7 +101,7 @@ const NOT_SERVED_AUTH: &str = "Kept for an `auth_type` that is not served yet.";
 pub(crate) const SERVER: &[Field] = {
     use Kind::{
         Bool, EnvVars, Integer, Object, Sandbox, Seconds, SecondsMap, Secret, SecretMap, Text, TextMap,
-        TextOrTexts, Texts, TextsMap, Word,
+        TextOrTexts, Texts, TextsMap, ToolArguments, ToolConditions, Word,
     };
     &[
         field(
@@ -195,7 +199,19 @@ pub(crate) const SERVER: &[Field] = {
             "allowed_params",
             TextsMap,
             "",
-            "Arguments that may be given, per tool. Not served yet: refused.",
+            "Arguments that may be given, per tool: calls with others are refused, and the tool's schema does not have them.",
+        ),
+        field(
+            "tool_arguments",
+            ToolArguments,
+            "",
+            "Trunkline: arguments that the gateway fills in, per tool: `value` and `value_from` pin one, `default` and `default_from` are for calls without it. See [rules](rules.md#arguments-that-are-filled-in).",
+        ),
+        field(
+            "tool_conditions",
+            ToolConditions,
+            "",
+            "Trunkline: what must be true of a call, as expressions of CEL. See [rules](rules.md#conditions).",
         ),
         field(
             "pinned_tools",

@@ -112,6 +112,17 @@ fn property(field: &Field) -> Value {
         }
         Kind::Object => json!({ "type": ["object", "null"] }),
         Kind::EnvVars => json!({ "type": ["array", "null"], "items": object(ENV_VAR) }),
+        Kind::ToolArguments => tool_arguments(),
+        Kind::ToolConditions => json!({ "type": ["array", "null"], "items": {
+            "type": "object",
+            "additionalProperties": false,
+            "required": ["tools", "when"],
+            "properties": {
+                "tools": { "type": "array", "minItems": 1, "items": { "type": "string" } },
+                "when": { "type": "string", "maxLength": 2048 },
+                "reason": { "type": ["string", "null"], "maxLength": 300 },
+            },
+        } }),
         Kind::Sandbox => sandbox(),
         Kind::Word(words) => json!({ "anyOf": [{ "enum": words }, { "type": "null" }, reference] }),
     };
@@ -122,6 +133,21 @@ fn property(field: &Field) -> Value {
     };
     schema["description"] = format!("{}{default}", field.doc).into();
     schema
+}
+
+fn tool_arguments() -> Value {
+    let claim =
+        json!({ "type": "string", "pattern": "^(user_id|team_id|key_alias|end_user_id|metadata\\..+)$" });
+    let filled = json!({
+        "type": "object",
+        "additionalProperties": false,
+        "minProperties": 1,
+        "maxProperties": 1,
+        "properties": { "value": {}, "default": {}, "value_from": claim, "default_from": claim },
+    });
+    json!({ "type": ["object", "null"], "additionalProperties": {
+        "type": ["object", "null"], "additionalProperties": filled,
+    } })
 }
 
 fn sandbox() -> Value {
@@ -200,6 +226,8 @@ fn words_of(kind: Kind) -> String {
         Kind::SecondsMap => "name to seconds".into(),
         Kind::Object => "mapping".into(),
         Kind::EnvVars => "list of variables".into(),
+        Kind::ToolArguments => "tool to arguments".into(),
+        Kind::ToolConditions => "list of conditions".into(),
         Kind::Sandbox => "`off` or mapping".into(),
         Kind::Word(words) => words
             .iter()

@@ -6,8 +6,8 @@ use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 use trunkline_model::naming::check_server_name;
 use trunkline_model::{
-    Approval, EnvVar, EnvVarScope, Notice, OpenApiFilter, Origin, PrefixMode, Sandbox, Secret, Server,
-    ServerDefinition, ServerId, SessionMode, Stamps, Transport,
+    Approval, EnvVar, EnvVarScope, Notice, OpenApiFilter, Origin, PrefixMode, RuleProblem, Sandbox, Secret,
+    Server, ServerDefinition, ServerId, SessionMode, Stamps, Transport, tool_rule,
 };
 
 use crate::env::{Env, REFERENCE, Unresolved, lookup, resolve};
@@ -93,6 +93,7 @@ fn server(entry: &mut Entry, env: &dyn Env, around: &Around<'_>, report: &mut Re
     auth::read(&mut section, &mut definition);
     headers(&mut section, &mut definition);
     tools(&mut section, &mut definition);
+    call_rules(&mut section, &mut definition);
     access_and_limits(&mut section, &mut definition);
     if unresolved.is_empty() {
         consistency(&mut section, &definition);
@@ -148,7 +149,7 @@ fn hint(name: &str) -> Option<&'static str> {
 }
 
 /// Fields for people and models, in which `os.environ/` may be a word like any other.
-const PROSE: [&str; 7] = [
+const PROSE: [&str; 8] = [
     "description",
     "instructions",
     "mcp_info",
@@ -156,6 +157,7 @@ const PROSE: [&str; 7] = [
     "tool_name_to_description",
     "pinned_tools",
     "spec",
+    "tool_conditions",
 ];
 
 fn resolve_entry(node: &mut Node, env: &dyn Env, path: &str, report: &mut Report) -> Vec<Unresolved> {
@@ -169,6 +171,9 @@ fn resolve_entry(node: &mut Node, env: &dyn Env, path: &str, report: &mut Report
         }
         if !PROSE.contains(&entry.key.as_str()) {
             refuse_embedded(&entry.node, &crate::error::join(path, &entry.key), report);
+        }
+        if entry.key == "tool_arguments" {
+            refuse_references(&entry.node, &crate::error::join(path, &entry.key), report);
         }
         resolve(
             &mut entry.node,
@@ -185,6 +190,29 @@ fn resolve_entry(node: &mut Node, env: &dyn Env, path: &str, report: &mut Report
         report.warn(missing.at, format!("{path}.{}", missing.path), message);
     }
     unresolved
+}
+
+/// What is sent as an argument is no secret to anybody who may see the server, so that no secret may be put there.
+fn refuse_references(node: &Node, path: &str, report: &mut Report) {
+    match &node.value {
+        Value::Text(text) if text.starts_with(REFERENCE) => {
+            let message = format!(
+                "{path}: a value of the environment cannot stand here: arguments are shown to administrators as they are"
+            );
+            report.error(node.at, message);
+        }
+        Value::List(items) => {
+            for (index, item) in items.iter().enumerate() {
+                refuse_references(item, &format!("{path}[{index}]"), report);
+            }
+        }
+        Value::Map(entries) => {
+            for entry in entries {
+                refuse_references(&entry.node, &crate::error::join(path, &entry.key), report);
+            }
+        }
+        _ => {}
+    }
 }
 
 /// `extra_headers: ["Authorization: os.environ/NAME"]`: the value will be taken for a fixed header, so the reference in it
@@ -456,6 +484,41 @@ fn tools(section: &mut Section<'_>, definition: &mut ServerDefinition) {
     definition.tool_name_to_description = section.text_map("tool_name_to_description");
     if let Err(reason) = definition.check_display_names() {
         section.error("tool_name_to_display_name", reason);
+    }
+}
+
+/// Rules about calls, which the model reads; each mistake at its place.
+fn call_rules(section: &mut Section<'_>, definition: &mut ServerDefinition) {
+    if let Some(node) = section.node("tool_arguments") {
+        match tool_rule::parse_arguments(&node.to_json()) {
+            Ok(arguments) => definition.tool_arguments = arguments,
+            Err(problems) => rule_problems(section, "tool_arguments", node, problems),
+        }
+    }
+    if let Some(node) = section.node("tool_conditions") {
+        match tool_rule::parse_conditions(&node.to_json(), false) {
+            Ok(conditions) => definition.tool_conditions = conditions,
+            Err(problems) => rule_problems(section, "tool_conditions", node, problems),
+        }
+    }
+}
+
+fn rule_problems(section: &mut Section<'_>, field: &str, node: &Node, problems: Vec<RuleProblem>) {
+    for RuleProblem { path, message } in problems {
+        let (mut node, mut place) = (Some(node), section.path_of(field));
+        let mut at = section.place(field);
+        for step in &path {
+            node = node.and_then(|node| match (&node.value, step.parse::<usize>()) {
+                (Value::List(items), Ok(index)) => items.get(index),
+                _ => node.get(step),
+            });
+            at = node.map_or(at, |node| node.at);
+            place = match step.parse::<usize>() {
+                Ok(index) => format!("{place}[{index}]"),
+                Err(_) => crate::error::join(&place, step),
+            };
+        }
+        section.report.error(at, format!("{place}: {message}"));
     }
 }
 

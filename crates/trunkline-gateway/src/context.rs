@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
+use axum::http::header::USER_AGENT;
 use axum::http::{HeaderMap, Uri};
 use trunkline_auth::{Admission, AuthError, SessionClaims, Surface};
+use trunkline_mcp::edit::RawObject;
 use trunkline_mcp::{ClientCapabilities, Era, ListKind, Revision};
 use trunkline_model::{Principal, RequestId, Server, SessionKey, Snapshot};
-use trunkline_policy::{Action, decide};
+use trunkline_policy::{Action, CallFacts, Client, Decision, ToolUse, decide};
 use trunkline_upstream::{ClientHeaders, Peer};
 
 use crate::Gateway;
 use crate::scope::Selection;
+use crate::view::ViewItem;
 
 /// A request that was let in.
 pub struct Context {
@@ -43,6 +46,8 @@ pub struct Context {
     pub era: Era,
     /// The least severe log message that a request of the new era wants.
     pub log_level: Option<&'static str>,
+    /// What the client says that it is, where requests say it: JSON text.
+    pub client_info: Option<String>,
     /// The client's headers.
     pub headers: HeaderMap,
     /// What the client asked for, as it came: for a request that is handed to another replica.
@@ -106,20 +111,76 @@ impl Context {
             admission: self.admission.clone(),
             snapshot: self.snapshot.clone(),
             selection: self.selection.clone(),
+            client_info: self.client_info.clone(),
             headers: self.headers.clone(),
             target: self.target.clone(),
             ..*self
         }
     }
 
-    /// Whether this request may list or use something of a server, by the server's own name for it.
-    pub fn may_use(&self, server: &Server, kind: ListKind, name: &str) -> trunkline_policy::Decision {
+    /// Whether this request may list or use something of a server, by the server's own name for it. Of a tool: whether there may
+    /// be calls of it that are allowed.
+    pub fn may_use(&self, server: &Server, kind: ListKind, name: &str) -> Decision {
         let action = match kind {
-            ListKind::Tools => Action::UseTool(name),
+            ListKind::Tools => return self.tool(server, ToolUse::of(name)),
             ListKind::Prompts => Action::UsePrompt(name),
             ListKind::Resources | ListKind::ResourceTemplates => Action::UseResource(name),
         };
         decide(&self.principal, &self.selection.scope, action, server)
+    }
+
+    /// The same of an item of a list, of which more is known.
+    pub fn may_list(&self, server: &Server, kind: ListKind, item: &ViewItem) -> Decision {
+        match kind {
+            ListKind::Tools => {
+                let tool = ToolUse {
+                    annotations: item.annotations.as_deref(),
+                    ..ToolUse::of(&item.own)
+                };
+                self.tool(server, tool)
+            }
+            _ => self.may_use(server, kind, &item.own),
+        }
+    }
+
+    /// Whether this request may make a call. `annotations`: the tool's, JSON text.
+    pub fn may_call(
+        &self,
+        server: &Server,
+        name: &str,
+        annotations: Option<&str>,
+        call: CallFacts<'_>,
+    ) -> Decision {
+        let tool = ToolUse {
+            annotations,
+            call: Some(call),
+            ..ToolUse::of(name)
+        };
+        self.tool(server, tool)
+    }
+
+    fn tool(&self, server: &Server, tool: ToolUse<'_>) -> Decision {
+        let scope = &self.selection.scope;
+        if server.definition.tool_conditions.is_empty() {
+            return decide(&self.principal, scope, Action::UseToolAs(tool), server);
+        }
+        let info = self
+            .client_info
+            .as_deref()
+            .and_then(|info| RawObject::parse(info).ok());
+        let said = |key: &str| info.as_ref().and_then(|info| info.get_string(key));
+        let (name, version) = (said("name"), said("version"));
+        let user_agent = self.headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
+        let client = Client {
+            name: name.as_deref(),
+            version: version.as_deref(),
+            user_agent,
+        };
+        let tool = ToolUse {
+            client: Some(client),
+            ..tool
+        };
+        decide(&self.principal, scope, Action::UseToolAs(tool), server)
     }
 
     /// What the client can be asked in the middle of this request.

@@ -149,7 +149,7 @@ impl Listing {
         self.servers.iter().flat_map(move |own| {
             let items = own.view.iter().flat_map(|view| &view.items);
             items
-                .filter(|item| context.may_use(&own.server, self.kind, &item.own).is_allow())
+                .filter(|item| context.may_list(&own.server, self.kind, item).is_allow())
                 .map(move |item| (own, item))
         })
     }
@@ -188,7 +188,7 @@ impl Listing {
             let count = own.view.as_ref().map(|view| {
                 view.items
                     .iter()
-                    .filter(|item| context.may_use(&own.server, self.kind, &item.own).is_allow())
+                    .filter(|item| context.may_list(&own.server, self.kind, item).is_allow())
                     .count()
             });
             map.insert(
@@ -221,7 +221,7 @@ pub fn digest(context: &Context, kind: ListKind, own: &ServerItems) -> Option<u6
     let mut hasher = DefaultHasher::new();
     own.generation.hash(&mut hasher);
     for item in &own.view.as_ref()?.items {
-        if context.may_use(&own.server, kind, &item.own).is_allow() {
+        if context.may_list(&own.server, kind, item).is_allow() {
             item.hash.hash(&mut hasher);
         }
     }

@@ -345,7 +345,7 @@ async fn resume_by_state(
 /// is not there, and is given up.
 fn take(gateway: &Gateway, context: &Context, handle: &[u8; 16]) -> Option<Waiting> {
     let waiting = gateway.parked.lock().remove(handle);
-    waiting.filter(|waiting| waiting.until > Instant::now() && waiting.call.is_allowed(context))
+    waiting.filter(|waiting| waiting.until > Instant::now() && waiting.call.is_allowed(gateway, context))
 }
 
 impl Question {

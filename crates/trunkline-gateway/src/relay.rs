@@ -11,7 +11,7 @@ use axum::response::Response;
 use futures_util::stream;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
-use trunkline_mcp::{Era, rpc, sse};
+use trunkline_mcp::{Era, edit, rpc, sse};
 use trunkline_model::SessionKey;
 use trunkline_upstream::Frame;
 
@@ -136,8 +136,19 @@ fn last(
     }
 }
 
-/// A call error as a JSON-RPC response.
+/// A call error as a JSON-RPC response. What a model can do otherwise is the tool's error, which it reads; of others, clients
+/// tell it nothing.
 pub fn error_message(gateway: &Gateway, id: &str, error: &CallError, era: Era) -> String {
+    if let CallError::RuledOut(why) = error {
+        let text = edit::string(&why.to_string());
+        let kind = if era == Era::Modern {
+            r#","resultType":"complete""#
+        } else {
+            ""
+        };
+        let result = format!(r#"{{"content":[{{"type":"text","text":{text}}}],"isError":true{kind}}}"#);
+        return rpc::response(id, &result);
+    }
     let data = error.data(gateway.clock.now());
     rpc::error_response(
         id,

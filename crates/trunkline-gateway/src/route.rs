@@ -32,6 +32,8 @@ pub struct Target {
     pub needs_task: bool,
     /// The task that is asked about: the server's id and the client's.
     pub task: Option<(String, String)>,
+    /// Annotations of a tool, where a condition reads them: JSON text.
+    pub annotations: Option<Box<str>>,
 }
 
 impl Target {
@@ -45,6 +47,7 @@ impl Target {
             wraps: false,
             needs_task: false,
             task: None,
+            annotations: None,
         }
     }
 }
@@ -190,6 +193,10 @@ fn lookup(
                 item.needs_task && view.catalogue.introduction.capabilities.has("tasks")
             }),
             task: None,
+            annotations: own
+                .view
+                .as_ref()
+                .and_then(|view| view.find_own(name)?.annotations.clone()),
         }
     };
     if !bare_first {
@@ -206,7 +213,7 @@ fn lookup(
     // A tool that this request may not use is no candidate: it is not listed either. Where there is no other, the call
     // is denied with its reason.
     let usable = |(own, tool): &(&ServerItems, &crate::view::ViewItem)| {
-        context.may_use(&own.server, kind, &tool.own).is_allow()
+        context.may_list(&own.server, kind, tool).is_allow()
     };
     let bare = if bare.iter().any(usable) {
         bare.into_iter().filter(usable).collect()
@@ -303,6 +310,7 @@ pub async fn resource(gateway: &Gateway, context: &Context, uri: &str) -> Result
         wraps: false,
         needs_task: false,
         task: None,
+        annotations: None,
     };
     let listed: Vec<&Arc<Server>> =
         listing::at_hand(gateway, context, ListKind::Resources, context.whole_servers())

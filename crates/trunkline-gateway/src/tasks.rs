@@ -106,6 +106,7 @@ pub fn target(
         header_params: Vec::new(),
         needs_task: false,
         task: Some((task.id, exposed)),
+        annotations: None,
     })
 }
 

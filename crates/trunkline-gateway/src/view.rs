@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use trunkline_mcp::edit::RawObject;
 use trunkline_mcp::list::Shown;
-use trunkline_mcp::{apps, name};
+use trunkline_mcp::{ListKind, apps, name, narrow};
 use trunkline_model::{KeyMap, Rejected, RejectedItem, Server, Snapshot};
+use trunkline_policy::arguments::Shape;
 use trunkline_upstream::Catalogue;
 use trunkline_upstream::fault::printable;
 
@@ -23,6 +25,8 @@ pub struct ViewItem {
     pub hash: u64,
     /// It may point at a resource, whose URI may be another one here.
     pub points: bool,
+    /// The tool's annotations, where a condition of its server reads them: JSON text.
+    pub annotations: Option<Box<str>>,
 }
 
 /// How a catalogue is seen.
@@ -166,6 +170,9 @@ fn build(snapshot: &Snapshot, server: &Server, catalogue: &Arc<Catalogue>, form:
     let mut by_exposed = HashMap::with_capacity(catalogue.items.len());
     let mut by_own = HashMap::with_capacity(catalogue.items.len());
     let mut rejected = Rejected::default();
+    let conditions = &server.definition.tool_conditions;
+    let reads_annotations =
+        catalogue.kind == ListKind::Tools && conditions.iter().any(|own| own.when.needs().annotations);
     for item in &catalogue.items {
         let is_tool = catalogue.kind == trunkline_mcp::ListKind::Tools;
         let chosen = is_tool
@@ -194,7 +201,17 @@ fn build(snapshot: &Snapshot, server: &Server, catalogue: &Arc<Catalogue>, form:
             schema_compat: server.definition.schema_compat,
             wrapped: form.wrapped,
         };
-        let json = item.shown(catalogue.kind, shown).into_boxed_str();
+        let json = item.shown(catalogue.kind, shown);
+        let json = match narrowed(server, catalogue.kind, &item.name, json) {
+            Ok(json) => json.into_boxed_str(),
+            Err(reason) => {
+                rejected.push(|| RejectedItem {
+                    name: Some(printable(&item.name)),
+                    reason,
+                });
+                continue;
+            }
+        };
         by_exposed.insert(exposed.clone(), items.len());
         by_own.insert(item.name.clone(), items.len());
         items.push(ViewItem {
@@ -202,6 +219,7 @@ fn build(snapshot: &Snapshot, server: &Server, catalogue: &Arc<Catalogue>, form:
             exposed,
             hash: digest(&json),
             points: is_tool && apps::may_point(&json),
+            annotations: reads_annotations.then(|| annotations(item.raw.get())),
             json,
         });
     }
@@ -213,6 +231,30 @@ fn build(snapshot: &Snapshot, server: &Server, catalogue: &Arc<Catalogue>, form:
         sorted: OnceLock::new(),
         catalogue: catalogue.clone(),
     }
+}
+
+/// A tool without the arguments that nobody may give. An error says why nobody could call it.
+fn narrowed(server: &Server, kind: ListKind, tool: &str, json: String) -> Result<String, String> {
+    let shape = (kind == ListKind::Tools)
+        .then(|| Shape::of(server, tool))
+        .flatten();
+    let Some(shape) = shape else { return Ok(json) };
+    let hides = |argument: &str| !shape.permits(argument);
+    let narrowed = narrow::tool(&json, &hides, &|argument| shape.fills(argument));
+    if narrowed.missing.is_empty() {
+        return Ok(narrowed.json.unwrap_or(json));
+    }
+    let missing: Vec<String> = narrowed.missing.iter().map(|name| printable(name)).collect();
+    Err(format!(
+        "its arguments {} are required, and neither in allowed_params nor set by tool_arguments",
+        missing.join(", ")
+    ))
+}
+
+fn annotations(definition: &str) -> Box<str> {
+    let object = RawObject::parse(definition).ok();
+    let own = object.as_ref().and_then(|object| object.get("annotations"));
+    own.unwrap_or("{}").into()
 }
 
 fn digest(json: &str) -> u64 {
@@ -295,7 +337,7 @@ mod tests {
     fn s38_views_of_replaced_catalogues_are_forgotten() {
         let catalogue = || {
             Arc::new(Catalogue {
-                kind: trunkline_mcp::ListKind::Tools,
+                kind: ListKind::Tools,
                 items: Vec::new(),
                 by_name: HashMap::new(),
                 rejected: Vec::new(),

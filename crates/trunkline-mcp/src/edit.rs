@@ -134,6 +134,13 @@ impl<'a> RawObject<'a> {
             .filter_map(|member| std::str::from_utf8(&member.key).ok())
     }
 
+    /// All keys, in order. What is no text in one has a character in its place that stands for it.
+    pub fn all_keys(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        self.members
+            .iter()
+            .map(|member| String::from_utf8_lossy(&member.key))
+    }
+
     /// Keys and JSON texts, in order; the same keys.
     pub fn members(&self) -> impl Iterator<Item = (&str, &str)> {
         self.members
@@ -342,6 +349,7 @@ mod tests {
         assert!(object.remove("c") && object.remove("a") && object.remove("d"));
         assert_eq!(object.to_json(), "{\n\"\\ud800\":\t2  }");
         assert_eq!(object.keys().count(), 0, "half a surrogate pair is no text");
+        assert_eq!(object.all_keys().count(), 1, "but a key");
         for whole in ["{}", "{ }", " {\"a\":{}}\n"] {
             assert_eq!(RawObject::parse(whole).unwrap().to_json(), whole.trim());
         }

@@ -17,6 +17,7 @@
 //! - [`uri`]: resource URIs of several servers under one endpoint.
 //! - [`modern`]: the metadata of requests and results since 2026-07-28, and what of it other revisions do not have.
 //! - [`name`]: exposed tool names.
+//! - [`narrow`]: tools without the arguments that callers may not give.
 //! - [`task`]: requests whose result comes later.
 //! - [`rpc`]: error codes and building messages.
 
@@ -34,6 +35,7 @@ pub mod hidden;
 pub mod list;
 pub mod modern;
 pub mod name;
+pub mod narrow;
 pub mod revision;
 pub mod rpc;
 pub mod schema;

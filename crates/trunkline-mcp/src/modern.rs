@@ -50,6 +50,8 @@ pub struct RequestMeta {
     pub capabilities: ClientCapabilities,
     /// The least severe log message that is wanted.
     pub log_level: Option<String>,
+    /// What the client says that it is: JSON text.
+    pub client_info: Option<String>,
 }
 
 /// Why the metadata of a request cannot be used: text for `-32602`.
@@ -93,6 +95,7 @@ pub fn request_meta(params: &RawObject<'_>) -> Result<RequestMeta, MetaError> {
         version,
         capabilities: ClientCapabilities::read(capabilities),
         log_level: meta.get_string(LOG_LEVEL),
+        client_info: meta.get(CLIENT_INFO).map(ToOwned::to_owned),
     })
 }
 

@@ -4,7 +4,11 @@
 use trunkline_model::key::Part;
 use trunkline_model::{ApprovalStatus, ClientNetwork, Level, Principal, PrincipalKind, Scope, Server};
 
+pub mod arguments;
+mod conditions;
 mod levels;
+
+pub use conditions::{CallFacts, Client, ToolUse};
 
 use levels::Grants;
 
@@ -17,6 +21,8 @@ pub enum Action<'a> {
     UseWhole,
     /// Listing or calling a tool, by the tool's own name.
     UseTool(&'a str),
+    /// The same, with what else is known of the use. Of a call it is everything, its arguments too.
+    UseToolAs(ToolUse<'a>),
     /// Listing, getting or completing a prompt, by the prompt's own name.
     UsePrompt(&'a str),
     /// Listing, reading, completing or subscribing to a resource, by the server's own URI or URI template.
@@ -41,6 +47,8 @@ pub struct Denial {
     pub level: Level,
     /// By which of its rules.
     pub rule: Rule,
+    /// By which item of the rule, if it is a list of rules.
+    pub part: Option<u16>,
 }
 
 /// Which rule of a level takes something away: the fields' names, as people write them.
@@ -66,6 +74,12 @@ pub enum Rule {
     AllowedTools,
     /// `disallowed_tools`
     DisallowedTools,
+    /// `allowed_params`
+    AllowedParams,
+    /// `tool_arguments`
+    ToolArguments,
+    /// `tool_conditions`
+    ToolConditions,
 }
 
 impl Rule {
@@ -82,6 +96,9 @@ impl Rule {
             Self::McpToolPermissions => "mcp_tool_permissions",
             Self::AllowedTools => "allowed_tools",
             Self::DisallowedTools => "disallowed_tools",
+            Self::AllowedParams => "allowed_params",
+            Self::ToolArguments => "tool_arguments",
+            Self::ToolConditions => "tool_conditions",
         }
     }
 }
@@ -113,6 +130,16 @@ pub enum Reason {
     ToolNotAllowed,
     /// The server's `disallowed_tools` names it.
     ToolDisallowed,
+    /// The server's `allowed_params` does not have an argument that was given.
+    ArgumentNotAllowed,
+    /// The server's `tool_arguments` pins an argument that was given.
+    ArgumentPinned,
+    /// The server's `tool_arguments` pins an argument to something about the caller that is not known.
+    ArgumentUnfilled,
+    /// One of the server's `tool_conditions` is false.
+    ConditionFailed,
+    /// One of the server's `tool_conditions` is neither true nor false.
+    ConditionError,
 }
 
 impl Reason {
@@ -127,12 +154,17 @@ impl Reason {
             Self::ToolNotGranted => "tool_not_granted",
             Self::ToolNotAllowed => "tool_not_allowed",
             Self::ToolDisallowed => "tool_disallowed",
+            Self::ArgumentNotAllowed => "argument_not_allowed",
+            Self::ArgumentPinned => "argument_pinned",
+            Self::ArgumentUnfilled => "argument_unfilled",
+            Self::ConditionFailed => "condition_failed",
+            Self::ConditionError => "condition_error",
         }
     }
 }
 
-/// Decides. Levels, each of which can only take away: scope, the client's network, approval, grants (the key's and those of whom it belongs to), the
-/// server's own tool rules.
+/// Decides. Levels, each of which can only take away: scope, the client's network, approval, grants (the key's and those of whom it
+/// belongs to), the server's own tool rules, its conditions. Which arguments a call may have is [`arguments::fill`].
 pub fn decide(principal: &Principal, scope: &Scope, action: Action<'_>, server: &Server) -> Decision {
     if !scope.contains(&server.id) {
         return deny(Reason::NotInScope, Level::Scope, Rule::Selection);
@@ -170,23 +202,46 @@ pub fn decide(principal: &Principal, scope: &Scope, action: Action<'_>, server: 
                 Err((level, rule)) => deny(Reason::NoGrant, level, rule),
             }
         }
-        Action::UseTool(tool) => {
-            if !is_tool_in_scope(scope, server, tool) {
-                return deny(Reason::NotInScope, Level::Scope, Rule::Selection);
-            }
-            if let Err((level, _)) = grants.server(server, Part::Tool(tool)) {
-                return deny(Reason::ToolNotGranted, level, Rule::McpToolsets);
-            }
-            match grants.tool(server, tool) {
-                Err(level) => deny(Reason::ToolNotGranted, level, Rule::McpToolPermissions),
-                Ok(()) => tool_rules(server, tool),
-            }
-        }
+        Action::UseTool(tool) => use_tool(principal, scope, &grants, &ToolUse::of(tool), server),
+        Action::UseToolAs(tool) => use_tool(principal, scope, &grants, &tool, server),
+    }
+}
+
+fn use_tool(
+    principal: &Principal,
+    scope: &Scope,
+    grants: &Grants<'_>,
+    tool: &ToolUse<'_>,
+    server: &Server,
+) -> Decision {
+    let name = tool.name;
+    if !is_tool_in_scope(scope, server, name) {
+        return deny(Reason::NotInScope, Level::Scope, Rule::Selection);
+    }
+    if let Err((level, _)) = grants.server(server, Part::Tool(name)) {
+        return deny(Reason::ToolNotGranted, level, Rule::McpToolsets);
+    }
+    if let Err(level) = grants.tool(server, name) {
+        return deny(Reason::ToolNotGranted, level, Rule::McpToolPermissions);
+    }
+    let by_name = tool_rules(server, name);
+    if !by_name.is_allow() {
+        return by_name;
+    }
+    // Last: what no condition can be about costs none.
+    match conditions::check(principal, server, tool) {
+        Ok(()) => Decision::Allow,
+        Err(denial) => Decision::Deny(denial),
     }
 }
 
 fn deny(reason: Reason, level: Level, rule: Rule) -> Decision {
-    Decision::Deny(Denial { reason, level, rule })
+    Decision::Deny(Denial {
+        reason,
+        level,
+        rule,
+        part: None,
+    })
 }
 
 /// Whether everybody who may use the server at all may use the same of it: only then may an answer made for one be given to
@@ -194,9 +249,12 @@ fn deny(reason: Reason, level: Level, rule: Rule) -> Decision {
 /// for all from the first one on.
 pub fn is_same_for_all(principal: &Principal, server: &Server, has_others: bool) -> bool {
     match principal.kind() {
-        // The server's own rules are about everybody, but for where they are.
+        // The server's own rules are about everybody, but for where they are, and for conditions, which may be about the client.
         PrincipalKind::MasterKey => {
-            !has_others && principal.end_user().is_none() && server.definition.available_on_public_internet
+            !has_others
+                && principal.end_user().is_none()
+                && server.definition.available_on_public_internet
+                && server.definition.tool_conditions.is_empty()
         }
         PrincipalKind::Key(_) => false,
     }

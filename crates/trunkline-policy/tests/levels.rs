@@ -267,7 +267,9 @@ proptest! {
 fn denial(world: &World, name: &str, action: Action<'_>) -> Option<(Reason, Level, Rule)> {
     match decide(&world.principal(), &Scope::All, action, &server(name)) {
         Decision::Allow => None,
-        Decision::Deny(Denial { reason, level, rule }) => Some((reason, level, rule)),
+        Decision::Deny(Denial {
+            reason, level, rule, ..
+        }) => Some((reason, level, rule)),
     }
 }
 

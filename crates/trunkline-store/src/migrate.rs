@@ -112,6 +112,7 @@ impl MigrationSet {
             step!("00", 11, "tenants"),
             step!("00", 12, "toolsets_and_limits"),
             step!("00", 13, "audit"),
+            step!("00", 14, "rules"),
         ])
     }
 

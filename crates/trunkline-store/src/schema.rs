@@ -134,6 +134,8 @@ pub(crate) const TABLES: &[Table] = &[
             text("tls_min_version"),
             double("connect_timeout"),
             double("list_timeout"),
+            text("tool_arguments"),
+            text("tool_conditions"),
         ],
         indexed: &["approval_status"],
     },

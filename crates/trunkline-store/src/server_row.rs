@@ -12,7 +12,7 @@ use trunkline_auth::Vault;
 use trunkline_model::{
     Approval, ApprovalStatus, AuthType, Credentials, EnvVar, EnvVarScope, OpenApiFilter, Origin, Pem,
     PrefixMode, Sandbox, Secret, Server, ServerDefinition, ServerId, SessionMode, Stamps, TlsSettings,
-    TlsVersion, Transport,
+    TlsVersion, Transport, tool_rule,
 };
 
 use crate::db::{Row, StoreError, Value};
@@ -93,6 +93,8 @@ fn encode_definition(
         allowed_tools,
         disallowed_tools,
         allowed_params,
+        tool_arguments,
+        tool_conditions,
         tool_name_to_display_name,
         tool_name_to_description,
         pinned_tools,
@@ -143,7 +145,7 @@ fn encode_definition(
         ("instructions", text(instructions.as_ref())),
         ("url", text(url.as_ref())),
         ("spec_path", text(spec_path.as_ref())),
-        ("transport", transport.as_str().into()),
+        ("transport", guarded(*transport, definition).into()),
         (
             "auth_type",
             Value::Text(auth_type.map(|word| word.as_str().to_owned())),
@@ -221,6 +223,37 @@ fn encode_definition(
         ("connect_timeout", Value::Double(*connect_timeout)),
         ("list_timeout", Value::Double(*list_timeout)),
     ]);
+    let stored = |rules: serde_json::Value, none: bool| Value::Text((!none).then(|| rules.to_string()));
+    cells.extend([
+        (
+            "tool_arguments",
+            stored(
+                tool_rule::arguments_to_json(tool_arguments),
+                tool_arguments.is_empty(),
+            ),
+        ),
+        (
+            "tool_conditions",
+            stored(
+                tool_rule::conditions_to_json(tool_conditions),
+                tool_conditions.is_empty(),
+            ),
+        ),
+    ]);
+}
+
+/// What stands behind the transport of a server that has rules about calls.
+const WITH_RULES: &str = "+rules";
+
+/// The transport. Where there are rules about calls, with a word that versions before 0014 cannot read, so that they say so and do
+/// not call the server: they would not keep the rules.
+fn guarded(transport: Transport, definition: &ServerDefinition) -> String {
+    let guard = if definition.has_call_rules() {
+        WITH_RULES
+    } else {
+        ""
+    };
+    format!("{}{guard}", transport.as_str())
 }
 
 /// Paths are of the configuration file alone, whose servers have no rows.
@@ -412,7 +445,9 @@ fn decode_definition(reader: &mut Reader<'_>) -> ServerDefinition {
         spec: reader.json("spec"),
         openapi: decode_openapi(reader),
         transport: reader
-            .word("transport", Transport::parse)
+            .word("transport", |word| {
+                Transport::parse(word.strip_suffix(WITH_RULES).unwrap_or(word))
+            })
             .unwrap_or(Transport::Sse),
         auth_type: reader.word_or_null("auth_type", AuthType::parse),
         credentials: reader
@@ -427,6 +462,10 @@ fn decode_definition(reader: &mut Reader<'_>) -> ServerDefinition {
         allowed_tools: reader.json("allowed_tools"),
         disallowed_tools: reader.json("disallowed_tools").unwrap_or_default(),
         allowed_params: reader.json("allowed_params").unwrap_or_default(),
+        tool_arguments: decode_rules(reader, "tool_arguments", tool_rule::parse_arguments),
+        tool_conditions: decode_rules(reader, "tool_conditions", |rules| {
+            tool_rule::parse_conditions(rules, true)
+        }),
         tool_name_to_display_name: reader.json("tool_name_to_display_name").unwrap_or_default(),
         tool_name_to_description: reader.json("tool_name_to_description").unwrap_or_default(),
         pinned_tools: reader.json("pinned_tools"),
@@ -483,6 +522,19 @@ fn decode_tls(reader: &mut Reader<'_>) -> TlsSettings {
         server_name: reader.text("tls_server_name"),
         min_version: reader.word_or_null("tls_min_version", TlsVersion::parse),
     }
+}
+
+/// Rules that cannot be read must not let more through.
+fn decode_rules<T: Default, E>(
+    reader: &mut Reader<'_>,
+    column: &str,
+    parse: impl Fn(&serde_json::Value) -> Result<T, E>,
+) -> T {
+    let Some(rules) = reader.json::<serde_json::Value>(column) else {
+        return T::default();
+    };
+    let rules = parse(&rules).ok();
+    reader.checked(column, rules).unwrap_or_default()
 }
 
 /// A filter that cannot be read must not let more through.

@@ -33,7 +33,7 @@ async fn the_default_transport_is_litellms() {
 async fn unknown_fields_are_named_with_what_was_meant() {
     let gateway = Harness::new().await;
     let answer = gateway
-        .post(json!({"url": "https://u.example", "name": "x", "aliass": "y", "authentication_token": "canary", "zzz": 1, "allowed_params": {}, "approval_status": "active"}))
+        .post(json!({"url": "https://u.example", "name": "x", "aliass": "y", "authentication_token": "canary", "zzz": 1, "tool_timeouts": {}, "approval_status": "active"}))
         .await;
     assert_eq!(
         answer.problems(),
@@ -42,7 +42,7 @@ async fn unknown_fields_are_named_with_what_was_meant() {
             "aliass",
             "authentication_token",
             "zzz",
-            "allowed_params",
+            "tool_timeouts",
             "approval_status"
         ]
         .map(|field| ("extra_forbidden".to_owned(), field.to_owned()))

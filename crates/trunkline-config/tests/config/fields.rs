@@ -23,6 +23,8 @@ const SAMPLES: &[(&str, &str)] = &[
     ("allowed_tools", "[]"),
     ("disallowed_tools", "[a]"),
     ("allowed_params", "{a: [b]}"),
+    ("tool_arguments", "{a: {b: {value: 1}}}"),
+    ("tool_conditions", "[{tools: ['*'], when: 'true'}]"),
     ("pinned_tools", "{a: {description: b}}"),
     ("tool_name_to_display_name", "{a: b}"),
     ("tool_name_to_description", "{a: b}"),

@@ -257,7 +257,6 @@ fn what_protects_something_and_is_not_served_stops_the_start() {
         );
     }
     for field in [
-        "allowed_params: {search: [q]}",
         "pinned_tools: {search: {description: d}}",
         "auth_type: true_passthrough",
         "oauth_passthrough: true",

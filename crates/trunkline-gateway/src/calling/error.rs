@@ -4,6 +4,7 @@ use trunkline_mcp::{Era, ListKind, rpc, task};
 use trunkline_model::{OutcomeStatus, Server, ServerId, Step};
 use trunkline_upstream::Fault;
 
+use super::rules::RuledOut;
 use crate::limits::Exceeded;
 use crate::outcomes;
 use crate::parked;
@@ -22,6 +23,9 @@ pub enum CallError {
     /// The policy says no. The caller reads the same as for an unknown tool; the reason is in the log and the record.
     #[error("Unknown {}: {}", route::noun(.0.kind), .0.name)]
     Denied(Box<Denied>),
+    /// The policy says no to this call of a tool that the caller may use otherwise.
+    #[error(transparent)]
+    RuledOut(Box<RuledOut>),
     /// A header does not say what the body says (2026-07-28).
     #[error("Header mismatch: {0}")]
     HeaderMismatch(String),
@@ -95,6 +99,7 @@ impl CallError {
             Self::Params(_)
             | Self::UnknownTask
             | Self::Denied(_)
+            | Self::RuledOut(_)
             | Self::Route(RouteError::Unknown { .. } | RouteError::Ambiguous { .. }) => rpc::INVALID_PARAMS,
             Self::Route(RouteError::Unavailable { .. })
             | Self::Upstream { .. }
@@ -116,7 +121,7 @@ impl CallError {
     pub fn outcome_word(&self) -> &'static str {
         match self {
             Self::Params(_) => "invalid_params",
-            Self::Denied(_) => "denied",
+            Self::Denied(_) | Self::RuledOut(_) => "denied",
             Self::HeaderMismatch(_) => "header_mismatch",
             Self::Method(_) => "unknown_method",
             Self::UnknownTask => "unknown_task",

@@ -4,6 +4,7 @@
 mod error;
 mod operation;
 mod resolve;
+mod rules;
 mod shown;
 
 use std::borrow::Cow;
@@ -20,6 +21,7 @@ use trunkline_mcp::edit::{self, RawObject};
 use trunkline_mcp::header::HeaderParam;
 use trunkline_mcp::{Era, ListKind, modern, rpc, task};
 use trunkline_model::{OutcomeStatus, Server, Step};
+use trunkline_policy::CallFacts;
 use trunkline_upstream::{CallRequest, Exchange, Fault, Frame, Outgoing, Progress};
 
 use crate::Gateway;
@@ -35,6 +37,7 @@ use crate::tasks::{self, Seen, Tasked, Waiting};
 
 pub use error::{CallError, Denied, internal};
 pub use operation::Operation;
+pub use rules::RuledOut;
 pub use shown::{outside, result_word, tool_error_text};
 
 use resolve::{check_param_headers, resolve};
@@ -45,6 +48,8 @@ pub struct Call {
     pub server: Arc<Server>,
     /// The upstream's name of the tool or prompt, or its URI of the resource.
     pub name: String,
+    /// The tool's annotations, where a condition reads them.
+    annotations: Option<Box<str>>,
     operation: Operation,
     /// The resource was asked for under the server's prefix.
     qualified: bool,
@@ -160,6 +165,9 @@ pub fn begin_at(
     mut target: Target,
     mut params: RawObject<'_>,
 ) -> Result<Call, CallError> {
+    if operation == Operation::CallTool {
+        rules::apply(gateway, context, &target, &mut params)?;
+    }
     let place = limited(gateway, context, &operation, &target.server)?;
     let tasked = Tasked::of(context, &operation, &mut target, &mut params);
     let token = if matches!(tasked.as_deref(), Some(Tasked::Wanted)) {
@@ -208,6 +216,7 @@ pub fn begin_at(
     Ok(Call {
         server,
         name: target.name,
+        annotations: target.annotations,
         operation,
         qualified: target.qualified,
         wraps: target.wraps,
@@ -525,18 +534,31 @@ impl Call {
     }
 
     /// Whether the caller may make it still, on this route.
-    pub fn is_allowed(&self, context: &Context) -> bool {
+    pub fn is_allowed(&self, gateway: &Gateway, context: &Context) -> bool {
         let Some(server) = context.servers().find(|server| server.id == self.server.id) else {
             return false;
         };
         let kind = match self.operation {
-            Operation::CallTool => ListKind::Tools,
+            Operation::CallTool => return self.is_tool_allowed(gateway, context, server),
             Operation::GetPrompt => ListKind::Prompts,
             Operation::ReadResource | Operation::Subscribe | Operation::Unsubscribe => ListKind::Resources,
             Operation::Complete | Operation::Other(_) => return context.may_use_whole(server),
             _ => return true,
         };
         context.may_use(server, kind, &self.name).is_allow()
+    }
+
+    /// Its arguments are what they were when it began; whose call it is, and when, may be something else now.
+    fn is_tool_allowed(&self, gateway: &Gateway, context: &Context, server: &Server) -> bool {
+        let Ok(params) = RawObject::parse(&self.params) else {
+            return false;
+        };
+        let call = CallFacts {
+            arguments: params.get("arguments").unwrap_or("{}"),
+            now: gateway.clock.now(),
+        };
+        let annotations = self.annotations.as_deref();
+        context.may_call(server, &self.name, annotations, call).is_allow()
     }
 
     /// The error of asking for more than there is room for.

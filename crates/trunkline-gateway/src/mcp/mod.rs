@@ -111,6 +111,7 @@ fn enter(
         tasks: false,
         era: trunkline_mcp::Era::Legacy,
         log_level: None,
+        client_info: None,
         headers,
         target: target.map_or(parts.uri, |unstripped| unstripped.0),
         handed_on: parts.extensions.get::<HandedOn>().is_some(),

@@ -66,6 +66,7 @@ pub async fn handle(
     };
     context.era = Era::Modern;
     context.capabilities = meta.capabilities.bridged();
+    context.client_info = meta.client_info;
     context.log_level = meta.log_level.as_deref().and_then(trunkline_upstream::log_level);
     let context = Arc::new(*context);
     match method.as_ref() {

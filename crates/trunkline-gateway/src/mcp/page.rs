@@ -128,7 +128,7 @@ fn rest<'a>(
         let items = view.into_iter().flat_map(|view| view.in_order());
         items
             .skip_while(move |item| name.as_ref().is_some_and(|name| item.own <= *name))
-            .filter(move |item| context.may_use(&own.server, listing.kind, &item.own).is_allow())
+            .filter(move |item| context.may_list(&own.server, listing.kind, item).is_allow())
             .map(move |item| (own, item))
     })
 }

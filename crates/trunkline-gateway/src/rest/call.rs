@@ -165,6 +165,9 @@ fn failed(error: &CallError) -> Response {
             response.headers_mut().insert(RETRY_AFTER, after.into());
             response
         }
+        (CallError::RuledOut(why), None) => {
+            answer::rest_error(StatusCode::FORBIDDEN, why.denial.reason.as_str(), &text)
+        }
         (CallError::Params(_), None) => answer::rest_error(StatusCode::BAD_REQUEST, "invalid_request", &text),
         (CallError::Route(RouteError::Ambiguous { .. }), None) => {
             answer::rest_error(StatusCode::CONFLICT, "ambiguous_tool", &text)

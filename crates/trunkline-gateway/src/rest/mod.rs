@@ -59,6 +59,7 @@ fn enter(
         tasks: false,
         era: trunkline_mcp::Era::Legacy,
         log_level: None,
+        client_info: None,
         headers: headers.clone(),
         // What one replica alone holds is not asked for this way.
         target: axum::http::Uri::default(),

@@ -15,7 +15,7 @@ use trunkline_auth::Vault;
 use trunkline_model::{
     Approval, ApprovalStatus, AuthType, Clock, Credentials, EnvVar, EnvVarScope, OpenApiFilter,
     OperationMatch, Origin, Pem, PrefixMode, Sandbox, Secret, Server, ServerDefinition, ServerId,
-    SessionMode, Stamps, TlsSettings, TlsVersion, Transport,
+    SessionMode, Stamps, TlsSettings, TlsVersion, Transport, tool_rule,
 };
 use trunkline_store::{Actor, Store};
 
@@ -329,6 +329,16 @@ pub(crate) fn full(id: &str, tag: &str) -> Server {
             allowed_tools: Some(list("tool")),
             disallowed_tools: list("not"),
             allowed_params: BTreeMap::from([("tool".to_owned(), list("param")), (tag.to_owned(), vec![])]),
+            tool_arguments: tool_rule::parse_arguments(&json!({tag: {
+                "pinned": {"value": {"a": [1, tag]}}, "claim": {"value_from": "metadata.a.b"},
+                "default": {"default": 1.5}, "team": {"default_from": "team_id"},
+            }}))
+            .unwrap(),
+            tool_conditions: tool_rule::parse_conditions(
+                &json!([{"tools": ["*", tag], "when": "args.a == 1", "reason": tag}, {"tools": ["b"], "when": "true"}]),
+                false,
+            )
+            .unwrap(),
             tool_name_to_display_name: map("display"),
             tool_name_to_description: map("describe"),
             pinned_tools: Some(json!({"tool": {"description": tag, "input_schema": {"type": "object"}}})),

@@ -336,7 +336,7 @@ fn mistakes(body: &Value) -> Vec<(&'static str, Value)> {
         ("secret", body["credentials"]["auth_value"].clone()),
         ("authentication_token", body["credentials"]["auth_value"].clone()),
         ("server_name", json!("no/name")),
-        ("allowed_params", json!({"t": ["p"]})),
+        ("tool_timeouts", json!({"t": 1})),
     ]
 }
 
