@@ -73,6 +73,14 @@ fn sample(name: &str, schema: &Value, variant: usize) -> Value {
     if name == "openapi" {
         return json!({"include": {"tags": [format!("tag-{variant}")]}});
     }
+    match name {
+        "allowed_params" => return json!({"search": [format!("x-{variant}")]}),
+        "tool_arguments" => return json!({"search": {"repo": {"value": variant}, "team": {"default_from": "team_id"}}}),
+        "tool_conditions" => {
+            return json!([{"tools": ["*"], "when": format!("args.x == {variant}"), "reason": null}]);
+        }
+        _ => {}
+    }
     if matches!(name, "tls_ca" | "tls_client_cert") {
         return json!(CERTIFICATES[variant - 1]);
     }

@@ -90,9 +90,17 @@ pub(super) async fn resolve(
         }
         // The list of all servers is not asked for here.
         Operation::ListTasks => Err(CallError::Method(operation.method().to_owned())),
-        Operation::Other(method) => route::of_method(gateway, context, method)
+        Operation::Other(method) => (!is_known_otherwise(method))
+            .then(|| route::of_method(gateway, context, method))
+            .flatten()
             .ok_or_else(|| CallError::Method(trunkline_upstream::fault::printable(method))),
     }
+}
+
+/// A method that is known, spelled as only some servers read it: what is decided about the known one would not be about this.
+fn is_known_otherwise(method: &str) -> bool {
+    let plain = method.trim().to_ascii_lowercase();
+    Operation::of_method(&plain).is_some() || ListKind::of_method(&plain).is_some()
 }
 
 /// In the new era, `Mcp-Param-*` must say what the arguments say (S23). Of others, unknown ones included, nothing is asked.

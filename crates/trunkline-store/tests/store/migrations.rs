@@ -52,7 +52,8 @@ both! {
         // This version writes columns that the older one did not have, so they are there while it does.
         let newer_columns = [("schema_compat", "BOOLEAN NOT NULL DEFAULT FALSE"), ("cwd", "TEXT"), ("sandbox", "TEXT"), ("spec", "TEXT"), ("openapi", "TEXT"),
             ("tls_ca", "TEXT"), ("tls_client_cert", "TEXT"), ("tls_client_key", "TEXT"), ("tls_server_name", "TEXT"), ("tls_min_version", "TEXT"),
-            ("connect_timeout", "DOUBLE PRECISION"), ("list_timeout", "DOUBLE PRECISION")];
+            ("connect_timeout", "DOUBLE PRECISION"), ("list_timeout", "DOUBLE PRECISION"),
+            ("tool_arguments", "TEXT"), ("tool_conditions", "TEXT")];
         for (column, kind) in newer_columns {
             db.by_hand(&format!("ALTER TABLE mcp_server ADD COLUMN {column} {kind}")).await;
         }
@@ -80,6 +81,8 @@ both! {
         upgraded.definition.openapi = trunkline_model::OpenApiFilter::default();
         upgraded.definition.tls = trunkline_model::TlsSettings::default();
         (upgraded.definition.connect_timeout, upgraded.definition.list_timeout) = (None, None);
+        upgraded.definition.tool_arguments.clear();
+        upgraded.definition.tool_conditions.clear();
         assert_eq!(store.server_list().await.unwrap(), [upgraded]);
         store.call_record_insert(&[crate::records::record("r", 1)]).await.unwrap();
     }
