@@ -321,7 +321,7 @@ impl Variable {
             Self::Server => &["id", "name", "alias", "access_groups"],
             Self::Tool => &["name", "annotations"],
             Self::Args => &[],
-            Self::Client => &["name", "version", "user_agent"],
+            Self::Client => &["name", "version", "user_agent", "address", "network"],
             Self::Now => &["unix", "date", "time", "hour", "minute", "weekday"],
         }
     }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use trunkline_condition::{Fact, Facts, Needs, Variable};
-use trunkline_model::{Principal, Server, ToolCondition};
+use trunkline_model::{ClientAddress, ClientNetwork, Principal, Server, ToolCondition};
 
 use crate::{Denial, Reason, Rule, is_named};
 
@@ -127,7 +127,15 @@ fn gather(needs: Needs, principal: &Principal, server: &Server, tool: &ToolUse<'
     }
     if needs.client {
         let client = tool.client?;
+        let ClientAddress { address, network } = principal.client();
+        let address = address.map(|address| address.to_string());
+        let network = match network {
+            ClientNetwork::Internal => "internal",
+            ClientNetwork::External => "external",
+        };
         let members = [
+            ("address", Fact::optional(address.as_deref())),
+            ("network", Fact::text(network)),
             ("name", Fact::optional(client.name)),
             ("version", Fact::optional(client.version)),
             ("user_agent", Fact::optional(client.user_agent)),

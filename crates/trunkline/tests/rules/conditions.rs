@@ -117,6 +117,7 @@ async fn s35_conditions_may_be_about_the_client() {
     let rules = r#"tool_conditions: [
       {tools: [search], when: "client.name == 'good' && client.version.startsWith('2.')"},
       {tools: [echo], when: "client.user_agent == null || !client.user_agent.contains('bad')"},
+      {tools: [echo], when: "client.address == '127.0.0.1' && client.network in ['internal', 'external']"},
     ]"#;
     let (gateway, upstream) = world(&[rules]).await;
     let of = |name: &str, version: &str| {
