@@ -60,16 +60,35 @@ struct Placed<'o> {
 impl Operation {
     /// The request for these arguments, JSON text.
     pub fn request(&self, arguments: Option<&str>) -> Result<Request, ArgumentError> {
+        self.request_of(arguments, false)
+    }
+
+    /// The same, where arguments are known by the names that the tool shows alone: rules were kept that are about these.
+    pub fn request_by_own_names(&self, arguments: Option<&str>) -> Result<Request, ArgumentError> {
+        self.request_of(arguments, true)
+    }
+
+    fn request_of(&self, arguments: Option<&str>, own_names: bool) -> Result<Request, ArgumentError> {
         let arguments = RawObject::parse(arguments.unwrap_or("{}"))
             .map_err(|_| ArgumentError::new("the arguments are no object, or have a key twice"))?;
         let mut placed = Placed::default();
         let mut given: Vec<&str> = Vec::new();
         for (key, raw) in arguments.members() {
             match self.argument(key) {
+                Some((own, _)) if own_names && own != key => return Err(self.unknown(key)),
+                Some((own, _)) if given.contains(&own) => {
+                    return Err(ArgumentError::new(format!(
+                        "{} and {} are one argument: give one of them",
+                        quoted(own),
+                        quoted(key)
+                    )));
+                }
                 Some((key, argument)) => {
                     given.push(key);
                     place(key, argument, raw, &mut placed)?;
                 }
+                // What an argument is in the request is said by that argument.
+                None if self.arguments.values().any(|own| own.wire == key) => return Err(self.unknown(key)),
                 None if self.body.as_ref().is_some_and(|body| body.open) => {
                     placed.members.push((key.to_owned(), raw.to_owned()));
                 }

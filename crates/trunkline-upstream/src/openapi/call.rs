@@ -50,7 +50,12 @@ pub(super) async fn call(
     };
     let arguments = params.get("arguments").filter(|arguments| *arguments != "null");
     // What the model can mend is said to the model.
-    let request = match operation.request(arguments) {
+    let request = if entry.server.load().definition.has_call_rules() {
+        operation.request_by_own_names(arguments)
+    } else {
+        operation.request(arguments)
+    };
+    let request = match request {
         Ok(request) => request,
         Err(mistake) => return Ok(Ok(error(&mistake.to_string()))),
     };

@@ -121,10 +121,12 @@ async fn s35_http_apis_get_what_is_pinned() {
             {"name": "shop", "in": "path", "required": true, "schema": {"type": "string"}},
             {"name": "limit", "in": "query", "schema": {"type": "integer"}},
             {"name": "kind", "in": "query", "schema": {"type": "string"}},
+        ]}}, "/old/{shop.id}": {"get": {"operationId": "old", "parameters": [
+            {"name": "shop.id", "in": "path", "required": true, "schema": {"type": "string"}},
         ]}}},
     });
     let config = format!(
-        "mcp_servers:\n  s:\n    spec: {document}\n    tool_arguments: {{pets: {{shop: {{value: \"7/../8\"}}, limit: {{default: 5}}}}}}\n    \
+        "mcp_servers:\n  s:\n    spec: {document}\n    tool_arguments: {{pets: {{shop: {{value: \"7/8\"}}, limit: {{default: 5}}}}, old: {{shop_id: {{value: \"1\"}}}}}}\n    \
          allowed_params: {{pets: [kind, limit]}}\n"
     );
     let gateway = TestGateway::start(&config).await;
@@ -142,8 +144,12 @@ async fn s35_http_apis_get_what_is_pinned() {
         };
         let refused = refusal(way, &ask(json!({"shop": "9"})).await).unwrap();
         assert!(refused.starts_with("argument_pinned: "), "{refused}");
+        // Another name of the argument, which the document has for it.
+        let other = json!({"name": "s-old", "arguments": {"shop.id": "9"}});
+        let (_, said) = way.ask(&gateway.client(), None, "tools/call", &other).await;
+        assert!(said.to_string().contains("this tool has no argument"), "{way:?}: {said}");
         let (_, said) = ask(json!({"kind": "cat"})).await;
-        let asked = "/shops/7%2F..%2F8/pets?";
+        let asked = "/shops/7%2F8/pets?";
         assert!(said.to_string().contains(asked), "{way:?}: {said}");
         assert!(
             said.to_string().contains("limit=5") && said.to_string().contains("kind=cat"),
