@@ -129,17 +129,28 @@ impl Context {
         decide(&self.principal, &self.selection.scope, action, server)
     }
 
-    /// The same of an item of a list, of which more is known.
+    /// The same of an item of a list.
     pub fn may_list(&self, server: &Server, kind: ListKind, item: &ViewItem) -> Decision {
+        self.may_use_as(server, kind, &item.own, item.annotations.as_deref())
+    }
+
+    /// The same, of a tool with its annotations: JSON text.
+    pub fn may_use_as(
+        &self,
+        server: &Server,
+        kind: ListKind,
+        name: &str,
+        annotations: Option<&str>,
+    ) -> Decision {
         match kind {
             ListKind::Tools => {
                 let tool = ToolUse {
-                    annotations: item.annotations.as_deref(),
-                    ..ToolUse::of(&item.own)
+                    annotations,
+                    ..ToolUse::of(name)
                 };
                 self.tool(server, tool)
             }
-            _ => self.may_use(server, kind, &item.own),
+            _ => self.may_use(server, kind, name),
         }
     }
 

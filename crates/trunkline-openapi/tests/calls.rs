@@ -47,14 +47,32 @@ fn s35_an_argument_has_one_name_in_one_call() {
         .keys()
         .cloned()
         .collect();
-    assert!(names.contains(&"pet_id".to_owned()) && names.contains(&"m_n".to_owned()), "{names:?}");
-    let path = |arguments: &Value| operation.request(Some(&arguments.to_string())).map(|own| own.path);
-    let strict = |arguments: &Value| operation.request_by_own_names(Some(&arguments.to_string())).map(|own| own.path);
+    assert!(
+        names.contains(&"pet_id".to_owned()) && names.contains(&"m_n".to_owned()),
+        "{names:?}"
+    );
+    let path = |arguments: &Value| {
+        operation
+            .request(Some(&arguments.to_string()))
+            .map(|own| own.path)
+    };
+    let strict = |arguments: &Value| {
+        operation
+            .request_by_own_names(Some(&arguments.to_string()))
+            .map(|own| own.path)
+    };
     let (own, other) = (json!({"pet_id": "1"}), json!({"pet.id": "1"}));
-    assert_eq!((path(&own).unwrap(), path(&other).unwrap()), ("/a/1".to_owned(), "/a/1".to_owned()));
+    assert_eq!(
+        (path(&own).unwrap(), path(&other).unwrap()),
+        ("/a/1".to_owned(), "/a/1".to_owned())
+    );
     assert_eq!(strict(&own).unwrap(), "/a/1");
     assert!(strict(&other).is_err());
-    for twice in [json!({"pet.id": "2", "pet_id": "1"}), json!({"pet_id": "1", "pet.id": "2"}), json!({"pet_id": "1", "m n": 1, "m_n": 2})] {
+    for twice in [
+        json!({"pet.id": "2", "pet_id": "1"}),
+        json!({"pet_id": "1", "pet.id": "2"}),
+        json!({"pet_id": "1", "m n": 1, "m_n": 2}),
+    ] {
         assert!(path(&twice).is_err() && strict(&twice).is_err(), "{twice}");
     }
 }

@@ -75,7 +75,9 @@ fn sample(name: &str, schema: &Value, variant: usize) -> Value {
     }
     match name {
         "allowed_params" => return json!({"search": [format!("x-{variant}")]}),
-        "tool_arguments" => return json!({"search": {"repo": {"value": variant}, "team": {"default_from": "team_id"}}}),
+        "tool_arguments" => {
+            return json!({"search": {"repo": {"value": variant}, "team": {"default_from": "team_id"}}});
+        }
         "tool_conditions" => {
             return json!([{"tools": ["*"], "when": format!("args.x == {variant}"), "reason": null}]);
         }

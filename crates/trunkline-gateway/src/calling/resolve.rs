@@ -146,7 +146,8 @@ async fn located(gateway: &Gateway, context: &Context, uri: &str) -> Result<Targ
 }
 
 fn allowed(context: &Context, kind: ListKind, target: &Target, written: &str) -> Result<(), CallError> {
-    match context.may_use(&target.server, kind, &target.name) {
+    let annotations = target.annotations.as_deref();
+    match context.may_use_as(&target.server, kind, &target.name, annotations) {
         Decision::Allow => Ok(()),
         Decision::Deny(denial) => Err(CallError::Denied(Box::new(Denied {
             kind,

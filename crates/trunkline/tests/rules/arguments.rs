@@ -232,7 +232,10 @@ async fn s35_no_spelling_of_the_method_goes_by_the_rules() {
     ] {
         for way in [Way::Session, Way::Bare, Way::Modern, Way::Sse] {
             let (_, said) = way.ask(&http, None, method, &params).await;
-            assert_eq!(said["error"]["code"], -32601, "{method} {way:?}: {said}");
+            // Headers have no blanks at their ends: the body says another method then.
+            let trimmed = way == Way::Modern && method.trim() != method;
+            let code = if trimmed { -32020 } else { -32601 };
+            assert_eq!(said["error"]["code"], code, "{method} {way:?}: {said}");
         }
     }
     assert!(

@@ -147,7 +147,10 @@ async fn s35_http_apis_get_what_is_pinned() {
         // Another name of the argument, which the document has for it.
         let other = json!({"name": "s-old", "arguments": {"shop.id": "9"}});
         let (_, said) = way.ask(&gateway.client(), None, "tools/call", &other).await;
-        assert!(said.to_string().contains("this tool has no argument"), "{way:?}: {said}");
+        assert!(
+            said.to_string().contains("this tool has no argument"),
+            "{way:?}: {said}"
+        );
         let (_, said) = ask(json!({"kind": "cat"})).await;
         let asked = "/shops/7%2F8/pets?";
         assert!(said.to_string().contains(asked), "{way:?}: {said}");
