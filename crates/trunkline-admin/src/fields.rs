@@ -439,15 +439,7 @@ impl Field {
                 }
             }
             Kind::Credentials => credentials::set(&mut definition.credentials, value, at),
-            Kind::Sandbox(lens) => match Sandbox::parse(value) {
-                Ok(sandbox) => *(lens.get_mut)(definition) = sandbox,
-                Err(problems) => {
-                    for problem in problems {
-                        let message = format!("Value error, {} {}", problem.member, problem.message);
-                        at.problem::<()>("value_error", message.replace(",  ", ", "));
-                    }
-                }
-            },
+            Kind::Sandbox(lens) => set_sandbox((lens.get_mut)(definition), value, at),
             Kind::TextsMap(lens) => {
                 if let Ok(map) = nullable(value, |value| texts_map(value, at)) {
                     *(lens.get_mut)(definition) = map.unwrap_or_default();
@@ -495,6 +487,18 @@ impl Field {
             Kind::ToolConditions => tool_rule::conditions_to_json(&definition.tool_conditions),
             Kind::Operations => definition.openapi.to_json().unwrap_or_default(),
             Kind::FileOnly(show) => show(definition),
+        }
+    }
+}
+
+fn set_sandbox(sandbox: &mut Sandbox, value: &Value, at: &mut At<'_>) {
+    match Sandbox::parse(value) {
+        Ok(parsed) => *sandbox = parsed,
+        Err(problems) => {
+            for problem in problems {
+                let message = format!("Value error, {} {}", problem.member, problem.message);
+                at.problem::<()>("value_error", message.replace(",  ", ", "));
+            }
         }
     }
 }

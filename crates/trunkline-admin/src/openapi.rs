@@ -270,27 +270,8 @@ fn schema_of(field: &Field, side: Side) -> Schema {
             .additional_properties(Some(texts(false)))
             .description(doc)
             .into(),
-        Kind::ToolArguments => {
-            let rule = ObjectBuilder::new()
-                .additional_properties(Some(AdditionalProperties::FreeForm(true)))
-                .description(Some("One of `value`, `value_from`, `default`, `default_from`."));
-            typed(Type::Object, asked)
-                .additional_properties(Some(ObjectBuilder::new().additional_properties(Some(rule))))
-                .description(doc)
-                .into()
-        }
-        Kind::ToolConditions => array(asked)
-            .items(
-                ObjectBuilder::new()
-                    .property("tools", texts(false))
-                    .required("tools")
-                    .property("when", text(false))
-                    .required("when")
-                    .property("reason", text(true))
-                    .additional_properties(Some(AdditionalProperties::FreeForm(false))),
-            )
-            .description(doc)
-            .into(),
+        Kind::ToolArguments => tool_arguments(asked).description(doc).into(),
+        Kind::ToolConditions => array(asked).items(tool_condition()).description(doc).into(),
         Kind::Operations => {
             let lists = || {
                 ["tags", "paths", "methods", "operations"]
@@ -323,6 +304,24 @@ fn schema_of(field: &Field, side: Side) -> Schema {
             .description(doc)
             .into(),
     }
+}
+
+fn tool_arguments(asked: bool) -> ObjectBuilder {
+    let rule = ObjectBuilder::new()
+        .additional_properties(Some(AdditionalProperties::FreeForm(true)))
+        .description(Some("One of `value`, `value_from`, `default`, `default_from`."));
+    typed(Type::Object, asked)
+        .additional_properties(Some(ObjectBuilder::new().additional_properties(Some(rule))))
+}
+
+fn tool_condition() -> ObjectBuilder {
+    ObjectBuilder::new()
+        .property("tools", texts(false))
+        .required("tools")
+        .property("when", text(false))
+        .required("when")
+        .property("reason", text(true))
+        .additional_properties(Some(AdditionalProperties::FreeForm(false)))
 }
 
 /// The schema of a column that the gateway fills in.

@@ -193,6 +193,7 @@ fn needs_are_what_is_read_and_nothing_else() {
         needs("principal.metadata.all(args, args == 'x')"),
         Needs {
             principal: true,
+            metadata: true,
             ..none
         }
     );

@@ -34,46 +34,37 @@ fn request(api: &Api, arguments: &Value) -> Result<Request, String> {
 
 #[test]
 fn s35_an_argument_has_one_name_in_one_call() {
-    let document = json!({"openapi": "3.0.3", "info": {"title": "t", "version": "1"}, "paths": {"/a/{pet.id}": {"get": {
-        "operationId": "a",
-        "parameters": [parameter("pet.id", "path"), {"name": "same", "in": "query", "schema": {}}, {"name": "same", "in": "header", "schema": {}}],
-        "requestBody": {"content": {"application/json": {"schema": {"type": "object", "properties": {"m n": {}}}}}},
-    }}}});
-    let api = api(document);
-    let operation = api.operations().first().unwrap();
-    let names: Vec<String> = tools(&api)["tools"][0]["inputSchema"]["properties"]
-        .as_object()
-        .unwrap()
-        .keys()
-        .cloned()
-        .collect();
-    assert!(
-        names.contains(&"pet_id".to_owned()) && names.contains(&"m_n".to_owned()),
-        "{names:?}"
+    let api = one(
+        "/a",
+        "post",
+        &json!({
+            "operationId": "a",
+            "parameters": [parameter("pet/id", "query")],
+            "requestBody": {"content": {"application/json": {"schema": {"type": "object", "properties": {"m n": {}}}}}},
+        }),
     );
-    let path = |arguments: &Value| {
-        operation
-            .request(Some(&arguments.to_string()))
-            .map(|own| own.path)
+    let operation = api.operations().first().unwrap();
+    let query = |arguments: &Value| {
+        let request = operation.request(Some(&arguments.to_string()));
+        request.map(|own| own.query.unwrap_or_default())
     };
     let strict = |arguments: &Value| {
-        operation
-            .request_by_own_names(Some(&arguments.to_string()))
-            .map(|own| own.path)
+        let request = operation.request_by_own_names(Some(&arguments.to_string()));
+        request.map(|own| own.query.unwrap_or_default())
     };
-    let (own, other) = (json!({"pet_id": "1"}), json!({"pet.id": "1"}));
-    assert_eq!(
-        (path(&own).unwrap(), path(&other).unwrap()),
-        ("/a/1".to_owned(), "/a/1".to_owned())
-    );
-    assert_eq!(strict(&own).unwrap(), "/a/1");
+    let (own, other) = (json!({"pet_id": "1"}), json!({"pet/id": "1"}));
+    assert_eq!(query(&own).unwrap(), "pet%2Fid=1");
+    assert_eq!(query(&other).unwrap(), "pet%2Fid=1");
+    assert_eq!(strict(&own).unwrap(), "pet%2Fid=1");
     assert!(strict(&other).is_err());
+    assert!(strict(&json!({"pet_id": "1", "m n": 1})).is_err());
     for twice in [
-        json!({"pet.id": "2", "pet_id": "1"}),
-        json!({"pet_id": "1", "pet.id": "2"}),
+        json!({"pet/id": "2", "pet_id": "1"}),
+        json!({"pet_id": "1", "pet/id": "2"}),
         json!({"pet_id": "1", "m n": 1, "m_n": 2}),
+        json!({"pet_id": "1", "m_n": 1, "m n": 2}),
     ] {
-        assert!(path(&twice).is_err() && strict(&twice).is_err(), "{twice}");
+        assert!(query(&twice).is_err() && strict(&twice).is_err(), "{twice}");
     }
 }
 

@@ -121,8 +121,8 @@ async fn s35_http_apis_get_what_is_pinned() {
             {"name": "shop", "in": "path", "required": true, "schema": {"type": "string"}},
             {"name": "limit", "in": "query", "schema": {"type": "integer"}},
             {"name": "kind", "in": "query", "schema": {"type": "string"}},
-        ]}}, "/old/{shop.id}": {"get": {"operationId": "old", "parameters": [
-            {"name": "shop.id", "in": "path", "required": true, "schema": {"type": "string"}},
+        ]}}, "/old": {"get": {"operationId": "old", "parameters": [
+            {"name": "shop/id", "in": "query", "required": true, "schema": {"type": "string"}},
         ]}}},
     });
     let config = format!(
@@ -145,7 +145,7 @@ async fn s35_http_apis_get_what_is_pinned() {
         let refused = refusal(way, &ask(json!({"shop": "9"})).await).unwrap();
         assert!(refused.starts_with("argument_pinned: "), "{refused}");
         // Another name of the argument, which the document has for it.
-        let other = json!({"name": "s-old", "arguments": {"shop.id": "9"}});
+        let other = json!({"name": "s-old", "arguments": {"shop/id": "9"}});
         let (_, said) = way.ask(&gateway.client(), None, "tools/call", &other).await;
         assert!(
             said.to_string().contains("this tool has no argument"),
