@@ -669,3 +669,24 @@ impl<'a> Reader<'a> {
         value
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s35_versions_that_would_not_keep_the_rules_cannot_read_the_row() {
+        let mut definition = ServerDefinition::default();
+        assert_eq!(guarded(Transport::Http, &definition), "http");
+        let rule = serde_json::json!({"a": {"b": {"value": 1}}});
+        definition.tool_arguments = tool_rule::parse_arguments(&rule).unwrap();
+        for transport in [Transport::Http, Transport::Sse, Transport::Stdio] {
+            let stored = guarded(transport, &definition);
+            assert_eq!(Transport::parse(&stored), None, "as an older version reads it");
+            assert_eq!(stored.strip_suffix(WITH_RULES), Some(transport.as_str()));
+        }
+        let unreadable =
+            |stored: &str| Transport::parse(stored.strip_suffix(WITH_RULES).unwrap_or(stored)).is_none();
+        assert!(unreadable("http+rules+rules") && unreadable("+rules") && unreadable("http+later"));
+    }
+}

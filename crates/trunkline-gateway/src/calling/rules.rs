@@ -48,7 +48,7 @@ pub(super) fn apply(
     };
     match context.may_call(&target.server, &target.name, target.annotations.as_deref(), call) {
         Decision::Allow => Ok(()),
-        Decision::Deny(denial) => Err(ruled_out(context, target, denial, unmet(&target.server, denial))),
+        Decision::Deny(denial) => Err(ruled_out(context, target, denial, &unmet(&target.server, denial))),
     }
 }
 
@@ -59,7 +59,7 @@ fn fill(context: &Context, target: &Target, params: &mut RawObject<'_>) -> Resul
     let names: Vec<Cow<'_, str>> = own.all_keys().collect();
     let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
     let set = arguments::fill(&context.principal, &target.server, &target.name, &names)
-        .map_err(|refused| ruled_out(context, target, refused.denial, wrong_arguments(&refused)))?;
+        .map_err(|refused| ruled_out(context, target, refused.denial, &wrong_arguments(&refused)))?;
     if set.is_empty() {
         return Ok(());
     }
@@ -75,7 +75,7 @@ fn fill(context: &Context, target: &Target, params: &mut RawObject<'_>) -> Resul
     Ok(())
 }
 
-fn ruled_out(context: &Context, target: &Target, denial: Denial, why: String) -> CallError {
+fn ruled_out(context: &Context, target: &Target, denial: Denial, why: &str) -> CallError {
     let reason = denial.reason.as_str();
     tracing::info!(
         request_id = %context.request_id, server = %target.server.id, name = %printable(&target.name), reason,
