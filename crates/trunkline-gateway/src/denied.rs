@@ -36,6 +36,7 @@ pub fn call(
         ..
     } = match error {
         CallError::Denied(denied) => &**denied,
+        CallError::RuledOut(why) => &why.denied,
         CallError::Route(RouteError::Unknown { kind, name, .. }) => {
             hidden = of_hidden(context, *kind, name);
             let Some(denied) = &hidden else { return };
@@ -45,27 +46,28 @@ pub fn call(
     };
     tracing::info!(
         request_id = %context.request_id, name = %name, reason = denial.reason.as_str(), level = denial.level.as_str(),
-        rule = denial.rule.as_str(), "call denied"
+        rule = denial.rule.as_str(), part = denial.part, "call denied"
     );
     pending.target(server.as_str(), own);
     let kind = pending.kind().unwrap_or(CallKind::Other);
+    let words = [
+        ("kind", kind.as_str()),
+        ("server", server.as_str()),
+        ("tool", own),
+        ("reason", denial.reason.as_str()),
+        ("level", denial.level.as_str()),
+        ("rule", denial.rule.as_str()),
+    ];
+    let mut details = details(&context.principal, &words, status);
+    if let Some(part) = denial.part {
+        details.push(("part", part.into()));
+    }
     gateway.denials.send(Denial {
         at: gateway.clock.now(),
         by: actor(&context.principal, Some(&context.request_id), surface),
         table: SERVERS,
         object_id: server.as_str().to_owned(),
-        details: details(
-            &context.principal,
-            &[
-                ("kind", kind.as_str()),
-                ("server", server.as_str()),
-                ("tool", own),
-                ("reason", denial.reason.as_str()),
-                ("level", denial.level.as_str()),
-                ("rule", denial.rule.as_str()),
-            ],
-            status,
-        ),
+        details,
     });
 }
 

@@ -4,13 +4,14 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use trunkline_mcp::ListKind;
 use trunkline_mcp::edit::RawObject;
 use trunkline_model::Server;
 use trunkline_policy::arguments::{self, Refused};
 use trunkline_policy::{CallFacts, Decision, Denial, Reason};
 use trunkline_upstream::fault::printable;
 
-use super::CallError;
+use super::{CallError, Denied};
 use crate::Gateway;
 use crate::context::Context;
 use crate::route::Target;
@@ -19,8 +20,8 @@ use crate::route::Target;
 #[derive(Debug, thiserror::Error)]
 #[error("{text}")]
 pub struct RuledOut {
-    /// Why, and by which rule.
-    pub denial: Denial,
+    /// Which tool, why, and by which rule.
+    pub denied: Denied,
     /// For the caller, who knows the tool: what to do otherwise.
     text: String,
 }
@@ -48,7 +49,7 @@ pub(super) fn apply(
     };
     match context.may_call(&target.server, &target.name, target.annotations.as_deref(), call) {
         Decision::Allow => Ok(()),
-        Decision::Deny(denial) => Err(ruled_out(context, target, denial, &unmet(&target.server, denial))),
+        Decision::Deny(denial) => Err(ruled_out(target, denial, &unmet(&target.server, denial))),
     }
 }
 
@@ -59,7 +60,7 @@ fn fill(context: &Context, target: &Target, params: &mut RawObject<'_>) -> Resul
     let names: Vec<Cow<'_, str>> = own.all_keys().collect();
     let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
     let set = arguments::fill(&context.principal, &target.server, &target.name, &names)
-        .map_err(|refused| ruled_out(context, target, refused.denial, &wrong_arguments(&refused)))?;
+        .map_err(|refused| ruled_out(target, refused.denial, &wrong_arguments(&refused)))?;
     if set.is_empty() {
         return Ok(());
     }
@@ -75,15 +76,16 @@ fn fill(context: &Context, target: &Target, params: &mut RawObject<'_>) -> Resul
     Ok(())
 }
 
-fn ruled_out(context: &Context, target: &Target, denial: Denial, why: &str) -> CallError {
-    let reason = denial.reason.as_str();
-    tracing::info!(
-        request_id = %context.request_id, server = %target.server.id, name = %printable(&target.name), reason,
-        level = denial.level.as_str(), rule = denial.rule.as_str(), part = denial.part, "call denied"
-    );
+fn ruled_out(target: &Target, denial: Denial, why: &str) -> CallError {
     CallError::RuledOut(Box::new(RuledOut {
-        denial,
-        text: format!("{reason}: {why}"),
+        denied: Denied {
+            kind: ListKind::Tools,
+            name: printable(&target.name),
+            server: target.server.id.clone(),
+            own: target.name.clone(),
+            denial,
+        },
+        text: format!("{}: {why}", denial.reason.as_str()),
     }))
 }
 

@@ -166,7 +166,7 @@ fn failed(error: &CallError) -> Response {
             response
         }
         (CallError::RuledOut(why), None) => {
-            answer::rest_error(StatusCode::FORBIDDEN, why.denial.reason.as_str(), &text)
+            answer::rest_error(StatusCode::FORBIDDEN, why.denied.denial.reason.as_str(), &text)
         }
         (CallError::Params(_), None) => answer::rest_error(StatusCode::BAD_REQUEST, "invalid_request", &text),
         (CallError::Route(RouteError::Ambiguous { .. }), None) => {

@@ -36,7 +36,7 @@ const OTHER_SECRET: &str = "(another secret)";
 const STAMPS: [&str; 3] = ["updated_at", "updated_by", "revision"];
 
 /// Columns that hold JSON.
-const JSON: [&str; 26] = [
+const JSON: [&str; 28] = [
     "metadata",
     "allowed_routes",
     "object_permission",
@@ -49,6 +49,8 @@ const JSON: [&str; 26] = [
     "allowed_tools",
     "disallowed_tools",
     "allowed_params",
+    "tool_arguments",
+    "tool_conditions",
     "tool_name_to_display_name",
     "tool_name_to_description",
     "pinned_tools",

@@ -236,3 +236,32 @@ async fn a_server_that_is_not_there_for_its_caller_is_a_row() {
         );
     }
 }
+
+/// What the caller may call, and not like this.
+#[tokio::test]
+async fn b71_a_call_that_a_rule_refuses_is_one_row_with_the_rules_item() {
+    let upstream = trunkline_testkit::ScriptedUpstream::start().await;
+    let rules = "    allow_all_keys: true\n    tool_arguments: {echo: {tenant: {value: ours}}}\n    tool_conditions:\n      - {tools: ['*'], when: 'true'}\n      - {tools: [echo], when: \"args.text != 'no'\"}\n";
+    let text = crate::support::config(&[("ruled", &upstream, rules)]);
+    let gateway = TestGateway::start(&text).await;
+    crate::support::listed(&gateway, &["ruled"]).await;
+    let own = with(&gateway, &key(&gateway, json!({})).await);
+    for way in crate::support::WAYS {
+        for arguments in [json!({"text": "no"}), json!({"text": "yes", "tenant": "mine"})] {
+            let before = denied(&gateway, 0).await.len();
+            let params = json!({"name": "ruled-echo", "arguments": arguments});
+            way.ask(&own, None, "tools/call", &params).await;
+            let rows = denied(&gateway, before + 1).await;
+            assert_eq!(rows.len(), before + 1, "{way:?}");
+            let row = &rows[before];
+            let expected = if arguments["text"] == "no" {
+                json!(["condition_failed", "tool_conditions", 1, "server", "echo"])
+            } else {
+                json!(["argument_pinned", "tool_arguments", null, "server", "echo"])
+            };
+            let said = json!([row["reason"], row["rule"], row["part"], row["level"], row["tool"]]);
+            assert_eq!(said, expected, "{way:?}: {row}");
+        }
+    }
+    assert_eq!(upstream.count("tools/call"), 0);
+}
