@@ -8,6 +8,7 @@ use cel::common::types::CelString;
 use regex::{Regex, RegexBuilder};
 
 use crate::Variable;
+use crate::fact::PIECE;
 
 /// Levels of an expression: evaluating it goes down as far.
 const MAX_DEPTH: usize = 64;
@@ -132,6 +133,8 @@ pub(crate) struct Checked {
     pub(crate) needs: Needs,
     pub(crate) cost: Cost,
     pub(crate) patterns: Vec<(String, Arc<Regex>)>,
+    /// Arguments that it reads by name.
+    pub(crate) args: Vec<String>,
 }
 
 /// Checks an expression. Calls of `matches` are put to the compiled patterns.
@@ -142,6 +145,7 @@ pub(crate) fn check(expression: &mut IdedExpr) -> Result<Checked, Wrong> {
         needs: walk.needs,
         cost,
         patterns: walk.patterns,
+        args: walk.args,
     })
 }
 
@@ -153,6 +157,7 @@ struct Walk {
     loops: usize,
     depth: usize,
     patterns: Vec<(String, Arc<Regex>)>,
+    args: Vec<String>,
 }
 
 /// Each pattern is called by a name that no other has: evaluations of several conditions may share their functions.
@@ -278,6 +283,9 @@ impl Walk {
             let (name, members) = (variable.as_str(), members.join(", "));
             return wrong(id, format!("{name} has no {field:?}; it has {members}"));
         }
+        if variable == Variable::Args && !self.args.iter().any(|own| own == field) {
+            self.args.push(field.to_owned());
+        }
         self.needs.note(variable);
         self.needs.annotations |= variable == Variable::Tool && field == "annotations";
         self.needs.metadata |= variable == Variable::Principal && field == "metadata";
@@ -312,6 +320,8 @@ impl Walk {
         }
         if name == "matches" {
             self.pattern(id, call)?;
+            // A matcher may look at a byte as often as its pattern is long: a text costs by the byte.
+            return Ok(cost.and(Cost::PASS.each(PIECE)));
         }
         // Against something small, no more of the other is looked at.
         let small = matches!(

@@ -18,7 +18,7 @@ pub struct Fact {
 }
 
 /// Bytes of text that cost as much as an element.
-const PIECE: u64 = 64;
+pub(crate) const PIECE: u64 = 64;
 /// Levels of what is read. What comes from clients was bounded before.
 const MAX_DEPTH: usize = 128;
 
@@ -119,6 +119,12 @@ impl Fact {
         deserializer.end().map_err(|_| Unclear)?;
         Ok(fact)
     }
+}
+
+/// The keys of an object; none of what is no object.
+pub(crate) fn keys(json: &str) -> Vec<String> {
+    let keys: Result<HashMap<String, de::IgnoredAny>, _> = serde_json::from_str(json);
+    keys.map_or_else(|_| Vec::new(), |keys| keys.into_keys().collect())
 }
 
 /// How a key reads to whoever ignores case: also for letters that are capitals of a plain one in some alphabets.

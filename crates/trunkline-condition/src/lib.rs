@@ -45,6 +45,8 @@ struct Compiled {
     cost: check::Cost,
     /// The patterns of `matches`, under the names that they are called by.
     patterns: Vec<(String, Arc<Regex>)>,
+    /// The arguments that it reads by name.
+    args: Vec<String>,
 }
 
 /// Why an expression cannot be a condition.
@@ -65,7 +67,10 @@ pub enum Failure {
     /// It could not be read.
     #[error("the condition cannot be read")]
     Mistaken,
-    /// Deciding it would take more than [`MAX_COST`].
+    /// An argument is one that it reads, but for the case of its letters.
+    #[error("an argument differs from one that the condition reads in the case of its letters alone")]
+    Doubtful,
+    /// Deciding it, and what was decided before, would take more than [`MAX_COST`].
     #[error("the arguments are too large to decide the condition")]
     TooMuch,
     /// A member or element that is not there.
@@ -112,8 +117,17 @@ impl Condition {
     /// Whether it is true of the facts.
     pub fn holds(&self, facts: &mut Facts) -> Result<bool, Failure> {
         let compiled = self.read.as_ref().map_err(|_| Failure::Mistaken)?;
-        if compiled.cost.of(facts.size) > MAX_COST {
+        // One decision has so much, however many conditions it has.
+        facts.spent = facts.spent.saturating_add(compiled.cost.of(facts.size));
+        if facts.spent > MAX_COST {
             return Err(Failure::TooMuch);
+        }
+        let is_doubtful = |key: &String| {
+            let mut read = compiled.args.iter();
+            read.any(|own| own != key && is_same_key(own, key))
+        };
+        if facts.keys.iter().any(is_doubtful) {
+            return Err(Failure::Doubtful);
         }
         for (name, pattern) in &compiled.patterns {
             let pattern = pattern.clone();
@@ -204,6 +218,7 @@ fn parse(text: &str) -> Result<Compiled, Mistake> {
         needs: checked.needs,
         cost: checked.cost,
         patterns: checked.patterns,
+        args: checked.args,
     })
 }
 
@@ -239,6 +254,10 @@ fn place(text: &str, offset: usize) -> (usize, usize) {
 pub struct Facts {
     context: Context<'static, 'static>,
     size: u64,
+    /// What the conditions that were decided already have cost.
+    spent: u64,
+    /// The arguments' keys.
+    keys: Vec<String>,
 }
 
 impl Default for Facts {
@@ -246,6 +265,8 @@ impl Default for Facts {
         Self {
             context: Context::with_env(ENV.clone()),
             size: 0,
+            spent: 0,
+            keys: Vec::new(),
         }
     }
 }
@@ -254,6 +275,15 @@ impl Facts {
     /// Nothing is known.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Says what the arguments are: JSON text. A condition that reads one of them holds of nothing if a key is the same but for the case of
+    /// its letters: there are servers that take it for the one that the condition has not seen.
+    pub fn set_args(&mut self, json: &str) -> Result<(), Unclear> {
+        let fact = Fact::parse(json)?;
+        self.keys = fact::keys(json);
+        self.set(Variable::Args, fact);
+        Ok(())
     }
 
     /// Says what a variable is.

@@ -5,7 +5,7 @@ use super::*;
 /// Over arguments, and a principal of team `a`.
 fn ask(text: &str, args: &str) -> Result<bool, Failure> {
     let mut facts = Facts::new();
-    facts.set(Variable::Args, Fact::parse(args).unwrap());
+    facts.set_args(args).unwrap();
     let metadata = Fact::json(&json!({"limits": {"amount": 100}, "paths": ["/a/", "/b/"]}));
     let principal = [
         ("team_id", Fact::text("a")),
@@ -290,4 +290,41 @@ proptest::proptest! {
         let held = condition.holds(&mut facts);
         proptest::prop_assert!(condition.mistake().is_none() || held == Err(Failure::Mistaken));
     }
+}
+
+#[test]
+fn s35_an_argument_in_another_case_is_not_passed_over() {
+    let guard = Condition::read("!has(args.path) || args.path.startsWith('/tmp/')");
+    for (args, expected) in [
+        ("{}", Ok(true)),
+        (r#"{"path":"/tmp/a"}"#, Ok(true)),
+        (r#"{"path":"/etc"}"#, Ok(false)),
+        (r#"{"Path":"/etc"}"#, Err(Failure::Doubtful)),
+        (r#"{"PATH":"/tmp/a"}"#, Err(Failure::Doubtful)),
+        (r#"{"Other":"/etc"}"#, Ok(true)),
+    ] {
+        let mut facts = Facts::new();
+        facts.set_args(args).unwrap();
+        assert_eq!(guard.holds(&mut facts), expected, "{args}");
+    }
+}
+
+#[test]
+fn s38_one_decision_costs_so_much_however_many_conditions_it_has() {
+    let condition = Condition::read("args.q.contains('needle') || true");
+    let mut facts = Facts::new();
+    facts
+        .set_args(&format!(r#"{{"q":"{}"}}"#, "x".repeat(1_000_000)))
+        .unwrap();
+    let holds = |facts: &mut Facts| condition.holds(facts);
+    let decided = (0..1_000).take_while(|_| holds(&mut facts) == Ok(true)).count();
+    assert!((1..100).contains(&decided), "{decided}");
+    assert_eq!(holds(&mut facts), Err(Failure::TooMuch));
+    // A matcher looks at each byte.
+    let matcher = Condition::read("args.q.matches('^x+y$')");
+    let mut facts = Facts::new();
+    facts
+        .set_args(&format!(r#"{{"q":"{}"}}"#, "x".repeat(2_000_000)))
+        .unwrap();
+    assert_eq!(matcher.holds(&mut facts), Err(Failure::TooMuch));
 }

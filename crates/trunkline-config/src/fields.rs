@@ -570,7 +570,7 @@ pub(crate) const GENERAL: &[Field] = {
             "mcp_internal_ip_ranges",
             Texts,
             "`[10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 127.0.0.0/8, ::1/128, fc00::/7]`",
-            "Networks in which clients are internal: they see servers with `available_on_public_internet: false`. A list replaces the default.",
+            "Networks in which clients are internal: they see servers with `available_on_public_internet: false`. A list replaces the default; with an empty one nobody is.",
         ),
         field(
             "use_x_forwarded_for",

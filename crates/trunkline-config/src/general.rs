@@ -304,7 +304,7 @@ fn network(section: &mut Section<'_>, general: &mut General) {
     general.egress_allow = list("mcp_egress_allow", checks::egress);
     general.trusted_proxy_ranges = list("mcp_trusted_proxy_ranges", checks::network);
     let internal = list("mcp_internal_ip_ranges", checks::network);
-    if !internal.is_empty() {
+    if section.node("mcp_internal_ip_ranges").is_some() {
         general.internal_ip_ranges = internal;
     }
     clients(section, general);

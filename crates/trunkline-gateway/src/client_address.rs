@@ -43,13 +43,14 @@ impl ClientAddresses {
     }
 
     fn address(&self, peer: IpAddr, headers: &HeaderMap) -> Option<IpAddr> {
-        if !FORWARDED.iter().any(|name| headers.contains_key(*name)) {
-            return Some(peer);
+        let is_proxy = self.use_x_forwarded_for && contains(&self.trusted_proxies, peer);
+        if !is_proxy {
+            // Somebody else forwarded it: the peer is not the client, and who is cannot be known.
+            let is_forwarded = FORWARDED.iter().any(|name| headers.contains_key(*name));
+            return (!is_forwarded).then_some(peer);
         }
-        // Somebody forwarded it: the peer is not the client, and who is cannot be known unless the proxy is one of ours.
-        if !self.use_x_forwarded_for || !contains(&self.trusted_proxies, peer) {
-            return None;
-        }
+        // A proxy of ours that does not say for whom it asks may have been talked out of it (`Connection: X-Forwarded-For`): then there is no
+        // entry, and nobody is found.
         let mut entries = Vec::new();
         for value in headers.get_all("x-forwarded-for") {
             entries.extend(value.to_str().ok()?.split(','));
@@ -166,9 +167,11 @@ mod tests {
             of(&behind(None), "10.9.0.1", &[("forwarded", "for=10.0.0.1")]),
             (None, false)
         );
+        assert_eq!(of(&behind(None), "10.9.0.1", &[]), (None, false));
+        assert_eq!(of(&behind(Some(1)), "10.9.0.1", &[]), (None, false));
         assert_eq!(
-            of(&behind(None), "10.9.0.1", &[]),
-            (Some("10.9.0.1".into()), true)
+            of(&behind(None), "10.1.1.1", &[]),
+            (Some("10.1.1.1".into()), true)
         );
     }
 

@@ -143,7 +143,7 @@ fn gather(needs: Needs, principal: &Principal, server: &Server, tool: &ToolUse<'
         facts.set(Variable::Client, Fact::members(members));
     }
     if needs.args {
-        facts.set(Variable::Args, Fact::parse(tool.call?.arguments).ok()?);
+        facts.set_args(tool.call?.arguments).ok()?;
     }
     if needs.now {
         facts.set(Variable::Now, now_fact(tool.call?.now));

@@ -40,18 +40,21 @@ pub(crate) struct Table {
     pub(crate) indexed: &'static [&'static str],
 }
 
-/// Triggers, each with its table: what keeps rows that nothing may change.
+/// Triggers, each with its table: what keeps rows that nothing may change, and rules that older versions do not know.
 pub(crate) fn triggers(dialect: Dialect) -> &'static [(&'static str, &'static str)] {
     match dialect {
         Dialect::Sqlite => &[
             ("audit_log", "audit_log_replace"),
             ("audit_log", "audit_log_update"),
             ("audit_log", "audit_log_delete"),
+            ("mcp_server", "mcp_server_rules_insert"),
+            ("mcp_server", "mcp_server_rules_update"),
         ],
         Dialect::Postgres => &[
             ("audit_log", "audit_log_update"),
             ("audit_log", "audit_log_delete"),
             ("audit_log", "audit_log_truncate"),
+            ("mcp_server", "mcp_server_rules"),
         ],
     }
 }

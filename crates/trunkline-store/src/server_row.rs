@@ -245,14 +245,15 @@ fn encode_definition(
 /// What stands behind the transport of a server that has rules about calls.
 const WITH_RULES: &str = "+rules";
 
-/// The transport. Where there are rules about calls, with a word that versions before 0014 cannot read, so that they say so and do
-/// not call the server: they would not keep the rules.
+/// Whether it says something that versions before 0014 do not keep.
+fn is_guarded(definition: &ServerDefinition) -> bool {
+    definition.has_call_rules() || !definition.available_on_public_internet
+}
+
+/// The transport. Where there are such rules, with a word that versions before 0014 cannot read, so that they say so and do not call the
+/// server. A trigger keeps them from writing it back without.
 fn guarded(transport: Transport, definition: &ServerDefinition) -> String {
-    let guard = if definition.has_call_rules() {
-        WITH_RULES
-    } else {
-        ""
-    };
+    let guard = if is_guarded(definition) { WITH_RULES } else { "" };
     format!("{}{guard}", transport.as_str())
 }
 
@@ -423,6 +424,13 @@ pub(crate) fn decode(vault: &Vault, row: &Row) -> Option<Server> {
         updated_at: reader.time("updated_at"),
         updated_by: reader.text("updated_by"),
     };
+    let has_word = reader
+        .text("transport")
+        .is_some_and(|word| word.ends_with(WITH_RULES));
+    if has_word && !is_guarded(&definition) && reader.defects.is_empty() {
+        let text = "its rules about calls are lost: set them again, or save the server without any";
+        reader.defects.push(text.to_owned());
+    }
     let defect = (!reader.defects.is_empty()).then(|| reader.defects.join("; "));
     Some(Server {
         id,
@@ -687,6 +695,11 @@ mod tests {
         }
         let unreadable =
             |stored: &str| Transport::parse(stored.strip_suffix(WITH_RULES).unwrap_or(stored)).is_none();
+        let inner = ServerDefinition {
+            available_on_public_internet: false,
+            ..ServerDefinition::default()
+        };
+        assert_eq!(guarded(Transport::Http, &inner), "http+rules");
         assert!(unreadable("http+rules+rules") && unreadable("+rules") && unreadable("http+later"));
     }
 }

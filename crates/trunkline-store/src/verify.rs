@@ -22,7 +22,7 @@ stmts! {
             JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey) \
             WHERE i.indrelid = to_regclass($1) ORDER BY c.relname, a.attnum";
     LIVE_TRIGGERS = "SELECT name AS name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = $1",
-        postgres: "SELECT CAST(tgname AS TEXT) AS name FROM pg_trigger WHERE tgrelid = to_regclass($1) AND NOT tgisinternal";
+        postgres: "SELECT CAST(tgname AS TEXT) AS name FROM pg_trigger WHERE tgrelid = to_regclass($1) AND NOT tgisinternal AND tgenabled IN ('O', 'A')";
 }
 
 /// How the live database differs from what this binary needs. Its text names every table and column, and the command.

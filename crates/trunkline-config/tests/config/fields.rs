@@ -198,6 +198,13 @@ fn s33_what_says_where_clients_are_belongs_together() {
             "{alone}: {notices:?}"
         );
     }
+    let nobody = parse("general_settings: {mcp_internal_ip_ranges: []}").unwrap();
+    assert!(
+        nobody.general.internal_ip_ranges.is_empty(),
+        "an empty list is one"
+    );
+    let unset = parse("general_settings: {mcp_internal_ip_ranges: null}").unwrap();
+    assert!(!unset.general.internal_ip_ranges.is_empty());
     for wrong in [
         "mcp_internal_ip_ranges: [10.0.0.0/33]",
         "mcp_internal_ip_ranges: [private]",

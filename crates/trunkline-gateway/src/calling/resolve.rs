@@ -6,6 +6,7 @@ use trunkline_mcp::edit::RawObject;
 use trunkline_mcp::{Era, ListKind, header};
 use trunkline_model::Server;
 use trunkline_policy::Decision;
+use trunkline_policy::arguments::is_same_key;
 
 use super::{CallError, Denied, Operation};
 use crate::Gateway;
@@ -21,6 +22,9 @@ pub(super) async fn resolve(
     params: &mut RawObject<'_>,
     only: Option<&Arc<Server>>,
 ) -> Result<Target, CallError> {
+    if !matches!(operation, Operation::Other(_)) {
+        check_spelling(params, &MEANT)?;
+    }
     let string = |params: &RawObject<'_>, key: &str| {
         params
             .get_string(key)
@@ -64,6 +68,7 @@ pub(super) async fn resolve(
                 .to_owned();
             let mut reference =
                 RawObject::parse(&reference).map_err(|error| CallError::Params(error.to_string()))?;
+            check_spelling(&reference, &["type", "name", "uri"])?;
             let target = match reference.get_string("type").as_deref() {
                 Some("ref/prompt") => {
                     let name = string(&reference, "name")?;
@@ -95,6 +100,36 @@ pub(super) async fn resolve(
             .flatten()
             .ok_or_else(|| CallError::Method(trunkline_upstream::fault::printable(method))),
     }
+}
+
+/// What of parameters says where a request goes and with what, and what else most have.
+const MEANT: [&str; 9] = [
+    "name",
+    "arguments",
+    "_meta",
+    "uri",
+    "ref",
+    "taskId",
+    "task",
+    "inputResponses",
+    "requestState",
+];
+
+/// A key that is one of these but for the case of its letters. There are servers to which it is the same, and that would read it instead of
+/// the one that was decided about (S23).
+fn check_spelling(object: &RawObject<'_>, meant: &[&str]) -> Result<(), CallError> {
+    for key in object.all_keys() {
+        if meant.contains(&&*key) {
+            continue;
+        }
+        if let Some(own) = meant.iter().find(|own| is_same_key(own, &key)) {
+            let key = trunkline_upstream::fault::printable(&key);
+            return Err(CallError::Params(format!(
+                "`{key}` is `{own}` to some servers and not to others: leave it out"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// A method that is known, spelled as only some servers read it: what is decided about the known one would not be about this.

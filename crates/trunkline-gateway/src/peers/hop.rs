@@ -89,7 +89,8 @@ impl Peers {
         let body = self.hop.open(&context, value.to_str().ok()?)?;
         let (to, rest) = body.split_first_chunk::<16>()?;
         let (until, rest) = rest.split_first_chunk::<8>()?;
-        let (network, address) = rest.split_first()?;
+        // Versions that did not say it end here, and are believed nothing about it.
+        let (network, address) = rest.split_first().unwrap_or((&0, &[]));
         let address = match address.len() {
             0 => None,
             4 => Some(IpAddr::from(<[u8; 4]>::try_from(address).ok()?)),

@@ -27,7 +27,7 @@ CREATE TABLE audit_retention (
 );
 
 -- A line that ends in a semicolon ends a statement of this file: those within the function end in two dashes.
-CREATE OR REPLACE FUNCTION trunkline_audit_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION trunkline_audit_append_only() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
     IF TG_OP = 'DELETE' THEN
         IF EXISTS (SELECT 1 FROM audit_retention WHERE id = 1 AND OLD.updated_at < before_at) THEN RETURN OLD; END IF; --

@@ -68,7 +68,7 @@ const JSON: [&str; 28] = [
 ];
 
 /// Words in the name of a member that say that its value is a secret. `metadata` and `mcp_info` are whatever people put in.
-const SECRET_WORDS: [&str; 7] = [
+const SECRET_WORDS: [&str; 13] = [
     "secret",
     "password",
     "passwd",
@@ -76,6 +76,12 @@ const SECRET_WORDS: [&str; 7] = [
     "apikey",
     "token",
     "authorization",
+    "credential",
+    "private_key",
+    "passphrase",
+    "access_key",
+    "bearer",
+    "cookie",
 ];
 
 /// A row of the log, but for its number, its time and who it was.
@@ -215,7 +221,8 @@ fn hide_secrets(value: &mut Json) {
         Json::Object(members) => {
             for (name, value) in members {
                 let name = name.to_lowercase().replace('-', "_");
-                let is_value = !matches!(value, Json::Null | Json::Object(_) | Json::Array(_));
+                // All of it, whatever its shape. Nothing and a switch are no secrets.
+                let is_value = !matches!(value, Json::Null | Json::Bool(_));
                 if is_value && SECRET_WORDS.iter().any(|word| name.contains(word)) {
                     *value = SECRET.into();
                 } else {
@@ -275,7 +282,11 @@ mod tests {
     fn s14_a_secret_is_said_and_not_told() {
         let (old, new) = (
             cells("canary-a", false, "{}"),
-            cells("canary-b", false, r#"{"x":{"API-Key":"canary-c"}}"#),
+            cells(
+                "canary-b",
+                false,
+                r#"{"x":{"API-Key":"canary-c"},"api_keys":["canary-d"],"password":{"value":"canary-e"}}"#,
+            ),
         );
         let made = Entry::of("t", "id", None, Some(&old));
         assert_eq!(made.action, "created");
@@ -288,7 +299,7 @@ mod tests {
         );
         assert_eq!(
             Json::from(changed.after.clone().unwrap()),
-            json!({"credentials": OTHER_SECRET, "metadata": {"x": {"API-Key": SECRET}}})
+            json!({"credentials": OTHER_SECRET, "metadata": {"x": {"API-Key": SECRET}, "api_keys": SECRET, "password": SECRET}})
         );
         assert!(!format!("{made:?}{changed:?}").contains("canary"));
     }

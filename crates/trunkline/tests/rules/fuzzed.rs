@@ -65,6 +65,8 @@ fn member() -> impl Strategy<Value = String> {
         1 => (arguments(), arguments()).prop_map(|(a, b)| format!(r#","arguments":{a},"arguments":{b}"#)),
         1 => (arguments(), arguments()).prop_map(|(a, b)| format!(r#","arguments":{a},"argument\u0073":{b}"#)),
         1 => arguments().prop_map(|own| format!(r#","Arguments":{own}"#)),
+        1 => (arguments(), arguments()).prop_map(|(a, b)| format!(r#","arguments":{a},"Argument\u0073":{b}"#)),
+        1 => arguments().prop_map(|own| format!(r#","arguments":{own},"NAME":"delete""#)),
         1 => Just(String::new()),
     ]
 }

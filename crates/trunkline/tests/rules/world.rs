@@ -61,7 +61,7 @@ pub(crate) fn config(upstream: &ScriptedUpstream, rules: &[&str]) -> String {
     text
 }
 
-/// The arguments of the calls that arrived, byte for byte; `null` where there were none.
+/// The arguments of the calls that arrived, byte for byte; `null` where there were none. Nothing that arrived could be taken for them.
 pub(crate) fn sent(upstream: &ScriptedUpstream) -> Vec<String> {
     #[derive(serde::Deserialize)]
     struct Body {
@@ -74,6 +74,12 @@ pub(crate) fn sent(upstream: &ScriptedUpstream) -> Vec<String> {
     let requests = upstream.requests();
     let calls = requests.iter().filter(|request| request.is("tools/call"));
     let arguments = calls.map(|request| {
+        let members = request.json()["params"].as_object().unwrap().clone();
+        let known = ["name", "arguments", "_meta", "task"];
+        let odd = members.keys().find(|key| {
+            !known.contains(&key.as_str()) && known.iter().any(|own| own.eq_ignore_ascii_case(key))
+        });
+        assert_eq!(odd, None, "{members:?}");
         let body: Body = serde_json::from_slice(&request.body).unwrap();
         body.params
             .arguments
