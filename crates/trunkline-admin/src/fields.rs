@@ -87,6 +87,8 @@ pub(crate) enum Kind {
     ToolArguments,
     /// Its own rules: [`tool_rules`]
     ToolConditions,
+    /// Its own rules: [`tool_rules`]
+    ToolApproval,
     /// In rows only: settable in the configuration file.
     FileOnly(fn(&ServerDefinition) -> Value),
 }
@@ -220,6 +222,12 @@ pub(crate) const FIELDS: &[Field] = &[
         doc: "What must be true of a call: `tools` (names, or `*`), `when` (an expression of CEL), `reason` (for the caller).",
         kind: Kind::ToolConditions,
     },
+    Field {
+        name: "tool_approval",
+        doc: "When somebody has to say yes to a call, per tool (`*`: the others): `never`, `first_use` or `always`.",
+        kind: Kind::ToolApproval,
+    },
+    field!(Flag approval_by_user = false, "Whether that may be the user at the client that calls, where the client can ask."),
     field!(TextMap tool_name_to_display_name, "Exposed name instead of the tool's, per tool."),
     field!(TextMap tool_name_to_description, "Description instead of the tool's, per tool."),
     Field {
@@ -447,6 +455,7 @@ impl Field {
             }
             Kind::ToolArguments => tool_rules::set_arguments(&mut definition.tool_arguments, value, at),
             Kind::ToolConditions => tool_rules::set_conditions(&mut definition.tool_conditions, value, at),
+            Kind::ToolApproval => tool_rules::set_approval(&mut definition.tool_approval, value, at),
             Kind::Variables => variables::set(&mut definition.env_vars, value, at),
             Kind::Operations => operations::set(&mut definition.openapi, value, at),
             Kind::FileOnly(_) => {
@@ -485,6 +494,7 @@ impl Field {
                 .collect(),
             Kind::ToolArguments => tool_rule::arguments_to_json(&definition.tool_arguments),
             Kind::ToolConditions => tool_rule::conditions_to_json(&definition.tool_conditions),
+            Kind::ToolApproval => tool_rule::approval_to_json(&definition.tool_approval),
             Kind::Operations => definition.openapi.to_json().unwrap_or_default(),
             Kind::FileOnly(show) => show(definition),
         }

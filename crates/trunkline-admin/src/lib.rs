@@ -25,6 +25,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 mod actor;
+mod approval;
 mod audit;
 mod body;
 mod checks;
@@ -217,6 +218,9 @@ fn routes() -> OpenApiRouter<Arc<App>> {
             toolset::update::update
         ))
         .routes(routes!(toolset::get::get, toolset::delete::delete))
+        .routes(routes!(approval::list::list))
+        .routes(routes!(approval::decide::approve))
+        .routes(routes!(approval::decide::deny))
         .routes(routes!(reload::reload))
         .routes(routes!(audit::list::list))
         .routes(routes!(audit::export::export))

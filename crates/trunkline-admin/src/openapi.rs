@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use trunkline_model::EnvVarScope;
+use trunkline_model::{ApprovalMode, EnvVarScope};
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::schema::{
     AdditionalProperties, ArrayBuilder, ObjectBuilder, Ref, Schema, SchemaType, Type,
@@ -271,6 +271,12 @@ fn schema_of(field: &Field, side: Side) -> Schema {
             .description(doc)
             .into(),
         Kind::ToolArguments => tool_arguments(asked).description(doc).into(),
+        Kind::ToolApproval => typed(Type::Object, asked)
+            .additional_properties(Some(
+                text(false).enum_values(Some(ApprovalMode::ALL.map(ApprovalMode::as_str))),
+            ))
+            .description(doc)
+            .into(),
         Kind::ToolConditions => array(asked).items(tool_condition()).description(doc).into(),
         Kind::Operations => {
             let lists = || {

@@ -1,7 +1,7 @@
-//! `tool_arguments` and `tool_conditions`: rules about calls of a server's tools.
+//! `tool_arguments`, `tool_conditions` and `tool_approval`: rules about calls of a server's tools.
 
 use serde_json::Value;
-use trunkline_model::{RuleProblem, ToolArguments, ToolCondition, tool_rule};
+use trunkline_model::{RuleProblem, ToolApproval, ToolArguments, ToolCondition, tool_rule};
 
 use crate::body::{At, Loc};
 
@@ -17,6 +17,14 @@ pub(crate) fn set_arguments(arguments: &mut ToolArguments, value: &Value, at: &m
 pub(crate) fn set_conditions(conditions: &mut Vec<ToolCondition>, value: &Value, at: &mut At<'_>) {
     match tool_rule::parse_conditions(value, false) {
         Ok(parsed) => *conditions = parsed,
+        Err(problems) => note(problems, at),
+    }
+}
+
+/// Replaces what has to be approved; null removes all.
+pub(crate) fn set_approval(approval: &mut ToolApproval, value: &Value, at: &mut At<'_>) {
+    match tool_rule::parse_approval(value) {
+        Ok(parsed) => *approval = parsed,
         Err(problems) => note(problems, at),
     }
 }

@@ -37,6 +37,8 @@ pub(crate) enum Kind {
     ToolArguments,
     /// `[{tools, when, reason}]`.
     ToolConditions,
+    /// `{tool: always}`.
+    ToolApproval,
     /// `off`, or the members of [`trunkline_model::SANDBOX_FIELDS`].
     Sandbox,
     /// One of these words.
@@ -101,7 +103,7 @@ const NOT_SERVED_AUTH: &str = "Kept for an `auth_type` that is not served yet.";
 pub(crate) const SERVER: &[Field] = {
     use Kind::{
         Bool, EnvVars, Integer, Object, Sandbox, Seconds, SecondsMap, Secret, SecretMap, Text, TextMap,
-        TextOrTexts, Texts, TextsMap, ToolArguments, ToolConditions, Word,
+        TextOrTexts, Texts, TextsMap, ToolApproval, ToolArguments, ToolConditions, Word,
     };
     &[
         field(
@@ -212,6 +214,18 @@ pub(crate) const SERVER: &[Field] = {
             ToolConditions,
             "",
             "Trunkline: what must be true of a call, as expressions of CEL. See [rules](rules.md#conditions).",
+        ),
+        field(
+            "tool_approval",
+            ToolApproval,
+            "never",
+            "Trunkline: when somebody has to say yes to a call, per tool (`*`: the others): `never`, `first_use` or `always`. See [rules](rules.md#approvals).",
+        ),
+        field(
+            "approval_by_user",
+            Bool,
+            "false",
+            "Trunkline: whether that may be the user at the client that calls, where the client can ask.",
         ),
         field(
             "pinned_tools",

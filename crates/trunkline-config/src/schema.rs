@@ -113,6 +113,9 @@ fn property(field: &Field) -> Value {
         Kind::Object => json!({ "type": ["object", "null"] }),
         Kind::EnvVars => json!({ "type": ["array", "null"], "items": object(ENV_VAR) }),
         Kind::ToolArguments => tool_arguments(),
+        Kind::ToolApproval => {
+            json!({ "type": ["object", "null"], "additionalProperties": { "enum": ["never", "first_use", "always"] } })
+        }
         Kind::ToolConditions => json!({ "type": ["array", "null"], "items": {
             "type": "object",
             "additionalProperties": false,
@@ -228,6 +231,7 @@ fn words_of(kind: Kind) -> String {
         Kind::EnvVars => "list of variables".into(),
         Kind::ToolArguments => "tool to arguments".into(),
         Kind::ToolConditions => "list of conditions".into(),
+        Kind::ToolApproval => "tool to word".into(),
         Kind::Sandbox => "`off` or mapping".into(),
         Kind::Word(words) => words
             .iter()

@@ -501,6 +501,13 @@ fn call_rules(section: &mut Section<'_>, definition: &mut ServerDefinition) {
             Err(problems) => rule_problems(section, "tool_conditions", node, problems),
         }
     }
+    if let Some(node) = section.node("tool_approval") {
+        match tool_rule::parse_approval(&node.to_json()) {
+            Ok(approval) => definition.tool_approval = approval,
+            Err(problems) => rule_problems(section, "tool_approval", node, problems),
+        }
+    }
+    definition.approval_by_user = section.boolean("approval_by_user").unwrap_or(false);
 }
 
 fn rule_problems(section: &mut Section<'_>, field: &str, node: &Node, problems: Vec<RuleProblem>) {

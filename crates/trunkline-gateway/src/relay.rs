@@ -17,7 +17,7 @@ use trunkline_upstream::Frame;
 
 use crate::Gateway;
 use crate::answer;
-use crate::calling::{self, Call, CallError};
+use crate::calling::{self, Call, CallError, Unapproved};
 use crate::context::Context;
 use crate::parked;
 use crate::record::Pending;
@@ -139,8 +139,16 @@ fn last(
 /// A call error as a JSON-RPC response. What a model can do otherwise is the tool's error, which it reads; of others, clients
 /// tell it nothing.
 pub fn error_message(gateway: &Gateway, id: &str, error: &CallError, era: Era) -> String {
-    if let CallError::RuledOut(why) = error {
-        let text = edit::string(&why.to_string());
+    let told = match error {
+        CallError::RuledOut(why) => Some(why.to_string()),
+        CallError::Unapproved(why) => match &**why {
+            Unapproved::Asks { result } => return rpc::response(id, result),
+            why => Some(why.to_string()),
+        },
+        _ => None,
+    };
+    if let Some(text) = told {
+        let text = edit::string(&text);
         let kind = if era == Era::Modern {
             r#","resultType":"complete""#
         } else {
@@ -163,7 +171,7 @@ pub fn error_status(error: &CallError, era: Era) -> StatusCode {
         (_, CallError::Limited(_)) => StatusCode::TOO_MANY_REQUESTS,
         (Era::Modern, CallError::Method(_)) => StatusCode::NOT_FOUND,
         (Era::Modern, CallError::HeaderMismatch(_) | CallError::NeedsTasks) => StatusCode::BAD_REQUEST,
-        (Era::Modern, CallError::Full) => StatusCode::SERVICE_UNAVAILABLE,
+        (_, CallError::NoApprovals) | (Era::Modern, CallError::Full) => StatusCode::SERVICE_UNAVAILABLE,
         (Era::Modern, CallError::Elsewhere(_)) => StatusCode::BAD_GATEWAY,
         _ => StatusCode::OK,
     }

@@ -34,6 +34,8 @@ pub struct Target {
     pub task: Option<(String, String)>,
     /// Annotations of a tool, where a condition reads them: JSON text.
     pub annotations: Option<Box<str>>,
+    /// A tool as its server defines it, where calls of it may need an approval: JSON text.
+    pub definition: Option<Box<str>>,
 }
 
 impl Target {
@@ -48,6 +50,7 @@ impl Target {
             needs_task: false,
             task: None,
             annotations: None,
+            definition: None,
         }
     }
 }
@@ -197,6 +200,9 @@ fn lookup(
                 .view
                 .as_ref()
                 .and_then(|view| view.find_own(name)?.annotations.clone()),
+            definition: (!own.server.definition.tool_approval.is_empty())
+                .then(|| item.map(|(_, item)| item.raw.get().into()))
+                .flatten(),
         }
     };
     if !bare_first {
@@ -311,6 +317,7 @@ pub async fn resource(gateway: &Gateway, context: &Context, uri: &str) -> Result
         needs_task: false,
         task: None,
         annotations: None,
+        definition: None,
     };
     let listed: Vec<&Arc<Server>> =
         listing::at_hand(gateway, context, ListKind::Resources, context.whole_servers())

@@ -107,6 +107,7 @@ pub fn target(
         needs_task: false,
         task: Some((task.id, exposed)),
         annotations: None,
+        definition: None,
     })
 }
 

@@ -4,6 +4,7 @@
 //! these types is serialized to a client; edges convert. A new resource gets one file here and one of
 //! the same name in each layer above.
 
+pub mod call_approval;
 pub mod clock;
 mod display;
 pub mod health;
@@ -28,6 +29,7 @@ pub mod tls;
 pub mod tool_rule;
 pub mod toolset;
 
+pub use call_approval::{ApprovalMode, CallApproval, CallApprovalState};
 pub use clock::{Clock, SystemClock};
 pub use health::{Circuit, Health};
 pub use ids::{ReplicaId, RequestId, ServerId, SessionKey};
@@ -51,5 +53,5 @@ pub use tenant::{
     EndUser, Level, Member, MemberRole, Organization, OrganizationMember, Team, User, UserRole,
 };
 pub use tls::{Pem, TlsSettings, TlsVersion};
-pub use tool_rule::{Claim, Filled, Hold, RuleProblem, Source, ToolArguments, ToolCondition};
+pub use tool_rule::{Claim, Filled, Hold, RuleProblem, Source, ToolApproval, ToolArguments, ToolCondition};
 pub use toolset::{Toolset, ToolsetTool, Toolsets};

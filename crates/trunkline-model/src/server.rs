@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use crate::{OpenApiFilter, Sandbox, Secret, ServerId, TlsSettings, ToolArguments, ToolCondition};
+use crate::{
+    OpenApiFilter, Sandbox, Secret, ServerId, TlsSettings, ToolApproval, ToolArguments, ToolCondition,
+};
 
 /// One registered server.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,6 +78,10 @@ pub struct ServerDefinition {
     pub tool_arguments: ToolArguments,
     /// Trunkline: what must hold of a call.
     pub tool_conditions: Vec<ToolCondition>,
+    /// Trunkline: when somebody has to say yes to a call, per tool.
+    pub tool_approval: ToolApproval,
+    /// Trunkline: the user at the client that calls may be the one who says yes.
+    pub approval_by_user: bool,
     /// Exposed name instead of the tool's, per tool.
     pub tool_name_to_display_name: BTreeMap<String, String>,
     /// Description instead of the tool's, per tool.
@@ -182,6 +188,8 @@ impl Default for ServerDefinition {
             allowed_params: BTreeMap::new(),
             tool_arguments: ToolArguments::new(),
             tool_conditions: Vec::new(),
+            tool_approval: ToolApproval::new(),
+            approval_by_user: false,
             tool_name_to_display_name: BTreeMap::new(),
             tool_name_to_description: BTreeMap::new(),
             pinned_tools: None,
@@ -230,7 +238,10 @@ impl Default for ServerDefinition {
 impl ServerDefinition {
     /// Whether anything is said about the arguments of tools, or of calls.
     pub fn has_call_rules(&self) -> bool {
-        !self.allowed_params.is_empty() || !self.tool_arguments.is_empty() || !self.tool_conditions.is_empty()
+        !self.allowed_params.is_empty()
+            || !self.tool_arguments.is_empty()
+            || !self.tool_conditions.is_empty()
+            || !self.tool_approval.is_empty()
     }
 }
 

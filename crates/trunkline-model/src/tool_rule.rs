@@ -6,8 +6,13 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 use trunkline_condition::Condition;
 
+use crate::ApprovalMode;
+
 /// Arguments that the gateway fills in, by tool and argument.
 pub type ToolArguments = BTreeMap<String, BTreeMap<String, Filled>>;
+
+/// When somebody has to say yes, by tool; `*`: those that are not named.
+pub type ToolApproval = BTreeMap<String, ApprovalMode>;
 
 /// An argument that the gateway fills in.
 #[derive(Clone, Debug, PartialEq)]
@@ -330,6 +335,37 @@ fn tools_of(value: Option<&Value>) -> Option<Vec<String>> {
         .filter(|names| !names.is_empty())
 }
 
+/// Reads `tool_approval`: `{tool: "always"}`.
+///
+/// # Errors
+///
+/// Everything that is wrong with it.
+pub fn parse_approval(value: &Value) -> Result<ToolApproval, Vec<RuleProblem>> {
+    let mut problems = Problems(Vec::new());
+    let mut approval = ToolApproval::new();
+    let Some(object) = members(value) else {
+        problems.add(&[], "must be a mapping from tool to never, first_use or always");
+        return problems.or(approval);
+    };
+    for (tool, word) in object {
+        match word.as_str().and_then(ApprovalMode::parse) {
+            Some(mode) => {
+                approval.insert(tool.clone(), mode);
+            }
+            None => problems.add(&[tool], "must be never, first_use or always"),
+        }
+    }
+    problems.or(approval)
+}
+
+/// What [`parse_approval`] reads.
+pub fn approval_to_json(approval: &ToolApproval) -> Value {
+    let words = approval
+        .iter()
+        .map(|(tool, mode)| (tool.clone(), Value::from(mode.as_str())));
+    words.collect()
+}
+
 /// What [`parse_conditions`] reads.
 pub fn conditions_to_json(conditions: &[ToolCondition]) -> Value {
     let one =
@@ -361,6 +397,15 @@ mod tests {
         assert_eq!(conditions_to_json(&read), conditions);
         assert!(parse_arguments(&Value::Null).unwrap().is_empty());
         assert!(parse_conditions(&Value::Null, false).unwrap().is_empty());
+    }
+
+    #[test]
+    fn words_of_approval() {
+        let approval = json!({"*": "always", "a": "never", "b": "first_use"});
+        assert_eq!(approval_to_json(&parse_approval(&approval).unwrap()), approval);
+        let problems = parse_approval(&json!({"a": "yes", "b": null})).unwrap_err();
+        assert_eq!(problems.len(), 2);
+        assert_eq!(problems[0].path, ["a"]);
     }
 
     #[test]

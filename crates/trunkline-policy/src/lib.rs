@@ -2,7 +2,9 @@
 //! what is listed can be called and what is hidden cannot. A decision always carries its reason.
 
 use trunkline_model::key::Part;
-use trunkline_model::{ApprovalStatus, ClientNetwork, Level, Principal, PrincipalKind, Scope, Server};
+use trunkline_model::{
+    ApprovalMode, ApprovalStatus, ClientNetwork, Level, Principal, PrincipalKind, Scope, Server,
+};
 
 pub mod arguments;
 mod conditions;
@@ -233,6 +235,22 @@ fn use_tool(
         Ok(()) => Decision::Allow,
         Err(denial) => Decision::Deny(denial),
     }
+}
+
+/// When somebody has to say yes to calls of a tool, by its own name. Of several entries that name it the strictest counts; `*` is for
+/// tools that none names.
+pub fn approval_mode(server: &Server, tool: &str) -> ApprovalMode {
+    let approval = &server.definition.tool_approval;
+    if approval.is_empty() {
+        return ApprovalMode::Never;
+    }
+    let prefix = server.prefix();
+    let own = approval
+        .iter()
+        .filter(|(entry, _)| is_named(entry, &prefix, tool));
+    let own = own.map(|(_, mode)| *mode).max();
+    own.or_else(|| approval.get("*").copied())
+        .unwrap_or(ApprovalMode::Never)
 }
 
 fn deny(reason: Reason, level: Level, rule: Rule) -> Decision {

@@ -21,6 +21,7 @@
 
 mod audit;
 mod bind;
+mod call_approval;
 mod call_record;
 mod catalogue;
 mod connect;
@@ -51,6 +52,7 @@ mod watch;
 pub use audit::Actor;
 pub use audit::denials::{Denial, Denials};
 pub use audit::read::{AuditFilter, AuditRow, AuditSort};
+pub use call_approval::{APPROVAL_LASTS, Approved, Decided, MAX_PENDING};
 pub use call_record::StoredCallRecord;
 pub use catalogue::CatalogueRow;
 pub use connect::ConnectError;

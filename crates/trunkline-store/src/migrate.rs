@@ -113,6 +113,7 @@ impl MigrationSet {
             step!("00", 12, "toolsets_and_limits"),
             step!("00", 13, "audit"),
             step!("00", 14, "rules"),
+            step!("00", 15, "approvals"),
         ])
     }
 

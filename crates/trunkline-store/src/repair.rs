@@ -11,13 +11,14 @@ use crate::store::Store;
 use crate::verify::Drift;
 
 /// Columns that hold something back. When one was lost, what it said is lost, too, and the default lets more through.
-const RESTRICTIONS: [&str; 6] = [
+const RESTRICTIONS: [&str; 7] = [
     "allowed_tools",
     "disallowed_tools",
     "allowed_params",
     "available_on_public_internet",
     "tool_arguments",
     "tool_conditions",
+    "tool_approval",
 ];
 
 /// What [`Store::repair`] did.

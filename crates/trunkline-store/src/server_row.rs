@@ -95,6 +95,8 @@ fn encode_definition(
         allowed_params,
         tool_arguments,
         tool_conditions,
+        tool_approval,
+        approval_by_user,
         tool_name_to_display_name,
         tool_name_to_description,
         pinned_tools,
@@ -239,6 +241,14 @@ fn encode_definition(
                 tool_conditions.is_empty(),
             ),
         ),
+        (
+            "tool_approval",
+            stored(
+                tool_rule::approval_to_json(tool_approval),
+                tool_approval.is_empty(),
+            ),
+        ),
+        ("approval_by_user", Value::Bool(Some(*approval_by_user))),
     ]);
 }
 
@@ -471,6 +481,8 @@ fn decode_definition(reader: &mut Reader<'_>) -> ServerDefinition {
         disallowed_tools: reader.json("disallowed_tools").unwrap_or_default(),
         allowed_params: reader.json("allowed_params").unwrap_or_default(),
         tool_arguments: decode_rules(reader, "tool_arguments", tool_rule::parse_arguments),
+        tool_approval: decode_rules(reader, "tool_approval", tool_rule::parse_approval),
+        approval_by_user: reader.bool("approval_by_user").unwrap_or(false),
         tool_conditions: decode_rules(reader, "tool_conditions", |rules| {
             tool_rule::parse_conditions(rules, true)
         }),

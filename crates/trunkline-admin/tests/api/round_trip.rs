@@ -78,6 +78,7 @@ fn sample(name: &str, schema: &Value, variant: usize) -> Value {
         "tool_arguments" => {
             return json!({"search": {"repo": {"value": variant}, "team": {"default_from": "team_id"}}});
         }
+        "tool_approval" => return json!({"*": (if variant == 1 { "first_use" } else { "always" })}),
         "tool_conditions" => {
             return json!([{"tools": ["*"], "when": format!("args.x == {variant}"), "reason": null}]);
         }

@@ -24,6 +24,8 @@ const SAMPLES: &[(&str, &str)] = &[
     ("disallowed_tools", "[a]"),
     ("allowed_params", "{a: [b]}"),
     ("tool_arguments", "{a: {b: {value: 1}}}"),
+    ("tool_approval", "{a: always}"),
+    ("approval_by_user", "true"),
     ("tool_conditions", "[{tools: ['*'], when: 'true'}]"),
     ("pinned_tools", "{a: {description: b}}"),
     ("tool_name_to_display_name", "{a: b}"),

@@ -4,6 +4,7 @@ use trunkline_mcp::{Era, ListKind, rpc, task};
 use trunkline_model::{OutcomeStatus, Server, ServerId, Step};
 use trunkline_upstream::Fault;
 
+use super::approval::Unapproved;
 use super::rules::RuledOut;
 use crate::limits::Exceeded;
 use crate::outcomes;
@@ -26,6 +27,14 @@ pub enum CallError {
     /// The policy says no to this call of a tool that the caller may use otherwise.
     #[error(transparent)]
     RuledOut(Box<RuledOut>),
+    /// Nobody has said yes to it.
+    #[error(transparent)]
+    Unapproved(Box<Unapproved>),
+    /// Whether somebody has said yes cannot be looked up.
+    #[error(
+        "the call needs an approval, and approvals cannot be looked up now: the database is out of reach"
+    )]
+    NoApprovals,
     /// A header does not say what the body says (2026-07-28).
     #[error("Header mismatch: {0}")]
     HeaderMismatch(String),
@@ -100,10 +109,12 @@ impl CallError {
             | Self::UnknownTask
             | Self::Denied(_)
             | Self::RuledOut(_)
+            | Self::Unapproved(_)
             | Self::Route(RouteError::Unknown { .. } | RouteError::Ambiguous { .. }) => rpc::INVALID_PARAMS,
             Self::Route(RouteError::Unavailable { .. })
             | Self::Upstream { .. }
             | Self::Full
+            | Self::NoApprovals
             | Self::Limited(_)
             | Self::Elsewhere(_) => rpc::INTERNAL_ERROR,
         }
@@ -122,6 +133,8 @@ impl CallError {
         match self {
             Self::Params(_) => "invalid_params",
             Self::Denied(_) | Self::RuledOut(_) => "denied",
+            Self::Unapproved(why) => why.word(),
+            Self::NoApprovals => "database_unavailable",
             Self::HeaderMismatch(_) => "header_mismatch",
             Self::Method(_) => "unknown_method",
             Self::UnknownTask => "unknown_task",
@@ -157,7 +170,7 @@ impl CallError {
         match self {
             Self::Route(RouteError::Unavailable { outcome, .. }) => outcome.retry_after_s,
             Self::Upstream { fault, .. } => fault.retry_after.map(|after| after.as_secs()),
-            Self::Full => Some(parked::RETRY_AFTER.as_secs()),
+            Self::Full | Self::NoApprovals => Some(parked::RETRY_AFTER.as_secs()),
             Self::Limited(exceeded) => Some(exceeded.retry_after.as_secs()),
             _ => None,
         }

@@ -1,6 +1,7 @@
 //! Call: decide, route, credential, call. The only way to a server for a client's request, for tools, prompts and resources,
 //! for MCP and REST alike.
 
+mod approval;
 mod error;
 mod operation;
 mod resolve;
@@ -35,11 +36,13 @@ use crate::rounds::Round;
 use crate::route::Target;
 use crate::tasks::{self, Seen, Tasked, Waiting};
 
+pub use approval::Unapproved;
 pub use error::{CallError, Denied, internal};
 pub use operation::Operation;
 pub use rules::RuledOut;
 pub use shown::{outside, result_word, tool_error_text};
 
+use approval::Grant;
 use resolve::{check_param_headers, resolve};
 
 /// A call under way.
@@ -71,6 +74,8 @@ pub struct Call {
     /// What a server of the new era asks the client, while it does.
     round: Option<Box<Round>>,
     rounds: u32,
+    /// By which approval it is made.
+    grant: Grant,
     /// What it has to do with tasks.
     tasked: Option<Box<Tasked>>,
     /// A subscription that was taken is written down before the client hears of it.
@@ -154,10 +159,23 @@ pub async fn begin(
     let target = resolve(gateway, context, &operation, &mut params, only).await?;
     pending.target(target.server.id.as_str(), &target.name);
     check_param_headers(context, &target, &params)?;
-    begin_at(gateway, context, operation, target, params)
+    let grant = if operation == Operation::CallTool {
+        rules::apply(gateway, context, &target, &mut params)?;
+        approval::require(gateway, context, &target, &mut params).await?
+    } else {
+        Grant::Free
+    };
+    match begin_at(gateway, context, operation, target, params) {
+        Ok(call) => Ok(Call { grant, ..call }),
+        Err(error) => {
+            // Nothing was sent: the yes is for the next time.
+            approval::unused(gateway, grant).await;
+            Err(error)
+        }
+    }
 }
 
-/// Begins a call whose target is known, and allowed.
+/// Begins a call whose target is known, and allowed; no call of a tool, which has rules.
 pub fn begin_at(
     gateway: &Gateway,
     context: &Context,
@@ -165,9 +183,6 @@ pub fn begin_at(
     mut target: Target,
     mut params: RawObject<'_>,
 ) -> Result<Call, CallError> {
-    if operation == Operation::CallTool {
-        rules::apply(gateway, context, &target, &mut params)?;
-    }
     let place = limited(gateway, context, &operation, &target.server)?;
     let tasked = Tasked::of(context, &operation, &mut target, &mut params);
     let token = if matches!(tasked.as_deref(), Some(Tasked::Wanted)) {
@@ -231,6 +246,7 @@ pub fn begin_at(
         header_params: target.header_params,
         round: None,
         rounds: 0,
+        grant: Grant::Free,
         tasked,
         noting: Noting::Due,
         _place: place,
@@ -281,6 +297,11 @@ impl Call {
                 // A failure was logged where it happened.
                 let _ = noting.await;
                 self.noting = Noting::Done;
+            }
+            if matches!(self.grant, Grant::Asking(_))
+                && let Some(frame) = Box::pin(self.approved(gateway, context)).await?
+            {
+                return Ok(frame);
             }
             if self.round.is_some()
                 && let Some(frame) = Box::pin(self.asked_back(gateway, context)).await?
@@ -344,6 +365,14 @@ impl Call {
                     if context.era == Era::Legacy && self.leg() == Era::Modern && tasks::is_made(&result) =>
                 {
                     return Ok(self.given_up("the server made a task of the call, which nobody asked for"));
+                }
+                Some(Frame::Result(result))
+                    if matches!(self.grant, Grant::Used(_))
+                        && context.era == Era::Modern
+                        && modern::result_type(&result) == "input_required" =>
+                {
+                    Box::pin(self.give_back(gateway)).await;
+                    self.held.push_front(Frame::Result(result));
                 }
                 Some(Frame::Result(result)) if self.notes(gateway, context) => {
                     self.held.push_front(Frame::Result(result));

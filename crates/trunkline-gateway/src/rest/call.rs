@@ -168,6 +168,15 @@ fn failed(error: &CallError) -> Response {
         (CallError::RuledOut(why), None) => {
             answer::rest_error(StatusCode::FORBIDDEN, why.denied.denial.reason.as_str(), &text)
         }
+        (CallError::Unapproved(why), None) => answer::rest_error(StatusCode::FORBIDDEN, why.word(), &text),
+        (CallError::NoApprovals, None) => {
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            let mut response = answer::rest_error(status, "database_unavailable", &text);
+            response
+                .headers_mut()
+                .insert(RETRY_AFTER, error.retry_after_s().unwrap_or(30).into());
+            response
+        }
         (CallError::Params(_), None) => answer::rest_error(StatusCode::BAD_REQUEST, "invalid_request", &text),
         (CallError::Route(RouteError::Ambiguous { .. }), None) => {
             answer::rest_error(StatusCode::CONFLICT, "ambiguous_tool", &text)

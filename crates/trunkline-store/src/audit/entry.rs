@@ -22,6 +22,8 @@ pub(crate) const ORGANIZATIONS: &str = "LiteLLM_OrganizationTable";
 pub(crate) const END_USERS: &str = "LiteLLM_EndUserTable";
 pub(crate) const SERVERS: &str = "LiteLLM_MCPServerTable";
 pub(crate) const TOOLSETS: &str = "LiteLLM_MCPToolsetTable";
+/// Calls that somebody has to say yes to.
+pub(crate) const CALL_APPROVALS: &str = "trunkline_call_approval";
 pub(crate) const CONFIG: &str = "LiteLLM_Config";
 pub(crate) const AUDIT_LOG: &str = "LiteLLM_AuditLog";
 /// The schema of the database.
@@ -36,7 +38,7 @@ const OTHER_SECRET: &str = "(another secret)";
 const STAMPS: [&str; 3] = ["updated_at", "updated_by", "revision"];
 
 /// Columns that hold JSON.
-const JSON: [&str; 28] = [
+const JSON: [&str; 29] = [
     "metadata",
     "allowed_routes",
     "object_permission",
@@ -51,6 +53,7 @@ const JSON: [&str; 28] = [
     "allowed_params",
     "tool_arguments",
     "tool_conditions",
+    "tool_approval",
     "tool_name_to_display_name",
     "tool_name_to_description",
     "pinned_tools",

@@ -334,6 +334,8 @@ pub(crate) fn full(id: &str, tag: &str) -> Server {
                 "default": {"default": 1.5}, "team": {"default_from": "team_id"},
             }}))
             .unwrap(),
+            tool_approval: tool_rule::parse_approval(&json!({"*": "always", tag: "first_use", "b": "never"})).unwrap(),
+            approval_by_user: true,
             tool_conditions: tool_rule::parse_conditions(
                 &json!([{"tools": ["*", tag], "when": "args.a == 1", "reason": tag}, {"tools": ["b"], "when": "true"}]),
                 false,

@@ -9,6 +9,7 @@
 )]
 
 mod audit;
+mod call_approvals;
 mod fixture;
 mod keys;
 mod kill;

@@ -53,7 +53,8 @@ both! {
         let newer_columns = [("schema_compat", "BOOLEAN NOT NULL DEFAULT FALSE"), ("cwd", "TEXT"), ("sandbox", "TEXT"), ("spec", "TEXT"), ("openapi", "TEXT"),
             ("tls_ca", "TEXT"), ("tls_client_cert", "TEXT"), ("tls_client_key", "TEXT"), ("tls_server_name", "TEXT"), ("tls_min_version", "TEXT"),
             ("connect_timeout", "DOUBLE PRECISION"), ("list_timeout", "DOUBLE PRECISION"),
-            ("tool_arguments", "TEXT"), ("tool_conditions", "TEXT")];
+            ("tool_arguments", "TEXT"), ("tool_conditions", "TEXT"), ("tool_approval", "TEXT"),
+            ("approval_by_user", "BOOLEAN NOT NULL DEFAULT FALSE")];
         for (column, kind) in newer_columns {
             db.by_hand(&format!("ALTER TABLE mcp_server ADD COLUMN {column} {kind}")).await;
         }
@@ -83,6 +84,8 @@ both! {
         (upgraded.definition.connect_timeout, upgraded.definition.list_timeout) = (None, None);
         upgraded.definition.tool_arguments.clear();
         upgraded.definition.tool_conditions.clear();
+        upgraded.definition.tool_approval.clear();
+        upgraded.definition.approval_by_user = false;
         assert_eq!(store.server_list().await.unwrap(), [upgraded]);
         store.call_record_insert(&[crate::records::record("r", 1)]).await.unwrap();
     }

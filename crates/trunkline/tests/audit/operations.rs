@@ -24,6 +24,7 @@ const ORGANIZATION: &str = "LiteLLM_OrganizationTable";
 const END_USER: &str = "LiteLLM_EndUserTable";
 const SERVER: &str = "LiteLLM_MCPServerTable";
 const TOOLSET: &str = "LiteLLM_MCPToolsetTable";
+const APPROVAL: &str = "trunkline_call_approval";
 
 /// An operation, and the row that it leaves. `$x` is what an earlier one was answered.
 struct Step {
@@ -311,6 +312,10 @@ async fn all(world: World) {
         done.insert(step.operation.to_owned());
         leaves_one_row(gateway, step, &mut kept).await;
     }
+    for step in approvals(gateway, &mut kept).await {
+        done.insert(step.operation.to_owned());
+        leaves_one_row(gateway, step, &mut kept).await;
+    }
     reload(&world).await;
     done.insert("POST /config/reload".to_owned());
     let missing: Vec<String> = documented().difference(&done).cloned().collect();
@@ -368,6 +373,41 @@ async fn leaves_one_row(gateway: &TestGateway, step: Step, kept: &mut BTreeMap<&
         .get(&format!("/audit/{}", row["id"].as_str().unwrap()))
         .await;
     assert_eq!(&one.expect_status(200).json(), row);
+}
+
+/// Two calls that somebody has to say yes to, and the decisions.
+async fn approvals(gateway: &TestGateway, kept: &mut BTreeMap<&'static str, String>) -> Vec<Step> {
+    let admin = gateway.client();
+    let rows = admin.get("/v1/mcp/server").await.expect_status(200).json();
+    let row = rows
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|row| row["server_name"] == "files")
+        .unwrap();
+    let body = json!({"server_name": "asked", "url": row["url"], "transport": "http", "tool_approval": {"*": "always"}});
+    admin.post("/v1/mcp/server", &body).await.expect_status(201);
+    crate::support::listed(gateway, &["asked"]).await;
+    for (name, text) in [("$first", "1"), ("$second", "2")] {
+        let call = json!({"name": "asked-echo", "arguments": {"message": text}});
+        admin.post("/mcp-rest/tools/call", &call).await.expect_status(403);
+        let rows = admin.get("/v1/mcp/approvals").await.expect_status(200).json();
+        kept.insert(name, rows[0]["approval_id"].as_str().unwrap().to_owned());
+    }
+    vec![
+        step(
+            "POST /v1/mcp/approvals/{approval_id}/approve",
+            json!({}),
+            ("updated", APPROVAL, "$first"),
+        )
+        .at("/v1/mcp/approvals/$first/approve"),
+        step(
+            "POST /v1/mcp/approvals/{approval_id}/deny",
+            json!({}),
+            ("updated", APPROVAL, "$second"),
+        )
+        .at("/v1/mcp/approvals/$second/deny"),
+    ]
 }
 
 /// The file is seen by itself, too, if that is faster: it is one change.

@@ -67,6 +67,11 @@ async fn s35_what_may_not_be_given_is_in_no_list_and_reaches_no_server() {
         );
         upstream.clear();
     }
+    trunkline_testkit::eventually("it is in the audit log", crate::support::PATIENCE, async || {
+        let said = gateway.client().get("/audit/export?after=0").await.text();
+        said.contains("argument_not_allowed") && said.contains("allowed_params")
+    })
+    .await;
     let log = gateway.log();
     assert!(
         log.contains("argument_not_allowed") && log.contains("allowed_params"),

@@ -2,6 +2,7 @@
 //! hold on every way to a server, whatever the caller sends, and nothing of a call that is ruled out leaves the gateway.
 //!
 //! - [`world`]: servers with rules, and what they were sent
+//! - `approvals`: calls that somebody has to say yes to
 //! - `arguments`: permitted, pinned and defaulted arguments
 //! - `carriers`: the same to programs, HTTP APIs and servers of 2026-07-28
 //! - `conditions`: expressions
@@ -9,6 +10,7 @@
 //! - `management`: rules that are declared, changed, shown, and read again after a restart
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod approvals;
 mod arguments;
 mod carriers;
 mod conditions;
