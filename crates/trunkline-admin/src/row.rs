@@ -7,7 +7,7 @@ use trunkline_model::{Circuit, Health, Origin, Outcome, Server, Transport};
 use crate::fields::FIELDS;
 use crate::outcome::{self, OutcomeBody, was_tried};
 use crate::request::SERVER_ID;
-use crate::{App, checks};
+use crate::{App, checks, tool_rules};
 
 /// Columns that the gateway fills in, with what they are; a request that sets one is refused.
 pub(crate) const MANAGED: [(&str, &str); 23] = [
@@ -56,7 +56,9 @@ pub(crate) const MANAGED: [(&str, &str); 23] = [
 
 /// A row with the warnings that hold as long as the declaration stands.
 pub(crate) fn row(server: &Server, app: &App) -> Value {
-    row_with(server, checks::standing_warnings(&server.definition), app)
+    let mut warnings = checks::standing_warnings(&server.definition);
+    warnings.extend(tool_rules::warnings(server, app));
+    row_with(server, warnings, app)
 }
 
 /// A row with the warnings of the request that wrote it.

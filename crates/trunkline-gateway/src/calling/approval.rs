@@ -130,7 +130,7 @@ async fn take(
         decide(gateway, context, &id, yes).await?;
     }
     let store = gateway.registry.store();
-    let id = match store.approval_take(&wanted).await.map_err(away)? {
+    let id = match store.approval_take(&wanted).await.map_err(|error| away(&error))? {
         Approved::Yes(None) => return Ok(Grant::Free),
         Approved::Yes(Some(id)) => return Ok(Grant::Used(id)),
         Approved::No(id) => return Err(unapproved(Unapproved::Denied { id, tool })),
@@ -162,9 +162,9 @@ fn unapproved(why: Unapproved) -> CallError {
     CallError::Unapproved(Box::new(why))
 }
 
-fn away(error: StoreError) -> CallError {
+fn away(error: &StoreError) -> CallError {
     tracing::warn!(
-        error = &error as &dyn std::error::Error,
+        error = error as &dyn std::error::Error,
         "an approval could not be looked up"
     );
     CallError::NoApprovals
@@ -319,7 +319,10 @@ async fn decide(gateway: &Gateway, context: &Context, id: &str, yes: bool) -> Re
         operation: Some("elicitation/create".to_owned()),
     };
     let store = gateway.registry.store();
-    let decided = store.approval_decide(&by, id, yes).await.map_err(away)?;
+    let decided = store
+        .approval_decide(&by, id, yes)
+        .await
+        .map_err(|error| away(&error))?;
     if let Decided::Done(approval) = decided {
         tracing::info!(
             request_id = %context.request_id, approval = %approval.id, server = %approval.server_id,
@@ -368,7 +371,7 @@ impl Call {
             .store()
             .approval_take(&wanted)
             .await
-            .map_err(away)?;
+            .map_err(|error| away(&error))?;
         self.grant = match taken {
             Approved::Yes(None) => Grant::Free,
             Approved::Yes(Some(id)) => Grant::Used(id),

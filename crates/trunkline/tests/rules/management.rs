@@ -118,6 +118,12 @@ async fn s14_the_file_says_the_same() {
     for (field, value) in rules() {
         assert_eq!(rows[0][field], value, "{field}");
     }
+    let warnings = rows[0]["warnings"].to_string();
+    assert!(
+        warnings.contains("allowed_params: the server lists no tool \\\"none\\\""),
+        "{warnings}"
+    );
+    assert!(!warnings.contains("search"), "{warnings}");
     check(&gateway, &upstream).await;
 }
 
