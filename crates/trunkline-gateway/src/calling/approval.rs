@@ -37,7 +37,7 @@ const MAX_SHOWN: usize = 2_000;
 pub enum Unapproved {
     /// Somebody has to say yes first.
     #[error(
-        "approval_required: this call of {tool} has to be approved. Its approval is {id}: an administrator says yes or no at POST /v1/mcp/approvals/{id}/approve or /deny; then make the same call again"
+        "approval_required: this call of {tool} has to be approved. Its approval is {id}: an administrator decides at POST /v1/mcp/approvals/{id}/approve or /deny; then make the same call again"
     )]
     Pending {
         /// The approval.
