@@ -27,7 +27,7 @@ pub const MAX_COST: u64 = 1_000_000;
 /// Levels that the parser is to go down.
 const MAX_DEPTH: u16 = 32;
 /// Bytes of the parser's stack. It is taken only as far as it is used.
-const PARSER_STACK: usize = 256 * 1024 * 1024;
+const PARSER_STACK: usize = 64 * 1024 * 1024;
 
 /// Made once: it is what an evaluation would take most of its time for.
 static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib().with_optional_support(false)));

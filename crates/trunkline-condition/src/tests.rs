@@ -141,6 +141,11 @@ fn s38_no_text_is_too_deep_for_the_parser() {
         around("(", 1_000, ")"),
         around("[", 1_000, "]"),
         around("- ", 999, ""),
+        "!".repeat(2_048),
+        "-".repeat(2_048),
+        around("a.b(", 300, ")"),
+        around("{'a':", 290, "}"),
+        around("[1,", 500, "]"),
         around("true?", 250, ":true"),
         around("true?true:", 200, ""),
         format!("args{}", ".a".repeat(1_000)),
@@ -158,6 +163,7 @@ fn s38_no_text_is_too_deep_for_the_parser() {
     }
     // An even number of them is none.
     assert_eq!(ask(&around("!", 1_000, ""), "{}"), Ok(true));
+    assert_eq!(ask(&around("!", 2_043, ""), "{}"), Ok(false));
     let long = format!("true{}", " && true".repeat(250));
     assert_eq!(ask(&long, "{}"), Ok(true), "a long chain is no deep one");
     assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
