@@ -8,17 +8,20 @@
 //!
 //! By design these calls wait for the database. Without it none is made.
 
+use std::time::Duration;
+
 use sha2::{Digest as _, Sha256};
+use tokio::task::JoinHandle;
 use trunkline_mcp::Era;
 use trunkline_mcp::canonical::canonical;
 use trunkline_mcp::edit::{self, RawObject};
 use trunkline_model::ids::hex;
 use trunkline_model::{ApprovalMode, CallApproval, CallApprovalState};
 use trunkline_policy::approval_mode;
-use trunkline_store::{APPROVAL_LASTS, Actor, Approved, Decided, StoreError};
+use trunkline_store::{APPROVAL_LASTS, Actor, Approved, Decided, Store, StoreError};
 use trunkline_upstream::Frame;
 
-use super::{Call, CallError};
+use super::{Call, CallError, Noting};
 use crate::Gateway;
 use crate::context::Context;
 use crate::rounds::Round;
@@ -91,6 +94,10 @@ pub(super) enum Grant {
     Used(String),
     /// The client's user is asked on the call's stream.
     Asking(Box<Asking>),
+    /// What the user said is written down; of which tool.
+    Deciding(JoinHandle<Result<Approved, CallError>>, String),
+    /// It has none, and goes on with nothing.
+    Refused,
 }
 
 /// A question to the user of a client of the old era.
@@ -127,10 +134,10 @@ async fn take(
     let by_user = target.server.definition.approval_by_user;
     let said = said(gateway, context, &wanted, params)?;
     if let Some((id, yes)) = said.filter(|_| by_user) {
-        decide(gateway, context, &id, yes).await?;
+        decide(gateway.registry.store(), &user_of(context), &id, yes).await?;
     }
     let store = gateway.registry.store();
-    let id = match store.approval_take(&wanted).await.map_err(|error| away(&error))? {
+    let id = match taken(store, &wanted).await? {
         Approved::Yes(None) => return Ok(Grant::Free),
         Approved::Yes(Some(id)) => return Ok(Grant::Used(id)),
         Approved::No(id) => return Err(unapproved(Unapproved::Denied { id, tool })),
@@ -309,33 +316,44 @@ fn printable_all(text: &str) -> String {
     trunkline_mcp::hidden::strip(&text).map_or(text, |(text, _)| text)
 }
 
-async fn decide(gateway: &Gateway, context: &Context, id: &str, yes: bool) -> Result<(), CallError> {
+/// How long the database may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+async fn taken(store: &Store, wanted: &CallApproval) -> Result<Approved, CallError> {
+    match tokio::time::timeout(PATIENCE, store.approval_take(wanted)).await {
+        Ok(taken) => taken.map_err(|error| away(&error)),
+        Err(_) => Err(CallError::NoApprovals),
+    }
+}
+
+/// Who decides, when it is the user at the client.
+fn user_of(context: &Context) -> Actor {
     let caller = context.principal.id();
-    let by = Actor {
+    Actor {
         changed_by: format!("the user at the client of {caller}"),
         changed_by_api_key: caller.to_owned(),
         request_id: Some(context.request_id.as_str().to_owned()),
         claimed_by: None,
         operation: Some("elicitation/create".to_owned()),
-    };
-    let store = gateway.registry.store();
-    let decided = store
-        .approval_decide(&by, id, yes)
-        .await
-        .map_err(|error| away(&error))?;
-    if let Decided::Done(approval) = decided {
+    }
+}
+
+async fn decide(store: &Store, by: &Actor, id: &str, yes: bool) -> Result<(), CallError> {
+    let decided = tokio::time::timeout(PATIENCE, store.approval_decide(by, id, yes)).await;
+    let decided = decided.map_err(|_| CallError::NoApprovals)?;
+    if let Decided::Done(approval) = decided.map_err(|error| away(&error))? {
         tracing::info!(
-            request_id = %context.request_id, approval = %approval.id, server = %approval.server_id,
-            name = %printable(&approval.tool), state = approval.state.as_str(), "the user decided about a call"
+            actor = by.changed_by, approval = %approval.id, server = %approval.server_id, name = %printable(&approval.tool),
+            state = approval.state.as_str(), "the user decided about a call"
         );
     }
     Ok(())
 }
 
 /// Gives back what was used up for a call that did not run.
-pub(super) async fn unused(gateway: &Gateway, grant: Grant) {
+pub(super) async fn unused(store: Store, grant: Grant) {
     if let Grant::Used(id) = grant
-        && let Err(error) = gateway.registry.store().approval_give_back(&id).await
+        && let Err(error) = store.approval_give_back(&id).await
     {
         // It has to be approved again.
         let error = &error as &dyn std::error::Error;
@@ -344,35 +362,39 @@ pub(super) async fn unused(gateway: &Gateway, grant: Grant) {
 }
 
 impl Call {
-    /// Goes on with the question to the user; a frame if the client is to hear something.
+    /// Goes on with the question to the user; a frame if the client is to hear something. Cancel-safe: what is written is written by
+    /// a task of its own.
     pub(super) async fn approved(
         &mut self,
         gateway: &Gateway,
         context: &Context,
     ) -> Result<Option<Frame>, CallError> {
-        let Grant::Asking(asking) = &mut self.grant else {
-            return Ok(None);
+        if let Grant::Asking(asking) = &mut self.grant {
+            if let Some((id, method, message)) = asking.round.next_question() {
+                return Ok(Some(Frame::Request { id, method, message }));
+            }
+            let said = asking.round.answers().await.ok().and_then(|members| {
+                let responses = members.into_iter().find(|(key, _)| *key == "inputResponses");
+                is_yes(&responses?.1)
+            });
+            let (store, by) = (gateway.registry.store().clone(), user_of(context));
+            let wanted = asking.wanted.clone();
+            let tool = printable(&wanted.tool);
+            let deciding = tokio::spawn(async move {
+                if let Some(yes) = said {
+                    decide(&store, &by, &wanted.id, yes).await?;
+                }
+                taken(&store, &wanted).await
+            });
+            self.grant = Grant::Deciding(deciding, tool);
+        }
+        let (taken, tool) = match &mut self.grant {
+            Grant::Deciding(deciding, tool) => (deciding.await, std::mem::take(tool)),
+            Grant::Refused => return Err(CallError::NoApprovals),
+            _ => return Ok(None),
         };
-        if let Some((id, method, message)) = asking.round.next_question() {
-            return Ok(Some(Frame::Request { id, method, message }));
-        }
-        let answered = asking.round.answers().await;
-        let wanted = asking.wanted.clone();
-        let tool = printable(&wanted.tool);
-        let said = answered.ok().and_then(|members| {
-            let responses = members.into_iter().find(|(key, _)| *key == "inputResponses");
-            is_yes(&responses?.1)
-        });
-        if let Some(yes) = said {
-            decide(gateway, context, &wanted.id, yes).await?;
-        }
-        let taken = gateway
-            .registry
-            .store()
-            .approval_take(&wanted)
-            .await
-            .map_err(|error| away(&error))?;
-        self.grant = match taken {
+        self.grant = Grant::Refused;
+        self.grant = match taken.unwrap_or(Err(CallError::NoApprovals))? {
             Approved::Yes(None) => Grant::Free,
             Approved::Yes(Some(id)) => Grant::Used(id),
             Approved::No(id) => return Err(unapproved(Unapproved::Denied { id, tool })),
@@ -382,9 +404,11 @@ impl Call {
         Ok(None)
     }
 
-    /// A server of the new era asks before the tool runs, and will be called again: what was used for the call is given back.
-    pub(super) async fn give_back(&mut self, gateway: &Gateway) {
+    /// A server of the new era asks before the tool runs, and will be called again: what was used for the call is given back, before
+    /// the client hears of it.
+    pub(super) fn give_back(&mut self, gateway: &Gateway) {
         let grant = std::mem::replace(&mut self.grant, Grant::Free);
-        unused(gateway, grant).await;
+        let store = gateway.registry.store().clone();
+        self.noting = Noting::Running(tokio::spawn(unused(store, grant)));
     }
 }

@@ -169,7 +169,7 @@ pub async fn begin(
         Ok(call) => Ok(Call { grant, ..call }),
         Err(error) => {
             // Nothing was sent: the yes is for the next time.
-            approval::unused(gateway, grant).await;
+            approval::unused(gateway.registry.store().clone(), grant).await;
             Err(error)
         }
     }
@@ -298,7 +298,7 @@ impl Call {
                 let _ = noting.await;
                 self.noting = Noting::Done;
             }
-            if matches!(self.grant, Grant::Asking(_))
+            if !matches!(self.grant, Grant::Free | Grant::Used(_))
                 && let Some(frame) = Box::pin(self.approved(gateway, context)).await?
             {
                 return Ok(frame);
@@ -371,8 +371,8 @@ impl Call {
                         && context.era == Era::Modern
                         && modern::result_type(&result) == "input_required" =>
                 {
-                    Box::pin(self.give_back(gateway)).await;
                     self.held.push_front(Frame::Result(result));
+                    self.give_back(gateway);
                 }
                 Some(Frame::Result(result)) if self.notes(gateway, context) => {
                     self.held.push_front(Frame::Result(result));
