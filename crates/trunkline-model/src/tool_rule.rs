@@ -411,7 +411,7 @@ mod tests {
     #[test]
     fn every_mistake_has_a_place() {
         let arguments = json!({
-            "a": {"x": {"value": 1, "default": 2}, "y": {"valu": 1}, "z": {"value_from": "metadata."}, "n": {"value": null}},
+            "a": {"x": {"value": 1, "default": 2}, "y": {"values": 1}, "z": {"value_from": "metadata."}, "n": {"value": null}},
             "b": {"x": {"value": 1e300}, "y": 7},
             "*": {"x": {"value": 1}},
             "c": 1,
@@ -422,7 +422,7 @@ mod tests {
             places,
             [
                 "a.x",
-                "a.y.valu",
+                "a.y.values",
                 "a.z.value_from",
                 "a.n.value",
                 "b.x.value",

@@ -195,8 +195,8 @@ async fn b29_what_is_wrong_with_a_rule_is_said_with_its_place() {
             ":6:15: mcp_servers.s.tool_conditions[0].when: cannot be read: \"arg\" is not known",
         ),
         (
-            "tool_arguments:\n      a:\n        b: {valu: 1}\n",
-            ":6:19: mcp_servers.s.tool_arguments.a.b.valu: must be one of value, value_from, default, default_from",
+            "tool_arguments:\n      a:\n        b: {values: 1}\n",
+            ":6:21: mcp_servers.s.tool_arguments.a.b.values: must be one of value, value_from, default, default_from",
         ),
         (
             "tool_arguments: {a: {b: {value: os.environ/HOME}}}\n",
