@@ -152,6 +152,7 @@ fn tenants() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(tenant::team_list::info))
         .routes(routes!(tenant::team_list::list))
         .routes(routes!(tenant::team_list::list_v2))
+        .routes(routes!(tenant::team_list::available))
         .routes(routes!(tenant::team_members::member_add))
         .routes(routes!(tenant::team_members::member_update))
         .routes(routes!(tenant::team_members::member_delete))
@@ -203,7 +204,9 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(server::reject::reject))
         .routes(routes!(server::access_groups::access_groups))
         .routes(routes!(key::generate::generate))
+        .routes(routes!(key::service_account::service_account))
         .routes(routes!(key::update::update))
+        .routes(routes!(key::bulk_update::bulk_update))
         .routes(routes!(key::delete::delete))
         .routes(routes!(key::block::block))
         .routes(routes!(key::block::unblock))
@@ -211,6 +214,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(key::regenerate::regenerate_named))
         .routes(routes!(key::info::info))
         .routes(routes!(key::list::list))
+        .routes(routes!(key::aliases::aliases))
         .merge(tenants())
         .routes(routes!(
             toolset::list::list,

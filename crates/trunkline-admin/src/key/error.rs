@@ -45,11 +45,34 @@ impl From<StoreError> for KeyError {
     }
 }
 
+/// Status and `error.type`.
+type Kind = (StatusCode, &'static str);
+
 impl IntoResponse for KeyError {
     fn into_response(self) -> Response {
+        match self.words() {
+            Ok(((status, kind), param, message)) => {
+                (status, Json(AuthErrorBody::new(status, kind, param, message))).into_response()
+            }
+            Err(error) => error.into_response(),
+        }
+    }
+}
+
+impl KeyError {
+    /// Why, for people, on one line.
+    pub(crate) fn reason(self) -> String {
+        match self.words() {
+            Ok((_, _, message)) => message,
+            Err(error) => error.words().1,
+        }
+    }
+
+    /// Status, the field that is wrong, and the text; or the error that has a body of its own.
+    fn words(self) -> Result<(Kind, Option<&'static str>, String), ApiError> {
         let bad = (StatusCode::BAD_REQUEST, "bad_request_error");
-        let ((status, kind), param, message) = match self {
-            Self::Invalid(error) => return error.into_response(),
+        Ok(match self {
+            Self::Invalid(error) => return Err(error),
             Self::Bad(param, message) => (bad, Some(param), message),
             Self::NotOwn => (
                 (StatusCode::FORBIDDEN, "auth_error"),
@@ -97,7 +120,6 @@ impl IntoResponse for KeyError {
                     "the database did not carry out the change: nothing is changed; the gateway's log and `trunkline db status` say what is wrong; then try again".to_owned(),
                 )
             }
-        };
-        (status, Json(AuthErrorBody::new(status, kind, param, message))).into_response()
+        })
     }
 }

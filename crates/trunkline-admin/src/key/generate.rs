@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use trunkline_auth::{key_hash, key_name, new_key};
 use trunkline_model::{Secret, Stamps, VirtualKey};
 
@@ -40,10 +40,19 @@ pub(crate) async fn generate(
     State(app): State<Arc<App>>,
     JsonObject(body): JsonObject,
 ) -> Result<Json<Value>, KeyError> {
+    make(&admin, &app, &body).await
+}
+
+/// Makes the key that a body describes.
+pub(crate) async fn make(
+    admin: &Admin,
+    app: &App,
+    body: &Map<String, Value>,
+) -> Result<Json<Value>, KeyError> {
     let now = app.now();
-    let change = Change::read(&body, &["key"], now)?;
-    belonging::check(&change, None, &app)?;
-    let secret = secret(chosen_key(&body, "key")?, "key", &app)?;
+    let change = Change::read(body, &["key"], now)?;
+    belonging::check(&change, None, app)?;
+    let secret = secret(chosen_key(body, "key")?, "key", app)?;
     let key = key_of(&secret, change, (app.new_id)(), new_stamps(now, admin.id()));
     let key = app.registry.keys().insert(admin.actor(), key).await?;
     tracing::info!(
@@ -52,7 +61,7 @@ pub(crate) async fn generate(
         key = &*key.id,
         "key made"
     );
-    Ok(Json(row::made(&key, &secret, &app).into()))
+    Ok(Json(row::made(&key, &secret, app).into()))
 }
 
 /// What is stored of a new key.

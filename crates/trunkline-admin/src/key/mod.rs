@@ -2,11 +2,14 @@
 //!
 //! - [`fields`] is what a body may say about a key, and what of LiteLLM's is not served yet.
 //! - [`belonging`] is to whom a key may belong, and what it may be given there.
+//! - [`wanted`] is which keys a list is of.
 //! - [`row`] is how answers show one. The key itself is in the answer that makes it, and nowhere else.
 //! - [`error`] says failures as LiteLLM's key routes do.
 
+pub(crate) mod aliases;
 pub(crate) mod belonging;
 pub(crate) mod block;
+pub(crate) mod bulk_update;
 pub(crate) mod delete;
 pub(crate) mod error;
 pub(crate) mod fields;
@@ -18,4 +21,6 @@ pub(crate) mod permission;
 pub(crate) mod regenerate;
 pub(crate) mod row;
 pub(crate) mod schema;
+pub(crate) mod service_account;
 pub(crate) mod update;
+pub(crate) mod wanted;

@@ -28,8 +28,14 @@ pub(crate) use shapes;
 shapes! {
     /// The body that makes a key.
     NewKey as "GenerateKeyRequest" = closed(served(object()).property("key", text("A key of one's own choice.")));
+    /// The body that makes a service's.
+    NewServiceAccount as "GenerateServiceAccountKeyRequest" = closed(
+        served(object()).required("team_id").property("key", text("A key of one's own choice."))
+    );
+    /// The body that changes many.
+    KeyChanges as "BulkUpdateKeyRequest" = closed(object().property("keys", ArrayBuilder::new().items(change()).max_items(Some(500))).required("keys"));
     /// The body that changes one.
-    KeyChange as "UpdateKeyRequest" = closed(served(object()).property("key", text("Which key: its hash, or itself.")));
+    KeyChange as "UpdateKeyRequest" = change();
     /// The body that gives it another secret.
     KeyRegenerated as "RegenerateKeyRequest" = closed(
         served(object())
@@ -61,6 +67,29 @@ shapes! {
         .property("total_count", typed(Type::Integer))
         .property("current_page", typed(Type::Integer))
         .property("total_pages", typed(Type::Integer));
+    /// A page of aliases.
+    KeyAliases as "KeyAliasesResponse" = object()
+        .property("aliases", texts("In their order."))
+        .property("total_count", typed(Type::Integer))
+        .property("current_page", typed(Type::Integer))
+        .property("total_pages", typed(Type::Integer))
+        .property("size", typed(Type::Integer));
+    /// What became of many changes.
+    KeyChangesDone as "BulkUpdateKeyResponse" = object()
+        .property("total_requested", typed(Type::Integer))
+        .property("successful_updates", ArrayBuilder::new().items(changed()))
+        .property("failed_updates", ArrayBuilder::new().items(changed().property("failed_reason", text("Why it is as it was."))));
+}
+
+fn change() -> ObjectBuilder {
+    closed(served(object()).property("key", text("Which key: its hash, or itself.")))
+}
+
+fn changed() -> ObjectBuilder {
+    object().property("key", text("The hash.")).property(
+        "key_info",
+        nullable(Type::Object).description(Some("The key as it is now.")),
+    )
 }
 
 pub(crate) fn object() -> ObjectBuilder {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::belonging;
 use super::error::KeyError;
@@ -38,17 +38,22 @@ pub(crate) async fn update(
     State(app): State<Arc<App>>,
     JsonObject(body): JsonObject,
 ) -> Result<Json<Value>, KeyError> {
+    Ok(Json(one(&admin, &app, &body).await?))
+}
+
+/// Changes the key that a body names; the key as it is now.
+pub(crate) async fn one(admin: &Admin, app: &App, body: &Map<String, Value>) -> Result<Value, KeyError> {
     let now = app.now();
-    let change = Change::read(&body, &["key"], now)?;
+    let change = Change::read(body, &["key"], now)?;
     let alias = body.get("key_alias").and_then(Value::as_str);
     let hash = match (body.get("key"), alias) {
         (None | Some(Value::Null), Some(alias)) => {
-            lookup::by_alias(&app, alias).ok_or(KeyError::NotFound)?.hash
+            lookup::by_alias(app, alias).ok_or(KeyError::NotFound)?.hash
         }
-        _ => lookup::required(&body)?,
+        _ => lookup::required(body)?,
     };
     let own = app.registry.keys().ring().get(&hash);
-    belonging::check(&change, own.as_deref(), &app)?;
+    belonging::check(&change, own.as_deref(), app)?;
     let (by, new_id) = (admin.id().to_owned(), (app.new_id)());
     let edit = move |key: &mut trunkline_model::VirtualKey| {
         change.apply(key, new_id);
@@ -72,5 +77,5 @@ pub(crate) async fn update(
         "warnings".to_owned(),
         row::warnings(&key, &app.registry.snapshot()).into(),
     );
-    Ok(Json(row.into()))
+    Ok(row.into())
 }

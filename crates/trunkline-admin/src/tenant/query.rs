@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::body::{Loc, Problems};
 use crate::key::error::KeyError;
+use crate::key::fields::one_of_words;
 
 /// What a query says.
 pub(crate) struct Query(BTreeMap<String, String>);
@@ -62,6 +63,19 @@ impl Query {
     /// Whether a row's text is as asked for, if it was asked for.
     pub(crate) fn means(&self, name: &str, own: Option<&str>) -> bool {
         self.get(name).is_none_or(|wanted| own == Some(wanted))
+    }
+
+    /// The word that was given, which has to be one of these.
+    pub(crate) fn one_of<'w>(&self, name: &str, words: &[&'w str]) -> Result<Option<&'w str>, KeyError> {
+        let Some(given) = self.get(name) else {
+            return Ok(None);
+        };
+        one_of_words(words, given).map(Some).or_else(|text| {
+            let mut problems = Problems::default();
+            problems.add("enum", &[Loc::from("query"), Loc::from(name)], text);
+            problems.into_result()?;
+            Ok(None)
+        })
     }
 
     /// `page` and `page_size`.

@@ -1,5 +1,6 @@
 //! `/team/info`, `/team/list`, `/v2/team/list`: all to administrators, and to users the teams that they are in.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use axum::Json;
@@ -88,6 +89,8 @@ pub(crate) async fn list(
         ("organization_id" = Option<String>, Query, description = "Only this organisation's."),
         ("team_id" = Option<String>, Query, description = "Only this one."),
         ("team_alias" = Option<String>, Query, description = "Only those with this name."),
+        ("sort_by" = Option<String>, Query, description = "`team_id` (unless said), `team_alias` or `created_at`."),
+        ("sort_order" = Option<String>, Query, description = "`asc` (unless said) or `desc`."),
     ),
     responses((status = 200, description = "`teams`, `total`, `page`, `page_size`, `total_pages`.", body = Answer), Failures),
 )]
@@ -96,27 +99,45 @@ pub(crate) async fn list_v2(
     State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, KeyError> {
-    const SERVED: [&str; 6] = [
+    const SERVED: [&str; 8] = [
         "page",
         "page_size",
         "user_id",
         "organization_id",
         "team_id",
         "team_alias",
+        "sort_by",
+        "sort_order",
     ];
-    let query = Query::read(
-        query.as_deref(),
-        &SERVED,
-        &["sort_by", "sort_order", "status", "search"],
-    )?;
+    let query = Query::read(query.as_deref(), &SERVED, &["status", "search"])?;
     let page = query.page(10)?;
     let directory = app.directory();
-    let teams = meant(&query, &caller, &directory)?;
+    let mut teams = meant(&query, &caller, &directory)?;
+    let by: fn(&Team, &Team) -> Ordering =
+        match query.one_of("sort_by", &["team_id", "team_alias", "created_at"])? {
+            Some("team_alias") => |a, b| a.team_alias.cmp(&b.team_alias),
+            Some("created_at") => |a, b| a.stamps.created_at.cmp(&b.stamps.created_at),
+            _ => |a, b| a.team_id.cmp(&b.team_id),
+        };
+    let is_down = query.one_of("sort_order", &["asc", "desc"])? == Some("desc");
+    // By their ids already: those that are the same otherwise stay so, and pages fit together.
+    teams.sort_by(|a, b| if is_down { by(b, a) } else { by(a, b) });
     Ok(Json(page.of("teams", &teams, |team| {
         let mut row = row::team(team, &directory);
         row.insert("members_count".to_owned(), team.members.len().into());
         row.into()
     })))
+}
+
+/// List the teams that the caller may join by itself
+///
+/// There are none: administrators put users into teams.
+#[utoipa::path(
+    get, path = "/team/available", tag = "Teams",
+    responses((status = 200, description = "An empty list.", body = [TeamRow])),
+)]
+pub(crate) async fn available(Viewer(_): Viewer) -> Json<Value> {
+    Json(Value::Array(Vec::new()))
 }
 
 /// The teams that the query means and the caller may see, by their ids. A user who asks for another's is told so.

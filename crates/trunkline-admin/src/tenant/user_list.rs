@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::{RawQuery, State};
 use serde_json::{Value, json};
 use trunkline_auth::Directory;
-use trunkline_model::{User, UserRole, VirtualKey};
+use trunkline_model::{Team, User, UserRole, VirtualKey};
 
 use super::query::Query;
 use super::schema::{Answer, Failures, UserRow};
@@ -17,7 +17,7 @@ use crate::key::error::KeyError;
 
 /// Show a user
 ///
-/// Without `user_id`, the caller's own. A user sees itself and no other.
+/// Without `user_id`, the caller's own; to the master key all keys and teams. A user sees itself and no other.
 #[utoipa::path(
     get, path = "/user/info", tag = "Users",
     params(("user_id" = Option<String>, Query, description = "Which user.")),
@@ -29,25 +29,38 @@ pub(crate) async fn info(
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, KeyError> {
     let directory = app.directory();
+    let named = Query::read(query.as_deref(), &["user_id"], &[])?;
+    if caller.principal.key().is_none() && named.get("user_id").is_none() {
+        return Ok(Json(everything(&caller, &directory, app.now())));
+    }
     let user = meant(query.as_deref(), &caller, &directory)?;
     let user_id = &user.user_id;
     let is_shown =
         |key: &VirtualKey| key.user_id.as_ref() == Some(user_id) && caller.sees_key(key, &directory);
-    let mut teams: Vec<_> = directory
-        .teams_of(user_id)
-        .filter(|team| caller.sees_team(team))
-        .collect();
-    teams.sort_by(|a, b| a.team_id.cmp(&b.team_id));
-    let teams: Vec<Value> = teams
-        .into_iter()
-        .map(|team| row::team(team, &directory).into())
-        .collect();
+    let teams = directory.teams_of(user_id).filter(|team| caller.sees_team(team));
     Ok(Json(json!({
         "user_id": user_id,
         "user_info": row::user(user, &directory),
         "keys": row::keys(&directory, app.now(), is_shown),
-        "teams": teams,
+        "teams": teams_of(teams, &directory),
     })))
+}
+
+/// What the master key, which is nobody's, sees as its own: all keys and teams, as with LiteLLM.
+fn everything(caller: &Caller, directory: &Directory, now: jiff::Timestamp) -> Value {
+    json!({
+        "user_id": null,
+        "user_info": null,
+        "keys": row::keys(directory, now, |key| caller.sees_key(key, directory)),
+        "teams": teams_of(directory.teams.values(), directory),
+    })
+}
+
+fn teams_of<'d>(teams: impl Iterator<Item = &'d Arc<Team>>, directory: &Directory) -> Vec<Value> {
+    let mut teams: Vec<_> = teams.collect();
+    teams.sort_by(|a, b| a.team_id.cmp(&b.team_id));
+    let rows = teams.into_iter().map(|team| row::team(team, directory).into());
+    rows.collect()
 }
 
 /// Show a user alone

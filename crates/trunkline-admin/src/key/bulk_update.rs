@@ -1,0 +1,95 @@
+//! `POST /key/bulk_update`: changes many keys, each for itself.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde_json::{Map, Value, json};
+
+use super::error::KeyError;
+use super::fields::refuse_others;
+use super::lookup;
+use super::row;
+use super::schema::{KeyChanges, KeyChangesDone};
+use super::update;
+use crate::App;
+use crate::actor::Admin;
+use crate::body::{At, JsonObject, Loc, Problems};
+
+/// Keys of one request, as with LiteLLM.
+const MAX_KEYS: usize = 500;
+
+/// Change many virtual keys
+///
+/// Each of `keys` is the body of a `/key/update`. They are changed one after the other: what cannot be is in `failed_updates`
+/// with its reason, and hinders no other.
+#[utoipa::path(
+    post,
+    path = "/key/bulk_update",
+    tag = "Keys",
+    request_body = KeyChanges,
+    responses(
+        (status = 200, description = "What became of each.", body = KeyChangesDone),
+        (status = 400, description = "No keys, or more than 500.", body = crate::actor::AuthErrorBody),
+        (status = 422, description = "Unknown fields, no list of objects that each name a `key`.", body = crate::error::ValidationErrorBody),
+    ),
+)]
+pub(crate) async fn bulk_update(
+    admin: Admin,
+    State(app): State<Arc<App>>,
+    JsonObject(body): JsonObject,
+) -> Result<Json<Value>, KeyError> {
+    refuse_others(&body, &["keys"])?;
+    let items = items(&body)?;
+    let (mut done, mut failed) = (Vec::new(), Vec::new());
+    for item in &items {
+        let given = item.get("key").and_then(Value::as_str).unwrap_or_default();
+        // A key is never repeated, as in every answer.
+        let hash = lookup::hash_of(given);
+        let shown = hash.map_or_else(|| given.to_owned(), trunkline_model::KeyHash::to_hex);
+        match update::one(&admin, &app, item).await {
+            Ok(row) => done.push(json!({"key": shown, "key_info": row})),
+            Err(error) => {
+                let own = hash.and_then(|hash| app.registry.keys().ring().get(&hash));
+                let info = own.map(|own| row::info(&own, app.now()));
+                failed.push(json!({"key": shown, "key_info": info, "failed_reason": error.reason()}));
+            }
+        }
+    }
+    Ok(Json(json!({
+        "total_requested": items.len(),
+        "successful_updates": done,
+        "failed_updates": failed,
+    })))
+}
+
+/// The objects in `keys`. All of them are looked at before any is carried out.
+fn items(body: &Map<String, Value>) -> Result<Vec<Map<String, Value>>, KeyError> {
+    let mut problems = Problems::default();
+    let mut at = At::field("keys", &mut problems);
+    let given = match body.get("keys") {
+        Some(value) => at.list(value).unwrap_or_default(),
+        None => at.problem("missing", "Field required").unwrap_or_default(),
+    };
+    let mut items = Vec::with_capacity(given.len().min(MAX_KEYS));
+    for (index, item) in given.iter().take(MAX_KEYS).enumerate() {
+        at.within(Loc::Index(index), |at| {
+            let item = at.object(item)?;
+            at.within(Loc::from("key"), |at| match item.get("key") {
+                Some(key) => at.text(key).map(|_| ()),
+                None => at.problem("missing", "Field required"),
+            })?;
+            items.push(item.clone());
+            Some(())
+        });
+    }
+    problems.into_result()?;
+    match given.len() {
+        0 => Err(KeyError::Bad("keys", "No keys provided for update".to_owned())),
+        count if count > MAX_KEYS => Err(KeyError::Bad(
+            "keys",
+            format!("Maximum {MAX_KEYS} keys can be updated at once. Found {count} keys."),
+        )),
+        _ => Ok(items),
+    }
+}
