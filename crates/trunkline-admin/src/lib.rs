@@ -28,6 +28,7 @@ mod actor;
 mod approval;
 mod audit;
 mod body;
+mod budget;
 mod checks;
 mod credentials;
 mod data_plane;
@@ -171,6 +172,12 @@ fn tenants() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(tenant::organization_members::member_add))
         .routes(routes!(tenant::organization_members::member_update))
         .routes(routes!(tenant::organization_members::member_delete))
+        .routes(routes!(budget::new))
+        .routes(routes!(budget::update))
+        .routes(routes!(budget::delete))
+        .routes(routes!(budget::info))
+        .routes(routes!(budget::list))
+        .routes(routes!(budget::settings))
         .nest("/customer", customers())
         .nest("/end_user", customers())
 }

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use jiff::Timestamp;
-use trunkline_model::{Clock, KeyHash, Level, Principal, PrincipalKind, Route, Secret, VirtualKey};
+use trunkline_model::{
+    Clock, Holder, KeyHash, Level, PreviousId, Principal, PrincipalKind, Route, Secret, VirtualKey,
+};
 
 use crate::admission::{self, Admission};
 use crate::ring::{Directory, KeyRing};
@@ -70,6 +72,14 @@ pub enum AuthError {
         .0.as_str()
     )]
     LevelUnreadable(Level),
+    /// Somebody whom it is about has a budget that is not there: what was to limit it is gone.
+    #[error("Authentication Error, the budget of this request does not exist.")]
+    BudgetMissing,
+    /// Somebody whom it is about has a budget that cannot be read.
+    #[error(
+        "Authentication Error, the budget of this request is stored in a way that the gateway cannot read: it has to be made anew."
+    )]
+    BudgetUnreadable,
     /// An administrator blocked its team.
     #[error("Authentication Error, Team is blocked. Update via `/team/unblock` if you're an admin.")]
     TeamBlocked,
@@ -99,6 +109,8 @@ impl AuthError {
             | Self::EndUserBlocked
             | Self::LevelMissing(_)
             | Self::LevelUnreadable(_)
+            | Self::BudgetMissing
+            | Self::BudgetUnreadable
             | Self::Unreadable => 401,
         }
     }
@@ -117,6 +129,8 @@ impl AuthError {
             | Self::EndUserUnclear
             | Self::LevelMissing(_)
             | Self::LevelUnreadable(_)
+            | Self::BudgetMissing
+            | Self::BudgetUnreadable
             | Self::Unreadable
             | Self::RouteNotAllowed(_) => "auth_error",
         }
@@ -173,7 +187,7 @@ impl Authenticator {
         let digest = admission::digest(credential);
         let directory = self.keys.look();
         // Both are looked for in any case, by digest: how long it takes says nothing about a key.
-        let key = directory.keys.get(&KeyHash(digest));
+        let key = directory.by_secret(&KeyHash(digest), || self.clock.now());
         let route = Route {
             is_mcp: surface == Surface::Mcp || is_mcp_over_rest(path),
             path,
@@ -181,8 +195,8 @@ impl Authenticator {
         let principal = if self.is_master_key(&digest) {
             Principal::from_master_key()
         } else {
-            let key = key.ok_or(AuthError::Unknown)?;
-            let principal = self.principal(&directory, key)?;
+            let (key, previous) = key.ok_or(AuthError::Unknown)?;
+            let principal = self.principal(&directory, key, previous)?;
             if !key.may_call(route) {
                 return Err(AuthError::RouteNotAllowed(key.hash));
             }
@@ -203,8 +217,10 @@ impl Authenticator {
         let now = match principal.kind() {
             PrincipalKind::MasterKey => Principal::from_master_key(),
             PrincipalKind::Key(holder) => {
-                let key = directory.keys.get(&holder.key.hash);
-                self.principal(&directory, key.ok_or(AuthError::Unknown)?)?
+                let shown = holder.previous.as_ref().map_or(holder.key.hash, |own| own.hash);
+                let key = directory.by_secret(&shown, || self.clock.now());
+                let (key, previous) = key.ok_or(AuthError::Unknown)?;
+                self.principal(&directory, key, previous)?
             }
         };
         let end_user = principal
@@ -213,10 +229,16 @@ impl Authenticator {
         Ok(now.on_behalf_of(end_user.transpose()?).at(principal.client()))
     }
 
-    /// The principal of a key, unless it is to be refused.
-    fn principal(&self, directory: &Directory, key: &Arc<VirtualKey>) -> Result<Principal, AuthError> {
+    /// The principal of a key, unless it is to be refused. `previous`: which secret was shown, if it is not its present one.
+    fn principal(
+        &self,
+        directory: &Directory,
+        key: &Arc<VirtualKey>,
+        previous: Option<PreviousId>,
+    ) -> Result<Principal, AuthError> {
         self.good(key)?;
-        directory.holder(key.clone()).map(Principal::from_key)
+        let holder = directory.holder(key.clone())?;
+        Ok(Principal::from_key(Holder { previous, ..holder }))
     }
 
     /// Whether the credential is the master key.

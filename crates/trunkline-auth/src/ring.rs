@@ -8,8 +8,10 @@ use arc_swap::ArcSwap;
 use aws_lc_rs::rand;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::Timestamp;
 use trunkline_model::{
-    EndUser, Holder, KeyHash, KeyMap, Level, OnBehalfOf, Organization, Secret, Team, User, VirtualKey,
+    Budget, EndUser, Holder, KeyHash, KeyMap, Level, OnBehalfOf, Organization, PreviousId, Secret, Team,
+    User, VirtualKey,
 };
 
 use crate::admission;
@@ -34,9 +36,58 @@ pub struct Directory {
     pub organizations: Arc<ById<Organization>>,
     /// The end users.
     pub end_users: Arc<ById<EndUser>>,
+    /// The budgets.
+    pub budgets: Arc<ById<Budget>>,
+    /// Which key a secret opens that it had before. [`Directory::index`] makes it of the keys.
+    pub previous: Arc<KeyMap<KeyHash, KeyHash>>,
 }
 
 impl Directory {
+    /// Looks up again which secrets keys had before. Whoever changes the keys does it before anybody looks.
+    pub fn index(&mut self) {
+        let of = |key: &Arc<VirtualKey>| {
+            let current = key.hash;
+            key.previous
+                .iter()
+                .map(move |own| (own.hash, current))
+                .collect::<Vec<_>>()
+        };
+        let previous: KeyMap<_, _> = self.keys.values().flat_map(of).collect();
+        if previous != *self.previous {
+            self.previous = Arc::new(previous);
+        }
+    }
+
+    /// Whether a secret is one that a key had before, good or not.
+    pub fn is_previous(&self, hash: &KeyHash) -> bool {
+        self.previous.contains_key(hash)
+    }
+
+    /// The key with a secret, and its name with that if it has another by now. What was a key's is nobody's when its time is
+    /// over.
+    pub(crate) fn by_secret(
+        &self,
+        hash: &KeyHash,
+        now: impl FnOnce() -> Timestamp,
+    ) -> Option<(&Arc<VirtualKey>, Option<PreviousId>)> {
+        if let Some(key) = self.keys.get(hash) {
+            return Some((key, None));
+        }
+        let key = self.keys.get(self.previous.get(hash)?)?;
+        let id = key.is_previous(hash, now()).then(|| hash.to_hex().into())?;
+        Some((key, Some(PreviousId { hash: *hash, id })))
+    }
+
+    /// A budget that somebody has: whoever it would limit is refused if it is not there or cannot be read.
+    fn budget(&self, id: Option<&String>) -> Result<Option<Arc<Budget>>, AuthError> {
+        let Some(id) = id else { return Ok(None) };
+        let budget = self.budgets.get(id).ok_or(AuthError::BudgetMissing)?;
+        match budget.defect {
+            None => Ok(Some(budget.clone())),
+            Some(_) => Err(AuthError::BudgetUnreadable),
+        }
+    }
+
     /// A key and whom it belongs to. Refused if any of them would restrict it, and is not there, cannot be read, or is blocked;
     /// but for its user, which may be a label.
     pub fn holder(&self, key: Arc<VirtualKey>) -> Result<Holder, AuthError> {
@@ -45,6 +96,7 @@ impl Directory {
             Some(_) => Err(AuthError::LevelUnreadable(level)),
         };
         let mut holder = Holder::of_key(key);
+        holder.budget = self.budget(holder.key.budget_id.as_ref())?;
         if let Some(team_id) = &holder.key.team_id {
             let team = self
                 .teams
@@ -60,6 +112,7 @@ impl Directory {
                     .get(id)
                     .ok_or(AuthError::LevelMissing(Level::Organization))?;
                 readable(Level::Organization, &organization.defect)?;
+                holder.organization_budget = self.budget(organization.budget_id.as_ref())?;
                 holder.organization = Some(organization.clone());
             }
             holder.team = Some(team.clone());
@@ -78,7 +131,10 @@ impl Directory {
         match end_user.as_deref() {
             Some(EndUser { defect: Some(_), .. }) => Err(AuthError::LevelUnreadable(Level::EndUser)),
             Some(EndUser { blocked: true, .. }) => Err(AuthError::EndUserBlocked),
-            _ => Ok(OnBehalfOf { id, end_user }),
+            known => {
+                let budget = self.budget(known.and_then(|own| own.budget_id.as_ref()))?;
+                Ok(OnBehalfOf { id, end_user, budget })
+            }
         }
     }
 

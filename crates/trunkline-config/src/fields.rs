@@ -719,6 +719,12 @@ pub(crate) const GENERAL: &[Field] = {
             "Trunkline: days that rows of the audit log are kept. 0 is for ever.",
         ),
         field(
+            "require_key_mcp_access_defined",
+            Bool,
+            "",
+            "LiteLLM's: a key without grants of its own has nothing of its team's. So it is always, whatever this says: a key that is to have what its team has says so.",
+        ),
+        field(
             "mcp_strip_hidden_text",
             Bool,
             "false",

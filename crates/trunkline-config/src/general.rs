@@ -394,6 +394,8 @@ fn limits(section: &mut Section<'_>, general: &mut General) {
     if let Some(failures) = section.integer("mcp_breaker_failures", 0, 1_000) {
         general.breaker_failures = u32::try_from(failures).unwrap_or(u32::MAX);
     }
+    // What it asks for is so in any case; it only has to be one or the other.
+    let _ = section.boolean("require_key_mcp_access_defined");
     if let Some(strip) = section.boolean("mcp_strip_hidden_text") {
         general.strip_hidden_text = strip;
     }

@@ -147,7 +147,6 @@ pub(crate) const GENERAL_REFUSED: &[(&str, &str)] = &[
         "mcp_required_fields",
         "submissions without these fields would be accepted.",
     ),
-    ("require_key_mcp_access_defined", SCOPE),
     ("require_end_user_mcp_access_defined", SCOPE),
     ("mcp_allow_all_keys_respects_mcp_scope", SCOPE),
 ];

@@ -71,6 +71,8 @@ pub fn unauthorized(error: AuthError, mcp: bool) -> Response {
             | AuthError::Multiple
             | AuthError::Unknown
             | AuthError::LevelMissing(_)
+            | AuthError::BudgetMissing
+            | AuthError::BudgetUnreadable
             | AuthError::LevelUnreadable(_)
             | AuthError::Unreadable => "invalid_api_key",
         };

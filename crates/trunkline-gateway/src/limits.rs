@@ -1,36 +1,34 @@
-//! Limits of calls: how many of a key and of a server in a minute, how many of a key at the same time. Exact within this
-//! process; every replica counts for itself.
+//! Limits of calls: how many of a key, of all keys of a team or a user, of an organisation or an end user by their budgets, and of a
+//! server in a minute, and how many at the same time. Exact within this process; every replica counts for itself.
 //!
 //! A minute begins with the first call and lasts 60 seconds; the first one after it begins another (as LiteLLM counts). A
 //! call that one limit refuses is counted for none, and nothing of it is sent. Who has no limits takes no lock.
+//!
+//! [`held`] is who is counted; [`exceeded`] is how one too many is refused.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use trunkline_model::{KeyHash, KeyMap, Principal, Server, ServerId, VirtualKey};
+use trunkline_model::{Principal, Server};
+
+mod exceeded;
+mod held;
+
+pub use exceeded::{Exceeded, Limit, Max, Source};
+use held::{Counted, Due};
 
 /// What "a minute" is.
 const WINDOW: Duration = Duration::from_mins(1);
 /// When to try again if too much goes on at the same time: nobody knows when something of it ends.
 const RETRY_PARALLEL: Duration = Duration::from_secs(1);
 
-/// What the calls of this process have used up.
+/// What the calls of this process have used up. People choose the names of teams and users, so the maps have the careful hash.
 #[derive(Default)]
 pub struct Limits {
-    windows: Mutex<KeyMap<Counted, Window>>,
-    parallel: Mutex<KeyMap<KeyHash, u32>>,
-}
-
-/// Whose calls are counted.
-#[derive(Clone, PartialEq, Eq, Hash)]
-enum Counted {
-    /// A key's.
-    Key(KeyHash),
-    /// A key's of one server.
-    Of(KeyHash, ServerId),
-    /// Everybody's of one server.
-    Server(ServerId),
+    windows: Mutex<HashMap<Counted, Window>>,
+    parallel: Mutex<HashMap<Counted, u32>>,
 }
 
 #[derive(Clone, Copy)]
@@ -39,121 +37,56 @@ struct Window {
     calls: u32,
 }
 
-/// A call is one too many.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("Rate limit exceeded: {limit} of {} is {max}{}; try again in {} s", whose(.server.as_deref()), unit(*.limit), .retry_after.as_secs())]
-pub struct Exceeded {
-    /// The limit's name, as it is set.
-    pub limit: Limit,
-    /// What it is.
-    pub max: u32,
-    /// The prefix of the server, if it is about one.
-    pub server: Option<String>,
-    /// When there is room again; at least a second.
-    pub retry_after: Duration,
-}
-
-/// The limits that there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Limit {
-    /// A key's `rpm_limit`.
-    KeyRpm,
-    /// A key's `mcp_rpm_limit`.
-    KeyServerRpm,
-    /// A key's `max_parallel_requests`.
-    KeyParallel,
-    /// A server's `rpm`.
-    ServerRpm,
-}
-
-impl Limit {
-    /// The field that sets it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::KeyRpm => "rpm_limit",
-            Self::KeyServerRpm => "mcp_rpm_limit",
-            Self::KeyParallel => "max_parallel_requests",
-            Self::ServerRpm => "rpm",
-        }
-    }
-}
-
-impl std::fmt::Display for Limit {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-fn whose(server: Option<&str>) -> String {
-    server.map_or_else(
-        || "this key".to_owned(),
-        |server| format!("MCP server {server:?}"),
-    )
-}
-
-fn unit(limit: Limit) -> &'static str {
-    match limit {
-        Limit::KeyParallel => " at the same time",
-        Limit::KeyRpm | Limit::KeyServerRpm | Limit::ServerRpm => " a minute",
-    }
-}
-
-/// The place of a call among those of its key; free again when this is dropped.
+/// The place of a call among those of everybody whose it is; free again when this is dropped.
 pub struct Place {
     limits: Arc<Limits>,
-    key: Arc<VirtualKey>,
+    of: Vec<Counted>,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut parallel = self.limits.parallel();
-        if let Some(count) = parallel.get_mut(&self.key.hash) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                parallel.remove(&self.key.hash);
+        for counted in &self.of {
+            if let Some(count) = parallel.get_mut(counted) {
+                *count = count.saturating_sub(1);
+                if *count == 0 {
+                    parallel.remove(counted);
+                }
             }
         }
     }
 }
 
 impl Limits {
-    fn windows(&self) -> MutexGuard<'_, KeyMap<Counted, Window>> {
+    fn windows(&self) -> MutexGuard<'_, HashMap<Counted, Window>> {
         self.windows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn parallel(&self) -> MutexGuard<'_, KeyMap<KeyHash, u32>> {
+    fn parallel(&self) -> MutexGuard<'_, HashMap<Counted, u32>> {
         self.parallel.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the key has calls left, before anything is looked up for one. Counts nothing.
+    /// Whether whoever asks has calls left, before anything is looked up for one. Counts nothing.
     pub fn check(&self, principal: &Principal) -> Result<(), Exceeded> {
-        let Some((key, max)) = principal.key().and_then(|key| Some((key, key.limits.rpm_limit?))) else {
+        held::spending(principal, None)?;
+        let due: Vec<Due> = held::in_a_minute(principal, None).collect();
+        if due.is_empty() {
             return Ok(());
-        };
-        room(
-            &self.windows(),
-            &[(Counted::Key(key.hash), Limit::KeyRpm, max)],
-            Instant::now(),
-            None,
-        )
+        }
+        room(&self.windows(), &due, Instant::now(), None)
     }
 
     /// Counts a call of a server, or refuses it.
     pub fn count(&self, principal: &Principal, server: &Server) -> Result<(), Exceeded> {
-        let key = principal.key().filter(|key| !key.limits.is_none());
-        let rpm = server.definition.rpm;
-        if key.is_none() && rpm.is_none() {
+        held::spending(principal, Some(server))?;
+        let due: Vec<Due> = held::in_a_minute(principal, Some(server)).collect();
+        if due.is_empty() {
             return Ok(());
         }
-        let mut due: Vec<(Counted, Limit, u32)> = Vec::with_capacity(3);
-        if let Some(key) = key {
-            due.extend(of_key(key, server));
-        }
-        due.extend(rpm.map(|max| (Counted::Server(server.id.clone()), Limit::ServerRpm, max)));
         let now = Instant::now();
         let mut windows = self.windows();
         room(&windows, &due, now, Some(server))?;
-        for (counted, _, _) in due {
+        for Due { counted, .. } in due {
             let window = windows.entry(counted).or_insert(Window { began: now, calls: 0 });
             if is_over(window, now) {
                 *window = Window { began: now, calls: 0 };
@@ -163,29 +96,32 @@ impl Limits {
         Ok(())
     }
 
-    /// A place among the calls that a key may have at the same time; `None` if it has as many as it likes.
+    /// A place among the calls that everybody whose it is may have at the same time; `None` if they have as many as they like.
     pub fn place(self: &Arc<Self>, principal: &Principal) -> Result<Option<Place>, Exceeded> {
-        let Some((key, max)) = principal
-            .key()
-            .and_then(|key| Some((key, key.limits.max_parallel_requests?)))
-        else {
+        let due: Vec<Due> = held::at_the_same_time(principal).collect();
+        if due.is_empty() {
             return Ok(None);
-        };
+        }
         let mut parallel = self.parallel();
-        let count = parallel.get(&key.hash).copied().unwrap_or(0);
-        if count >= max {
+        let full = due
+            .iter()
+            .find(|due| parallel.get(&due.counted).copied().unwrap_or(0) >= due.max);
+        if let Some(due) = full {
             return Err(Exceeded {
-                limit: Limit::KeyParallel,
-                max,
+                limit: due.limit,
+                max: due.max.into(),
                 server: None,
                 retry_after: RETRY_PARALLEL,
             });
         }
-        parallel.insert(key.hash, count + 1);
+        let of: Vec<Counted> = due.into_iter().map(|due| due.counted).collect();
+        for counted in &of {
+            *parallel.entry(counted.clone()).or_default() += 1;
+        }
         drop(parallel);
         Ok(Some(Place {
             limits: self.clone(),
-            key: key.clone(),
+            of,
         }))
     }
 
@@ -199,26 +135,18 @@ impl Limits {
     }
 }
 
-fn of_key(key: &VirtualKey, server: &Server) -> impl Iterator<Item = (Counted, Limit, u32)> {
-    let all = key.limits.rpm_limit;
-    let own = key.limits.rpm_of(server);
-    let all = all.map(|max| (Counted::Key(key.hash), Limit::KeyRpm, max));
-    let own = own.map(|max| (Counted::Of(key.hash, server.id.clone()), Limit::KeyServerRpm, max));
-    all.into_iter().chain(own)
-}
-
 fn is_over(window: &Window, now: Instant) -> bool {
     now.duration_since(window.began) >= WINDOW
 }
 
 /// Whether one more is within all of these.
 fn room(
-    windows: &KeyMap<Counted, Window>,
-    due: &[(Counted, Limit, u32)],
+    windows: &HashMap<Counted, Window>,
+    due: &[Due],
     now: Instant,
     server: Option<&Server>,
 ) -> Result<(), Exceeded> {
-    for (counted, limit, max) in due {
+    for Due { counted, limit, max } in due {
         let window = windows.get(counted).filter(|window| !is_over(window, now));
         if window.map_or(0, |window| window.calls) < *max {
             continue;
@@ -229,8 +157,8 @@ fn room(
         let whole = u64::from(ends.subsec_nanos() > 0) + ends.as_secs();
         return Err(Exceeded {
             limit: *limit,
-            max: *max,
-            server: server.filter(|_| *limit != Limit::KeyRpm).map(Server::prefix),
+            max: (*max).into(),
+            server: server.filter(|_| limit.is_of_a_server()).map(Server::prefix),
             retry_after: Duration::from_secs(whole.max(1)),
         });
     }
@@ -239,11 +167,13 @@ fn room(
 
 #[cfg(test)]
 mod tests {
-    use trunkline_model::{Approval, Holder, KeyLimits, Origin, ServerDefinition, Stamps};
+    use trunkline_model::{
+        Approval, CallLimits, Holder, KeyHash, Level, Origin, ServerDefinition, ServerId, Stamps, VirtualKey,
+    };
 
     use super::*;
 
-    fn server(name: &str, rpm: Option<u32>) -> Server {
+    pub(super) fn server(name: &str, rpm: Option<u32>) -> Server {
         Server {
             id: ServerId::new(format!("id-{name}")),
             origin: Origin::File,
@@ -258,16 +188,16 @@ mod tests {
         }
     }
 
-    fn key(number: u8, limits: KeyLimits) -> Principal {
+    fn key(number: u8, limits: CallLimits) -> Principal {
         let mut key = VirtualKey::new(KeyHash([number; 32]));
         key.limits = limits;
         Principal::from_key(Holder::of_key(Arc::new(key)))
     }
 
-    fn rpm(most: u32) -> KeyLimits {
-        KeyLimits {
+    fn rpm(most: u32) -> CallLimits {
+        CallLimits {
             rpm_limit: Some(most),
-            ..KeyLimits::default()
+            ..CallLimits::default()
         }
     }
 
@@ -288,28 +218,43 @@ mod tests {
             Ok(()),
             "whatever the server"
         );
-        assert_eq!(refused(limits.check(&mine)), (Limit::KeyRpm, 20));
+        assert_eq!(
+            refused(limits.check(&mine)),
+            (Limit::Rpm(Level::Key, Source::Own), 20)
+        );
         tokio::time::advance(Duration::from_millis(18_500)).await;
-        assert_eq!(refused(limits.count(&mine, &any)), (Limit::KeyRpm, 2));
+        assert_eq!(
+            refused(limits.count(&mine, &any)),
+            (Limit::Rpm(Level::Key, Source::Own), 2)
+        );
         assert_eq!(limits.count(&other, &any), Ok(()), "another key's are its own");
         tokio::time::advance(Duration::from_millis(1_499)).await;
-        assert_eq!(refused(limits.count(&mine, &any)), (Limit::KeyRpm, 1));
+        assert_eq!(
+            refused(limits.count(&mine, &any)),
+            (Limit::Rpm(Level::Key, Source::Own), 1)
+        );
         tokio::time::advance(Duration::from_millis(1)).await;
         assert_eq!((limits.check(&mine), limits.count(&mine, &any)), (Ok(()), Ok(())));
         assert_eq!(limits.count(&mine, &any), Ok(()));
-        assert_eq!(refused(limits.count(&mine, &any)), (Limit::KeyRpm, 60));
+        assert_eq!(
+            refused(limits.count(&mine, &any)),
+            (Limit::Rpm(Level::Key, Source::Own), 60)
+        );
         // Nothing is kept of what is over.
         tokio::time::advance(WINDOW).await;
         limits.reap();
         assert!(limits.windows().is_empty());
-        assert_eq!(refused(limits.count(&key(3, rpm(0)), &any)), (Limit::KeyRpm, 60));
+        assert_eq!(
+            refused(limits.count(&key(3, rpm(0)), &any)),
+            (Limit::Rpm(Level::Key, Source::Own), 60)
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_one_limit_refuses_is_counted_for_none() {
         let limits = Limits::default();
         let (busy, idle) = (server("busy", Some(1)), server("idle", None));
-        let per_server = KeyLimits {
+        let per_server = CallLimits {
             rpm_limit: Some(3),
             mcp_rpm_limit: [
                 ("IDLE".to_owned(), 2),
@@ -317,7 +262,7 @@ mod tests {
                 ("x".to_owned(), 0),
             ]
             .into(),
-            ..KeyLimits::default()
+            ..CallLimits::default()
         };
         let (mine, master) = (key(1, per_server), Principal::from_master_key());
         assert_eq!(limits.count(&master, &busy), Ok(()), "everybody's");
@@ -332,7 +277,7 @@ mod tests {
         assert_eq!(limits.count(&mine, &idle), Ok(()));
         assert_eq!(
             refused(limits.count(&mine, &idle)),
-            (Limit::KeyServerRpm, 60),
+            (Limit::ServerRpmOf(Level::Key), 60),
             "the least counts"
         );
         let free = server("free", None);
@@ -356,9 +301,9 @@ mod tests {
     #[tokio::test]
     async fn calls_at_the_same_time_have_places() {
         let limits = Arc::new(Limits::default());
-        let two = KeyLimits {
+        let two = CallLimits {
             max_parallel_requests: Some(2),
-            ..KeyLimits::default()
+            ..CallLimits::default()
         };
         let (mine, other) = (key(1, two.clone()), key(2, two));
         let held = (limits.place(&mine), limits.place(&mine));
@@ -372,7 +317,7 @@ mod tests {
         drop(held);
         assert!(limits.place(&mine).is_ok());
         assert!(limits.parallel().is_empty());
-        assert!(matches!(limits.place(&key(3, KeyLimits::default())), Ok(None)));
+        assert!(matches!(limits.place(&key(3, CallLimits::default())), Ok(None)));
         assert!(matches!(limits.place(&Principal::from_master_key()), Ok(None)));
     }
 }

@@ -76,12 +76,22 @@ pub struct VirtualKey {
     /// When it was given another secret.
     pub last_rotation_at: Option<Timestamp>,
     /// How much it may call.
-    pub limits: KeyLimits,
+    pub limits: CallLimits,
+    /// What else it may spend and call. It is refused if there is no such budget.
+    pub budget_id: Option<String>,
+    /// Secrets that it had before, and that are good for a while.
+    pub previous: Vec<PreviousSecret>,
     /// What of its row cannot be read. Such a key is refused: what is missing may have been a restriction.
     pub defect: Option<String>,
 }
 
 impl VirtualKey {
+    /// Whether a digest is that of a secret that it had before, and that is still good.
+    pub fn is_previous(&self, hash: &KeyHash, now: Timestamp) -> bool {
+        let own = self.previous.iter().find(|own| own.hash == *hash);
+        own.is_some_and(|own| now < own.until)
+    }
+
     /// A new key that may use nothing.
     pub fn new(hash: KeyHash) -> Self {
         Self {
@@ -100,7 +110,9 @@ impl VirtualKey {
             stamps: Stamps::default(),
             rotation_count: 0,
             last_rotation_at: None,
-            limits: KeyLimits::default(),
+            limits: CallLimits::default(),
+            budget_id: None,
+            previous: Vec::new(),
             defect: None,
         }
     }
@@ -116,9 +128,18 @@ impl VirtualKey {
     }
 }
 
-/// How much a key may call. What is `None` or not named is not limited.
+/// A secret that a key had before it was given another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PreviousSecret {
+    /// Its digest.
+    pub hash: KeyHash,
+    /// From then on it is refused.
+    pub until: Timestamp,
+}
+
+/// How much a key may call, or all keys of a team or a user together. What is `None` or not named is not limited.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct KeyLimits {
+pub struct CallLimits {
     /// Calls in a minute.
     pub rpm_limit: Option<u32>,
     /// Calls at the same time.
@@ -127,7 +148,7 @@ pub struct KeyLimits {
     pub mcp_rpm_limit: BTreeMap<String, u32>,
 }
 
-impl KeyLimits {
+impl CallLimits {
     /// Whether nothing is limited.
     pub fn is_none(&self) -> bool {
         self.rpm_limit.is_none() && self.max_parallel_requests.is_none() && self.mcp_rpm_limit.is_empty()
@@ -301,7 +322,8 @@ pub const ROUTE_WORDS: [&str; 5] = [
 /// What shows a caller its own.
 const INFO_ROUTES: [&str; 4] = ["/key/info", "/team/info", "/user/info", "/v2/user/info"];
 /// How the paths begin that manage keys and whom they belong to.
-pub const MANAGEMENT_PATHS: [&str; 8] = [
+pub const MANAGEMENT_PATHS: [&str; 9] = [
+    "/budget/",
     "/key/",
     "/team/",
     "/v2/team/",

@@ -4,6 +4,7 @@
 //! these types is serialized to a client; edges convert. A new resource gets one file here and one of
 //! the same name in each layer above.
 
+pub mod budget;
 pub mod call_approval;
 pub mod clock;
 mod display;
@@ -29,17 +30,18 @@ pub mod tls;
 pub mod tool_rule;
 pub mod toolset;
 
+pub use budget::{Amount, Budget};
 pub use call_approval::{ApprovalMode, CallApproval, CallApprovalState};
 pub use clock::{Clock, SystemClock};
 pub use health::{Circuit, Health};
 pub use ids::{ReplicaId, RequestId, ServerId, SessionKey};
-pub use key::{KeyHash, KeyLimits, ObjectPermission, Route, VirtualKey};
+pub use key::{CallLimits, KeyHash, ObjectPermission, PreviousSecret, Route, VirtualKey};
 pub use key_map::KeyMap;
 pub use network::{ClientAddress, ClientNetwork, IpNetwork, NotANetwork};
 pub use notice::{Notice, Severity};
 pub use openapi::{OpenApiFilter, OperationMatch};
 pub use outcome::{Outcome, OutcomeStatus, Rejected, RejectedItem, Step};
-pub use principal::{Holder, OnBehalfOf, Principal, PrincipalKind};
+pub use principal::{Holder, OnBehalfOf, PreviousId, Principal, PrincipalKind};
 pub use record::{CallKind, CallRecord};
 pub use sandbox::{Degree, Isolation, Network, Ports, SANDBOX_FIELDS, Sandbox, SandboxProblem, SandboxRules};
 pub use scope::Scope;

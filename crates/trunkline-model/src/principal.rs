@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::key::{ALL_TEAM_MCP_SERVERS, NO_MCP_SERVERS};
 use crate::tenant::{EndUser, Organization, Team, User, UserRole};
-use crate::{ClientAddress, ObjectPermission, Toolset, VirtualKey};
+use crate::{Budget, ClientAddress, KeyHash, ObjectPermission, Toolset, VirtualKey};
 
 /// An authenticated caller. Cheap to clone.
 #[derive(Clone, PartialEq)]
@@ -36,6 +36,21 @@ pub struct Holder {
     pub organization: Option<Arc<Organization>>,
     /// Its user, if that is more than a label.
     pub user: Option<Arc<User>>,
+    /// The key's budget, if it has one.
+    pub budget: Option<Arc<Budget>>,
+    /// The organisation's, if it has one.
+    pub organization_budget: Option<Arc<Budget>>,
+    /// The secret that was shown, if it is one that the key had before: its sessions are this one's.
+    pub previous: Option<PreviousId>,
+}
+
+/// The digest of a secret that a key had before, and the name that its holder had then.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PreviousId {
+    /// The digest.
+    pub hash: KeyHash,
+    /// The same as text.
+    pub id: Arc<str>,
 }
 
 impl Holder {
@@ -46,6 +61,9 @@ impl Holder {
             team: None,
             organization: None,
             user: None,
+            budget: None,
+            organization_budget: None,
+            previous: None,
         }
     }
 
@@ -94,6 +112,8 @@ pub struct OnBehalfOf {
     pub id: Arc<str>,
     /// What is known of it; nothing if it is a label.
     pub end_user: Option<Arc<EndUser>>,
+    /// Its budget, if it has one.
+    pub budget: Option<Arc<Budget>>,
 }
 
 impl Principal {
@@ -142,7 +162,10 @@ impl Principal {
     pub fn id(&self) -> &str {
         match &self.kind {
             PrincipalKind::MasterKey => "master_key",
-            PrincipalKind::Key(holder) => &holder.key.id,
+            PrincipalKind::Key(holder) => match &holder.previous {
+                Some(previous) => &previous.id,
+                None => &holder.key.id,
+            },
         }
     }
 
@@ -204,6 +227,7 @@ impl Principal {
             a.map(Arc::as_ptr) == b.map(Arc::as_ptr)
         }
         let rows = |principal: &Self| principal.end_user.as_ref().and_then(|own| own.end_user.clone());
+        let budget = |principal: &Self| principal.end_user.as_ref().and_then(|own| own.budget.clone());
         let holders = match (self.holder(), other.holder()) {
             (None, None) => true,
             (Some(a), Some(b)) => {
@@ -211,10 +235,15 @@ impl Principal {
                     && same(a.team.as_ref(), b.team.as_ref())
                     && same(a.organization.as_ref(), b.organization.as_ref())
                     && same(a.user.as_ref(), b.user.as_ref())
+                    && same(a.budget.as_ref(), b.budget.as_ref())
+                    && same(a.organization_budget.as_ref(), b.organization_budget.as_ref())
             }
             _ => false,
         };
-        holders && self.client == other.client && same(rows(self).as_ref(), rows(other).as_ref())
+        holders
+            && self.client == other.client
+            && same(rows(self).as_ref(), rows(other).as_ref())
+            && same(budget(self).as_ref(), budget(other).as_ref())
     }
 }
 

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::{ObjectPermission, Stamps};
+use crate::{CallLimits, ObjectPermission, Stamps};
 
 /// Who decides about a request, from the nearest to the farthest. In this order what is refused is put down to one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -56,6 +56,8 @@ pub struct Team {
     pub metadata: Map<String, Value>,
     /// What its keys may use at most, and what those of them may use that say `all-team-mcpservers`.
     pub object_permission: ObjectPermission,
+    /// How much all its keys together may call.
+    pub limits: CallLimits,
     /// Who and when.
     pub stamps: Stamps,
     /// What of its row cannot be read. Its keys are refused: what is missing may have been a restriction.
@@ -120,6 +122,8 @@ pub struct User {
     pub metadata: Map<String, Value>,
     /// What its keys may use at most.
     pub object_permission: ObjectPermission,
+    /// How much all its keys together may call. Single servers are not named.
+    pub limits: CallLimits,
     /// Who and when.
     pub stamps: Stamps,
     /// What of its row cannot be read. Its keys are refused.
@@ -177,6 +181,8 @@ pub struct Organization {
     pub metadata: Map<String, Value>,
     /// What the keys of its teams may use at most.
     pub object_permission: ObjectPermission,
+    /// What all of them together may spend and call. They are refused if there is no such budget.
+    pub budget_id: Option<String>,
     /// Who and when.
     pub stamps: Stamps,
     /// What of its row cannot be read. The keys of its teams are refused.
@@ -203,6 +209,8 @@ pub struct EndUser {
     pub blocked: bool,
     /// What requests for it may use at most.
     pub object_permission: ObjectPermission,
+    /// What all of them together may spend and call. They are refused if there is no such budget.
+    pub budget_id: Option<String>,
     /// Who and when.
     pub stamps: Stamps,
     /// What of its row cannot be read. Requests for it are refused.

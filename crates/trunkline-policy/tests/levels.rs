@@ -68,6 +68,7 @@ impl World {
                 object_permission,
                 ..EndUser::default()
             })),
+            budget: None,
         });
         let Some(key) = self.key.clone() else {
             return Principal::from_master_key().on_behalf_of(end_user);
@@ -97,6 +98,9 @@ impl World {
                     ..User::default()
                 })
             }),
+            budget: None,
+            organization_budget: None,
+            previous: None,
         };
         Principal::from_key(holder).on_behalf_of(end_user)
     }

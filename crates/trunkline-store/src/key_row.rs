@@ -5,8 +5,9 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde_json::{Map, Value as Json};
-use trunkline_model::{KeyHash, KeyLimits, ObjectPermission, Stamps, VirtualKey};
+use trunkline_model::{CallLimits, KeyHash, ObjectPermission, PreviousSecret, Stamps, VirtualKey};
 
 use crate::db::{Row, StoreError, Value};
 use crate::server_row::{Cell, Reader, json, text, time};
@@ -30,9 +31,11 @@ pub(crate) fn encode(key: &VirtualKey, revision: i64) -> Result<Vec<Cell>, Store
         rotation_count,
         last_rotation_at,
         limits,
+        budget_id,
+        previous,
         defect: _,
     } = key;
-    let KeyLimits {
+    let CallLimits {
         rpm_limit,
         max_parallel_requests,
         mcp_rpm_limit,
@@ -54,7 +57,10 @@ pub(crate) fn encode(key: &VirtualKey, revision: i64) -> Result<Vec<Cell>, Store
         ("expires", time(*expires)),
         ("blocked", Value::Bool(Some(*blocked))),
         ("allowed_routes", json(allowed_routes).into()),
-        ("object_permission", permission_text(object_permission).into()),
+        (
+            "object_permission",
+            permission_text(object_permission, &also(None, budget_id.as_ref())).into(),
+        ),
         ("created_at", time(*created_at)),
         ("created_by", text(created_by.as_ref())),
         ("updated_at", time(*updated_at)),
@@ -67,9 +73,46 @@ pub(crate) fn encode(key: &VirtualKey, revision: i64) -> Result<Vec<Cell>, Store
             Value::Int(max_parallel_requests.map(i64::from)),
         ),
         ("mcp_rpm_limit", json(mcp_rpm_limit).into()),
+        ("budget_id", text(budget_id.as_ref())),
+        ("previous_tokens", previous_text(previous)),
         ("revision", revision.into()),
     ];
     refuse_nul(cells)
+}
+
+/// What else than `object_permission` restricts somebody, where a version before 0016 does not look for it. It knows no such
+/// member of `object_permission`, and refuses whoever has it.
+const ALSO: &str = "restricted_by";
+const LIMITS: &str = "limits";
+const BUDGET: &str = "budget";
+
+/// The words for what is there.
+pub(crate) fn also(limits: Option<&CallLimits>, budget_id: Option<&String>) -> Vec<&'static str> {
+    let limits = limits.filter(|limits| !limits.is_none()).map(|_| LIMITS);
+    limits.into_iter().chain(budget_id.map(|_| BUDGET)).collect()
+}
+
+fn previous_text(previous: &[PreviousSecret]) -> Value {
+    let item = |own: &PreviousSecret| {
+        let members = [
+            ("token".to_owned(), Json::from(own.hash.to_hex())),
+            ("until".to_owned(), own.until.as_microsecond().into()),
+        ];
+        Json::Object(members.into_iter().collect())
+    };
+    let items = (!previous.is_empty()).then(|| Json::Array(previous.iter().map(item).collect()).to_string());
+    Value::Text(items)
+}
+
+/// One that cannot be read opens nothing: it is left out, and the key is what it is without it.
+fn decode_previous(reader: &mut Reader<'_>) -> Vec<PreviousSecret> {
+    let items: Vec<Map<String, Json>> = reader.json("previous_tokens").unwrap_or_default();
+    let read = |item: &Map<String, Json>| {
+        let hash = KeyHash::from_hex(item.get("token")?.as_str()?)?;
+        let until = Timestamp::from_microsecond(item.get("until")?.as_i64()?).ok()?;
+        Some(PreviousSecret { hash, until })
+    };
+    items.iter().filter_map(read).collect()
 }
 
 /// PostgreSQL cannot store the NUL character.
@@ -82,7 +125,7 @@ pub(crate) fn refuse_nul(cells: Vec<Cell>) -> Result<Vec<Cell>, StoreError> {
     Ok(cells)
 }
 
-pub(crate) fn permission_text(permission: &ObjectPermission) -> String {
+pub(crate) fn permission_text(permission: &ObjectPermission, also: &[&str]) -> String {
     let ObjectPermission {
         id,
         mcp_servers,
@@ -105,8 +148,10 @@ pub(crate) fn permission_text(permission: &ObjectPermission) -> String {
         ),
         ("mcp_toolsets", mcp_toolsets.clone().into()),
     ];
+    let also = (!also.is_empty()).then(|| (ALSO, Json::from(also)));
     let members: Map<String, Json> = members
         .into_iter()
+        .chain(also)
         .map(|(name, value)| (name.to_owned(), value))
         .collect();
     Json::Object(members).to_string()
@@ -135,11 +180,13 @@ pub(crate) fn decode(row: &Row) -> Option<VirtualKey> {
         },
         rotation_count: reader.count("rotation_count").unwrap_or(0),
         last_rotation_at: reader.time("last_rotation_at"),
-        limits: KeyLimits {
+        limits: CallLimits {
             rpm_limit: reader.count("rpm_limit"),
             max_parallel_requests: reader.count("max_parallel_requests"),
             mcp_rpm_limit: reader.json("mcp_rpm_limit").unwrap_or_default(),
         },
+        budget_id: reader.text("budget_id"),
+        previous: decode_previous(&mut reader),
         ..VirtualKey::new(hash)
     };
     key.defect = (!reader.defects.is_empty()).then(|| reader.defects.join("; "));
@@ -163,6 +210,10 @@ pub(crate) fn decode_permission(reader: &mut Reader<'_>) -> ObjectPermission {
         mcp_toolsets: member(reader, &mut members, "mcp_toolsets").unwrap_or_default(),
         toolsets: Vec::new(),
     };
+    let also: Vec<String> = member(reader, &mut members, ALSO).unwrap_or_default();
+    if also.iter().any(|word| ![LIMITS, BUDGET].contains(&word.as_str())) {
+        reader.checked::<()>("object_permission", None);
+    }
     let means_something = |value: &Json| match value {
         Json::Null => false,
         Json::Array(items) => !items.is_empty(),

@@ -236,13 +236,16 @@ impl Keys {
             users: store.follow(&before.users, since, &counts).await?,
             organizations: store.follow(&before.organizations, since, &counts).await?,
             end_users: store.follow(&before.end_users, since, &counts).await?,
+            budgets: store.follow(&before.budgets, since, &counts).await?,
+            ..Directory::default()
         };
         **revision = written;
         let is_same = same_keys(&before.keys, &after.keys)
             && Arc::ptr_eq(&before.teams, &after.teams)
             && Arc::ptr_eq(&before.users, &after.users)
             && Arc::ptr_eq(&before.organizations, &after.organizations)
-            && Arc::ptr_eq(&before.end_users, &after.end_users);
+            && Arc::ptr_eq(&before.end_users, &after.end_users)
+            && Arc::ptr_eq(&before.budgets, &after.budgets);
         if !is_same {
             self.publish(after);
         }
@@ -283,7 +286,8 @@ impl Keys {
     }
 
     /// Puts what is bound already where requests look.
-    fn put(&self, directory: Directory) {
+    fn put(&self, mut directory: Directory) {
+        directory.index();
         self.ring.replace(directory);
         self.changed.send_modify(|count| *count += 1);
     }

@@ -21,6 +21,7 @@
 
 mod audit;
 mod bind;
+mod budget_row;
 mod call_approval;
 mod call_record;
 mod catalogue;

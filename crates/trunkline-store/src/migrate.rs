@@ -114,6 +114,7 @@ impl MigrationSet {
             step!("00", 13, "audit"),
             step!("00", 14, "rules"),
             step!("00", 15, "approvals"),
+            step!("00", 16, "budgets"),
         ])
     }
 

@@ -636,6 +636,10 @@ impl<'a> Reader<'a> {
         self.checked(column, Timestamp::from_microsecond(micros).ok())
     }
 
+    pub(crate) fn int(&mut self, column: &str) -> Option<i64> {
+        self.cell(column, Row::int)
+    }
+
     pub(crate) fn count(&mut self, column: &str) -> Option<u32> {
         let number = self.cell(column, Row::int)?;
         self.checked(column, u32::try_from(number).ok())

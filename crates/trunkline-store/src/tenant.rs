@@ -1,11 +1,11 @@
-//! `team_table`, `user_table`, `organization_table`, `end_user_table`: whom keys belong to, and changes of several of them and of
+//! `team_table`, `user_table`, `organization_table`, `end_user_table`, `budget_table`: whom keys belong to and what they may spend, and changes of several of them and of
 //! keys at once.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use trunkline_auth::{ById, Directory};
-use trunkline_model::{EndUser, KeyHash, Organization, Team, User, VirtualKey};
+use trunkline_model::{Budget, EndUser, KeyHash, Organization, Team, User, VirtualKey};
 
 use crate::audit::entry::{self, Entry};
 use crate::db::{Row, StoreError, Tx, stmts};
@@ -29,14 +29,14 @@ macro_rules! stamp_excluded {
 
 macro_rules! team_columns {
     () => {
-        concat!("team_id, team_alias, organization_id, members_with_roles, blocked, metadata, object_permission, ", stamp_columns!())
+        concat!("team_id, team_alias, organization_id, members_with_roles, blocked, metadata, object_permission, rpm_limit, max_parallel_requests, mcp_rpm_limit, ", stamp_columns!())
     };
 }
 
 macro_rules! user_columns {
     () => {
         concat!(
-            "user_id, user_email, user_alias, user_role, metadata, object_permission, ",
+            "user_id, user_email, user_alias, user_role, metadata, object_permission, rpm_limit, max_parallel_requests, ",
             stamp_columns!()
         )
     };
@@ -45,7 +45,7 @@ macro_rules! user_columns {
 macro_rules! organization_columns {
     () => {
         concat!(
-            "organization_id, organization_alias, members, metadata, object_permission, ",
+            "organization_id, organization_alias, members, metadata, object_permission, budget_id, ",
             stamp_columns!()
         )
     };
@@ -53,7 +53,20 @@ macro_rules! organization_columns {
 
 macro_rules! end_user_columns {
     () => {
-        concat!("user_id, alias, blocked, object_permission, ", stamp_columns!())
+        concat!(
+            "user_id, alias, blocked, object_permission, budget_id, ",
+            stamp_columns!()
+        )
+    };
+}
+
+macro_rules! budget_columns {
+    () => {
+        concat!(
+            "budget_id, max_budget, soft_budget, max_parallel_requests, tpm_limit, rpm_limit, tpd_limit, model_max_budget, \
+             budget_duration, budget_reset_at, ",
+            stamp_columns!()
+        )
     };
 }
 
@@ -63,7 +76,8 @@ macro_rules! directory_counts {
             "SELECT (SELECT count(*) FROM verification_token WHERE ",
             $is_hash,
             ") AS verification_token, (SELECT count(*) FROM team_table) AS team_table, (SELECT count(*) FROM user_table) AS user_table, \
-             (SELECT count(*) FROM organization_table) AS organization_table, (SELECT count(*) FROM end_user_table) AS end_user_table"
+             (SELECT count(*) FROM organization_table) AS organization_table, (SELECT count(*) FROM end_user_table) AS end_user_table, \
+             (SELECT count(*) FROM budget_table) AS budget_table"
         )
     };
 }
@@ -72,9 +86,10 @@ stmts! {
     TEAM_LIST_SINCE = concat!("SELECT ", team_columns!(), " FROM team_table WHERE revision > $1");
     TEAM_IDS = "SELECT team_id AS id FROM team_table";
     TEAM_PUT = concat!(
-        "INSERT INTO team_table (", team_columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
+        "INSERT INTO team_table (", team_columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) \
          ON CONFLICT (team_id) DO UPDATE SET (", team_columns!(), ") = (excluded.team_id, excluded.team_alias, \
-         excluded.organization_id, excluded.members_with_roles, excluded.blocked, excluded.metadata, excluded.object_permission, ",
+         excluded.organization_id, excluded.members_with_roles, excluded.blocked, excluded.metadata, excluded.object_permission, excluded.rpm_limit, \
+         excluded.max_parallel_requests, excluded.mcp_rpm_limit, ",
         stamp_excluded!(), ")"
     );
     TEAM_DELETE = "DELETE FROM team_table WHERE team_id = $1";
@@ -82,29 +97,41 @@ stmts! {
     USER_LIST_SINCE = concat!("SELECT ", user_columns!(), " FROM user_table WHERE revision > $1");
     USER_IDS = "SELECT user_id AS id FROM user_table";
     USER_PUT = concat!(
-        "INSERT INTO user_table (", user_columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
+        "INSERT INTO user_table (", user_columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) \
          ON CONFLICT (user_id) DO UPDATE SET (", user_columns!(), ") = (excluded.user_id, excluded.user_email, \
-         excluded.user_alias, excluded.user_role, excluded.metadata, excluded.object_permission, ", stamp_excluded!(), ")"
+         excluded.user_alias, excluded.user_role, excluded.metadata, excluded.object_permission, excluded.rpm_limit, \
+         excluded.max_parallel_requests, ", stamp_excluded!(), ")"
     );
     USER_DELETE = "DELETE FROM user_table WHERE user_id = $1";
 
     ORGANIZATION_LIST_SINCE = concat!("SELECT ", organization_columns!(), " FROM organization_table WHERE revision > $1");
     ORGANIZATION_IDS = "SELECT organization_id AS id FROM organization_table";
     ORGANIZATION_PUT = concat!(
-        "INSERT INTO organization_table (", organization_columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
+        "INSERT INTO organization_table (", organization_columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
          ON CONFLICT (organization_id) DO UPDATE SET (", organization_columns!(), ") = (excluded.organization_id, \
-         excluded.organization_alias, excluded.members, excluded.metadata, excluded.object_permission, ", stamp_excluded!(), ")"
+         excluded.organization_alias, excluded.members, excluded.metadata, excluded.object_permission, \
+         excluded.budget_id, ", stamp_excluded!(), ")"
     );
     ORGANIZATION_DELETE = "DELETE FROM organization_table WHERE organization_id = $1";
 
     END_USER_LIST_SINCE = concat!("SELECT ", end_user_columns!(), " FROM end_user_table WHERE revision > $1");
     END_USER_IDS = "SELECT user_id AS id FROM end_user_table";
     END_USER_PUT = concat!(
-        "INSERT INTO end_user_table (", end_user_columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+        "INSERT INTO end_user_table (", end_user_columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
          ON CONFLICT (user_id) DO UPDATE SET (", end_user_columns!(), ") = (excluded.user_id, excluded.alias, excluded.blocked, \
-         excluded.object_permission, ", stamp_excluded!(), ")"
+         excluded.object_permission, excluded.budget_id, ", stamp_excluded!(), ")"
     );
     END_USER_DELETE = "DELETE FROM end_user_table WHERE user_id = $1";
+
+    BUDGET_LIST_SINCE = concat!("SELECT ", budget_columns!(), " FROM budget_table WHERE revision > $1");
+    BUDGET_IDS = "SELECT budget_id AS id FROM budget_table";
+    BUDGET_PUT = concat!(
+        "INSERT INTO budget_table (", budget_columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) \
+         ON CONFLICT (budget_id) DO UPDATE SET (", budget_columns!(), ") = (excluded.budget_id, excluded.max_budget, \
+         excluded.soft_budget, excluded.max_parallel_requests, excluded.tpm_limit, excluded.rpm_limit, excluded.tpd_limit, \
+         excluded.model_max_budget, excluded.budget_duration, excluded.budget_reset_at, ", stamp_excluded!(), ")"
+    );
+    BUDGET_DELETE = "DELETE FROM budget_table WHERE budget_id = $1";
 
     /// How many rows there are, also of those that cannot be read. Of keys those that can be anybody's: others are not in memory, and
     /// would hide that one is gone (B42).
@@ -148,6 +175,15 @@ pub(crate) const END_USERS: Statements = Statements {
     delete: &END_USER_DELETE,
 };
 
+pub(crate) const BUDGETS: Statements = Statements {
+    table: "budget_table",
+    audited: entry::BUDGETS,
+    list_since: &BUDGET_LIST_SINCE,
+    ids: &BUDGET_IDS,
+    put: &BUDGET_PUT,
+    delete: &BUDGET_DELETE,
+};
+
 /// One row of a change. A row that is put is new, or replaces the one with its id; a key that is put has to be new.
 #[derive(Clone, Debug)]
 pub enum DirectoryWrite {
@@ -159,6 +195,8 @@ pub enum DirectoryWrite {
     PutOrganization(Organization),
     /// An end user.
     PutEndUser(EndUser),
+    /// A budget.
+    PutBudget(Budget),
     /// A new key.
     NewKey(Box<VirtualKey>),
     /// No team any more.
@@ -169,6 +207,8 @@ pub enum DirectoryWrite {
     DeleteOrganization(String),
     /// No end user any more.
     DeleteEndUser(String),
+    /// No budget any more.
+    DeleteBudget(String),
     /// No key any more.
     DeleteKey(KeyHash),
 }
@@ -248,6 +288,7 @@ impl DirectoryWrite {
             Self::PutUser(row) => put(tx, row, revision).await,
             Self::PutOrganization(row) => put(tx, row, revision).await,
             Self::PutEndUser(row) => put(tx, row, revision).await,
+            Self::PutBudget(row) => put(tx, row, revision).await,
             Self::NewKey(key) => {
                 let cells = key_row::encode(key, revision)?;
                 if tx.execute(&KEY_INSERT, values(cells)).await? == 0 {
@@ -259,6 +300,7 @@ impl DirectoryWrite {
             Self::DeleteUser(id) => delete::<User>(tx, id).await,
             Self::DeleteOrganization(id) => delete::<Organization>(tx, id).await,
             Self::DeleteEndUser(id) => delete::<EndUser>(tx, id).await,
+            Self::DeleteBudget(id) => delete::<Budget>(tx, id).await,
             Self::DeleteKey(hash) => {
                 tx.execute(&KEY_DELETE, vec![hash.to_hex().into()]).await?;
                 Ok(())
@@ -273,11 +315,13 @@ impl DirectoryWrite {
             Self::PutUser(row) => put_entry(row, &before.users),
             Self::PutOrganization(row) => put_entry(row, &before.organizations),
             Self::PutEndUser(row) => put_entry(row, &before.end_users),
+            Self::PutBudget(row) => put_entry(row, &before.budgets),
             Self::NewKey(key) => key_entry(key.hash, None, Some(key)).map(Some),
             Self::DeleteTeam(id) => delete_entry(id, &before.teams),
             Self::DeleteUser(id) => delete_entry(id, &before.users),
             Self::DeleteOrganization(id) => delete_entry(id, &before.organizations),
             Self::DeleteEndUser(id) => delete_entry(id, &before.end_users),
+            Self::DeleteBudget(id) => delete_entry(id, &before.budgets),
             Self::DeleteKey(hash) => {
                 let key = before.keys.get(hash);
                 key.map(|key| key_entry(*hash, Some(key), None)).transpose()
@@ -292,6 +336,7 @@ impl DirectoryWrite {
             Self::PutUser(row) => insert(&mut directory.users, row),
             Self::PutOrganization(row) => insert(&mut directory.organizations, row),
             Self::PutEndUser(row) => insert(&mut directory.end_users, row),
+            Self::PutBudget(row) => insert(&mut directory.budgets, row),
             Self::NewKey(key) => {
                 Arc::make_mut(&mut directory.keys).insert(key.hash, Arc::new(*key));
             }
@@ -299,6 +344,7 @@ impl DirectoryWrite {
             Self::DeleteUser(id) => remove(&mut directory.users, &id),
             Self::DeleteOrganization(id) => remove(&mut directory.organizations, &id),
             Self::DeleteEndUser(id) => remove(&mut directory.end_users, &id),
+            Self::DeleteBudget(id) => remove(&mut directory.budgets, &id),
             Self::DeleteKey(hash) => {
                 Arc::make_mut(&mut directory.keys).remove(&hash);
             }
@@ -372,5 +418,6 @@ mod tests {
         check(&User::default(), user_columns!());
         check(&Organization::default(), organization_columns!());
         check(&EndUser::default(), end_user_columns!());
+        check(&Budget::default(), budget_columns!());
     }
 }

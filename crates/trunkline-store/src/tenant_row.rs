@@ -5,11 +5,11 @@
 
 use serde_json::{Map, Value as Json};
 use trunkline_model::{
-    EndUser, Member, MemberRole, Organization, OrganizationMember, Stamps, Team, User, UserRole,
+    CallLimits, EndUser, Member, MemberRole, Organization, OrganizationMember, Stamps, Team, User, UserRole,
 };
 
 use crate::db::{Row, Stmt, StoreError, Value};
-use crate::key_row::{decode_permission, permission_text, refuse_nul};
+use crate::key_row::{also, decode_permission, permission_text, refuse_nul};
 use crate::server_row::{Cell, Reader, json, text, time};
 
 /// The statements of one table.
@@ -37,7 +37,7 @@ pub(crate) trait TenantRow: PartialEq + Sized {
     fn decode(row: &Row) -> Option<Self>;
 }
 
-fn stamp_cells(stamps: &Stamps, revision: i64) -> [Cell; 5] {
+pub(crate) fn stamp_cells(stamps: &Stamps, revision: i64) -> [Cell; 5] {
     let Stamps {
         created_at,
         created_by,
@@ -53,7 +53,7 @@ fn stamp_cells(stamps: &Stamps, revision: i64) -> [Cell; 5] {
     ]
 }
 
-fn decode_stamps(reader: &mut Reader<'_>) -> Stamps {
+pub(crate) fn decode_stamps(reader: &mut Reader<'_>) -> Stamps {
     Stamps {
         created_at: reader.time("created_at"),
         created_by: reader.text("created_by"),
@@ -62,8 +62,21 @@ fn decode_stamps(reader: &mut Reader<'_>) -> Stamps {
     }
 }
 
-fn defect(reader: &Reader<'_>) -> Option<String> {
+pub(crate) fn defect(reader: &Reader<'_>) -> Option<String> {
     (!reader.defects.is_empty()).then(|| reader.defects.join("; "))
+}
+
+fn count(own: Option<u32>) -> Value {
+    Value::Int(own.map(i64::from))
+}
+
+/// Those that are not of single servers.
+fn decode_limits(reader: &mut Reader<'_>) -> CallLimits {
+    CallLimits {
+        rpm_limit: reader.count("rpm_limit"),
+        max_parallel_requests: reader.count("max_parallel_requests"),
+        ..CallLimits::default()
+    }
 }
 
 /// A list of objects with a user's id and one more text; `role` reads the latter. A member that cannot be read, or says more,
@@ -117,6 +130,7 @@ impl TenantRow for Team {
             blocked,
             metadata,
             object_permission,
+            limits,
             stamps,
             defect: _,
         } = self;
@@ -128,7 +142,13 @@ impl TenantRow for Team {
             ("members_with_roles", members_text("role", members)),
             ("blocked", Value::Bool(Some(*blocked))),
             ("metadata", json(metadata).into()),
-            ("object_permission", permission_text(object_permission).into()),
+            (
+                "object_permission",
+                permission_text(object_permission, &also(Some(limits), None)).into(),
+            ),
+            ("rpm_limit", count(limits.rpm_limit)),
+            ("max_parallel_requests", count(limits.max_parallel_requests)),
+            ("mcp_rpm_limit", json(&limits.mcp_rpm_limit).into()),
         ];
         cells.extend(stamp_cells(stamps, revision));
         refuse_nul(cells)
@@ -148,6 +168,10 @@ impl TenantRow for Team {
             blocked: reader.bool("blocked").unwrap_or(false),
             metadata: reader.json("metadata").unwrap_or_default(),
             object_permission: decode_permission(&mut reader),
+            limits: CallLimits {
+                mcp_rpm_limit: reader.json("mcp_rpm_limit").unwrap_or_default(),
+                ..decode_limits(&mut reader)
+            },
             stamps: decode_stamps(&mut reader),
             defect: None,
         };
@@ -171,6 +195,7 @@ impl TenantRow for User {
             user_role,
             metadata,
             object_permission,
+            limits,
             stamps,
             defect: _,
         } = self;
@@ -183,7 +208,12 @@ impl TenantRow for User {
                 Value::Text(user_role.map(|role| role.as_str().to_owned())),
             ),
             ("metadata", json(metadata).into()),
-            ("object_permission", permission_text(object_permission).into()),
+            (
+                "object_permission",
+                permission_text(object_permission, &also(Some(limits), None)).into(),
+            ),
+            ("rpm_limit", count(limits.rpm_limit)),
+            ("max_parallel_requests", count(limits.max_parallel_requests)),
         ];
         cells.extend(stamp_cells(stamps, revision));
         refuse_nul(cells)
@@ -199,6 +229,7 @@ impl TenantRow for User {
             user_role: reader.word_or_null("user_role", UserRole::parse),
             metadata: reader.json("metadata").unwrap_or_default(),
             object_permission: decode_permission(&mut reader),
+            limits: decode_limits(&mut reader),
             stamps: decode_stamps(&mut reader),
             defect: None,
         };
@@ -221,6 +252,7 @@ impl TenantRow for Organization {
             members,
             metadata,
             object_permission,
+            budget_id,
             stamps,
             defect: _,
         } = self;
@@ -230,7 +262,11 @@ impl TenantRow for Organization {
             ("organization_alias", text(organization_alias.as_ref())),
             ("members", members_text("user_role", members)),
             ("metadata", json(metadata).into()),
-            ("object_permission", permission_text(object_permission).into()),
+            (
+                "object_permission",
+                permission_text(object_permission, &also(None, budget_id.as_ref())).into(),
+            ),
+            ("budget_id", text(budget_id.as_ref())),
         ];
         cells.extend(stamp_cells(stamps, revision));
         refuse_nul(cells)
@@ -248,6 +284,7 @@ impl TenantRow for Organization {
             }),
             metadata: reader.json("metadata").unwrap_or_default(),
             object_permission: decode_permission(&mut reader),
+            budget_id: reader.text("budget_id"),
             stamps: decode_stamps(&mut reader),
             defect: None,
         };
@@ -269,6 +306,7 @@ impl TenantRow for EndUser {
             alias,
             blocked,
             object_permission,
+            budget_id,
             stamps,
             defect: _,
         } = self;
@@ -276,7 +314,11 @@ impl TenantRow for EndUser {
             ("user_id", Value::from(&**user_id)),
             ("alias", text(alias.as_ref())),
             ("blocked", Value::Bool(Some(*blocked))),
-            ("object_permission", permission_text(object_permission).into()),
+            (
+                "object_permission",
+                permission_text(object_permission, &also(None, budget_id.as_ref())).into(),
+            ),
+            ("budget_id", text(budget_id.as_ref())),
         ];
         cells.extend(stamp_cells(stamps, revision));
         refuse_nul(cells)
@@ -290,6 +332,7 @@ impl TenantRow for EndUser {
             alias: reader.text("alias"),
             blocked: reader.bool("blocked").unwrap_or(false),
             object_permission: decode_permission(&mut reader),
+            budget_id: reader.text("budget_id"),
             stamps: decode_stamps(&mut reader),
             defect: None,
         };

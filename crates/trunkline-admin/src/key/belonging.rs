@@ -7,11 +7,13 @@ use trunkline_model::{Server, Snapshot, Team, Toolset, VirtualKey};
 use super::error::KeyError;
 use super::fields::Change;
 use crate::App;
+use crate::budget;
 use crate::tenant::{readable, team};
 
 /// Refuses what would be more than the key's team has. `own`: the key that is changed.
 pub(crate) fn check(change: &Change, own: Option<&VirtualKey>, app: &App) -> Result<(), KeyError> {
     let directory = app.directory();
+    budget::check(change.budget_id(), &directory)?;
     let before = own.and_then(|own| own.team_id.as_deref());
     let team_id = change.team_id(before);
     let is_another = own.is_none() || team_id != before;

@@ -1,8 +1,6 @@
 //! What a body may say about a key: the fields that are served, and LiteLLM's others, which are refused unless what they
 //! say is nothing. A field that is passed over would be a limit that somebody relies on.
 
-use std::collections::BTreeMap;
-
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 use serde_json::{Map, Value};
@@ -11,13 +9,14 @@ use trunkline_model::key::ROUTE_WORDS;
 use trunkline_model::{Level, Secret, VirtualKey};
 
 use super::error::KeyError;
+use super::limits::LimitsChange;
 use super::permission::PermissionChange;
 use crate::body::{At, Loc, Problems};
 use crate::fields::one_of;
 use crate::request::nearest;
 
 /// The fields of a key that are served.
-pub(crate) const SERVED: [(&str, &str); 12] = [
+pub(crate) const SERVED: [(&str, &str); 13] = [
     ("key_alias", "A name of one's own, unique."),
     (
         "duration",
@@ -45,10 +44,11 @@ pub(crate) const SERVED: [(&str, &str); 12] = [
         "mcp_rpm_limit",
         "Calls in a minute of single servers, each by id, name or alias; of each replica.",
     ),
+    ("budget_id", "Its budget, which has to be there."),
 ];
 
 /// LiteLLM's other fields.
-const LATER: [&str; 46] = [
+const LATER: [&str; 44] = [
     "models",
     "aliases",
     "config",
@@ -56,7 +56,6 @@ const LATER: [&str; 46] = [
     "max_budget",
     "soft_budget",
     "budget_duration",
-    "budget_id",
     "budget_limits",
     "tpm_limit",
     "tpd_limit",
@@ -90,7 +89,6 @@ const LATER: [&str; 46] = [
     "disable_global_guardrails",
     "temp_budget_increase",
     "temp_budget_expiry",
-    "grace_period",
     "new_master_key",
     "allowed_vector_store_indexes",
     "model_config",
@@ -117,9 +115,8 @@ pub(crate) struct Change {
     allowed_routes: Option<Vec<String>>,
     key_type: Option<String>,
     permission: Option<PermissionChange>,
-    rpm_limit: Option<Said<u32>>,
-    max_parallel_requests: Option<Said<u32>>,
-    mcp_rpm_limit: Option<BTreeMap<String, u32>>,
+    limits: LimitsChange,
+    budget_id: Option<Said<String>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -170,11 +167,8 @@ impl Change {
             }
             "key_type" => self.key_type = optional(value, at, key_type).and_then(Said::value),
             "object_permission" => self.permission = PermissionChange::read(value, Level::Key, at),
-            "rpm_limit" => self.rpm_limit = optional(value, at, number),
-            "max_parallel_requests" => self.max_parallel_requests = optional(value, at, number),
-            "mcp_rpm_limit" => {
-                self.mcp_rpm_limit = optional(value, at, numbers).map(Said::unwrap_or_default);
-            }
+            "rpm_limit" | "max_parallel_requests" | "mcp_rpm_limit" => self.limits.read(name, value, at),
+            "budget_id" => self.budget_id = optional(value, at, short_text),
             "spend" if value.as_f64() == Some(0.0) => {}
             _ if LATER.contains(&name) => later(value, at),
             _ => unknown(
@@ -188,6 +182,11 @@ impl Change {
     /// The team that a key is of from now on, that was of `before`.
     pub(crate) fn team_id<'a>(&'a self, before: Option<&'a str>) -> Option<&'a str> {
         self.team_id.as_ref().map_or(before, Said::as_deref)
+    }
+
+    /// The budget that the body gives.
+    pub(crate) fn budget_id(&self) -> Option<&str> {
+        self.budget_id.as_ref().and_then(Said::as_deref)
     }
 
     /// The servers that the body grants, if it says anything about them.
@@ -217,9 +216,8 @@ impl Change {
             allowed_routes,
             key_type,
             permission,
-            rpm_limit,
-            max_parallel_requests,
-            mcp_rpm_limit,
+            limits,
+            budget_id,
         } = self;
         set(&mut key.key_alias, key_alias.map(Said::value));
         set(&mut key.user_id, user_id.map(Said::value));
@@ -238,10 +236,8 @@ impl Change {
             key.key_type = Some(kind);
         }
         set(&mut key.allowed_routes, allowed_routes);
-        set(&mut key.limits.rpm_limit, rpm_limit.map(Said::value));
-        let parallel = max_parallel_requests.map(Said::value);
-        set(&mut key.limits.max_parallel_requests, parallel);
-        set(&mut key.limits.mcp_rpm_limit, mcp_rpm_limit);
+        limits.apply(&mut key.limits);
+        set(&mut key.budget_id, budget_id.map(Said::value));
         if let Some(change) = permission {
             change.apply(&mut key.object_permission, new_id);
         }
@@ -331,39 +327,6 @@ pub(crate) fn texts(value: &Value, at: &mut At<'_>) -> Option<Vec<String>> {
     (read.len() == items.len()).then_some(read)
 }
 
-fn number(value: &Value, at: &mut At<'_>) -> Option<u32> {
-    let Some(number) = value.as_i64() else {
-        return at.problem("int_type", "Input should be a valid integer");
-    };
-    match u32::try_from(number) {
-        Ok(number) => Some(number),
-        Err(_) if number < 0 => {
-            at.problem("greater_than_equal", "Input should be greater than or equal to 0")
-        }
-        Err(_) => {
-            let message = format!("Input should be less than or equal to {}", u32::MAX);
-            at.problem("less_than_equal", message)
-        }
-    }
-}
-
-fn numbers(value: &Value, at: &mut At<'_>) -> Option<BTreeMap<String, u32>> {
-    let object = at.object(value)?;
-    if object.len() > MAX_ITEMS {
-        let message = format!("Dictionary should have at most {MAX_ITEMS} items");
-        return at.problem("too_long", message);
-    }
-    let read: BTreeMap<String, u32> = object
-        .iter()
-        .filter_map(|(name, most)| {
-            at.within(Loc::Name(name.clone()), |at| {
-                Some((name.clone(), number(most, at)?))
-            })
-        })
-        .collect();
-    (read.len() == object.len()).then_some(read)
-}
-
 fn routes(value: &Value, at: &mut At<'_>) -> Option<Vec<String>> {
     let routes = texts(value, at)?;
     for (index, route) in routes.iter().enumerate() {
@@ -412,7 +375,7 @@ fn lifetime(value: &Value, now: Timestamp, at: &mut At<'_>) -> Option<Lifetime> 
 }
 
 /// `30s`, `30m`, `30h`, `30d`, `2w`, `1mo`.
-fn span(text: &str) -> Option<Span> {
+pub(crate) fn span(text: &str) -> Option<Span> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at(digits);
     let number = number.parse::<i64>().ok().filter(|number| *number > 0)?;

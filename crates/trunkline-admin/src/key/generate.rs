@@ -7,6 +7,7 @@ use axum::extract::State;
 use serde_json::{Map, Value};
 use trunkline_auth::{key_hash, key_name, new_key};
 use trunkline_model::{Secret, Stamps, VirtualKey};
+use trunkline_store::KeyWriteError;
 
 use super::error::KeyError;
 use super::fields::{Change, chosen_key};
@@ -78,6 +79,9 @@ pub(crate) fn key_of(secret: &Secret, change: Change, new_id: String, stamps: St
 /// The chosen key, or one that is made here.
 pub(crate) fn secret(chosen: Option<Secret>, field: &'static str, app: &App) -> Result<Secret, KeyError> {
     let secret = chosen.unwrap_or_else(new_key);
+    if app.directory().is_previous(&key_hash(secret.expose())) {
+        return Err(KeyWriteError::Duplicate.into());
+    }
     if row::is_master_key(&app.authenticator, &secret) {
         return Err(KeyError::Bad(
             field,

@@ -12,6 +12,7 @@ use super::row;
 use super::schema::KeyInfo;
 use crate::App;
 use crate::actor::Caller;
+use crate::budget;
 
 /// Show a virtual key
 ///
@@ -49,5 +50,8 @@ pub(crate) async fn info(
         // The master key is no row.
         (_, None | Some(None)) => return Err(KeyError::NotFound),
     };
-    Ok(Json(json!({"key": &*key.id, "info": row::info(&key, app.now())})))
+    let mut info = row::info(&key, app.now());
+    let budget = budget::shown(key.budget_id.as_ref(), &directory);
+    info.insert("litellm_budget_table".to_owned(), budget);
+    Ok(Json(json!({"key": &*key.id, "info": info})))
 }

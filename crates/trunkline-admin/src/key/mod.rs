@@ -2,6 +2,7 @@
 //!
 //! - [`fields`] is what a body may say about a key, and what of LiteLLM's is not served yet.
 //! - [`belonging`] is to whom a key may belong, and what it may be given there.
+//! - [`limits`] is what one may say about limits of calls.
 //! - [`wanted`] is which keys a list is of.
 //! - [`row`] is how answers show one. The key itself is in the answer that makes it, and nowhere else.
 //! - [`error`] says failures as LiteLLM's key routes do.
@@ -15,6 +16,7 @@ pub(crate) mod error;
 pub(crate) mod fields;
 pub(crate) mod generate;
 pub(crate) mod info;
+pub(crate) mod limits;
 pub(crate) mod list;
 pub(crate) mod lookup;
 pub(crate) mod permission;

@@ -4,22 +4,30 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 use trunkline_auth::{key_hash, key_name};
-use trunkline_model::{KeyHash, VirtualKey};
+use trunkline_model::{KeyHash, PreviousSecret, VirtualKey};
 
 use super::belonging;
 use super::error::KeyError;
-use super::fields::{Change, chosen_key};
+use super::fields::{Change, chosen_key, span};
 use super::schema::{KeyMade, KeyRegenerated};
 use super::{generate, lookup, row};
 use crate::App;
 use crate::actor::Admin;
-use crate::body::JsonObject;
+use crate::body::{At, JsonObject, Problems};
+use crate::tenant;
+
+/// How long a secret may be good beside the one that replaced it.
+const MAX_GRACE_DAYS: i64 = 90;
+/// Secrets that a key may have beside its own.
+const MAX_PREVIOUS: usize = 8;
 
 /// Give a virtual key another secret
 ///
-/// The one before is refused from then on, its streams and sessions end. The answer is the only one that has the new one.
+/// The one before is refused from then on, its streams and sessions end; or all that goes on until `grace_period` is over. The answer is the only one that has the new one.
 #[utoipa::path(
     post,
     path = "/key/regenerate",
@@ -70,6 +78,41 @@ pub(crate) async fn regenerate_named(
     renew(hash, &body, &admin, &app).await
 }
 
+/// Until when the secret before is good, if the body says that it is for a while.
+fn grace(body: &Map<String, Value>, now: Timestamp) -> Result<Option<Timestamp>, KeyError> {
+    let Some(text) = tenant::fields::text(body, "grace_period")? else {
+        return Ok(None);
+    };
+    let zoned = now.to_zoned(TimeZone::UTC);
+    let until = span(&text).and_then(|span| zoned.checked_add(span).ok());
+    let until = until.map(|until| until.timestamp());
+    let most = now + SignedDuration::from_hours(24 * MAX_GRACE_DAYS);
+    until.filter(|until| *until <= most).map(Some).ok_or_else(|| {
+        let mut problems = Problems::default();
+        let text = format!(
+            "Value error, it should be a number above 0 with a unit, {MAX_GRACE_DAYS} days at most: 30s, 30m, 30h, 30d, 2w"
+        );
+        At::field("grace_period", &mut problems).problem::<()>("value_error", text);
+        problems.into_result().err().map_or(KeyError::NotFound, KeyError::from)
+    })
+}
+
+/// What becomes of the secrets that a key had: without a time all of them are nobody's from now on. The oldest make room for the
+/// last, so that there is an end to them.
+fn keep(key: &mut VirtualKey, until: Option<Timestamp>, now: Timestamp) {
+    let Some(until) = until else {
+        key.previous.clear();
+        return;
+    };
+    key.previous.retain(|own| now < own.until);
+    key.previous.push(PreviousSecret {
+        hash: key.hash,
+        until,
+    });
+    let over = key.previous.len().saturating_sub(MAX_PREVIOUS);
+    key.previous.drain(..over);
+}
+
 async fn renew(
     hash: KeyHash,
     body: &Map<String, Value>,
@@ -77,7 +120,8 @@ async fn renew(
     app: &App,
 ) -> Result<Json<Value>, KeyError> {
     let now = app.now();
-    let change = Change::read(body, &["key", "new_key"], now)?;
+    let change = Change::read(body, &["key", "new_key", "grace_period"], now)?;
+    let until = grace(body, now)?;
     let own = app.registry.keys().ring().get(&hash);
     belonging::check(&change, own.as_deref(), app)?;
     let secret = generate::secret(chosen_key(body, "new_key")?, "new_key", app)?;
@@ -85,6 +129,7 @@ async fn renew(
     let (new_hash, name) = (key_hash(secret.expose()), key_name(&secret));
     let edit = move |key: &mut VirtualKey| {
         change.apply(key, new_id);
+        keep(key, until, now);
         key.hash = new_hash;
         key.id = new_hash.to_hex().into();
         key.key_name = Some(name);

@@ -12,7 +12,7 @@ use crate::App;
 fn neutral() -> Map<String, Value> {
     let neutral = json!({
         "spend": 0.0, "max_budget": null, "soft_budget_cooldown": false, "budget_duration": null,
-        "budget_reset_at": null, "budget_id": null, "litellm_budget_table": null, "models": [], "aliases": {},
+        "budget_reset_at": null, "litellm_budget_table": null, "models": [], "aliases": {},
         "config": {}, "permissions": {}, "router_settings": {}, "model_spend": {}, "model_max_budget": {},
         "tpm_limit": null, "allowed_cache_controls": [],
         "policies": [], "access_group_ids": [], "agent_id": null, "organization_id": null, "project_id": null,
@@ -28,7 +28,9 @@ fn neutral() -> Map<String, Value> {
 pub(crate) fn info(key: &VirtualKey, now: Timestamp) -> Map<String, Value> {
     let time = |at: Option<Timestamp>| Value::from(at.map(|at| at.to_string()));
     let (stamps, permission) = (&key.stamps, &key.object_permission);
-    let own: [(&str, Value); 22] = [
+    let previous = key.previous.iter().filter(|own| now < own.until);
+    let previous = previous.map(|own| json!({"token": own.hash.to_hex(), "until": own.until.to_string()}));
+    let own: [(&str, Value); 24] = [
         ("key_name", Value::from(key.key_name.clone())),
         ("key_alias", key.key_alias.clone().into()),
         ("key_type", key.key_type.clone().into()),
@@ -50,6 +52,8 @@ pub(crate) fn info(key: &VirtualKey, now: Timestamp) -> Map<String, Value> {
         ("rpm_limit", key.limits.rpm_limit.into()),
         ("max_parallel_requests", key.limits.max_parallel_requests.into()),
         ("mcp_rpm_limit", json!(key.limits.mcp_rpm_limit)),
+        ("budget_id", key.budget_id.clone().into()),
+        ("previous_secrets", previous.collect()),
         ("defect", key.defect.clone().into()),
     ];
     let mut row = neutral();

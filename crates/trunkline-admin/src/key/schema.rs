@@ -41,6 +41,7 @@ shapes! {
         served(object())
             .property("key", text("Which key: its hash, or itself."))
             .property("new_key", text("A key of one's own choice."))
+            .property("grace_period", text("How long the secret before is good beside the new one, 90 days at most: `30m`, `24h`, `2d`."))
     );
     /// The body that names one.
     KeyNamed as "BlockKeyRequest" = closed(object().property("key", text("Which key: its hash, or itself.")).required("key"));
@@ -130,17 +131,22 @@ fn served(object: ObjectBuilder) -> ObjectBuilder {
         "allowed_routes" => object.property(*name, texts(doc)),
         "key_type" => object.property(*name, text(doc).enum_values(Some(KEY_TYPES))),
         "object_permission" => object.property(*name, permission(doc)),
-        "rpm_limit" | "max_parallel_requests" => {
-            let number = nullable(Type::Integer).minimum(Some(0));
-            object.property(*name, number.description(Some(*doc)))
-        }
-        "mcp_rpm_limit" => {
-            let numbers =
-                nullable(Type::Object).additional_properties(Some(typed(Type::Integer).minimum(Some(0))));
-            object.property(*name, numbers.description(Some(*doc)))
-        }
+        "rpm_limit" | "max_parallel_requests" | "mcp_rpm_limit" => limit(object, name, doc),
         _ => object.property(*name, text(doc)),
     })
+}
+
+/// A limit of calls.
+pub(crate) fn limit(object: ObjectBuilder, name: &str, doc: &str) -> ObjectBuilder {
+    let number = nullable(Type::Integer).minimum(Some(0));
+    match name {
+        "mcp_rpm_limit" => {
+            let each = typed(Type::Integer).minimum(Some(0));
+            let numbers = nullable(Type::Object).additional_properties(Some(each));
+            object.property(name, numbers.description(Some(doc)))
+        }
+        _ => object.property(name, number.description(Some(doc))),
+    }
 }
 
 pub(crate) fn permission(doc: &str) -> ObjectBuilder {
@@ -177,6 +183,16 @@ fn row() -> ObjectBuilder {
         .property("updated_by", text("By whom."))
         .property("rotation_count", typed(Type::Integer))
         .property("last_rotation_at", text("RFC 3339."))
+        .property(
+            "previous_secrets",
+            ArrayBuilder::new()
+                .items(
+                    object()
+                        .property("token", text("The hash."))
+                        .property("until", text("RFC 3339.")),
+                )
+                .description(Some("Secrets that it had before, and that are good until then.")),
+        )
         .property(
             "defect",
             text("What of its row cannot be read; such a key is refused."),

@@ -17,6 +17,7 @@ use super::{new_stamps, readable, row, touch};
 use crate::App;
 use crate::actor::Admin;
 use crate::body::JsonObject;
+use crate::budget;
 use crate::key::error::KeyError;
 use crate::key::fields::{names, refuse_others};
 
@@ -46,6 +47,7 @@ pub(crate) async fn new(
             stamps: new_stamps(now, by),
             ..EndUser::default()
         };
+        budget::check(change.text("budget_id"), directory)?;
         apply(change, &mut end_user, new_id);
         Ok((vec![DirectoryWrite::PutEndUser(end_user.clone())], end_user))
     };
@@ -81,6 +83,7 @@ pub(crate) async fn update(
             .ok_or_else(|| nobody(&user_id))?;
         readable("user_id", stored.defect.as_ref())?;
         let mut end_user = EndUser::clone(stored);
+        budget::check(change.text("budget_id"), directory)?;
         apply(change, &mut end_user, new_id);
         touch(&mut end_user.stamps, now, by);
         Ok((vec![DirectoryWrite::PutEndUser(end_user.clone())], end_user))
@@ -139,7 +142,7 @@ pub(crate) async fn info(
     let id = query.required("end_user_id")?;
     let directory = app.directory();
     let found = directory.end_users.get(id).ok_or_else(|| nobody(id))?;
-    Ok(Json(row::end_user(found).into()))
+    Ok(Json(row::end_user(found, &directory).into()))
 }
 
 /// List the end users
@@ -159,7 +162,7 @@ pub(crate) async fn list(
     Ok(Json(
         found
             .into_iter()
-            .map(|own| Value::from(row::end_user(own)))
+            .map(|own| Value::from(row::end_user(own, &directory)))
             .collect(),
     ))
 }
@@ -225,7 +228,11 @@ async fn set_blocked(
     };
     let changed = app.change(admin, plan).await?;
     tracing::info!(actor = by, path = admin.path(), end_users = ?user_ids, blocked, "end users blocked or unblocked");
-    let rows: Vec<Value> = changed.iter().map(|own| row::end_user(own).into()).collect();
+    let directory = app.directory();
+    let rows: Vec<Value> = changed
+        .iter()
+        .map(|own| row::end_user(own, &directory).into())
+        .collect();
     Ok(Json(json!({"blocked_users": rows})))
 }
 
@@ -240,11 +247,12 @@ fn nobody(user_id: &str) -> KeyError {
 
 fn apply(change: Change, end_user: &mut EndUser, new_id: String) {
     change.set_text("alias", &mut end_user.alias);
+    change.set_text("budget_id", &mut end_user.budget_id);
     change.set_blocked(&mut end_user.blocked);
     change.set_permission(&mut end_user.object_permission, new_id);
 }
 
 fn shown(end_user: &EndUser, app: &App) -> Value {
-    let row = row::end_user(end_user);
+    let row = row::end_user(end_user, &app.directory());
     row::with_warnings(row, &end_user.object_permission, &app.registry.snapshot()).into()
 }

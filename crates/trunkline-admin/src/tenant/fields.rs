@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
-use trunkline_model::{Level, ObjectPermission, UserRole};
+use trunkline_model::{CallLimits, Level, ObjectPermission, UserRole};
 
 use crate::body::{At, Loc, Problems};
 use crate::fields::one_of;
 use crate::key::error::KeyError;
 use crate::key::fields::{MAX_ITEMS, Said, later, metadata, optional, set, short_text, unknown};
+use crate::key::limits::LimitsChange;
 use crate::key::permission::PermissionChange;
 
 /// One kind of row, as bodies know it.
@@ -37,6 +38,15 @@ pub(crate) static TEAM: Kind = Kind {
             "object_permission",
             "What its keys may use at most, and what those of them may use that say `all-team-mcpservers`. `all-proxy-mcpservers`: every server.",
         ),
+        ("rpm_limit", "Calls of all its keys in a minute; of each replica."),
+        (
+            "max_parallel_requests",
+            "Calls of all its keys at the same time; of each replica.",
+        ),
+        (
+            "mcp_rpm_limit",
+            "Calls of all its keys in a minute of single servers, each by id, name or alias; of each replica.",
+        ),
     ],
     later: &[
         "admins",
@@ -50,15 +60,12 @@ pub(crate) static TEAM: Kind = Kind {
         "budget_limits",
         "budget_id",
         "tpm_limit",
-        "rpm_limit",
         "tpd_limit",
-        "max_parallel_requests",
         "tpm_limit_type",
         "rpm_limit_type",
         "model_rpm_limit",
         "model_tpm_limit",
         "model_max_budget",
-        "mcp_rpm_limit",
         "team_member_budget",
         "team_member_budget_duration",
         "team_member_rpm_limit",
@@ -94,6 +101,11 @@ pub(crate) static USER: Kind = Kind {
         ),
         METADATA,
         ("object_permission", "What its keys may use at most."),
+        ("rpm_limit", "Calls of all its keys in a minute; of each replica."),
+        (
+            "max_parallel_requests",
+            "Calls of all its keys at the same time; of each replica.",
+        ),
     ],
     later: &[
         "organizations",
@@ -108,8 +120,6 @@ pub(crate) static USER: Kind = Kind {
         "budget_id",
         "model_max_budget",
         "tpm_limit",
-        "rpm_limit",
-        "max_parallel_requests",
         "model_rpm_limit",
         "model_tpm_limit",
         "mcp_rpm_limit",
@@ -140,10 +150,10 @@ pub(crate) static ORGANIZATION: Kind = Kind {
         ("organization_alias", "Its name."),
         METADATA,
         ("object_permission", "What the keys of its teams may use at most."),
+        ("budget_id", "Its budget, which has to be there."),
     ],
     later: &[
         "models",
-        "budget_id",
         "max_budget",
         "soft_budget",
         "spend",
@@ -170,11 +180,11 @@ pub(crate) static CUSTOMER: Kind = Kind {
         ("alias", "Its name."),
         ("blocked", "Whether requests for it are refused."),
         ("object_permission", "What requests for it may use at most."),
+        ("budget_id", "Its budget, which has to be there."),
     ],
     later: &[
         "max_budget",
         "soft_budget",
-        "budget_id",
         "budget_duration",
         "budget_limits",
         "spend",
@@ -197,6 +207,7 @@ pub(crate) struct Change {
     blocked: Option<bool>,
     role: Option<Said<UserRole>>,
     permission: Option<PermissionChange>,
+    limits: LimitsChange,
 }
 
 impl Change {
@@ -223,6 +234,9 @@ impl Change {
             (Some(_), "user_role") => self.role = optional(value, at, role),
             (Some(_), "object_permission") => {
                 self.permission = PermissionChange::read(value, kind.level, at);
+            }
+            (Some(_), "rpm_limit" | "max_parallel_requests" | "mcp_rpm_limit") => {
+                self.limits.read(name, value, at);
             }
             (Some((served, _)), _) => {
                 if let Some(text) = optional(value, at, short_text) {
@@ -268,6 +282,19 @@ impl Change {
     }
 
     /// `new_id` is for grants that have none yet.
+    pub(crate) fn set_permission_and_limits(
+        self,
+        permission: &mut ObjectPermission,
+        limits: &mut CallLimits,
+        new_id: String,
+    ) {
+        if let Some(change) = self.permission {
+            change.apply(permission, new_id);
+        }
+        self.limits.apply(limits);
+    }
+
+    /// The same of who has no limits.
     pub(crate) fn set_permission(self, field: &mut ObjectPermission, new_id: String) {
         if let Some(change) = self.permission {
             change.apply(field, new_id);

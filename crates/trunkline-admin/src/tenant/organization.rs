@@ -18,6 +18,7 @@ use super::{new_stamps, readable, row, team, touch};
 use crate::App;
 use crate::actor::Admin;
 use crate::body::JsonObject;
+use crate::budget;
 use crate::key::error::KeyError;
 use crate::key::fields::{names, refuse_others};
 
@@ -43,6 +44,7 @@ pub(crate) async fn new(
                 format!("Organization id = {organization_id} already exists. Please use a different one.");
             return Err(KeyError::Bad("organization_id", text));
         }
+        budget::check(change.text("budget_id"), directory)?;
         let mut organization = Organization {
             organization_id,
             stamps: new_stamps(now, by),
@@ -78,7 +80,8 @@ pub(crate) async fn update(
     let change = Change::read(&ORGANIZATION, &body, &["organization_id"])?;
     let organization_id = fields::required(&body, "organization_id")?;
     let new_id = (app.new_id)();
-    let edit = |organization: &mut Organization, _: &Directory| {
+    let edit = |organization: &mut Organization, directory: &Directory| {
+        budget::check(change.text("budget_id"), directory)?;
         apply(change, organization, new_id);
         Ok(())
     };
@@ -231,6 +234,7 @@ pub(super) fn nobody(id: &str) -> KeyError {
 
 fn apply(change: Change, organization: &mut Organization, new_id: String) {
     change.set_text("organization_alias", &mut organization.organization_alias);
+    change.set_text("budget_id", &mut organization.budget_id);
     change.set_metadata(&mut organization.metadata);
     change.set_permission(&mut organization.object_permission, new_id);
 }

@@ -7,6 +7,7 @@ use trunkline_auth::Directory;
 use trunkline_model::key::SERVER_WORDS;
 use trunkline_model::{EndUser, ObjectPermission, Organization, Snapshot, Stamps, Team, User};
 
+use crate::budget;
 use crate::key::row::{info, permission_row};
 
 /// LiteLLM's columns of what is not served: nothing is limited, and nothing was spent.
@@ -43,8 +44,9 @@ pub(crate) fn team(team: &Team, directory: &Directory) -> Map<String, Value> {
     let columns = json!({
         "team_id": team.team_id, "team_alias": team.team_alias, "organization_id": team.organization_id,
         "admins": [], "members": [], "members_with_roles": members, "metadata": team.metadata, "blocked": team.blocked,
-        "max_budget": null, "soft_budget": null, "spend": 0.0, "models": [], "max_parallel_requests": null,
-        "tpm_limit": null, "rpm_limit": null, "tpd_limit": null, "budget_duration": null, "budget_reset_at": null,
+        "max_budget": null, "soft_budget": null, "spend": 0.0, "models": [],
+        "max_parallel_requests": team.limits.max_parallel_requests, "rpm_limit": team.limits.rpm_limit,
+        "mcp_rpm_limit": team.limits.mcp_rpm_limit, "tpm_limit": null, "tpd_limit": null, "budget_duration": null, "budget_reset_at": null,
         "budget_limits": null, "model_spend": {}, "model_max_budget": {}, "router_settings": {},
         "team_member_permissions": [], "access_group_ids": [], "policies": [], "default_team_member_models": [],
         "model_id": null, "litellm_model_table": null, "defect": team.defect,
@@ -90,8 +92,8 @@ pub(crate) fn user(user: &User, directory: &Directory) -> Map<String, Value> {
         "user_id": user.user_id, "user_email": user.user_email, "user_alias": user.user_alias,
         "user_role": user.user_role.map(trunkline_model::UserRole::as_str), "teams": teams, "team_id": null,
         "sso_user_id": null, "organization_id": null, "organization_memberships": [], "metadata": user.metadata,
-        "max_budget": null, "spend": 0.0, "models": [], "max_parallel_requests": null, "tpm_limit": null,
-        "rpm_limit": null, "budget_duration": null, "budget_reset_at": null, "allowed_cache_controls": [], "policies": [],
+        "max_budget": null, "spend": 0.0, "models": [], "tpm_limit": null,
+        "max_parallel_requests": user.limits.max_parallel_requests, "rpm_limit": user.limits.rpm_limit, "budget_duration": null, "budget_reset_at": null, "allowed_cache_controls": [], "policies": [],
         "model_spend": {}, "model_max_budget": {}, "defect": user.defect,
     });
     neutral(columns, &user.object_permission, &user.stamps)
@@ -112,8 +114,9 @@ pub(crate) fn organization(organization: &Organization, directory: &Directory) -
     teams.sort_by(|a, b| a.team_id.cmp(&b.team_id));
     let teams: Vec<Value> = teams.into_iter().map(|own| team(own, directory).into()).collect();
     let columns = json!({
-        "organization_id": id, "organization_alias": organization.organization_alias, "budget_id": null,
-        "litellm_budget_table": null, "metadata": organization.metadata, "models": [], "spend": 0.0, "model_spend": {},
+        "organization_id": id, "organization_alias": organization.organization_alias,
+        "budget_id": organization.budget_id,
+        "litellm_budget_table": budget::shown(organization.budget_id.as_ref(), directory), "metadata": organization.metadata, "models": [], "spend": 0.0, "model_spend": {},
         "members": members, "teams": teams, "defect": organization.defect,
     });
     neutral(columns, &organization.object_permission, &organization.stamps)
@@ -126,11 +129,11 @@ pub(crate) fn organization_membership(organization_id: &str, user_id: &str, role
     })
 }
 
-pub(crate) fn end_user(end_user: &EndUser) -> Map<String, Value> {
+pub(crate) fn end_user(end_user: &EndUser, directory: &Directory) -> Map<String, Value> {
     let columns = json!({
         "user_id": end_user.user_id, "alias": end_user.alias, "blocked": end_user.blocked, "spend": 0.0,
-        "allowed_model_region": null, "default_model": null, "models": [], "budget_id": null, "litellm_budget_table": null,
-        "defect": end_user.defect,
+        "allowed_model_region": null, "default_model": null, "models": [], "budget_id": end_user.budget_id,
+        "litellm_budget_table": budget::shown(end_user.budget_id.as_ref(), directory), "defect": end_user.defect,
     });
     neutral(columns, &end_user.object_permission, &end_user.stamps)
 }

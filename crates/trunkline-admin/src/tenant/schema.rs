@@ -6,7 +6,7 @@ use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Type};
 use super::fields::{CUSTOMER, Kind, ORGANIZATION, TEAM, USER};
 use crate::actor::AuthErrorBody;
 use crate::error::ValidationErrorBody;
-use crate::key::schema::{closed, nullable, object, open, permission, shapes, text, texts, typed};
+use crate::key::schema::{closed, limit, nullable, object, open, permission, shapes, text, texts, typed};
 
 /// How the routes fail.
 #[derive(IntoResponses)]
@@ -136,6 +136,7 @@ fn fields(kind: &Kind) -> ObjectBuilder {
             "metadata" => object.property(*name, nullable(Type::Object).description(Some(*doc))),
             "blocked" => object.property(*name, nullable(Type::Boolean).description(Some(*doc))),
             "object_permission" => object.property(*name, permission(doc)),
+            "rpm_limit" | "max_parallel_requests" | "mcp_rpm_limit" => limit(object, name, doc),
             _ => object.property(*name, text(doc)),
         })
 }

@@ -255,7 +255,7 @@ fn apply(change: Change, team: &mut Team, new_id: String) {
     change.set_text("organization_id", &mut team.organization_id);
     change.set_blocked(&mut team.blocked);
     change.set_metadata(&mut team.metadata);
-    change.set_permission(&mut team.object_permission, new_id);
+    change.set_permission_and_limits(&mut team.object_permission, &mut team.limits, new_id);
 }
 
 fn shown(team: &Team, app: &App) -> Value {

@@ -241,7 +241,7 @@ fn apply(change: Change, user: &mut User, new_id: String) {
     change.set_text("user_alias", &mut user.user_alias);
     change.set_role(&mut user.user_role);
     change.set_metadata(&mut user.metadata);
-    change.set_permission(&mut user.object_permission, new_id);
+    change.set_permission_and_limits(&mut user.object_permission, &mut user.limits, new_id);
 }
 
 fn shown(user: &User, app: &App) -> Map<String, Value> {

@@ -1,12 +1,12 @@
 //! Why there is no call, for clients of either era, for REST, for the record.
 
 use trunkline_mcp::{Era, ListKind, rpc, task};
-use trunkline_model::{OutcomeStatus, Server, ServerId, Step};
+use trunkline_model::{Level, OutcomeStatus, Server, ServerId, Step};
 use trunkline_upstream::Fault;
 
 use super::approval::Unapproved;
 use super::rules::RuledOut;
-use crate::limits::Exceeded;
+use crate::limits::{Exceeded, Max};
 use crate::outcomes;
 use crate::parked;
 use crate::peers::PeerError;
@@ -203,9 +203,22 @@ impl CallError {
                     retry_after,
                 } = &**exceeded;
                 let retry_after_s = retry_after.as_secs();
-                let data = serde_json::json!({
+                let max = match max {
+                    Max::Calls(calls) => serde_json::Value::from(*calls),
+                    // As text: a number might be rounded.
+                    Max::Dollars(amount) => amount.to_string().into(),
+                };
+                let mut data = serde_json::json!({
                     "limit": limit.as_str(), "max": max, "server": server, "retry_after_s": retry_after_s,
                 });
+                // Of the key's own, and of servers', it is clear.
+                if let (
+                    level @ (Level::Team | Level::User | Level::Organization | Level::EndUser),
+                    Some(data),
+                ) = (limit.level(), data.as_object_mut())
+                {
+                    data.insert("of".to_owned(), level.as_str().into());
+                }
                 return Some(data.to_string());
             }
             Self::Route(RouteError::Unavailable { outcome, .. }) => (**outcome).clone(),

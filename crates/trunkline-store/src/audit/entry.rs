@@ -20,6 +20,7 @@ pub(crate) const TEAMS: &str = "LiteLLM_TeamTable";
 pub(crate) const USERS: &str = "LiteLLM_UserTable";
 pub(crate) const ORGANIZATIONS: &str = "LiteLLM_OrganizationTable";
 pub(crate) const END_USERS: &str = "LiteLLM_EndUserTable";
+pub(crate) const BUDGETS: &str = "LiteLLM_BudgetTable";
 pub(crate) const SERVERS: &str = "LiteLLM_MCPServerTable";
 pub(crate) const TOOLSETS: &str = "LiteLLM_MCPToolsetTable";
 /// Calls that somebody has to say yes to.
@@ -38,7 +39,9 @@ const OTHER_SECRET: &str = "(another secret)";
 const STAMPS: [&str; 3] = ["updated_at", "updated_by", "revision"];
 
 /// Columns that hold JSON.
-const JSON: [&str; 29] = [
+const JSON: [&str; 31] = [
+    "model_max_budget",
+    "previous_tokens",
     "metadata",
     "allowed_routes",
     "object_permission",

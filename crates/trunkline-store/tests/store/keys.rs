@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::json;
 use trunkline_auth::key_hash;
-use trunkline_model::{KeyHash, KeyLimits, ObjectPermission, Stamps, VirtualKey};
+use trunkline_model::{CallLimits, KeyHash, ObjectPermission, PreviousSecret, Stamps, VirtualKey};
 use trunkline_store::{KeyWriteError, Registry, Store};
 
 use crate::fixture::{at, both, by};
@@ -60,11 +60,22 @@ fn full(number: usize) -> VirtualKey {
         },
         rotation_count: u32::MAX,
         last_rotation_at: Some(at(-1)),
-        limits: KeyLimits {
+        limits: CallLimits {
             rpm_limit: Some(0),
             max_parallel_requests: Some(u32::MAX),
             mcp_rpm_limit: [("s \"é".to_owned(), 0), (String::new(), u32::MAX)].into(),
         },
+        budget_id: text("budget"),
+        previous: vec![
+            PreviousSecret {
+                hash: hash(number + 1000),
+                until: at(3),
+            },
+            PreviousSecret {
+                hash: hash(number + 2000),
+                until: at(-3),
+            },
+        ],
         ..key(number)
     }
 }

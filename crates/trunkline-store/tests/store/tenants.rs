@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde_json::json;
 use trunkline_auth::{Directory, key_hash};
 use trunkline_model::{
-    EndUser, Member, MemberRole, ObjectPermission, Organization, OrganizationMember, Stamps, Team, User,
-    UserRole, VirtualKey,
+    Amount, Budget, CallLimits, EndUser, Member, MemberRole, ObjectPermission, Organization,
+    OrganizationMember, Stamps, Team, User, UserRole, VirtualKey,
 };
 use trunkline_store::{DirectoryWrite, KeyWriteError, Registry, Store};
 
@@ -58,6 +58,35 @@ fn team() -> Team {
         blocked: true,
         metadata: metadata(),
         object_permission: permission(),
+        limits: CallLimits {
+            mcp_rpm_limit: [(text("server"), 7)].into(),
+            ..limits()
+        },
+        stamps: stamps(),
+        defect: None,
+    }
+}
+
+fn limits() -> CallLimits {
+    CallLimits {
+        rpm_limit: Some(u32::MAX),
+        max_parallel_requests: Some(0),
+        ..CallLimits::default()
+    }
+}
+
+fn budget() -> Budget {
+    Budget {
+        budget_id: "b".to_owned(),
+        max_budget: Amount::parse("0.000000001"),
+        soft_budget: Amount::parse("0"),
+        max_parallel_requests: Some(u32::MAX),
+        rpm_limit: Some(0),
+        tpm_limit: Some(u64::try_from(i64::MAX).unwrap()),
+        tpd_limit: Some(0),
+        model_max_budget: metadata(),
+        budget_duration: Some(text("30d")),
+        budget_reset_at: Some(jiff::Timestamp::from_microsecond(1).unwrap()),
         stamps: stamps(),
         defect: None,
     }
@@ -71,6 +100,7 @@ fn user() -> User {
         user_role: Some(UserRole::InternalUserViewer),
         metadata: metadata(),
         object_permission: permission(),
+        limits: limits(),
         stamps: stamps(),
         defect: None,
     }
@@ -86,6 +116,7 @@ fn organization() -> Organization {
         }],
         metadata: metadata(),
         object_permission: permission(),
+        budget_id: Some("b".to_owned()),
         stamps: stamps(),
         defect: None,
     }
@@ -97,6 +128,7 @@ fn end_user() -> EndUser {
         alias: Some(text("alias")),
         blocked: true,
         object_permission: permission(),
+        budget_id: Some("b".to_owned()),
         stamps: stamps(),
         defect: None,
     }
@@ -120,6 +152,7 @@ fn everything() -> Vec<DirectoryWrite> {
         DirectoryWrite::PutUser(user()),
         DirectoryWrite::PutOrganization(organization()),
         DirectoryWrite::PutEndUser(end_user()),
+        DirectoryWrite::PutBudget(budget()),
         DirectoryWrite::NewKey(Box::new(key())),
     ]
 }
@@ -138,6 +171,7 @@ both! {
             assert_eq!(*own.users["u"], user());
             assert_eq!(*own.organizations["o"], organization());
             assert_eq!(*own.end_users["e"], end_user());
+            assert_eq!(*own.budgets["b"], budget());
             assert_eq!(own.keys.len(), 1);
         }
         let before = directory(&registry);
@@ -201,6 +235,13 @@ both! {
             ("team_table", "team_id", "members_with_roles", r#"'[{"user_id":"u","role":"owner"}]'"#),
             ("team_table", "team_id", "members_with_roles", r#"'[{"user_id":"u","role":"user","until":1}]'"#),
             ("team_table", "team_id", "object_permission", r#"'{"blocked_tools":["x"]}'"#),
+            // What a later version restricts with, this one refuses.
+            ("team_table", "team_id", "object_permission", r#"'{"restricted_by":["limits","hours"]}'"#),
+            ("team_table", "team_id", "rpm_limit", "-1"),
+            ("user_table", "user_id", "max_parallel_requests", "4294967296"),
+            ("budget_table", "budget_id", "max_budget", "-1"),
+            ("budget_table", "budget_id", "tpm_limit", "-1"),
+            ("budget_table", "budget_id", "model_max_budget", "'[]'"),
             ("user_table", "user_id", "user_role", "'owner'"),
             ("user_table", "user_id", "object_permission", "'['"),
             ("organization_table", "organization_id", "members", "'{}'"),
@@ -208,7 +249,7 @@ both! {
             ("end_user_table", "user_id", "object_permission", r#"'{"mcp_servers":"a"}'"#),
         ];
         for (table, id, column, value) in broken {
-            write(&registry, everything()[..4].to_vec()).await.unwrap();
+            write(&registry, everything()[..5].to_vec()).await.unwrap();
             db.by_hand(&format!("UPDATE {table} SET {column} = {value} WHERE {id} IS NOT NULL")).await;
             registry.refresh().await.unwrap();
             let own = directory(&registry);
@@ -217,6 +258,7 @@ both! {
                 ("user_table", own.users["u"].defect.clone()),
                 ("organization_table", own.organizations["o"].defect.clone()),
                 ("end_user_table", own.end_users["e"].defect.clone()),
+                ("budget_table", own.budgets["b"].defect.clone()),
             ];
             for (other, defect) in defects {
                 let expected = other == table;

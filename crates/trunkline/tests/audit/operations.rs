@@ -10,7 +10,8 @@ use crate::support::config;
 use crate::world::{World, last, rows, send};
 
 /// Operations that are not GET and change nothing.
-const ASKING: [&str; 4] = [
+const ASKING: [&str; 5] = [
+    "POST /budget/info",
     "POST /mcp-rest/test/connection",
     "POST /mcp-rest/test/tools/list",
     "POST /mcp-rest/tools/call",
@@ -22,6 +23,7 @@ const TEAM: &str = "LiteLLM_TeamTable";
 const USER: &str = "LiteLLM_UserTable";
 const ORGANIZATION: &str = "LiteLLM_OrganizationTable";
 const END_USER: &str = "LiteLLM_EndUserTable";
+const BUDGET: &str = "LiteLLM_BudgetTable";
 const SERVER: &str = "LiteLLM_MCPServerTable";
 const TOOLSET: &str = "LiteLLM_MCPToolsetTable";
 const APPROVAL: &str = "trunkline_call_approval";
@@ -122,6 +124,22 @@ fn tenants() -> Vec<Step> {
             ("updated", TEAM, "t"),
         )
         .at("/team/t"),
+        step(
+            "POST /key/service-account/generate",
+            json!({"team_id": "t", "key_alias": "robot"}),
+            ("created", KEY, "$robot"),
+        )
+        .keeps("$robot", "/token"),
+        step(
+            "POST /key/bulk_update",
+            json!({"keys": [{"key": "$robot", "rpm_limit": 1}]}),
+            ("updated", KEY, "$robot"),
+        ),
+        step(
+            "POST /key/delete",
+            json!({"key_aliases": ["robot"]}),
+            ("deleted", KEY, "$robot"),
+        ),
         step("POST /team/block", team.clone(), ("blocked", TEAM, "t")),
         step("POST /team/unblock", team, ("unblocked", TEAM, "t")),
         step(
@@ -174,6 +192,19 @@ fn tenants() -> Vec<Step> {
             "POST /user/delete",
             json!({"user_ids": ["u"]}),
             ("deleted", USER, "u"),
+        ),
+    ]
+}
+
+fn budgets() -> Vec<Step> {
+    let budget = |rpm_limit: u32| json!({"budget_id": "b", "rpm_limit": rpm_limit});
+    vec![
+        step("POST /budget/new", budget(1), ("created", BUDGET, "b")),
+        step("POST /budget/update", budget(2), ("updated", BUDGET, "b")),
+        step(
+            "POST /budget/delete",
+            json!({"id": "b"}),
+            ("deleted", BUDGET, "b"),
         ),
     ]
 }
@@ -307,7 +338,7 @@ async fn all(world: World) {
     let gateway = &world.gateway;
     let mut done: BTreeSet<String> = ASKING.iter().map(|own| (*own).to_owned()).collect();
     let mut kept = BTreeMap::new();
-    let steps = [keys(), tenants(), customers(), servers()];
+    let steps = [keys(), tenants(), budgets(), customers(), servers()];
     for step in steps.into_iter().flatten() {
         done.insert(step.operation.to_owned());
         leaves_one_row(gateway, step, &mut kept).await;

@@ -281,3 +281,90 @@ async fn limits_are_stored_shown_and_changed_at_once() {
         }
     }
 }
+
+/// What a team or a user may call is that of all its keys together, on every way in; and whose limit it is is said.
+#[tokio::test]
+async fn a_team_and_a_user_have_their_calls_whichever_key_is_used() {
+    let (gateway, [files, notes]) = world("").await;
+    let teams = json!({"team_id": "t", "object_permission": {"mcp_servers": ["files", "notes"]}});
+    post(&gateway, "/team/new", teams).await;
+    post(
+        &gateway,
+        "/user/new",
+        json!({"user_id": "u", "auto_create_key": false}),
+    )
+    .await;
+    for (level, own, owner) in [
+        ("team", json!({"team_id": "t"}), "/team/update"),
+        ("user", json!({"user_id": "u"}), "/user/update"),
+    ] {
+        let keys = [
+            limited(&gateway, own.clone()).await,
+            limited(&gateway, own.clone()).await,
+        ];
+        let limit = async |limits: Value| {
+            let mut body = own.clone();
+            body.as_object_mut()
+                .unwrap()
+                .extend(limits.as_object().unwrap().clone());
+            let row = post(&gateway, owner, body).await;
+            for (name, value) in limits.as_object().unwrap() {
+                assert_eq!(&row["data"][name], value, "{level}: {row}");
+            }
+        };
+        let before = files.count("tools/call") + notes.count("tools/call");
+        limit(json!({"rpm_limit": 7})).await;
+        let all = (0..20).map(|number| {
+            called(
+                &gateway,
+                WAYS[number % WAYS.len()],
+                &keys[number % 2],
+                "files-read",
+            )
+        });
+        let done = join_all(all).await;
+        let (done, refused): (Vec<_>, Vec<_>) = done.into_iter().partition(Result::is_ok);
+        assert_eq!(done.len(), 7, "{level}: exactly, whoever comes on whichever way");
+        assert!(
+            refused.iter().all(|own| *own == Err("rpm_limit".to_owned())),
+            "{level}: {refused:?}"
+        );
+        assert_eq!(files.count("tools/call") + notes.count("tools/call") - before, 7);
+        let (_, said) = Way::Bare
+            .ask(&with(&gateway, &keys[0]), None, "tools/call", &call("files-read"))
+            .await;
+        assert_eq!(said["error"]["data"]["of"], level, "{said}");
+        let text = said["error"]["message"].as_str().unwrap();
+        assert!(
+            text.starts_with(&format!("Rate limit exceeded: rpm_limit of this {level} is 7")),
+            "{text}"
+        );
+        limit(json!({"rpm_limit": null, "max_parallel_requests": 0})).await;
+        let refused = called(&gateway, Way::Modern, &keys[1], "files-read").await;
+        assert_eq!(refused, Err("max_parallel_requests".into()), "{level}");
+        limit(json!({"max_parallel_requests": null})).await;
+        assert_eq!(
+            called(&gateway, Way::Modern, &keys[1], "files-read").await,
+            Ok(()),
+            "{level}"
+        );
+    }
+    let single = json!({"team_id": "t", "mcp_rpm_limit": {"Files": 1}});
+    post(&gateway, "/team/update", single).await;
+    let keys = [
+        limited(&gateway, json!({"team_id": "t"})).await,
+        limited(&gateway, json!({"team_id": "t"})).await,
+    ];
+    assert_eq!(called(&gateway, Way::Bare, &keys[0], "files-read").await, Ok(()));
+    assert_eq!(
+        called(&gateway, Way::Bare, &keys[1], "files-read").await,
+        Err("mcp_rpm_limit".into())
+    );
+    assert_eq!(called(&gateway, Way::Bare, &keys[1], "notes-read").await, Ok(()));
+    let wrong = json!({"user_id": "u", "mcp_rpm_limit": {"files": 1}});
+    gateway
+        .client()
+        .post("/user/update", &wrong)
+        .await
+        .expect_status(422);
+}

@@ -8,6 +8,7 @@ mod management;
 mod matrix;
 mod networks;
 mod replicas;
+mod rotation;
 mod streams;
 mod support;
 mod toolset_changes;

@@ -360,7 +360,7 @@ async fn what_is_not_known_or_not_served_is_refused_by_name() {
         ),
         (
             "/key/regenerate",
-            json!({"key": hash, "grace_period": "24h"}),
+            json!({"key": hash, "grace_period": "24 hours"}),
             "grace_period",
         ),
         ("/key/block", json!({"key": hash, "keys": []}), "keys"),

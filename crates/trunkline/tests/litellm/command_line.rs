@@ -77,11 +77,11 @@ async fn b40_litellms_command_line_manages_keys() {
             .json(&["keys", "list", "--format", "json", "--organization-id", "nobody"])
             .await;
         assert_eq!(none["keys"], json!([]), "no row is shown that was not asked for");
-        let taken = cli.run(&["keys", "generate", "--key-alias", "one"]).await;
+        let refused = cli.run(&["keys", "generate", "--key-alias", "one"]).await;
         assert!(
-            !taken.worked && taken.stderr.contains("HTTP 400"),
+            !refused.worked && refused.stderr.contains("HTTP 400"),
             "{}",
-            taken.stderr
+            refused.stderr
         );
         let asked = cli.run(&["keys", "generate", "--models", "gpt-5"]).await;
         assert!(

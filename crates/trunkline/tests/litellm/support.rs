@@ -8,7 +8,7 @@ use tokio::process::Command;
 use trunkline_testkit::{TestGateway, repository_root};
 
 /// What a busy machine may need.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// What a program wrote, and whether it says that it worked.
 pub(crate) struct Done {

@@ -2,6 +2,7 @@
 //! in, counts everywhere within a second, and each may do with the gateway itself what its role says.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod budgets;
 mod customers;
 mod levels;
 mod replicas;

@@ -8,7 +8,8 @@ use crate::support::{generate, key, post, with};
 use crate::world::{World, get, secret, send};
 
 /// How the paths begin that are checked here.
-const PREFIXES: [&str; 8] = [
+const PREFIXES: [&str; 9] = [
+    "/budget/",
     "/key/",
     "/team/",
     "/v2/team/",
@@ -42,7 +43,7 @@ fn harm() -> Value {
     json!({
         "team_id": "t", "team_ids": ["t"], "user_id": "u", "user_ids": ["u", "e"], "organization_id": "o",
         "organization_ids": ["o"], "organizations": ["o"], "key_aliases": ["mine"], "key_alias": "mine",
-        "member": {"user_id": "x", "role": "admin"},
+        "member": {"user_id": "x", "role": "admin"}, "id": "b", "budget_id": "b", "budgets": ["b"],
     })
 }
 
@@ -55,6 +56,7 @@ async fn everything(gateway: &TestGateway) -> String {
         "/user/list",
         "/organization/list",
         "/customer/list",
+        "/budget/list",
     ] {
         all.push_str(&get(gateway, path).await.to_string());
     }
@@ -75,6 +77,7 @@ async fn filled() -> World {
     post(gateway, "/user/new", json!({"user_id": "u"})).await;
     post(gateway, "/customer/new", json!({"user_id": "e"})).await;
     generate(gateway, json!({"key_alias": "mine"})).await;
+    post(gateway, "/budget/new", json!({"budget_id": "b", "rpm_limit": 1})).await;
     world
 }
 
@@ -87,7 +90,7 @@ async fn s05_s19_no_route_is_for_who_has_no_key_or_no_role() {
     let labelled = secret(&generate(gateway, json!({"user_id": "only a label"})).await);
     let before = everything(gateway).await;
     let operations = operations();
-    assert_eq!(operations.len(), 51, "{operations:?}");
+    assert_eq!(operations.len(), 61, "{operations:?}");
     for (what, http, kind) in [
         ("nobody", gateway.anonymous(), "auth_error"),
         (
@@ -130,7 +133,9 @@ async fn user(gateway: &TestGateway, role: &str, leads: bool) -> HttpClient {
 }
 
 /// What a user may see, of its own and of its teams.
-const SEEN: [&str; 7] = [
+const SEEN: [&str; 9] = [
+    "/key/aliases",
+    "/team/available",
     "/key/info",
     "/key/list",
     "/team/info",

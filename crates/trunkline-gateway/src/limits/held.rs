@@ -1,0 +1,427 @@
+//! Whose limits hold for a call: the key's, its team's, its user's, the organisation's and the end user's; each with its own and,
+//! where it has one, its budget's, of which the lesser counts.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+use trunkline_model::{Amount, Budget, CallLimits, KeyHash, Level, Principal, Server, ServerId};
+
+use super::exceeded::{Exceeded, Limit, Max, Source};
+
+/// When to ask again if a budget is used up: only an administrator can change it.
+const RETRY_BUDGET: Duration = Duration::from_hours(1);
+
+/// Whose calls are counted.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) enum Counted {
+    /// A key's.
+    Key(KeyHash),
+    /// All of a team's, a user's …
+    Level(Level, Box<str>),
+    /// A key's, a team's of one server.
+    Of(Box<Counted>, ServerId),
+    /// Everybody's of one server.
+    Server(ServerId),
+}
+
+/// A limit that holds for a call.
+pub(super) struct Due {
+    pub(super) counted: Counted,
+    pub(super) limit: Limit,
+    pub(super) max: u32,
+}
+
+/// One of those whose call it is.
+struct Held<'p> {
+    level: Level,
+    who: Who<'p>,
+    own: Option<&'p CallLimits>,
+    budget: Option<&'p Budget>,
+}
+
+#[derive(Clone, Copy)]
+enum Who<'p> {
+    Key(KeyHash),
+    Named(&'p str),
+}
+
+impl Held<'_> {
+    /// Made only for who has limits: it is an allocation for most.
+    fn counted(&self) -> Counted {
+        match self.who {
+            Who::Key(hash) => Counted::Key(hash),
+            Who::Named(id) => Counted::Level(self.level, id.into()),
+        }
+    }
+
+    /// The lesser of its own limit and its budget's.
+    fn least(
+        &self,
+        own: impl Fn(&CallLimits) -> Option<u32>,
+        budgets: impl Fn(&Budget) -> Option<u32>,
+    ) -> Option<(u32, Source)> {
+        let own = self.own.and_then(own).map(|max| (max, Source::Own));
+        let budgets = self.budget.and_then(budgets).map(|max| (max, Source::Budget));
+        match (own, budgets) {
+            (Some(own), Some(budgets)) => Some(if budgets.0 < own.0 { budgets } else { own }),
+            (own, budgets) => own.or(budgets),
+        }
+    }
+
+    fn rpm(&self) -> Option<Due> {
+        let (max, source) = self.least(|own| own.rpm_limit, |budget| budget.rpm_limit)?;
+        Some(Due {
+            counted: self.counted(),
+            limit: Limit::Rpm(self.level, source),
+            max,
+        })
+    }
+
+    fn rpm_of(&self, server: &Server) -> Option<Due> {
+        let max = self.own?.rpm_of(server)?;
+        Some(Due {
+            counted: Counted::Of(Box::new(self.counted()), server.id.clone()),
+            limit: Limit::ServerRpmOf(self.level),
+            max,
+        })
+    }
+
+    fn parallel(&self) -> Option<Due> {
+        let (max, source) = self.least(
+            |own| own.max_parallel_requests,
+            |budget| budget.max_parallel_requests,
+        )?;
+        Some(Due {
+            counted: self.counted(),
+            limit: Limit::Parallel(self.level, source),
+            max,
+        })
+    }
+}
+
+/// Those whose call it is and who may have limits. The master key has none of its own.
+fn held(principal: &Principal) -> impl Iterator<Item = Held<'_>> {
+    let of_key = principal.holder().into_iter().flat_map(|holder| {
+        let key = Held {
+            level: Level::Key,
+            who: Who::Key(holder.key.hash),
+            own: Some(&holder.key.limits),
+            budget: holder.budget.as_deref(),
+        };
+        let team = holder.team.as_deref().map(|team| Held {
+            level: Level::Team,
+            who: Who::Named(&team.team_id),
+            own: Some(&team.limits),
+            budget: None,
+        });
+        let user = holder.user.as_deref().map(|user| Held {
+            level: Level::User,
+            who: Who::Named(&user.user_id),
+            own: Some(&user.limits),
+            budget: None,
+        });
+        let organization = holder.organization.as_deref().map(|organization| Held {
+            level: Level::Organization,
+            who: Who::Named(&organization.organization_id),
+            own: None,
+            budget: holder.organization_budget.as_deref(),
+        });
+        [Some(key), team, user, organization].into_iter().flatten()
+    });
+    let end_user = principal.end_user().map(|end_user| Held {
+        level: Level::EndUser,
+        who: Who::Named(&end_user.id),
+        own: None,
+        budget: end_user.budget.as_deref(),
+    });
+    of_key.chain(end_user)
+}
+
+/// The limits of a minute that hold for a call, of a server if that is known.
+pub(super) fn in_a_minute<'c>(
+    principal: &'c Principal,
+    server: Option<&'c Server>,
+) -> impl Iterator<Item = Due> + 'c {
+    let of_whom = held(principal).flat_map(move |own| {
+        let of_server = server.and_then(|server| own.rpm_of(server));
+        [own.rpm(), of_server].into_iter().flatten()
+    });
+    let everybodys = server.and_then(|server| {
+        Some(Due {
+            counted: Counted::Server(server.id.clone()),
+            limit: Limit::ServerRpm,
+            max: server.definition.rpm?,
+        })
+    });
+    of_whom.chain(everybodys)
+}
+
+/// The limits of calls at the same time.
+pub(super) fn at_the_same_time(principal: &Principal) -> impl Iterator<Item = Due> {
+    held(principal).filter_map(|own| own.parallel())
+}
+
+/// Whether a call may be paid. What calls cost is not counted, so that only what costs nothing can be within a budget; of which
+/// nothing is left if it is nothing from the beginning, as with LiteLLM.
+pub(super) fn spending(principal: &Principal, server: Option<&Server>) -> Result<(), Exceeded> {
+    for own in held(principal) {
+        let Some(max) = own.budget.and_then(|budget| budget.max_budget) else {
+            continue;
+        };
+        let server = if max == Amount::ZERO {
+            None
+        } else if server.is_some_and(has_price) {
+            server.map(Server::prefix)
+        } else {
+            continue;
+        };
+        return Err(Exceeded {
+            limit: Limit::Budget(own.level),
+            max: Max::Dollars(max),
+            server,
+            retry_after: RETRY_BUDGET,
+        });
+    }
+    Ok(())
+}
+
+/// Whether calls of a server cost something: LiteLLM's `mcp_info.mcp_server_cost_info`. What cannot be read may be a price.
+fn has_price(server: &Server) -> bool {
+    let info = server.definition.mcp_info.as_ref();
+    let costs = info.and_then(|info| info.get("mcp_server_cost_info"));
+    costs.is_some_and(|costs| !is_free(costs))
+}
+
+fn is_free(cost: &Value) -> bool {
+    let all = |members: &Map<String, Value>| members.values().all(is_free);
+    match cost {
+        Value::Null => true,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::Object(members) => all(members),
+        Value::Bool(_) | Value::String(_) | Value::Array(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+    use trunkline_model::{EndUser, Holder, OnBehalfOf, Organization, Team, User, VirtualKey};
+
+    use super::super::Limits;
+    use super::super::tests::server;
+    use super::*;
+
+    /// A key without limits, and of nobody who has any.
+    fn nobody_in_particular() -> Principal {
+        Principal::from_key(Holder::of_key(Arc::new(VirtualKey::new(KeyHash([3; 32])))))
+    }
+
+    /// A key of a team, a user and an organisation, for an end user.
+    fn of_all(number: u8, edit: impl FnOnce(&mut Holder, &mut OnBehalfOf)) -> Principal {
+        let mut holder = Holder::of_key(Arc::new(VirtualKey::new(KeyHash([number; 32]))));
+        let named = |id: &str| id.to_owned();
+        holder.team = Some(Arc::new(Team {
+            team_id: named("x"),
+            ..Team::default()
+        }));
+        holder.user = Some(Arc::new(User {
+            user_id: named("x"),
+            ..User::default()
+        }));
+        let organization = Organization {
+            organization_id: named("x"),
+            ..Organization::default()
+        };
+        holder.organization = Some(Arc::new(organization));
+        let mut end_user = OnBehalfOf {
+            id: "x".into(),
+            end_user: Some(Arc::new(EndUser::default())),
+            budget: None,
+        };
+        edit(&mut holder, &mut end_user);
+        Principal::from_key(holder).on_behalf_of(Some(end_user))
+    }
+
+    fn budget(edit: impl FnOnce(&mut Budget)) -> Arc<Budget> {
+        let mut budget = Budget::default();
+        edit(&mut budget);
+        Arc::new(budget)
+    }
+
+    fn limit<T: Clone>(own: &mut Option<Arc<T>>, edit: impl FnOnce(&mut T)) {
+        edit(Arc::make_mut(own.as_mut().unwrap()));
+    }
+
+    type Edit = fn(&mut Holder, &mut OnBehalfOf);
+
+    /// Everybody who may have a limit of one call, with the text that refuses the second.
+    const ONE_CALL: [(Level, &str, Edit); 5] = [
+        (
+            Level::Key,
+            "rpm_limit of the budget of this key is 1 a minute",
+            |own, _| {
+                own.budget = Some(budget(|budget| {
+                    (budget.rpm_limit, budget.max_parallel_requests) = (Some(1), Some(1));
+                }));
+            },
+        ),
+        (Level::Team, "rpm_limit of this team is 1 a minute", |own, _| {
+            limit(&mut own.team, |own| {
+                (own.limits.rpm_limit, own.limits.max_parallel_requests) = (Some(1), Some(1));
+            });
+        }),
+        (Level::User, "rpm_limit of this user is 1 a minute", |own, _| {
+            limit(&mut own.user, |own| {
+                (own.limits.rpm_limit, own.limits.max_parallel_requests) = (Some(1), Some(1));
+            });
+        }),
+        (
+            Level::Organization,
+            "rpm_limit of the budget of this organization is 1 a minute",
+            |own, _| {
+                own.organization_budget = Some(budget(|budget| {
+                    (budget.rpm_limit, budget.max_parallel_requests) = (Some(1), Some(1));
+                }));
+            },
+        ),
+        (
+            Level::EndUser,
+            "rpm_limit of the budget of this end user is 1 a minute",
+            |_, own| {
+                own.budget = Some(budget(|budget| {
+                    (budget.rpm_limit, budget.max_parallel_requests) = (Some(1), Some(1));
+                }));
+            },
+        ),
+    ];
+
+    #[tokio::test(start_paused = true)]
+    async fn everybody_whose_call_it_is_has_limits_of_its_own() {
+        for (level, text, edit) in ONE_CALL {
+            let limits = Arc::new(Limits::default());
+            let (one, two) = (of_all(1, edit), of_all(2, edit));
+            let any = server("a", None);
+            // Of another key: for all but the key itself they count together, whatever the server.
+            let again = if level == Level::Key { &one } else { &two };
+            let place = limits.place(&one).unwrap();
+            assert!(place.is_some(), "{level:?}");
+            let full = limits.place(again).err().unwrap();
+            assert_eq!(
+                (full.limit.as_str(), full.limit.level()),
+                ("max_parallel_requests", level)
+            );
+            assert_eq!(limits.count(&one, &any), Ok(()), "{level:?}");
+            let exceeded = limits.count(again, &server("b", None)).unwrap_err();
+            assert_eq!(
+                exceeded.to_string(),
+                format!("Rate limit exceeded: {text}; try again in 60 s")
+            );
+            assert_eq!(limits.check(again), Err(exceeded), "{level:?}");
+            drop(place);
+            assert!(
+                limits.parallel().is_empty() && limits.place(again).is_ok(),
+                "{level:?}"
+            );
+            assert_eq!(limits.count(&nobody_in_particular(), &any), Ok(()), "{level:?}");
+            assert_eq!(limits.windows().len(), 1, "{level:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_a_keys_own_limit_and_its_budgets_the_lesser_counts_once() {
+        for (own, budgets, source) in [(1, 2, Source::Own), (2, 1, Source::Budget), (1, 1, Source::Own)] {
+            let limits = Limits::default();
+            let mine = of_all(1, |holder, _| {
+                Arc::make_mut(&mut holder.key).limits = CallLimits {
+                    rpm_limit: Some(own),
+                    ..CallLimits::default()
+                };
+                holder.budget = Some(budget(|budget| budget.rpm_limit = Some(budgets)));
+            });
+            assert_eq!(limits.count(&mine, &server("a", None)), Ok(()));
+            let refused = limits.count(&mine, &server("a", None)).unwrap_err();
+            assert_eq!(refused.limit, Limit::Rpm(Level::Key, source));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_teams_calls_of_one_server_are_counted_for_all_its_keys() {
+        let of_team = |number| {
+            of_all(number, |own, _| {
+                limit(&mut own.team, |own| {
+                    own.limits.mcp_rpm_limit = [("A".to_owned(), 1)].into();
+                });
+            })
+        };
+        let limits = Limits::default();
+        assert_eq!(limits.count(&of_team(1), &server("a", None)), Ok(()));
+        let exceeded = limits.count(&of_team(2), &server("a", None)).unwrap_err();
+        assert_eq!(
+            (exceeded.limit, exceeded.to_string().as_str()),
+            (
+                Limit::ServerRpmOf(Level::Team),
+                r#"Rate limit exceeded: mcp_rpm_limit of MCP server "a" is 1 a minute; try again in 60 s"#
+            )
+        );
+        assert_eq!(limits.count(&of_team(2), &server("b", None)), Ok(()));
+    }
+
+    #[test]
+    fn what_has_a_price_is_refused_to_whoever_has_a_budget() {
+        let priced = |costs: serde_json::Value| {
+            let mut own = server("a", None);
+            own.definition.mcp_info = json!({"mcp_server_cost_info": costs}).as_object().cloned();
+            own
+        };
+        let limits = Limits::default();
+        let edits: [Edit; 3] = [
+            |own, _| own.budget = Some(budget(|budget| budget.max_budget = Amount::parse("0.5"))),
+            |own, _| {
+                own.organization_budget = Some(budget(|budget| budget.max_budget = Amount::parse("0.5")));
+            },
+            |_, own| own.budget = Some(budget(|budget| budget.max_budget = Amount::parse("0.5"))),
+        ];
+        for edit in edits {
+            let mine = of_all(1, edit);
+            assert_eq!(limits.check(&mine), Ok(()));
+            for free in [
+                json!(null),
+                json!({}),
+                json!({"default_cost_per_query": 0.0, "tool_name_to_cost_per_query": {"t": 0}}),
+            ] {
+                assert_eq!(limits.count(&mine, &priced(free)), Ok(()));
+            }
+            for costs in [
+                json!({"default_cost_per_query": 0.01}),
+                json!({"tool_name_to_cost_per_query": {"t": 1e-9}}),
+                json!({"default_cost_per_query": "much"}),
+                json!([]),
+            ] {
+                let refused = limits.count(&mine, &priced(costs)).unwrap_err();
+                assert_eq!(
+                    (refused.limit.as_str(), refused.max, refused.server.as_deref()),
+                    (
+                        "max_budget",
+                        Max::Dollars(Amount::parse("0.5").unwrap()),
+                        Some("a")
+                    )
+                );
+            }
+        }
+        // Who has no budget may have what costs: nobody said what it may cost.
+        let free = of_all(1, |_, _| {});
+        assert_eq!(
+            limits.count(&free, &priced(json!({"default_cost_per_query": 1}))),
+            Ok(())
+        );
+        let none_left = of_all(1, |own, _| {
+            own.budget = Some(budget(|budget| budget.max_budget = Some(Amount::ZERO)));
+        });
+        assert_eq!(
+            limits.check(&none_left).unwrap_err().to_string(),
+            "Budget has been exceeded! max_budget of the budget of this key is 0"
+        );
+    }
+}
