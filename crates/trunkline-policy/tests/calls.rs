@@ -213,11 +213,13 @@ fn what_is_not_known_of_a_caller_is_never_filled_with_nothing() {
         let refused = fill(&principal, &server, "a", &["m"]).unwrap_err();
         assert_eq!(refused.denial.reason, Reason::ArgumentUnfilled);
         let nobody = principal.clone().on_behalf_of(Some(OnBehalfOf {
+            budget: None,
             id: "".into(),
             end_user: None,
         }));
         assert!(fill(&nobody, &server, "a", &[]).is_err());
         let somebody = principal.on_behalf_of(Some(OnBehalfOf {
+            budget: None,
             id: "c".into(),
             end_user: None,
         }));
