@@ -83,6 +83,12 @@ impl Cost {
         ..Self::flat(1)
     };
 
+    /// Something that looks at each byte of a value.
+    const MATCH: Self = Self {
+        linear: PIECE,
+        ..Self::flat(1)
+    };
+
     const fn flat(flat: u64) -> Self {
         Self {
             flat,
@@ -321,7 +327,7 @@ impl Walk {
         if name == "matches" {
             self.pattern(id, call)?;
             // A matcher may look at a byte as often as its pattern is long: a text costs by the byte.
-            return Ok(cost.and(Cost::PASS.each(PIECE)));
+            return Ok(cost.and(Cost::MATCH));
         }
         // Against something small, no more of the other is looked at.
         let small = matches!(

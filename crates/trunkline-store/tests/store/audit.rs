@@ -177,7 +177,12 @@ both! {
             db.clock.set(time);
             store.server_insert(&by(), &server(&format!("s{index}"))).await.unwrap();
         }
-        denied(&store, (0..1500).map(|_| denial("d", at(1500)))).await;
+        let callers = (0..1500).map(|caller: u32| {
+            let mut denial = denial("d", at(1500));
+            denial.by.changed_by_api_key = caller.to_string();
+            denial
+        });
+        denied(&store, callers).await;
         db.clock.set(4000);
         assert_eq!(store.audit_prune(at(2000), HOUR).await.unwrap(), 1501);
         let kept = said(&store).await;
@@ -266,8 +271,10 @@ both! {
         let store = db.store().await;
         let (queue, writer) = Denials::new(store.clone());
         let queue = Arc::new(queue);
-        for _ in 0..5000 {
-            queue.send(denial("d\0\u{1b}[31m\r\n", at(1)));
+        for caller in 0..5000 {
+            let mut denial = denial("d\0\u{1b}[31m\r\n", at(1));
+            denial.by.changed_by_api_key = caller.to_string();
+            queue.send(denial);
         }
         let lost = queue.lost();
         assert_eq!(lost, 5000 - 4096);
