@@ -95,13 +95,18 @@ impl Holder {
 
     /// Whether it may use every server: a key of an administrator, who has been given nothing in particular.
     pub fn is_unrestricted(&self) -> bool {
+        let user = self.user.as_ref().map(|user| &user.object_permission);
+        self.is_unrestricted_with(Some(&self.key.object_permission), user)
+    }
+
+    /// The same, if the key and its user had these grants.
+    pub fn is_unrestricted_with(
+        &self,
+        key: Option<&ObjectPermission>,
+        user: Option<&ObjectPermission>,
+    ) -> bool {
         let is_silent = |permission: &ObjectPermission| !permission.has_servers();
-        self.role() == Some(UserRole::ProxyAdmin)
-            && is_silent(&self.key.object_permission)
-            && self
-                .user
-                .as_ref()
-                .is_none_or(|user| is_silent(&user.object_permission))
+        self.role() == Some(UserRole::ProxyAdmin) && key.is_none_or(is_silent) && user.is_none_or(is_silent)
     }
 }
 

@@ -2,7 +2,7 @@
 //! narrower reading. A key has what it was given itself; whom it belongs to takes away.
 
 use trunkline_model::key::{ALL_PROXY_MCP_SERVERS, ALL_TEAM_MCP_SERVERS, NO_MCP_SERVERS, Part};
-use trunkline_model::{Level, ObjectPermission, Principal, PrincipalKind, Server};
+use trunkline_model::{Holder, Level, ObjectPermission, Principal, PrincipalKind, Server};
 
 use crate::{Rule, is_named};
 
@@ -15,6 +15,50 @@ pub(crate) struct Grants<'a> {
     user: Option<&'a ObjectPermission>,
     organization: Option<&'a ObjectPermission>,
     end_user: Option<&'a ObjectPermission>,
+}
+
+/// The same, owned, to be changed: for the question what would have to be another.
+pub(crate) struct Supposed<'a> {
+    /// Whose they are; nobody's are the master key's.
+    holder: Option<&'a Holder>,
+    levels: Vec<(Level, ObjectPermission)>,
+}
+
+impl<'a> Supposed<'a> {
+    pub(crate) fn of(principal: &'a Principal) -> Self {
+        let grants = Grants::of(principal);
+        let levels = grants.levels();
+        Self {
+            holder: principal.holder(),
+            levels: levels.map(|(level, own)| (level, own.clone())).collect(),
+        }
+    }
+
+    pub(crate) fn of_level(&mut self, level: Level) -> Option<&mut ObjectPermission> {
+        let mut levels = self.levels.iter_mut();
+        levels
+            .find(|(own, _)| *own == level)
+            .map(|(_, permission)| permission)
+    }
+
+    pub(crate) fn grants(&self) -> Grants<'_> {
+        let of = |level| {
+            let mut levels = self.levels.iter();
+            levels
+                .find(|(own, _)| *own == level)
+                .map(|(_, permission)| permission)
+        };
+        Grants {
+            unrestricted: self
+                .holder
+                .is_none_or(|holder| holder.is_unrestricted_with(of(Level::Key), of(Level::User))),
+            key: of(Level::Key),
+            team: of(Level::Team),
+            user: of(Level::User),
+            organization: of(Level::Organization),
+            end_user: of(Level::EndUser),
+        }
+    }
 }
 
 impl<'a> Grants<'a> {

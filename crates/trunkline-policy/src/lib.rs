@@ -8,6 +8,7 @@ use trunkline_model::{
 
 pub mod arguments;
 mod conditions;
+pub mod explain;
 mod levels;
 
 pub use conditions::{CallFacts, Client, ToolUse};
@@ -168,6 +169,17 @@ impl Reason {
 /// Decides. Levels, each of which can only take away: scope, the client's network, approval, grants (the key's and those of whom it
 /// belongs to), the server's own tool rules, its conditions. Which arguments a call may have is [`arguments::fill`].
 pub fn decide(principal: &Principal, scope: &Scope, action: Action<'_>, server: &Server) -> Decision {
+    decide_with(principal, &Grants::of(principal), scope, action, server)
+}
+
+/// The same with other grants than the principal's own: see [`explain`].
+fn decide_with(
+    principal: &Principal,
+    grants: &Grants<'_>,
+    scope: &Scope,
+    action: Action<'_>,
+    server: &Server,
+) -> Decision {
     if !scope.contains(&server.id) {
         return deny(Reason::NotInScope, Level::Scope, Rule::Selection);
     }
@@ -187,7 +199,6 @@ pub fn decide(principal: &Principal, scope: &Scope, action: Action<'_>, server: 
         }
         ApprovalStatus::Rejected => return deny(Reason::Rejected, Level::Server, Rule::ApprovalStatus),
     }
-    let grants = Grants::of(principal);
     if let Err((level, rule)) = grants.server(server, Part::Any) {
         return deny(Reason::NoGrant, level, rule);
     }
@@ -204,8 +215,8 @@ pub fn decide(principal: &Principal, scope: &Scope, action: Action<'_>, server: 
                 Err((level, rule)) => deny(Reason::NoGrant, level, rule),
             }
         }
-        Action::UseTool(tool) => use_tool(principal, scope, &grants, &ToolUse::of(tool), server),
-        Action::UseToolAs(tool) => use_tool(principal, scope, &grants, &tool, server),
+        Action::UseTool(tool) => use_tool(principal, scope, grants, &ToolUse::of(tool), server),
+        Action::UseToolAs(tool) => use_tool(principal, scope, grants, &tool, server),
     }
 }
 

@@ -1,6 +1,8 @@
 //! The levels of a grant against a plain model: sets of servers and of tools, put together step by step from what the key
 //! itself was given, where the function decides one server and one tool without any set.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -12,6 +14,7 @@ use trunkline_model::{
     Approval, EndUser, Holder, KeyHash, Level, ObjectPermission, OnBehalfOf, Organization, Origin, Principal,
     Scope, Server, ServerDefinition, ServerId, Stamps, Team, User, UserRole, VirtualKey,
 };
+use trunkline_policy::explain::{Change, explain};
 use trunkline_policy::{Action, Decision, Denial, Reason, Rule, decide};
 
 const SERVERS: [&str; 4] = ["a", "b", "c", "open"];
@@ -103,6 +106,33 @@ impl World {
             previous: None,
         };
         Principal::from_key(holder).on_behalf_of(end_user)
+    }
+
+    fn level(&mut self, level: Level) -> &mut ObjectPermission {
+        let own = match level {
+            Level::Key => &mut self.key,
+            Level::Team => &mut self.team,
+            Level::User => &mut self.user,
+            Level::Organization => &mut self.organization,
+            Level::EndUser => &mut self.end_user,
+            Level::Scope | Level::Server => panic!("{level:?} has no grants"),
+        };
+        own.as_mut().unwrap()
+    }
+
+    /// What an explanation says that would have to change, done by hand.
+    fn make(&mut self, change: Change, level: Level, name: &str, tool: &str) {
+        let own = self.level(level);
+        match change {
+            Change::TakeOutWord => own.mcp_servers.retain(|word| word != NO_MCP_SERVERS),
+            Change::AddServer => own.mcp_servers.push(name.to_owned()),
+            Change::AddTool => own
+                .mcp_tool_permissions
+                .get_mut(name)
+                .unwrap()
+                .push(tool.to_owned()),
+            other => panic!("{other:?} is not about a level"),
+        }
     }
 
     fn levels(&self) -> Vec<&ObjectPermission> {
@@ -242,6 +272,29 @@ proptest! {
             for tool in TOOLS {
                 let expected = granted && world.tool(name, tool);
                 prop_assert_eq!(ask(Action::UseTool(tool)).is_allow(), expected, "{}-{}", name, tool);
+            }
+        }
+    }
+
+    /// A trail is the decision's own: it is empty where that is a yes, and begins with its denial; who is not in it lets pass; and
+    /// what it says that would have to change, made by hand one after the other, turns each denial into the next and the last into
+    /// a yes.
+    #[test]
+    fn a_trail_agrees_with_the_decision_and_its_changes_are_enough(world in any_world()) {
+        for name in SERVERS {
+            let server = server(name);
+            for tool in TOOLS {
+                let action = Action::UseTool(tool);
+                let ask = |world: &World| decide(&world.principal(), &Scope::All, action, &server);
+                let trail = explain(&world.principal(), &Scope::All, action, &server);
+                prop_assert_eq!(trail.decision, ask(&world));
+                prop_assert!(trail.suffices);
+                let mut changed = world.clone();
+                for step in &trail.steps {
+                    prop_assert_eq!(ask(&changed), Decision::Deny(step.denial));
+                    changed.make(step.change.unwrap(), step.denial.level, name, tool);
+                }
+                prop_assert!(ask(&changed).is_allow(), "{}-{} {:?}", name, tool, trail);
             }
         }
     }
