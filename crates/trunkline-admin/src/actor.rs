@@ -12,7 +12,7 @@ use http::{HeaderValue, Method, StatusCode};
 use serde::Serialize;
 use trunkline_auth::{Admission, AuthError, Authenticated, Directory, Surface};
 use trunkline_model::key::MANAGEMENT_PATHS;
-use trunkline_model::{MemberRole, Principal, Team, User, UserRole, VirtualKey};
+use trunkline_model::{ClientAddress, MemberRole, Principal, Team, User, UserRole, VirtualKey};
 use trunkline_store::Actor;
 use utoipa::ToSchema;
 
@@ -147,7 +147,11 @@ impl FromRequestParts<Arc<App>> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Rejected> {
         let Authenticated { principal, .. } = authenticate(parts, app)?;
-        Ok(Self { principal })
+        // Without the front door, nobody knows where it came from.
+        let client = parts.extensions.get::<ClientAddress>().copied();
+        Ok(Self {
+            principal: principal.at(client.unwrap_or_default()),
+        })
     }
 }
 

@@ -39,6 +39,7 @@ mod key;
 mod openapi;
 mod operations;
 mod outcome;
+mod policy;
 mod probe;
 mod programs;
 mod reload;
@@ -53,6 +54,7 @@ mod toolset;
 mod variables;
 
 pub use openapi::openapi;
+pub use policy::Selecting;
 pub use probe::{BoxFuture, Probe, ProbeStep, ServerProbe};
 pub use programs::Programs;
 pub use reload::{Configuration, Mistake, NotReloaded, Reloaded, ReloadedServers};
@@ -79,6 +81,8 @@ pub struct AdminState {
     pub programs: Programs,
     /// Where refused requests are noted.
     pub denials: Denials,
+    /// How requests select servers.
+    pub selecting: Selecting,
 }
 
 /// [`AdminState`] and what only this crate knows.
@@ -91,6 +95,7 @@ struct App {
     new_id: Arc<dyn Fn() -> String + Send + Sync>,
     programs: Programs,
     denials: Denials,
+    selecting: Selecting,
     /// Held from reading a server to writing it: a partial update is read, change, write, and two of them at once
     /// would lose one.
     writing: tokio::sync::Mutex<()>,
@@ -132,6 +137,7 @@ pub fn router(state: AdminState) -> axum::Router {
         new_id: state.new_id,
         programs: state.programs,
         denials: state.denials,
+        selecting: state.selecting,
         writing: tokio::sync::Mutex::new(()),
     });
     let (router, _) = routes().split_for_parts();
@@ -233,6 +239,8 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(approval::decide::approve))
         .routes(routes!(approval::decide::deny))
         .routes(routes!(reload::reload))
+        .routes(routes!(policy::explain::explain))
+        .routes(routes!(policy::dry_run::dry_run))
         .routes(routes!(audit::list::list))
         .routes(routes!(audit::export::export))
         .routes(routes!(audit::get::get))

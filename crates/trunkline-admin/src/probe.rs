@@ -34,6 +34,11 @@ pub trait ServerProbe: Send + Sync + 'static {
         None
     }
 
+    /// The annotations of a tool of the last good list, by its own name: JSON text, `{}` if it has none.
+    fn annotations(&self, _server: &Arc<Server>, _tool: &str) -> Option<String> {
+        None
+    }
+
     /// What runs of a server that is a program, or ran: an array of objects without secrets.
     fn programs(&self, _id: &ServerId) -> Value {
         Value::Array(Vec::new())

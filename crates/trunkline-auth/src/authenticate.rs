@@ -241,6 +241,22 @@ impl Authenticator {
         Ok(Principal::from_key(Holder { previous, ..holder }))
     }
 
+    /// Who somebody with this key would be; without one, with the master key. For the question what that principal may do: nothing
+    /// was proved, and nothing may be done with it.
+    pub fn supposed(
+        &self,
+        directory: &Directory,
+        key: Option<&Arc<VirtualKey>>,
+        end_user: Option<&str>,
+    ) -> Result<Principal, AuthError> {
+        let principal = match key {
+            None => Principal::from_master_key(),
+            Some(key) => self.principal(directory, key)?,
+        };
+        let end_user = end_user.map(|id| directory.on_behalf_of(id.into()));
+        Ok(principal.on_behalf_of(end_user.transpose()?))
+    }
+
     /// Whether the credential is the master key.
     pub fn is_master_key(&self, digest: &[u8; 32]) -> bool {
         subtle::ConstantTimeEq::ct_eq(&digest[..], &self.master_key[..]).into()

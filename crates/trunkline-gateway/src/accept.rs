@@ -188,6 +188,7 @@ pub fn serve<'a>(
                 } else {
                     // For the management API, which knows nothing of this crate.
                     request.extensions_mut().insert(arrived.request_id.clone());
+                    request.extensions_mut().insert(arrived.client);
                     request.extensions_mut().insert(arrived);
                     let Ok(response) = others.clone().oneshot(request).await;
                     response

@@ -89,6 +89,22 @@ impl PathSelection {
     }
 }
 
+/// What a path and `x-mcp-servers` would select; nothing if a request with them would be refused.
+pub fn of_request(
+    snapshot: &Snapshot,
+    principal: &Principal,
+    path: Option<&str>,
+    named: Option<&str>,
+) -> Option<Scope> {
+    let path = PathSelection::of_path(path.unwrap_or("/mcp"))?;
+    let mut headers = HeaderMap::new();
+    if let Some(named) = named {
+        headers.insert("x-mcp-servers", named.parse().ok()?);
+    }
+    let resolved = resolve(snapshot, principal, &path, &headers);
+    resolved.ok().map(|selection| selection.scope)
+}
+
 /// Resolves a request's selection, or answers 403 or 404 as LiteLLM does. What the principal may not use is not there: a
 /// name of it is answered as one that nobody has (B40).
 #[expect(clippy::result_large_err, reason = "the error is the answer, and it is rare")]

@@ -79,6 +79,10 @@ stmts! {
     RECORD_INSERT_SOME = text_of(&SOME_POSITIONAL), postgres: text_of(&SOME_NUMBERED);
     RECORD_INSERT = text_of(&ONE_NUMBERED);
     RECORD_LIST = concat!("SELECT id, ", record_columns!(), " FROM call_record ORDER BY started_at DESC, id DESC LIMIT $1");
+    /// The same call of the same caller is one row.
+    RECORD_USES = "SELECT principal, kind, server_id, tool, count(*) AS calls, max(started_at) AS last_at FROM call_record \
+        WHERE started_at >= $1 AND server_id IS NOT NULL AND tool IS NOT NULL GROUP BY principal, kind, server_id, tool \
+        ORDER BY count(*) DESC, principal, kind, server_id, tool LIMIT $2";
     RECORD_PRUNE = "DELETE FROM call_record WHERE id IN \
         (SELECT id FROM call_record WHERE started_at < $1 ORDER BY started_at LIMIT $2)";
 }
@@ -114,7 +118,44 @@ pub struct StoredCallRecord {
     pub response_bytes: u64,
 }
 
+/// Calls of one caller that are alike.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallUse {
+    /// Who asked.
+    pub principal: String,
+    /// [`trunkline_model::CallKind::as_str`].
+    pub kind: String,
+    /// The server.
+    pub server_id: String,
+    /// The server's own name of the tool or prompt, or the URI of the resource.
+    pub tool: String,
+    /// How many.
+    pub calls: u64,
+    /// When the last one began.
+    pub last_at: Timestamp,
+}
+
 impl Store {
+    /// The different calls that began after a time, the most frequent first.
+    pub async fn call_uses(&self, since: Timestamp, limit: u32) -> Result<Vec<CallUse>, StoreError> {
+        let values = vec![since.as_microsecond().into(), i64::from(limit).into()];
+        let rows = self.db().fetch_all(&RECORD_USES, values).await?;
+        let read = |row: &Row| {
+            Ok(CallUse {
+                principal: row.required_text("principal")?,
+                kind: row.required_text("kind")?,
+                server_id: row.required_text("server_id")?,
+                tool: row.required_text("tool")?,
+                calls: u64::try_from(row.required_int("calls")?).unwrap_or(0),
+                last_at: timestamp(row.required_int("last_at")?),
+            })
+        };
+        rows.iter()
+            .map(read)
+            .collect::<Result<_, sqlx::Error>>()
+            .map_err(StoreError::database(RECORD_USES.name))
+    }
+
     /// Stores records, all or none.
     pub async fn call_record_insert(&self, rows: &[CallRecord]) -> Result<(), StoreError> {
         if rows.is_empty() {

@@ -54,7 +54,7 @@ pub use audit::Actor;
 pub use audit::denials::{Denial, Denials};
 pub use audit::read::{AuditFilter, AuditRow, AuditSort};
 pub use call_approval::{APPROVAL_LASTS, Approved, Decided, MAX_PENDING};
-pub use call_record::StoredCallRecord;
+pub use call_record::{CallUse, StoredCallRecord};
 pub use catalogue::CatalogueRow;
 pub use connect::ConnectError;
 pub use db::StoreError;

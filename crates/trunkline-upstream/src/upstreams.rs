@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use trunkline_auth::Vault;
 use trunkline_launch::Launcher;
+use trunkline_mcp::edit::RawObject;
 use trunkline_mcp::header::HeaderParam;
 use trunkline_mcp::{Era, ListKind, ServerCapabilities, modern, rpc, task};
 use trunkline_model::{
@@ -565,6 +566,18 @@ impl Upstreams {
             .strip_prefix(prefix.as_str())
             .and_then(|rest| rest.strip_prefix('-'));
         Some(names.contains_key(tool) || own.is_some_and(|own| names.contains_key(own)))
+    }
+
+    /// The annotations of a tool of that list, by its own name: JSON text, `{}` if it has none.
+    pub fn annotations(&self, server: &Arc<Server>, tool: &str) -> Option<String> {
+        let known = self
+            .known((ListKind::Tools, Era::Legacy), server, &ClientHeaders::none())
+            .ok()?;
+        let catalogue = known.catalogue.as_ref()?;
+        let item = catalogue.items.get(*catalogue.by_name.get(tool)?)?;
+        let object = RawObject::parse(item.raw.get()).ok();
+        let own = object.as_ref().and_then(|object| object.get("annotations"));
+        Some(own.unwrap_or("{}").to_owned())
     }
 
     /// The credential phase for a client's request to a server.

@@ -78,6 +78,12 @@ impl ServerProbe for UpstreamProbe {
         self.upstreams.has_tool(server, tool)
     }
 
+    fn annotations(&self, server: &Arc<Server>, tool: &str) -> Option<String> {
+        let snapshot = self.registry.snapshot();
+        let server = snapshot.get(&server.id).filter(|server| server.is_active())?;
+        self.upstreams.annotations(server, tool)
+    }
+
     fn programs(&self, id: &ServerId) -> Value {
         let states = self.upstreams.programs(id);
         states.iter().map(shown).collect()

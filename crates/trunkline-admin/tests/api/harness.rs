@@ -239,6 +239,7 @@ impl Harness {
             new_id: Arc::new(move || format!("made-up-{}", ids.fetch_add(1, Ordering::Relaxed))),
             programs: Programs::from_file(),
             denials,
+            selecting: Arc::new(|_, _, _, _| Some(trunkline_model::Scope::All)),
         });
         Self {
             router,

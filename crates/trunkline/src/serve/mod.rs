@@ -271,6 +271,7 @@ async fn build(
         new_id,
         programs: programs_of(general, launcher),
         denials,
+        selecting: Arc::new(trunkline_gateway::scope::of_request),
     });
     let router = trunkline_gateway::router(gateway.clone())
         .merge(admin)
