@@ -8,11 +8,14 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::add::AddArguments;
 use crate::call::CallArguments;
 use crate::connect::ConnectArguments;
+use crate::explain::ExplainArguments;
 use crate::failure::Failure;
 use crate::import::ImportCommand;
 use crate::stdio::StdioArguments;
 use crate::tools::ToolsArguments;
-use crate::{add, call, config_check, connect, contracts, db, doctor, import, output, serve, stdio, tools};
+use crate::{
+    add, call, config_check, connect, contracts, db, doctor, explain, import, output, serve, stdio, tools,
+};
 
 /// The MCP gateway: one URL for all your MCP servers.
 #[derive(Debug, Parser)]
@@ -43,6 +46,8 @@ enum Command {
     Tools(ToolsArguments),
     /// Call a tool.
     Call(CallArguments),
+    /// Say why a key may use a server or a tool, or may not, and what would have to change.
+    Explain(ExplainArguments),
     /// Write the gateway into the configuration of an MCP client, or take it out.
     Connect(ConnectArguments),
     /// Register what other programs know.
@@ -160,6 +165,7 @@ pub(crate) async fn run(arguments: Arguments) -> ExitCode {
         Command::Add(arguments) => of(Box::pin(add::run(&arguments)).await),
         Command::Tools(arguments) => of(Box::pin(tools::run(&arguments)).await),
         Command::Call(arguments) => of(Box::pin(call::run(&arguments)).await),
+        Command::Explain(arguments) => of(Box::pin(explain::run(&arguments)).await),
         Command::Connect(arguments) => of(connect::run(&arguments)),
         Command::Import { command } => of(Box::pin(import::run(&command)).await),
         Command::Stdio(arguments) => Box::pin(stdio::run(&arguments)).await,

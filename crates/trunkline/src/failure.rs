@@ -6,11 +6,11 @@ use std::process::ExitCode;
 use http::StatusCode;
 use trunkline_client::ClientError;
 
-/// Exit codes of `add`, `call`, `connect`, `import`, `stdio` and `tools`. Documented in docs/cli.md; never given another
+/// Exit codes of `add`, `call`, `connect`, `explain`, `import`, `stdio` and `tools`. Documented in docs/cli.md; never given another
 /// meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Code {
-    /// The tool ran and says that it failed; or some of several things were refused.
+    /// The tool ran and says that it failed; some of several things were refused; or the answer is no.
     Failed = 1,
     /// The command was used wrongly.
     Usage = 2,

@@ -16,6 +16,7 @@ mod connect;
 mod contracts;
 mod db;
 mod doctor;
+mod explain;
 mod failure;
 mod files;
 mod import;

@@ -3,6 +3,8 @@
 
 mod changes;
 mod denials;
+mod dry_run;
+mod explain;
 mod export;
 mod operations;
 mod secrets;

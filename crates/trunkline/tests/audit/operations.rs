@@ -10,12 +10,14 @@ use crate::support::config;
 use crate::world::{World, last, rows, send};
 
 /// Operations that are not GET and change nothing.
-const ASKING: [&str; 5] = [
+const ASKING: [&str; 7] = [
     "POST /budget/info",
     "POST /mcp-rest/test/connection",
     "POST /mcp-rest/test/tools/list",
     "POST /mcp-rest/tools/call",
     "POST /organization/info",
+    "POST /v1/mcp/policy/dry-run",
+    "POST /v1/mcp/policy/explain",
 ];
 
 const KEY: &str = "LiteLLM_VerificationToken";
