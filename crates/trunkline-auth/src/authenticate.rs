@@ -251,7 +251,7 @@ impl Authenticator {
     ) -> Result<Principal, AuthError> {
         let principal = match key {
             None => Principal::from_master_key(),
-            Some(key) => self.principal(directory, key)?,
+            Some(key) => self.principal(directory, key, None)?,
         };
         let end_user = end_user.map(|id| directory.on_behalf_of(id.into()));
         Ok(principal.on_behalf_of(end_user.transpose()?))

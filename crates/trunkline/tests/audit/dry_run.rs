@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use trunkline_testkit::{TestGateway, eventually};
 
 use crate::support::{PATIENCE, Way, generate, post, with};
-use crate::world::{World, last, rows, send};
+use crate::world::{World, denied as denied_rows, last, rows, send};
 
 const PATH: &str = "/v1/mcp/policy/dry-run";
 
@@ -57,6 +57,8 @@ async fn tries(world: World) {
         tried(gateway, json!([{"team_id": "t", "object_permission": {}}])).await["calls"] == 5
     })
     .await;
+    // Those of the denied calls are written a little later than the calls are answered.
+    denied_rows(gateway, 2).await;
     let before = last(gateway).await;
     let nothing = tried(gateway, json!([{"team_id": "t", "object_permission": {}}])).await;
     assert_eq!(
