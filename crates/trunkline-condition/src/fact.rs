@@ -123,7 +123,7 @@ impl Fact {
 
 /// The keys of an object; none of what is no object.
 pub(crate) fn keys(json: &str) -> Vec<String> {
-    let keys: Result<HashMap<String, de::IgnoredAny>, _> = serde_json::from_str(json);
+    let keys: Result<HashMap<String, &serde_json::value::RawValue>, _> = serde_json::from_str(json);
     keys.map_or_else(|_| Vec::new(), |keys| keys.into_keys().collect())
 }
 
