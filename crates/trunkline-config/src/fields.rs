@@ -231,7 +231,7 @@ pub(crate) const SERVER: &[Field] = {
             "pinned_tools",
             Object,
             "",
-            "Accepted tool definitions. Not served yet: refused.",
+            "Accepted tool definitions, by the tools' own names: `description`, `input_schema`, `title`, `output_schema`, `annotations`, `ui`, or `digests`. If there is any, exactly these tools are served.",
         ),
         field(
             "tool_name_to_display_name",

@@ -480,6 +480,11 @@ fn tools(section: &mut Section<'_>, definition: &mut ServerDefinition) {
     }
     definition.allowed_params = section.texts_map("allowed_params");
     definition.pinned_tools = section.object("pinned_tools").map(Json::Object);
+    if let Some(Json::Object(pins)) = &definition.pinned_tools
+        && let Some(mistake) = trunkline_model::pins::mistake(pins)
+    {
+        section.error("pinned_tools", mistake);
+    }
     definition.tool_name_to_display_name = section.text_map("tool_name_to_display_name");
     definition.tool_name_to_description = section.text_map("tool_name_to_description");
     if let Err(reason) = definition.check_display_names() {

@@ -267,7 +267,10 @@ mod tests {
         assert_eq!(strict(r#"{"a":1,"a":2}"#), Err(NotOne::KeyTwice));
         assert_eq!(strict(r#"{"x":[{"a":1,"\u0061":1}]}"#), Err(NotOne::KeyTwice));
         assert_eq!(strict("{"), Err(NotOne::NoJson));
-        assert_eq!(strict(&format!("{}{}", "[".repeat(101), "]".repeat(101))), Err(NotOne::TooDeep));
+        assert_eq!(
+            strict(&format!("{}{}", "[".repeat(101), "]".repeat(101))),
+            Err(NotOne::TooDeep)
+        );
         assert_eq!(
             strict(" {\"b\" : [ 1.50e2 , true ] ,\n\"a\\u00e9\":\"\\ud800x\\\"\" }").as_deref(),
             Ok(r#"{"aé":"\ud800x\"","b":[1.50e2,true]}"#)

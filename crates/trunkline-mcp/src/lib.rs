@@ -11,7 +11,8 @@
 //! - [`list`]: pages of tools, prompts, resources and templates.
 //! - `definition`: which of what is listed can be shown.
 //! - [`schema`], [`mod@flatten`], [`wrap`]: whether a schema is one, and what it is for clients that take less.
-//! - [`hidden`]: text that people do not see.
+//! - [`hidden`], [`hidden_in`]: text that people do not see, taken out and found.
+//! - [`pinned`], [`drift`]: what of a tool's definition is accepted, and how another differs from it.
 //! - [`apps`]: tools that point at resources.
 //! - [`header`]: headers that mirror the body.
 //! - [`uri`]: resource URIs of several servers under one endpoint.
@@ -27,15 +28,18 @@ pub mod canonical;
 pub mod capability;
 mod definition;
 pub mod depth;
+pub mod drift;
 pub mod edit;
 pub mod envelope;
 pub mod flatten;
 pub mod header;
 pub mod hidden;
+pub mod hidden_in;
 pub mod list;
 pub mod modern;
 pub mod name;
 pub mod narrow;
+pub mod pinned;
 pub mod revision;
 pub mod rpc;
 pub mod schema;

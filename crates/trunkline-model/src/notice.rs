@@ -79,8 +79,7 @@ impl ServerDefinition {
     }
 
     /// Declared or not, field, effect of leaving it out: what would let somebody in or something through.
-    fn restrictions(&self) -> [(bool, &'static str, &'static str); 4] {
-        let pinned = self.pinned_tools.as_ref();
+    fn restrictions(&self) -> [(bool, &'static str, &'static str); 3] {
         [
             (
                 self.auth_type == Some(AuthType::TruePassthrough),
@@ -91,11 +90,6 @@ impl ServerDefinition {
                 self.allowed_params.contains_key("*"),
                 "allowed_params",
                 "`*` is no tool: arguments are listed for each tool by its name.",
-            ),
-            (
-                pinned.is_some_and(|pins| !pins.is_null() && pins.as_object().is_none_or(|o| !o.is_empty())),
-                "pinned_tools",
-                "pinning tool definitions is not served yet; leaving it out would expose changed tools.",
             ),
             (
                 self.delegate_auth_to_upstream || self.oauth_passthrough,

@@ -83,6 +83,8 @@ pub enum Rule {
     ToolArguments,
     /// `tool_conditions`
     ToolConditions,
+    /// `pinned_tools`
+    PinnedTools,
 }
 
 impl Rule {
@@ -102,6 +104,7 @@ impl Rule {
             Self::AllowedParams => "allowed_params",
             Self::ToolArguments => "tool_arguments",
             Self::ToolConditions => "tool_conditions",
+            Self::PinnedTools => "pinned_tools",
         }
     }
 }
@@ -143,6 +146,8 @@ pub enum Reason {
     ConditionFailed,
     /// One of the server's `tool_conditions` is neither true nor false.
     ConditionError,
+    /// The server has `pinned_tools`, and it is none of them, or they cannot be read.
+    ToolNotPinned,
 }
 
 impl Reason {
@@ -162,6 +167,7 @@ impl Reason {
             Self::ArgumentUnfilled => "argument_unfilled",
             Self::ConditionFailed => "condition_failed",
             Self::ConditionError => "condition_error",
+            Self::ToolNotPinned => "tool_not_pinned",
         }
     }
 }
@@ -311,6 +317,9 @@ fn tool_rules(server: &Server, tool: &str) -> Decision {
     if definition.disallowed_tools.iter().any(names) {
         return deny(Reason::ToolDisallowed, Level::Server, Rule::DisallowedTools);
     }
+    if !definition.pins().covers(tool) {
+        return deny(Reason::ToolNotPinned, Level::Server, Rule::PinnedTools);
+    }
     let enforced = definition
         .mcp_info
         .as_ref()
@@ -387,6 +396,29 @@ mod tests {
             d.mcp_info = Some(info);
         });
         assert_eq!(ask(&enforced, "a"), Err(Reason::ToolNotAllowed));
+    }
+
+    #[test]
+    fn s29_a_server_with_pins_has_no_other_tools() {
+        let pinned = |pins: serde_json::Value| server(|d| d.pinned_tools = Some(pins));
+        let one = pinned(serde_json::json!({"a": {"description": "d"}}));
+        assert_eq!(ask(&one, "a"), Ok(()));
+        for other in ["b", "gh-a", "A", "", "a "] {
+            assert_eq!(ask(&one, other), Err(Reason::ToolNotPinned), "{other}");
+        }
+        assert_eq!(
+            asks(&Principal::from_master_key(), &one, Action::UsePrompt("p")),
+            Ok(())
+        );
+        let unreadable = pinned(serde_json::json!("{"));
+        assert_eq!(ask(&unreadable, "a"), Err(Reason::ToolNotPinned));
+        assert_eq!(ask(&pinned(serde_json::json!({})), "a"), Ok(()));
+        let both = server(|d| {
+            d.pinned_tools = Some(serde_json::json!({"a": {"description": "d"}}));
+            d.allowed_tools = Some(vec!["b".into()]);
+        });
+        assert_eq!(ask(&both, "a"), Err(Reason::ToolNotAllowed));
+        assert_eq!(ask(&both, "b"), Err(Reason::ToolNotPinned));
     }
 
     #[test]

@@ -161,7 +161,7 @@ fn encode_definition(
             json(tool_name_to_display_name).into(),
         ),
         ("tool_name_to_description", json(tool_name_to_description).into()),
-        ("pinned_tools", Value::Text(pinned_tools.as_ref().map(json))),
+        ("pinned_tools", Value::Text(pinned_tools.as_ref().map(pins_text))),
         ("extra_headers", json(extra_headers).into()),
         (
             "static_headers",
@@ -488,7 +488,7 @@ fn decode_definition(reader: &mut Reader<'_>) -> ServerDefinition {
         }),
         tool_name_to_display_name: reader.json("tool_name_to_display_name").unwrap_or_default(),
         tool_name_to_description: reader.json("tool_name_to_description").unwrap_or_default(),
-        pinned_tools: reader.json("pinned_tools"),
+        pinned_tools: decode_pins(reader),
         extra_headers: reader.json("extra_headers").unwrap_or_default(),
         static_headers: reader.sealed("static_headers").map(secrets).unwrap_or_default(),
         env_vars: decode_env_vars(reader),
@@ -555,6 +555,25 @@ fn decode_rules<T: Default, E>(
     };
     let rules = parse(&rules).ok();
     reader.checked(column, rules).unwrap_or_default()
+}
+
+/// What stands before pins. Versions that do not serve them read the column as JSON, which this is not: to them the server has a defect,
+/// and none of its tools is served by them (S29).
+const PINS: &str = "pins:";
+
+fn pins_text(pins: &serde_json::Value) -> String {
+    format!("{PINS}{}", json(pins))
+}
+
+/// Pins that cannot be read accept nothing, and are not the same as none.
+fn decode_pins(reader: &mut Reader<'_>) -> Option<serde_json::Value> {
+    let pins = match reader.row.text("pinned_tools") {
+        Ok(None) => return None,
+        Ok(Some(text)) => serde_json::from_str(text.strip_prefix(PINS).unwrap_or(&text)).ok(),
+        Err(_) => None,
+    };
+    let pins = reader.checked("pinned_tools", pins);
+    Some(pins.unwrap_or(serde_json::Value::Bool(false)))
 }
 
 /// A filter that cannot be read must not let more through.

@@ -257,7 +257,6 @@ fn what_protects_something_and_is_not_served_stops_the_start() {
         );
     }
     for field in [
-        "pinned_tools: {search: {description: d}}",
         "auth_type: true_passthrough",
         "oauth_passthrough: true",
         "delegate_auth_to_upstream: true",
