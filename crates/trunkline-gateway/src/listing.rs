@@ -102,10 +102,7 @@ pub fn contribution(
         .map(|catalogue| gateway.views.get(&context.snapshot, server, catalogue, form));
     let mut outcome = known.outcome.clone();
     if let Some(rejected) = view.as_ref().map(|view| &view.rejected) {
-        for item in &rejected.items {
-            outcome.rejected.push(|| item.clone());
-        }
-        outcome.rejected.count += rejected.count - rejected.items.len();
+        outcome.rejected.extend(rejected);
     }
     ServerItems {
         server: server.clone(),
@@ -219,7 +216,10 @@ impl Listing {
 pub fn digest(context: &Context, kind: ListKind, own: &ServerItems) -> Option<u64> {
     use std::hash::{DefaultHasher, Hash as _, Hasher as _};
     let mut hasher = DefaultHasher::new();
-    own.generation.hash(&mut hasher);
+    // That something changed which is held back is nobody's news (S29).
+    if kind != ListKind::Tools || own.server.definition.pins().is_off() {
+        own.generation.hash(&mut hasher);
+    }
     for item in &own.view.as_ref()?.items {
         if context.may_list(&own.server, kind, item).is_allow() {
             item.hash.hash(&mut hasher);

@@ -15,7 +15,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use trunkline_auth::Surface;
-use trunkline_model::{CallKind, CallRecord};
+use trunkline_model::{CallKind, CallRecord, Server};
 
 use crate::Gateway;
 use crate::answer;
@@ -52,6 +52,18 @@ struct ServerCircuit {
     state: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct HeldBack {
+    mcp_server_name: String,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct HiddenText {
+    mcp_server_name: String,
+    kind: &'static str,
+}
+
 /// The gateway's metrics.
 pub struct Metrics {
     registry: Registry,
@@ -63,6 +75,8 @@ pub struct Metrics {
     server_up: Family<ServerState, Gauge>,
     server_health: Family<ServerHealth, Gauge>,
     server_circuit: Family<ServerCircuit, Gauge>,
+    held_back: Family<HeldBack, Gauge>,
+    hidden_text: Family<HiddenText, Gauge>,
     tools: Gauge,
     in_flight: Gauge,
     records_lost: Gauge,
@@ -85,6 +99,8 @@ impl Default for Metrics {
             server_up: Family::default(),
             server_health: Family::default(),
             server_circuit: Family::default(),
+            held_back: Family::default(),
+            hidden_text: Family::default(),
             tools: Gauge::default(),
             in_flight: Gauge::default(),
             records_lost: Gauge::default(),
@@ -135,6 +151,16 @@ impl Default for Metrics {
             "trunkline_mcp_server_circuit",
             "1 for the state of the server's circuit breaker: closed, open or half_open",
             metrics.server_circuit.clone(),
+        );
+        registry.register(
+            "trunkline_mcp_tools_held_back",
+            "Tools that the server lists and its pins keep from clients: changed or new",
+            metrics.held_back.clone(),
+        );
+        registry.register(
+            "trunkline_mcp_hidden_text",
+            "Characters and sequences in the definitions of the server's tools that people do not see, by kind",
+            metrics.hidden_text.clone(),
         );
         registry.register(
             "trunkline_mcp_tools",
@@ -210,11 +236,38 @@ impl Metrics {
         self.list_failures.get_or_create(&labels).inc();
     }
 
+    /// What of a server's definitions somebody should look at.
+    fn definitions(&self, gateway: &Gateway, server: &Arc<Server>) {
+        if let Some(held) = gateway.upstreams.held(server) {
+            for (reason, count) in [("changed", held.changed.len()), ("new", held.new.len())] {
+                let labels = HeldBack {
+                    mcp_server_name: server.prefix(),
+                    reason,
+                };
+                let count = i64::try_from(count).unwrap_or(i64::MAX);
+                self.held_back.get_or_create(&labels).set(count);
+            }
+        }
+        let hidden = gateway.upstreams.hidden_text(server);
+        let Some(hidden) = hidden.filter(|hidden| hidden.total() > 0) else {
+            return;
+        };
+        for (kind, count) in hidden.kinds() {
+            let labels = HiddenText {
+                mcp_server_name: server.prefix(),
+                kind,
+            };
+            self.hidden_text.get_or_create(&labels).set(i64::from(count));
+        }
+    }
+
     /// The text for a scrape, with the servers' states as they are now.
     pub fn render(&self, gateway: &Gateway) -> String {
         self.server_up.clear();
         self.server_health.clear();
         self.server_circuit.clear();
+        self.held_back.clear();
+        self.hidden_text.clear();
         let mut tools = 0;
         for server in gateway
             .registry
@@ -225,6 +278,7 @@ impl Metrics {
         {
             let outcome = gateway.upstreams.outcome(server);
             tools += gateway.upstreams.tool_count(server).unwrap_or(0);
+            self.definitions(gateway, server);
             let health = ServerHealth {
                 mcp_server_name: server.prefix(),
                 health: gateway.upstreams.health(server).as_str(),

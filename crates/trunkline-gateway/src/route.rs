@@ -78,6 +78,16 @@ pub enum RouteError {
         /// What to call instead.
         candidates: Vec<String>,
     },
+    /// It is pinned with another definition than the one that its server has now.
+    #[error(
+        "Tool {name} is held back: its definition on MCP server {server:?} is not the one that was accepted; an administrator has to accept it"
+    )]
+    HeldBack {
+        /// The server's prefix.
+        server: String,
+        /// The name.
+        name: String,
+    },
     /// Its server cannot be used.
     #[error("MCP server {server:?} is not usable: {}", outcome.summary())]
     Unavailable {
@@ -142,11 +152,11 @@ pub async fn find(
         .filter(|server| could_have(&known, server, name))
         .collect();
     if candidates.is_empty() {
-        return Err(RouteError::Unknown {
+        return Err(held_back(context, &known, (kind, name)).unwrap_or_else(|| RouteError::Unknown {
             kind,
             name: printable(name),
             unavailable: unavailable(&known),
-        });
+        }));
     }
     list_again(gateway, context, kind, &candidates, &known, wait).await;
     let known = listing::at_hand(gateway, context, kind, servers.iter().copied());
@@ -161,12 +171,31 @@ pub async fn find(
             server: own.server.prefix(),
             outcome: Box::new(own.outcome.clone()),
         }),
-        None => Err(RouteError::Unknown {
+        None => Err(held_back(context, &known, (kind, name)).unwrap_or_else(|| RouteError::Unknown {
             kind,
             name: printable(name),
             unavailable: unavailable(&known),
-        }),
+        })),
     }
+}
+
+/// Whether the name is that of a tool that pins hold back and this caller could use otherwise: it is told so, instead of looking for
+/// a mistake of its own.
+fn held_back(context: &Context, known: &[ServerItems], (kind, name): (ListKind, &str)) -> Option<RouteError> {
+    let own = known.iter().find(|own| {
+        let held = own.view.as_ref().and_then(|view| view.catalogue.held(&own.server));
+        let prefix = own.server.prefix();
+        let bare = name.strip_prefix(prefix.as_str());
+        let bare = bare.and_then(|rest| rest.strip_prefix(name::SEPARATOR));
+        held.is_some_and(|held| {
+            let mut names = [Some(name), bare].into_iter().flatten();
+            names.any(|tool| held.holds(tool) && context.may_use(&own.server, kind, tool).is_allow())
+        })
+    })?;
+    Some(RouteError::HeldBack {
+        server: own.server.prefix(),
+        name: printable(name),
+    })
 }
 
 fn printable(name: &str) -> String {

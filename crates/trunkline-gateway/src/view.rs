@@ -58,7 +58,7 @@ pub struct View {
     pub items: Vec<ViewItem>,
     by_exposed: HashMap<String, usize>,
     by_own: HashMap<String, usize>,
-    /// Items whose exposed name another one has.
+    /// Items whose exposed name another one has, and those that pins hold back.
     pub rejected: Rejected,
     /// Positions in `items`, by the upstream's names.
     sorted: OnceLock<Vec<usize>>,
@@ -132,7 +132,7 @@ impl Views {
     pub fn get(
         &self,
         snapshot: &Snapshot,
-        server: &Server,
+        server: &Arc<Server>,
         catalogue: &Arc<Catalogue>,
         form: Form,
     ) -> Arc<View> {
@@ -163,17 +163,22 @@ impl Views {
     }
 }
 
-fn build(snapshot: &Snapshot, server: &Server, catalogue: &Arc<Catalogue>, form: Form) -> View {
+fn build(snapshot: &Snapshot, server: &Arc<Server>, catalogue: &Arc<Catalogue>, form: Form) -> View {
     let prefix = server.prefix();
     let rivals = rivals(snapshot, server, &prefix);
     let mut items = Vec::with_capacity(catalogue.items.len());
     let mut by_exposed = HashMap::with_capacity(catalogue.items.len());
     let mut by_own = HashMap::with_capacity(catalogue.items.len());
-    let mut rejected = Rejected::default();
+    let held = catalogue.held(server);
+    let mut rejected = held.as_ref().map(|held| held.rejected()).unwrap_or_default();
     let conditions = &server.definition.tool_conditions;
     let reads_annotations =
         catalogue.kind == ListKind::Tools && conditions.iter().any(|own| own.when.needs().annotations);
     for item in &catalogue.items {
+        // It is in no list and found under no name, whatever the way in (S29).
+        if held.as_ref().is_some_and(|held| held.holds(&item.name)) {
+            continue;
+        }
         let is_tool = catalogue.kind == trunkline_mcp::ListKind::Tools;
         let chosen = is_tool
             .then(|| server.definition.display_name(&item.name))
@@ -346,6 +351,8 @@ mod tests {
                 public: false,
                 wraps: false,
                 removed: trunkline_mcp::hidden::Removed::default(),
+                hidden: trunkline_mcp::hidden::Removed::default(),
+                pinning: trunkline_upstream::pins::Pinning::default(),
                 revision: None,
                 fetched_at: jiff::Timestamp::UNIX_EPOCH,
             })

@@ -11,6 +11,7 @@ use crate::envelope::raw_str;
 use crate::flatten;
 use crate::header;
 use crate::hidden::{self, Removed};
+use crate::hidden_in;
 use crate::list::{Item, ListKind, RejectedItem, Rules};
 use crate::schema;
 use crate::task;
@@ -22,7 +23,7 @@ const MAX_NAME: usize = 1024;
 /// Bytes of a URI or a template.
 const MAX_URI: usize = 8 * 1024;
 
-/// Reads a definition, or says why it cannot be shown.
+/// Reads a definition, or says why it cannot be shown; with the hidden text that was found in it, and taken out if the rules say so.
 pub(crate) fn read(kind: ListKind, raw: &RawValue, rules: Rules) -> Result<(Item, Removed), RejectedItem> {
     let nameless = |reason: &'static str| RejectedItem {
         name: None,
@@ -46,7 +47,7 @@ pub(crate) fn read(kind: ListKind, raw: &RawValue, rules: Rules) -> Result<(Item
             Ok((checked(kind, &name, text, rules)?, removed))
         })
     } else {
-        checked(kind, &name, raw.get(), rules).map(|item| (item, Removed::default()))
+        checked(kind, &name, raw.get(), rules).map(|item| (item, hidden_in::count(raw.get())))
     };
     read.map_err(|reason| RejectedItem {
         name: Some(name),

@@ -40,6 +40,16 @@ impl Removed {
         }
     }
 
+    /// By their kinds.
+    pub fn kinds(self) -> [(&'static str, u32); 4] {
+        [
+            ("tags", self.tags),
+            ("bidi", self.bidi),
+            ("zero_width", self.zero_width),
+            ("control", self.control),
+        ]
+    }
+
     /// As it stands in `_meta`.
     pub fn to_json(self) -> String {
         format!(

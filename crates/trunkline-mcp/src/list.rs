@@ -164,6 +164,8 @@ pub struct Page {
     pub public: bool,
     /// Hidden text that was taken out.
     pub removed: Removed,
+    /// Hidden text that was found, whether it was taken out or not.
+    pub hidden: Removed,
 }
 
 /// Items on one page; more is no list.
@@ -209,9 +211,12 @@ impl Page {
         };
         for raw in items.0 {
             match definition::read(kind, raw, rules) {
-                Ok((item, removed)) => {
+                Ok((item, hidden)) => {
                     page.items.push(item);
-                    page.removed = page.removed.and(removed);
+                    page.hidden = page.hidden.and(hidden);
+                    if rules.strip_hidden {
+                        page.removed = page.removed.and(hidden);
+                    }
                 }
                 Err(rejected) => page.rejected.push(rejected),
             }
@@ -436,6 +441,7 @@ mod tests {
         );
         let plain = Page::parse(ListKind::Tools, &raw, Rules::default()).unwrap();
         assert_eq!((plain.items.len(), plain.removed.total()), (2, 0));
+        assert_eq!((page.hidden.total(), plain.hidden.total()), (1, 2));
     }
 
     #[test]

@@ -54,6 +54,14 @@ impl Rejected {
             self.items.push(item());
         }
     }
+
+    /// Those of another list as well.
+    pub fn extend(&mut self, others: &Self) {
+        for item in &others.items {
+            self.push(|| item.clone());
+        }
+        self.count += others.count - others.items.len();
+    }
 }
 
 impl Outcome {

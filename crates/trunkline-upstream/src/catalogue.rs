@@ -26,6 +26,7 @@ use crate::credential::Outgoing;
 use crate::entry::Entry;
 use crate::fault::{Fault, printable, redacted};
 use crate::listing::list_items;
+use crate::pins::{self, Pinning};
 use crate::session::Introduction;
 use crate::upstreams::Shared;
 
@@ -50,6 +51,10 @@ pub struct Catalogue {
     pub wraps: bool,
     /// Hidden text that was taken out of the definitions.
     pub removed: Removed,
+    /// Hidden text that was found in them, whether it was taken out or not.
+    pub hidden: Removed,
+    /// What the server's pins make of it.
+    pub pinning: Pinning,
     /// The negotiated revision.
     pub revision: Option<String>,
     /// When it was listed.
@@ -407,6 +412,11 @@ impl CatalogueSlot {
         if own || self.kind != ListKind::Tools {
             self.log_content(entry, &before, &after);
         }
+        if self.kind == ListKind::Tools && entry.own_fingerprint().is_none_or(|own| own == out.fingerprint) {
+            // What was there before this process was not told by it.
+            let known = before.attempted.and(before.catalogue.as_ref());
+            pins::compare(&entry.server.load_full(), known, after.catalogue.as_ref());
+        }
         let changed = match (before.usable(), after.usable()) {
             (Some(old), Some(new)) => before.generation != generation || !old.same_items(new),
             (None, None) => false,
@@ -440,12 +450,23 @@ impl CatalogueSlot {
                 tracing::warn!(%server, more = new.count - new.items.len(), "more were left out: {noun}");
             }
         }
-        let removed = |known: &Known| known.catalogue.as_ref().map(|catalogue| catalogue.removed);
-        if let Some(now) = removed(after)
-            && now.total() > 0
-            && removed(before) != Some(now)
-        {
-            tracing::warn!(%server, removed = %now.to_json(), "hidden text was taken out of definitions: {noun}");
+        let hidden = |known: &Known| {
+            let catalogue = known.catalogue.as_ref()?;
+            Some((catalogue.hidden, catalogue.removed))
+        };
+        let Some((found, removed)) = hidden(after) else {
+            return;
+        };
+        if found.total() == 0 || hidden(before) == Some((found, removed)) {
+            return;
+        }
+        if removed.total() > 0 {
+            tracing::warn!(%server, removed = %removed.to_json(), "hidden text was taken out of definitions: {noun}");
+        } else {
+            tracing::warn!(
+                %server, found = %found.to_json(),
+                "hidden text in definitions, which clients get as it is unless general_settings.mcp_strip_hidden_text is on: {noun}"
+            );
         }
     }
 }

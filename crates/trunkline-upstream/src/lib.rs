@@ -19,6 +19,7 @@
 //! - `program`: servers that are programs, supervised.
 //! - [`exchange`]: one JSON-RPC request, its frames, its response.
 //! - [`catalogue`]: the tools of a server, cached, refreshed with single flight, kept in the database.
+//! - [`pins`]: which of its tools are held back because their definitions are not those that were accepted.
 //! - `clean`: hidden text taken out of what servers say.
 //! - [`watch`]: hearing of changes.
 //! - `hub`: subscriptions of clients of the old era with servers of the new one.
@@ -51,6 +52,7 @@ pub mod listen;
 pub mod listing;
 pub mod openapi;
 pub mod peer;
+pub mod pins;
 mod pool;
 pub mod probe;
 pub mod program;

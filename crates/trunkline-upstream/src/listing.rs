@@ -16,6 +16,7 @@ use crate::credential::Outgoing;
 use crate::entry::{Ask, Entry, rpc_fault};
 use crate::exchange::{Deadline, Frame};
 use crate::fault::{Fault, printable};
+use crate::pins::Pinning;
 use crate::session::{Introduction, Session};
 use crate::upstreams::Settings;
 
@@ -120,6 +121,7 @@ struct Pages {
     /// Every page is.
     public: bool,
     removed: Removed,
+    hidden: Removed,
     /// Pages of one listing.
     max: usize,
 }
@@ -138,6 +140,7 @@ impl Pages {
             ttl_ms: None,
             public: true,
             removed: Removed::default(),
+            hidden: Removed::default(),
             max,
         }
     }
@@ -166,6 +169,7 @@ impl Pages {
         };
         self.public &= page.public;
         self.removed = self.removed.and(page.removed);
+        self.hidden = self.hidden.and(page.hidden);
         for item in page.items {
             // A name that comes again, in a page that comes again, is listed once.
             if !self.by_name.contains_key(&item.name) {
@@ -224,6 +228,8 @@ impl Pages {
             // A list without pages is none that anybody said anything about.
             public: self.public && self.count > 0,
             removed: self.removed,
+            hidden: self.hidden,
+            pinning: Pinning::default(),
             revision,
             fetched_at,
         }

@@ -14,6 +14,7 @@ use trunkline_auth::Vault;
 use trunkline_launch::Launcher;
 use trunkline_mcp::edit::RawObject;
 use trunkline_mcp::header::HeaderParam;
+use trunkline_mcp::hidden::Removed;
 use trunkline_mcp::{Era, ListKind, ServerCapabilities, modern, rpc, task};
 use trunkline_model::{
     Circuit, Clock, Health, KeyMap, Outcome, Server, ServerId, SessionKey, Snapshot, Step,
@@ -34,6 +35,7 @@ use crate::keep::Keeper;
 use crate::listen::{Aside, Listeners, Progress};
 use crate::listing;
 use crate::openapi;
+use crate::pins::Held;
 use crate::probe::{self, Probe};
 use crate::program::ProgramState;
 use crate::proxy::Proxies;
@@ -111,6 +113,15 @@ impl Default for Settings {
             authorities: None,
         }
     }
+}
+
+/// What came of the last attempt, with what the pins hold back of what it found.
+fn judged(entry: &Entry, server: &Arc<Server>, known: &Known) -> Outcome {
+    let mut outcome = entry.described.outcome(known.outcome.clone());
+    if let Some(held) = known.catalogue.as_ref().and_then(|catalogue| catalogue.held(server)) {
+        outcome.rejected.extend(&held.rejected());
+    }
+    outcome
 }
 
 /// The client under these settings.
@@ -528,7 +539,7 @@ impl Upstreams {
                 let slot = entry.own_list(&out);
                 let attempt = slot.attempt(&entry, &out, entry.list_timeout());
                 match tokio::time::timeout(settings.health_timeout, attempt).await {
-                    Ok(known) => return entry.described.outcome(known.outcome.clone()),
+                    Ok(known) => return judged(&entry, server, &known),
                     Err(_) => Fault::timeout(Step::List, settings.health_timeout)
                         .hint("the server is slow or hangs; the listing goes on in the background"),
                 }
@@ -541,9 +552,58 @@ impl Upstreams {
     /// What came of the last attempt with the server's own credential.
     pub fn outcome(&self, server: &Arc<Server>) -> Outcome {
         match self.known((ListKind::Tools, Era::Legacy), server, &ClientHeaders::none()) {
-            Ok(known) => self.entry(server).described.outcome(known.outcome.clone()),
+            Ok(known) => judged(&self.entry(server), server, &known),
             Err(fault) => fault.outcome(self.shared.clock.now(), Duration::ZERO),
         }
+    }
+
+    /// What is known of the tools that the server lists with its own credential, in every era that it is spoken to in.
+    pub fn tool_lists(&self, server: &Arc<Server>) -> Vec<Arc<Catalogue>> {
+        let mut lists: Vec<Arc<Catalogue>> = Vec::new();
+        for era in [Era::Legacy, Era::Modern] {
+            let known = self.known((ListKind::Tools, era), server, &ClientHeaders::none());
+            let list = known.ok().and_then(|known| known.usable().cloned());
+            lists.extend(list.filter(|list| !lists.iter().any(|own| Arc::ptr_eq(own, list))));
+        }
+        lists
+    }
+
+    /// Lists the tools now, in every era that the server is spoken to in, with its own credential.
+    pub async fn list_tools(&self, server: &Arc<Server>) -> Result<Vec<Arc<Catalogue>>, Outcome> {
+        let outcome = self.refresh(server).await;
+        if !outcome.is_ok() {
+            return Err(outcome);
+        }
+        let settings = self.settings();
+        let failed = |fault: Fault| fault.outcome(self.shared.clock.now(), Duration::ZERO);
+        let entry = self.entry(server);
+        let out = entry.outgoing(&ClientHeaders::none()).map_err(failed)?;
+        let late = || Fault::timeout(Step::List, settings.health_timeout);
+        let leg = tokio::time::timeout(settings.health_timeout, entry.leg(Era::Modern, &out));
+        let other = leg.await.map_err(|_| failed(late()))?.map_err(failed)?.era();
+        if other != entry.own_era() {
+            let slot = entry.catalogue(ListKind::Tools, other, out.fingerprint);
+            let attempt = slot.attempt(&entry, &out, entry.list_timeout());
+            let known = tokio::time::timeout(settings.health_timeout, attempt)
+                .await
+                .map_err(|_| failed(late()))?;
+            if !known.outcome.is_ok() {
+                return Err(known.outcome.clone());
+            }
+        }
+        Ok(self.tool_lists(server))
+    }
+
+    /// What the pins of a server hold back of its own list; `None` where nothing is pinned, or nothing known.
+    pub fn held(&self, server: &Arc<Server>) -> Option<Arc<Held>> {
+        let known = self.known((ListKind::Tools, Era::Legacy), server, &ClientHeaders::none());
+        known.ok()?.catalogue.as_ref()?.held(server)
+    }
+
+    /// Hidden text in the definitions of the tools that the server lists with its own credential.
+    pub fn hidden_text(&self, server: &Arc<Server>) -> Option<Removed> {
+        let known = self.known((ListKind::Tools, Era::Legacy), server, &ClientHeaders::none());
+        Some(known.ok()?.catalogue.as_ref()?.hidden)
     }
 
     /// How many tools the server's own catalogue has.

@@ -110,7 +110,9 @@ impl CallError {
             | Self::Denied(_)
             | Self::RuledOut(_)
             | Self::Unapproved(_)
-            | Self::Route(RouteError::Unknown { .. } | RouteError::Ambiguous { .. }) => rpc::INVALID_PARAMS,
+            | Self::Route(
+                RouteError::Unknown { .. } | RouteError::Ambiguous { .. } | RouteError::HeldBack { .. },
+            ) => rpc::INVALID_PARAMS,
             Self::Route(RouteError::Unavailable { .. })
             | Self::Upstream { .. }
             | Self::Full
@@ -151,6 +153,7 @@ impl CallError {
                 ListKind::Prompts => "ambiguous_prompt",
                 ListKind::Resources | ListKind::ResourceTemplates => "ambiguous_resource",
             },
+            Self::Route(RouteError::HeldBack { .. }) => OutcomeStatus::Quarantined.as_str(),
             Self::Route(RouteError::Unavailable { outcome, .. }) => outcome.status.as_str(),
             Self::Upstream { fault, .. } => fault.status.as_str(),
         }
