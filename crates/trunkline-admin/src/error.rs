@@ -23,8 +23,14 @@ pub(crate) enum ApiError {
     Forbidden(String),
     /// 404
     NotFound(ServerId),
+    /// 404: the server has no pin for this tool.
+    NoPin(ServerId, String),
     /// 409
     ManagedByFile(ServerId),
+    /// 409: it is not what the caller has seen.
+    Conflict(String),
+    /// 502: the server could not be listed.
+    NotListed(String),
     /// From the store.
     Write(WriteError),
 }
@@ -89,12 +95,18 @@ impl ApiError {
                 StatusCode::NOT_FOUND,
                 format!("MCP Server not found, passed server_id={id}"),
             ),
+            Self::NoPin(id, tool) => (
+                StatusCode::NOT_FOUND,
+                format!("MCP Server {id} has no pin for a tool {tool:?}"),
+            ),
             Self::ManagedByFile(id) => (
                 StatusCode::CONFLICT,
                 format!(
                     "MCP Server {id} is managed by file: change it under mcp_servers in the configuration file, which is read again when it changes"
                 ),
             ),
+            Self::Conflict(error) => (StatusCode::CONFLICT, error),
+            Self::NotListed(error) => (StatusCode::BAD_GATEWAY, error),
             Self::Write(error) => write_error(error),
         }
     }

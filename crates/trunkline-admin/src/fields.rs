@@ -232,7 +232,7 @@ pub(crate) const FIELDS: &[Field] = &[
     field!(TextMap tool_name_to_description, "Description instead of the tool's, per tool."),
     Field {
         name: "pinned_tools",
-        doc: "Accepted tool definitions. Settable in the configuration file.",
+        doc: "Accepted tool definitions: if there is any, exactly these tools are served. Set by `POST /v1/mcp/server/{server_id}/pin`, or in the configuration file.",
         kind: Kind::FileOnly(|definition| definition.pinned_tools.clone().unwrap_or(Value::Null)),
     },
     field!(Texts extra_headers, "Names of client request headers to forward; a trailing `*` matches any rest. An entry `Name: value` is understood as a fixed header and kept in `static_headers`."),

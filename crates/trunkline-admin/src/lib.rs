@@ -39,6 +39,7 @@ mod key;
 mod openapi;
 mod operations;
 mod outcome;
+mod pins;
 mod policy;
 mod probe;
 mod programs;
@@ -55,7 +56,7 @@ mod variables;
 
 pub use openapi::openapi;
 pub use policy::Selecting;
-pub use probe::{BoxFuture, Probe, ProbeStep, ServerProbe};
+pub use probe::{BoxFuture, Probe, ProbeStep, ServerProbe, ToolList};
 pub use programs::Programs;
 pub use reload::{Configuration, Mistake, NotReloaded, Reloaded, ReloadedServers};
 
@@ -215,6 +216,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(server::get::get, server::delete::delete))
         .routes(routes!(server::approve::approve))
         .routes(routes!(server::reject::reject))
+        .routes(routes!(server::pin::show, server::pin::pin, server::pin::unpin))
         .routes(routes!(server::access_groups::access_groups))
         .routes(routes!(key::generate::generate))
         .routes(routes!(key::service_account::service_account))

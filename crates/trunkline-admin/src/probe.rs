@@ -6,8 +6,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use http::HeaderMap;
+use jiff::Timestamp;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use trunkline_mcp::hidden::Removed;
 use trunkline_model::{Circuit, Outcome, Server, ServerId, Step};
 
 /// A future behind a pointer, so that the trait can be an object.
@@ -44,8 +46,34 @@ pub trait ServerProbe: Send + Sync + 'static {
         Value::Array(Vec::new())
     }
 
+    /// The lists of tools that are known, one for each era that the server is spoken to in.
+    fn tool_lists(&self, _server: &Arc<Server>) -> Vec<ToolList> {
+        Vec::new()
+    }
+
+    /// The same, fetched now with the server's own credential, whether the server serves already or not.
+    fn list_tools<'a>(&'a self, server: &'a Arc<Server>) -> BoxFuture<'a, Result<Vec<ToolList>, Outcome>> {
+        Box::pin(async move { Err(self.outcome(server)) })
+    }
+
+    /// Hidden text in the definitions of the tools of the last good list.
+    fn hidden_text(&self, _server: &ServerId) -> Option<Removed> {
+        None
+    }
+
     /// Lists the tools now, by the path that serves clients, and says what came of it.
     fn refresh<'a>(&'a self, server: &'a Arc<Server>) -> BoxFuture<'a, Outcome>;
+}
+
+/// Tools as they are listed.
+#[derive(Debug)]
+pub struct ToolList {
+    /// Names and definitions, JSON text.
+    pub tools: Vec<(String, String)>,
+    /// Hidden text that was found in the definitions, be it taken out or not.
+    pub hidden: Removed,
+    /// When they were listed.
+    pub fetched_at: Timestamp,
 }
 
 /// What came of walking a handshake.

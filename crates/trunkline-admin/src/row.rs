@@ -10,7 +10,7 @@ use crate::request::SERVER_ID;
 use crate::{App, checks, tool_rules};
 
 /// Columns that the gateway fills in, with what they are; a request that sets one is refused.
-pub(crate) const MANAGED: [(&str, &str); 23] = [
+pub(crate) const MANAGED: [(&str, &str); 24] = [
     (
         "is_config",
         "Whether the server comes from the configuration file, which is where it is changed then.",
@@ -43,6 +43,10 @@ pub(crate) const MANAGED: [(&str, &str); 23] = [
     ("connected_app_reachable", "Always null."),
     ("tool_count", "How many tools the last good list had."),
     (
+        "hidden_text",
+        "Characters and terminal sequences in the definitions of its tools that people do not see (`tags`, `bidi`, `zero_width`, `control`), whether they are taken out or not. Null if there are none, or no list is known.",
+    ),
+    (
         "isolation",
         "Of a stdio server: what is enforced of its sandbox on this machine, and what is not (`degree`: `full`, `partial`, `none`). Null for others.",
     ),
@@ -74,7 +78,7 @@ pub(crate) fn row_with(server: &Server, warnings: Vec<String>, app: &App) -> Val
     let tried = was_tried(outcome.status);
     let time = |at: Option<jiff::Timestamp>| Value::from(at.map(|at| at.to_string()));
     let (approval, stamps) = (&server.approval, &server.stamps);
-    let managed: [(&str, Value); 21] = [
+    let managed: [(&str, Value); 22] = [
         ("is_config", (server.origin == Origin::File).into()),
         ("teams", Value::Array(Vec::new())),
         ("created_at", time(stamps.created_at)),
@@ -97,6 +101,7 @@ pub(crate) fn row_with(server: &Server, warnings: Vec<String>, app: &App) -> Val
         ("has_user_credential", Value::Null),
         ("connected_app_reachable", Value::Null),
         ("tool_count", app.probe.tool_count(&server.id).into()),
+        ("hidden_text", hidden_text(server, app)),
         ("isolation", isolation(server, app)),
         ("programs", app.probe.programs(&server.id)),
     ];
@@ -107,6 +112,18 @@ pub(crate) fn row_with(server: &Server, warnings: Vec<String>, app: &App) -> Val
     row.insert("outcome".to_owned(), outcome);
     row.insert("warnings".to_owned(), warnings.into());
     row.into()
+}
+
+fn hidden_text(server: &Server, app: &App) -> Value {
+    let found = app.probe.hidden_text(&server.id);
+    let found = found.filter(|found| found.total() > 0);
+    found.map_or(Value::Null, |found| {
+        let kinds = found.kinds();
+        kinds
+            .into_iter()
+            .map(|(kind, count)| (kind.to_owned(), Value::from(count)))
+            .collect()
+    })
 }
 
 fn isolation(server: &Server, app: &App) -> Value {

@@ -152,11 +152,13 @@ pub async fn find(
         .filter(|server| could_have(&known, server, name))
         .collect();
     if candidates.is_empty() {
-        return Err(held_back(context, &known, (kind, name)).unwrap_or_else(|| RouteError::Unknown {
-            kind,
-            name: printable(name),
-            unavailable: unavailable(&known),
-        }));
+        return Err(
+            held_back(context, &known, (kind, name)).unwrap_or_else(|| RouteError::Unknown {
+                kind,
+                name: printable(name),
+                unavailable: unavailable(&known),
+            }),
+        );
     }
     list_again(gateway, context, kind, &candidates, &known, wait).await;
     let known = listing::at_hand(gateway, context, kind, servers.iter().copied());
@@ -171,11 +173,13 @@ pub async fn find(
             server: own.server.prefix(),
             outcome: Box::new(own.outcome.clone()),
         }),
-        None => Err(held_back(context, &known, (kind, name)).unwrap_or_else(|| RouteError::Unknown {
-            kind,
-            name: printable(name),
-            unavailable: unavailable(&known),
-        })),
+        None => Err(
+            held_back(context, &known, (kind, name)).unwrap_or_else(|| RouteError::Unknown {
+                kind,
+                name: printable(name),
+                unavailable: unavailable(&known),
+            }),
+        ),
     }
 }
 
@@ -183,7 +187,10 @@ pub async fn find(
 /// a mistake of its own.
 fn held_back(context: &Context, known: &[ServerItems], (kind, name): (ListKind, &str)) -> Option<RouteError> {
     let own = known.iter().find(|own| {
-        let held = own.view.as_ref().and_then(|view| view.catalogue.held(&own.server));
+        let held = own
+            .view
+            .as_ref()
+            .and_then(|view| view.catalogue.held(&own.server));
         let prefix = own.server.prefix();
         let bare = name.strip_prefix(prefix.as_str());
         let bare = bare.and_then(|rest| rest.strip_prefix(name::SEPARATOR));

@@ -68,6 +68,16 @@ impl Covered {
         found.map(|(_, json)| json.as_str())
     }
 
+    /// Whether it is what was accepted: one of the digests, or where there is none, in every member that is named, JSON text.
+    pub fn meets<'m>(&self, digests: &[&str], members: impl IntoIterator<Item = (&'m str, String)>) -> bool {
+        if digests.is_empty() {
+            let mut members = members.into_iter();
+            members.all(|(member, json)| self.has(member, &json))
+        } else {
+            digests.contains(&self.digest.as_str())
+        }
+    }
+
     /// Whether a member is what was accepted, JSON text. Nothing, `null` and, of a description, no text are one.
     pub fn has(&self, member: &str, accepted: &str) -> bool {
         let nothing = |json: &str| json == "null" || (member == "description" && json == "\"\"");

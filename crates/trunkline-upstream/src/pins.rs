@@ -100,10 +100,11 @@ impl Catalogue {
                 }
             };
             let accepted = if pin.digests.is_empty() {
-                Covered::of(item.raw.get()).is_ok_and(|covered| {
-                    let mut members = pin.members.iter();
-                    members.all(|(member, value)| covered.has(member, &value.to_string()))
-                })
+                let members = pin
+                    .members
+                    .iter()
+                    .map(|(member, value)| (*member, value.to_string()));
+                Covered::of(item.raw.get()).is_ok_and(|covered| covered.meets(&[], members))
             } else {
                 let own = self.digests().get(index).and_then(Option::as_deref);
                 own.is_some_and(|own| pin.digests.contains(&own))

@@ -118,7 +118,11 @@ impl Default for Settings {
 /// What came of the last attempt, with what the pins hold back of what it found.
 fn judged(entry: &Entry, server: &Arc<Server>, known: &Known) -> Outcome {
     let mut outcome = entry.described.outcome(known.outcome.clone());
-    if let Some(held) = known.catalogue.as_ref().and_then(|catalogue| catalogue.held(server)) {
+    if let Some(held) = known
+        .catalogue
+        .as_ref()
+        .and_then(|catalogue| catalogue.held(server))
+    {
         outcome.rejected.extend(&held.rejected());
     }
     outcome

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use serde_json::{Value, json};
-use trunkline_admin::{BoxFuture, Probe, ProbeStep, ServerProbe};
+use trunkline_admin::{BoxFuture, Probe, ProbeStep, ServerProbe, ToolList};
+use trunkline_mcp::hidden::Removed;
 use trunkline_model::Clock as _;
 use trunkline_model::{Circuit, Outcome, OutcomeStatus, Server, ServerId, Snapshot, SystemClock};
 use trunkline_store::Registry;
-use trunkline_upstream::{ClientHeaders, ProgramState, Upstreams};
+use trunkline_upstream::{Catalogue, ClientHeaders, ProgramState, Upstreams};
 
 /// Wires the upstreams in.
 pub(crate) struct UpstreamProbe {
@@ -89,6 +90,24 @@ impl ServerProbe for UpstreamProbe {
         states.iter().map(shown).collect()
     }
 
+    fn tool_lists(&self, server: &Arc<Server>) -> Vec<ToolList> {
+        let lists = self.upstreams.tool_lists(server);
+        lists.iter().map(|list| listed(list)).collect()
+    }
+
+    fn list_tools<'a>(&'a self, server: &'a Arc<Server>) -> BoxFuture<'a, Result<Vec<ToolList>, Outcome>> {
+        Box::pin(async move {
+            let lists = self.upstreams.list_tools(server).await?;
+            Ok(lists.iter().map(|list| listed(list)).collect())
+        })
+    }
+
+    fn hidden_text(&self, id: &ServerId) -> Option<Removed> {
+        let snapshot = self.registry.snapshot();
+        let server = snapshot.get(id).filter(|server| server.is_active())?;
+        self.upstreams.hidden_text(server)
+    }
+
     fn refresh<'a>(&'a self, server: &'a Arc<Server>) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
             if server.is_active() {
@@ -97,6 +116,17 @@ impl ServerProbe for UpstreamProbe {
                 self.outcome(server)
             }
         })
+    }
+}
+
+fn listed(list: &Catalogue) -> ToolList {
+    let tools = list.items.iter();
+    ToolList {
+        tools: tools
+            .map(|tool| (tool.name.clone(), tool.raw.get().to_owned()))
+            .collect(),
+        hidden: list.hidden,
+        fetched_at: list.fetched_at,
     }
 }
 

@@ -3,28 +3,36 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path, RawQuery, State};
 use serde_json::Value;
 use trunkline_model::{ApprovalStatus, ServerId};
 
-use crate::App;
+use super::{Verdict, pin};
 use crate::actor::Admin;
+use crate::body::{Loc, Problems};
 use crate::error::ApiError;
 use crate::openapi::ServerRow;
-use crate::row;
+use crate::{App, checks, row};
 
 /// Approve a submission
+///
+/// Its tools are listed with its own credential, and pinned as they are. If they cannot be listed, it is approved all the same, and a
+/// warning in the answer says that nothing is pinned.
 #[utoipa::path(
     put,
     path = "/v1/mcp/server/{server_id}/approve",
     tag = "MCP submissions",
-    params(("server_id" = String, Path, description = "The server's id.")),
+    params(
+        ("server_id" = String, Path, description = "The server's id."),
+        ("pin" = Option<bool>, Query, description = "`false`: nothing is pinned. Otherwise the tools are listed and accepted as they are."),
+    ),
     responses(
         (status = 200, description = "Approved: the server serves.", body = ServerRow),
         (status = 400, description = "Not pending review.", body = crate::error::ErrorBody),
         (status = 403, description = "A stdio server, and administrators may not run programs.", body = crate::error::ErrorBody),
         (status = 404, description = "No such server.", body = crate::error::ErrorBody),
-        (status = 409, description = "Managed by file.", body = crate::error::ErrorBody),
+        (status = 409, description = "Managed by file, or changed while its tools were listed.", body = crate::error::ErrorBody),
+        (status = 422, description = "A parameter that is unknown.", body = crate::error::ValidationErrorBody),
         (status = 503, description = "The database did not store it.", body = crate::error::ErrorBody),
     ),
 )]
@@ -32,7 +40,47 @@ pub(crate) async fn approve(
     admin: Admin,
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
+    RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, ApiError> {
-    let server = super::review(ServerId::new(id), ApprovalStatus::Active, None, &admin, &app).await?;
-    Ok(Json(row::row(&server, &app)))
+    let wants_pins = wants_pins(query.as_deref().unwrap_or_default())?;
+    let id = ServerId::new(id);
+    let seen = super::find_reviewable(&id, ApprovalStatus::Active, &admin, &app)?;
+    let pins = if wants_pins {
+        Some(pin::at_approval(&seen, &app).await)
+    } else {
+        None
+    };
+    let (pins, warning) = match pins {
+        None => (None, None),
+        Some(Ok(pins)) => (Some(pins), None),
+        Some(Err(why)) => (None, Some(format!("pinned_tools: nothing is pinned: {why}"))),
+    };
+    let verdict = Verdict {
+        status: ApprovalStatus::Active,
+        notes: None,
+        pinned: pins.map(|pins| (seen, pins)),
+    };
+    let server = super::review(id, verdict, &admin, &app).await?;
+    let mut warnings = checks::standing_warnings(&server.definition);
+    warnings.extend(warning);
+    Ok(Json(row::row_with(&server, warnings, &app)))
+}
+
+fn wants_pins(query: &str) -> Result<bool, ApiError> {
+    let mut problems = Problems::default();
+    let mut wanted = true;
+    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+        let at = [Loc::from("query"), Loc::from(name.as_ref())];
+        match (name.as_ref(), value.as_ref()) {
+            ("pin", "true" | "True") => wanted = true,
+            ("pin", "false" | "False") => wanted = false,
+            ("pin", _) => problems.add("bool_parsing", &at, "Input should be a valid boolean"),
+            _ => problems.add(
+                "extra_forbidden",
+                &at,
+                "Extra inputs are not permitted; no such parameter",
+            ),
+        }
+    }
+    problems.into_result().map(|()| wanted)
 }

@@ -17,6 +17,7 @@ pub(crate) mod get;
 pub(crate) mod health;
 pub(crate) mod import;
 pub(crate) mod list;
+pub(crate) mod pin;
 pub(crate) mod register;
 pub(crate) mod reject;
 pub(crate) mod submissions;
@@ -40,27 +41,54 @@ fn find_changeable(id: &ServerId, app: &App) -> Result<Arc<Server>, ApiError> {
     }
 }
 
-/// Ends the review of a submission.
-async fn review(
-    id: ServerId,
-    verdict: ApprovalStatus,
+/// How a review ends.
+struct Verdict {
+    status: ApprovalStatus,
     notes: Option<String>,
+    /// The server as the reviewer has it, and the tools that are accepted of it.
+    pinned: Option<(Arc<Server>, serde_json::Map<String, serde_json::Value>)>,
+}
+
+/// The server of an id, if it waits for a review that the caller may end in this way.
+fn find_reviewable(
+    id: &ServerId,
+    status: ApprovalStatus,
     admin: &Admin,
     app: &App,
 ) -> Result<Arc<Server>, ApiError> {
-    let _writing = app.writing.lock().await;
-    let server = find_changeable(&id, app)?;
+    let server = find_changeable(id, app)?;
     if server.approval.status != ApprovalStatus::PendingReview {
         return Err(ApiError::BadRequest(format!(
             "MCP Server {id} is not pending review: its approval_status is {}",
             server.approval.status.as_str()
         )));
     }
-    if verdict == ApprovalStatus::Active {
+    if status == ApprovalStatus::Active {
         MayRun::of(admin, app).check_stored(&server.definition)?;
     }
+    Ok(server)
+}
+
+/// Ends the review of a submission.
+async fn review(id: ServerId, verdict: Verdict, admin: &Admin, app: &App) -> Result<Arc<Server>, ApiError> {
+    let _writing = app.writing.lock().await;
+    let Verdict {
+        status: verdict,
+        notes,
+        pinned,
+    } = verdict;
+    let server = find_reviewable(&id, verdict, admin, app)?;
     let now = app.now();
     let mut changed = Server::clone(&server);
+    if let Some((seen, pins)) = pinned {
+        if seen.definition != server.definition {
+            return Err(ApiError::Conflict(format!(
+                "MCP Server {id} was changed in the meantime; it is not approved. Look at it, and try again"
+            )));
+        }
+        // With the approval, so that it never serves anything else.
+        changed.definition.pinned_tools = Some(pins.into());
+    }
     changed.approval = Approval {
         status: verdict,
         reviewed_at: Some(now),

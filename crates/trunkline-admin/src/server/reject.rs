@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use trunkline_model::{ApprovalStatus, ServerId};
 use utoipa::ToSchema;
 
+use super::Verdict;
 use crate::App;
 use crate::actor::Admin;
 use crate::body::{At, JsonObject, Loc, Problems};
@@ -49,7 +50,12 @@ pub(crate) async fn reject(
     JsonObject(body): JsonObject,
 ) -> Result<Json<Value>, ApiError> {
     let notes = review_notes(&body)?;
-    let server = super::review(ServerId::new(id), ApprovalStatus::Rejected, notes, &admin, &app).await?;
+    let verdict = Verdict {
+        status: ApprovalStatus::Rejected,
+        notes,
+        pinned: None,
+    };
+    let server = super::review(ServerId::new(id), verdict, &admin, &app).await?;
     Ok(Json(row::row(&server, &app)))
 }
 
