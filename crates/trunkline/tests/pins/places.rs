@@ -93,7 +93,14 @@ async fn s29_what_one_replica_accepts_counts_on_the_other_within_a_second() {
             && !names.iter().any(|name| name.starts_with("mail-"))
     })
     .await;
-    assert!(!runs(&there, &upstream, "send").await);
+    let calls = upstream.count("tools/call");
+    for name in ["mail-send", "mail-read"] {
+        let mut client = replicas.gateways[1].mcp();
+        client.initialize().await;
+        let reply = client.call(name, &json!({"to": "x"}), None).await;
+        assert!(reply.outcome().is_err(), "{name}: {}", reply.everything());
+    }
+    assert_eq!(upstream.count("tools/call"), calls);
 }
 
 /// The list of a server of both eras, that shows one definition to each.
@@ -102,7 +109,7 @@ fn lists(old: &Value, new: &Value) -> Act {
         json!({"tools": [tool], "resultType": "complete", "ttlMs": 0, "cacheScope": "private"}).to_string()
     };
     Act::ByHeader {
-        header: "mcp-protocol-version".to_owned(),
+        name: "mcp-protocol-version".to_owned(),
         results: vec![
             ("2025-11-25".to_owned(), list(old)),
             (MODERN.to_owned(), list(new)),
