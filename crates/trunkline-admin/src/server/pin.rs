@@ -370,7 +370,7 @@ async fn store(
     changed.definition.pinned_tools = pins.map(Value::Object);
     changed.stamps.updated_at = Some(app.now());
     changed.stamps.updated_by = Some(admin.id().to_owned());
-    let stored = app.registry.update(changed).await?;
+    let stored = app.registry.update(admin.actor(), changed).await?;
     Ok(stored.definition.pinned_tools.clone().unwrap_or(Value::Null))
 }
 

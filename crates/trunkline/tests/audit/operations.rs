@@ -293,6 +293,23 @@ fn servers() -> Vec<Step> {
             ("updated", SERVER, "bad"),
         )
         .at("/v1/mcp/server/bad/reject"),
+        step(
+            "PUT /v1/mcp/server",
+            json!({"server_id": "good", "url": "$upstream"}),
+            ("updated", SERVER, "good"),
+        ),
+        step(
+            "POST /v1/mcp/server/{server_id}/pin",
+            json!({}),
+            ("updated", SERVER, "good"),
+        )
+        .at("/v1/mcp/server/good/pin"),
+        step(
+            "DELETE /v1/mcp/server/{server_id}/pin",
+            json!({}),
+            ("updated", SERVER, "good"),
+        )
+        .at("/v1/mcp/server/good/pin"),
         step("POST /v1/mcp/toolset", toolset, ("created", TOOLSET, "$toolset"))
             .keeps("$toolset", "/toolset_id"),
         step(
@@ -339,7 +356,7 @@ async fn every_changing_operation_leaves_exactly_one_row_on_postgres() {
 async fn all(world: World) {
     let gateway = &world.gateway;
     let mut done: BTreeSet<String> = ASKING.iter().map(|own| (*own).to_owned()).collect();
-    let mut kept = BTreeMap::new();
+    let mut kept = BTreeMap::from([("$upstream", world.upstream.url())]);
     let steps = [keys(), tenants(), budgets(), customers(), servers()];
     for step in steps.into_iter().flatten() {
         done.insert(step.operation.to_owned());
