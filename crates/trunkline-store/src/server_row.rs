@@ -565,11 +565,16 @@ fn pins_text(pins: &serde_json::Value) -> String {
     format!("{PINS}{}", json(pins))
 }
 
+/// The JSON of a column of pins; other texts as they are.
+pub(crate) fn pins_json(text: &str) -> &str {
+    text.strip_prefix(PINS).unwrap_or(text)
+}
+
 /// Pins that cannot be read accept nothing, and are not the same as none.
 fn decode_pins(reader: &mut Reader<'_>) -> Option<serde_json::Value> {
     let pins = match reader.row.text("pinned_tools") {
         Ok(None) => return None,
-        Ok(Some(text)) => serde_json::from_str(text.strip_prefix(PINS).unwrap_or(&text)).ok(),
+        Ok(Some(text)) => serde_json::from_str(pins_json(&text)).ok(),
         Err(_) => None,
     };
     let pins = reader.checked("pinned_tools", pins);
@@ -736,5 +741,19 @@ mod tests {
         };
         assert_eq!(guarded(Transport::Http, &inner), "http+rules");
         assert!(unreadable("http+rules+rules") && unreadable("+rules") && unreadable("http+later"));
+    }
+
+    #[test]
+    fn s29_versions_that_do_not_serve_pins_cannot_read_them() {
+        let pins = serde_json::json!({"a": {"description": "d"}});
+        let stored = pins_text(&pins);
+        assert!(
+            serde_json::from_str::<serde_json::Value>(&stored).is_err(),
+            "as an older version reads it"
+        );
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(pins_json(&stored)).unwrap(),
+            pins
+        );
     }
 }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value as Json, json};
 
 use crate::db::Value;
-use crate::server_row::{Cell, SEALED};
+use crate::server_row::{Cell, SEALED, pins_json};
 
 /// JSON of one column, bytes. A server's OpenAPI document may be megabytes.
 const MAX_VALUE: usize = 8 * 1024;
@@ -210,7 +210,7 @@ fn shown(column: &str, value: &Value) -> Json {
             Timestamp::from_microsecond(*value).map_or_else(|_| (*value).into(), |at| at.to_string().into())
         }
         Value::Int(Some(value)) => (*value).into(),
-        Value::Text(Some(text)) if JSON.contains(&column) => match serde_json::from_str(text) {
+        Value::Text(Some(text)) if JSON.contains(&column) => match serde_json::from_str(pins_json(text)) {
             Ok(mut value) => {
                 hide_secrets(&mut value);
                 value
