@@ -1,0 +1,8 @@
+//! The proofs about permissions on the real binary that are made from a table, a document or a list, so that what is new and has no
+//! row in it does not build, or fails.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod parity;
+#[path = "../keys/support.rs"]
+#[expect(dead_code, reason = "shared with the tests of keys, which use all of it")]
+mod support;
