@@ -2,6 +2,8 @@
 //! row in it does not build, or fails.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod database;
+mod inventory;
 mod parity;
 #[path = "../keys/support.rs"]
 #[expect(dead_code, reason = "shared with the tests of keys, which use all of it")]
