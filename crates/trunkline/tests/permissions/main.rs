@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod database;
+mod failing;
 mod inventory;
 mod parity;
 #[path = "../keys/support.rs"]
