@@ -6,6 +6,10 @@ mod database;
 mod failing;
 mod inventory;
 mod parity;
+#[path = "../bug2/proxy.rs"]
+#[expect(dead_code, reason = "shared with the tests of outages, which use all of it")]
+mod proxy;
 #[path = "../keys/support.rs"]
 #[expect(dead_code, reason = "shared with the tests of keys, which use all of it")]
 mod support;
+mod warm;
