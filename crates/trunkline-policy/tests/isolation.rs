@@ -257,6 +257,7 @@ impl World {
                 object_permission,
                 ..EndUser::default()
             })),
+            budget: None,
         });
         if caller.is_master {
             return Principal::from_master_key().on_behalf_of(end_user).at(client);
@@ -280,10 +281,10 @@ impl World {
             ..VirtualKey::new(KeyHash([1; 32]))
         };
         let holder = Holder {
-            key: Arc::new(key),
             team: team.map(Arc::new),
             organization: organization.map(Arc::new),
             user: user.map(Arc::new),
+            ..Holder::of_key(Arc::new(key))
         };
         Principal::from_key(holder).on_behalf_of(end_user).at(client)
     }

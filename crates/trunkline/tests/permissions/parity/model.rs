@@ -71,6 +71,7 @@ fn principal(row: &Row) -> Principal {
             object_permission,
             ..EndUser::default()
         })),
+        budget: None,
     });
     let network = if row.outside {
         ClientNetwork::External
@@ -92,7 +93,6 @@ fn principal(row: &Row) -> Principal {
         ..VirtualKey::new(KeyHash([1; 32]))
     };
     let holder = Holder {
-        key: Arc::new(key),
         team: team.map(|object_permission| {
             Arc::new(Team {
                 object_permission,
@@ -111,6 +111,7 @@ fn principal(row: &Row) -> Principal {
                 ..User::default()
             })
         }),
+        ..Holder::of_key(Arc::new(key))
     };
     Principal::from_key(holder).on_behalf_of(end_user).at(client)
 }
