@@ -111,6 +111,8 @@ fn change_for(denial: Denial) -> Option<Change> {
         Rule::McpToolPermissions => Some(Change::AddTool),
         Rule::AllowedTools => Some(Change::AllowTool),
         Rule::DisallowedTools => Some(Change::TakeOutTool),
+        // A definition is accepted after somebody has read it, and not by its name.
+        Rule::PinnedTools => None,
         // Another call may be what is needed, and not another rule.
         Rule::AllowedParams | Rule::ToolArguments | Rule::ToolConditions => None,
     }

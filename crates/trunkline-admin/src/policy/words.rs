@@ -72,6 +72,11 @@ impl About<'_> {
             ),
             Rule::AllowedTools => format!("allowed_tools of {server:?} does not have {:?}", self.name()),
             Rule::DisallowedTools => format!("disallowed_tools of {server:?} has {:?}", self.name()),
+            Rule::PinnedTools => format!(
+                "{server:?} serves the tools that are pinned alone, and {:?} is none of them: see GET /v1/mcp/server/{}/pin, and accept it there if it is right",
+                self.name(),
+                self.server.id
+            ),
             Rule::AllowedParams => {
                 format!("allowed_params of {server:?} does not have all arguments that are given")
             }
