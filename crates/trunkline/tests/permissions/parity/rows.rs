@@ -149,7 +149,8 @@ fn rules() -> impl Iterator<Item = Rule> {
         Rule::NothingListed => Some(Rule::McpToolPermissions),
         Rule::McpToolPermissions => Some(Rule::AllowedTools),
         Rule::AllowedTools => Some(Rule::DisallowedTools),
-        Rule::DisallowedTools => Some(Rule::AllowedParams),
+        Rule::DisallowedTools => Some(Rule::PinnedTools),
+        Rule::PinnedTools => Some(Rule::AllowedParams),
         Rule::AllowedParams => Some(Rule::ToolArguments),
         Rule::ToolArguments => Some(Rule::ToolConditions),
         Rule::ToolConditions => None,
@@ -167,7 +168,8 @@ fn reasons() -> impl Iterator<Item = Reason> {
         Reason::NoGrant => Some(Reason::ToolNotGranted),
         Reason::ToolNotGranted => Some(Reason::ToolNotAllowed),
         Reason::ToolNotAllowed => Some(Reason::ToolDisallowed),
-        Reason::ToolDisallowed => Some(Reason::ArgumentNotAllowed),
+        Reason::ToolDisallowed => Some(Reason::ToolNotPinned),
+        Reason::ToolNotPinned => Some(Reason::ArgumentNotAllowed),
         Reason::ArgumentNotAllowed => Some(Reason::ArgumentPinned),
         Reason::ArgumentPinned => Some(Reason::ArgumentUnfilled),
         Reason::ArgumentUnfilled => Some(Reason::ConditionFailed),
@@ -185,6 +187,7 @@ fn levels_of(rule: Rule) -> Vec<Level> {
         | Rule::ApprovalStatus
         | Rule::AllowedTools
         | Rule::DisallowedTools
+        | Rule::PinnedTools
         | Rule::AllowedParams
         | Rule::ToolArguments
         | Rule::ToolConditions => vec![Level::Server],
@@ -245,6 +248,13 @@ fn rows_of(rule: Rule) -> Vec<Row> {
         }
         Rule::DisallowedTools => {
             let row = Row::new(Reason::ToolDisallowed, Level::Server, rule, Hides::Write).of("drops");
+            vec![
+                row.clone(),
+                row.called("the master key").with(json!({"key": null})),
+            ]
+        }
+        Rule::PinnedTools => {
+            let row = Row::new(Reason::ToolNotPinned, Level::Server, rule, Hides::Write).of("fixed");
             vec![
                 row.clone(),
                 row.called("the master key").with(json!({"key": null})),

@@ -8,9 +8,9 @@ use super::rows::Row;
 use crate::support::{config, generate, listed, post, toolset, with};
 
 /// Names of one length, so that answers about them have one length.
-pub(crate) const SERVERS: [&str; 13] = [
-    "files", "other", "inner", "draft", "waste", "picks", "drops", "argue", "nails", "needy", "falls",
-    "shaky", "never",
+pub(crate) const SERVERS: [&str; 14] = [
+    "files", "other", "inner", "draft", "waste", "picks", "drops", "fixed", "argue", "nails", "needy",
+    "falls", "shaky", "never",
 ];
 /// The name that no server has.
 pub(crate) const NOBODY: &str = "blank";
@@ -32,6 +32,7 @@ pub(crate) fn server_rules(name: &str) -> Value {
         "inner" => json!({"available_on_public_internet": false}),
         "picks" => json!({"allowed_tools": ["read"]}),
         "drops" => json!({"disallowed_tools": ["write"]}),
+        "fixed" => json!({"pinned_tools": {"read": {"input_schema": {"type": "object"}}}}),
         "argue" => json!({"allowed_params": {"write": ["text"]}}),
         "nails" => json!({"tool_arguments": {"write": {"stray": {"value": "pinned"}}}}),
         "needy" => json!({"tool_arguments": {"write": {"whose": {"value_from": "user_id"}}}}),
