@@ -54,7 +54,6 @@ impl Dice {
 }
 
 #[derive(Clone, Debug, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "a server has them, too")]
 struct Own {
     is_inner: bool,
     is_pending: bool,

@@ -10,6 +10,5 @@ mod parity;
 #[expect(dead_code, reason = "shared with the tests of outages, which use all of it")]
 mod proxy;
 #[path = "../keys/support.rs"]
-#[expect(dead_code, reason = "shared with the tests of keys, which use all of it")]
 mod support;
 mod warm;
