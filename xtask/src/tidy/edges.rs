@@ -7,12 +7,12 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 /// The edges between our own crates, at most these. Names without `trunkline-`; the binary is `trunkline`.
-const OWN: [(&str, &[&str]); 18] = [
+const OWN: [(&str, &[&str]); 19] = [
     (
         "trunkline",
         &[
-            "admin", "auth", "client", "config", "gateway", "launch", "mcp", "model", "openapi", "policy",
-            "store", "tls", "upstream",
+            "admin", "auth", "client", "config", "gateway", "launch", "llm", "mcp", "model", "openapi",
+            "policy", "store", "tls", "upstream",
         ],
     ),
     (
@@ -23,7 +23,7 @@ const OWN: [(&str, &[&str]); 18] = [
     ),
     (
         "gateway",
-        &["auth", "mcp", "model", "policy", "store", "upstream"],
+        &["auth", "llm", "mcp", "model", "policy", "store", "upstream"],
     ),
     // The gateway's client: from the command line to a running gateway, over the wire alone.
     ("client", &["mcp", "model"]),
@@ -35,7 +35,8 @@ const OWN: [(&str, &[&str]); 18] = [
     ("openapi", &["mcp", "model"]),
     ("store", &["auth", "model"]),
     ("auth", &["model"]),
-    ("config", &["model", "tls"]),
+    ("config", &["llm", "model", "tls"]),
+    ("llm", &["mcp"]),
     ("tls", &["model"]),
     ("policy", &["condition", "model"]),
     ("mcp", &[]),
@@ -109,7 +110,7 @@ const RESERVED: [Reserved; 8] = [
     },
 ];
 
-const PURE: &[&str] = &["mcp", "openapi", "policy", "model", "condition", "tls"];
+const PURE: &[&str] = &["llm", "mcp", "openapi", "policy", "model", "condition", "tls"];
 
 struct Reserved {
     names: &'static [&'static str],

@@ -1,0 +1,213 @@
+//! What went wrong, in OpenAI's envelope with LiteLLM's statuses and types.
+//!
+//! `{"error": {"message", "type", "param", "code"}}`, in which `code` is the HTTP status as text. A provider's own code is
+//! beside it in `provider_specific_fields`.
+
+use serde_json::{Value, json};
+
+/// Characters of a message that is repeated.
+const MAX_MESSAGE: usize = 2000;
+/// Characters of a word (a type, a code, a name of a parameter) that is repeated.
+const MAX_WORD: usize = 100;
+
+/// Something to tell a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// HTTP status.
+    pub status: u16,
+    /// `error.type`.
+    pub kind: String,
+    /// `error.message`.
+    pub message: String,
+    /// `error.param`.
+    pub param: Option<String>,
+    /// What the provider calls it.
+    pub provider_code: Option<String>,
+}
+
+impl Failure {
+    /// Of the usual type for its status.
+    pub fn new(status: u16, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            kind: usual_type(status).to_owned(),
+            message: message.into(),
+            param: None,
+            provider_code: None,
+        }
+    }
+
+    /// The same with another type.
+    #[must_use]
+    pub fn kind(mut self, kind: &str) -> Self {
+        kind.clone_into(&mut self.kind);
+        self
+    }
+
+    /// The same about a member of the request.
+    #[must_use]
+    pub fn param(mut self, param: Option<String>) -> Self {
+        self.param = param;
+        self
+    }
+
+    /// The envelope.
+    pub fn to_json(&self) -> String {
+        let mut error = json!({
+            "message": self.message,
+            "type": self.kind,
+            "param": self.param,
+            "code": self.status.to_string(),
+        });
+        if let Some(code) = &self.provider_code {
+            error["provider_specific_fields"] = json!({ "code": code });
+        }
+        json!({ "error": error }).to_string()
+    }
+}
+
+/// LiteLLM's `error.type` by status.
+fn usual_type(status: u16) -> &'static str {
+    match status {
+        400 | 413 | 415 | 422 => "invalid_request_error",
+        401 => "authentication_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        408 => "timeout_error",
+        409 => "conflict_error",
+        429 => "throttling_error",
+        503 => "service_unavailable_error",
+        _ => "internal_server_error",
+    }
+}
+
+/// The body of a provider's answer that is no success, as far as it can be understood.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProviderError {
+    /// Its words.
+    pub message: String,
+    /// Its type.
+    pub kind: Option<String>,
+    /// Its code.
+    pub code: Option<String>,
+    /// The parameter that it is about.
+    pub param: Option<String>,
+}
+
+impl ProviderError {
+    /// Reads the beginning of a body: OpenAI's envelope, the others that compatible services have, or plain text.
+    pub fn read(body: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(body);
+        let Ok(value) = serde_json::from_slice::<Value>(body) else {
+            let page = text.trim_start().starts_with('<');
+            return Self {
+                message: if page {
+                    "(an HTML page)".to_owned()
+                } else {
+                    line(&text, MAX_MESSAGE)
+                },
+                ..Self::default()
+            };
+        };
+        // Some answer with a list of one.
+        let value = value.get(0).cloned().unwrap_or(value);
+        let error = value
+            .get("error")
+            .filter(|error| error.is_object())
+            .unwrap_or(&value);
+        let word = |name: &str| match error.get(name) {
+            Some(Value::String(text)) if !text.is_empty() => Some(line(text, MAX_WORD)),
+            Some(Value::Number(number)) => Some(number.to_string()),
+            _ => None,
+        };
+        let message = ["/message", "/detail", "/error", "/msg"]
+            .iter()
+            .find_map(|path| error.pointer(path).and_then(Value::as_str))
+            .map_or_else(|| line(&text, MAX_MESSAGE), |words| line(words, MAX_MESSAGE));
+        Self {
+            message,
+            kind: word("type"),
+            code: word("code"),
+            param: word("param"),
+        }
+    }
+
+    /// For the client, of an answer with this status by `provider`.
+    pub fn failure(self, status: u16, provider: &str) -> Failure {
+        let own = match status {
+            400..=599 => status,
+            // A redirect, or nothing that a client could act upon.
+            _ => 500,
+        };
+        let words = match (status, self.message.is_empty()) {
+            (401 | 403, true) => {
+                format!("{provider} refuses the gateway's credential for this model (HTTP {status})")
+            }
+            (401 | 403, false) => format!(
+                "{provider} refuses the gateway's credential for this model (HTTP {status}): {}",
+                self.message
+            ),
+            (_, true) => format!("{provider} answered HTTP {status}"),
+            (_, false) => format!("{provider}: {}", self.message),
+        };
+        let failure = Failure::new(own, words).param(self.param);
+        Failure {
+            // 429 has LiteLLM's own word, whatever the provider says.
+            kind: self.kind.filter(|_| own != 429).unwrap_or(failure.kind),
+            provider_code: self.code,
+            ..failure
+        }
+    }
+}
+
+/// One bounded line without control characters.
+fn line(text: &str, most: usize) -> String {
+    let shown = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let mut line: String = shown.take(most).collect();
+    if text.chars().nth(most).is_some() {
+        line.push('…');
+    }
+    line.trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_providers_words_reach_the_client() {
+        let body = br#"{"error":{"message":"too\nlong","type":"invalid_request_error","param":"messages","code":"context_length_exceeded"}}"#;
+        let failure = ProviderError::read(body).failure(400, "openai");
+        assert_eq!(
+            failure.to_json(),
+            r#"{"error":{"message":"openai: too long","type":"invalid_request_error","param":"messages","code":"400","provider_specific_fields":{"code":"context_length_exceeded"}}}"#
+        );
+        for (body, message) in [
+            (&b"{\"detail\":\"no\"}"[..], "no"),
+            (b"{\"error\":\"model not found\"}", "model not found"),
+            (b"{\"object\":\"error\",\"message\":\"m\",\"code\":40001}", "m"),
+            (b"[{\"error\":{\"message\":\"m\"}}]", "m"),
+            (b"<html>secret</html>", "(an HTML page)"),
+            (b"plain\x00", "plain"),
+            (b"", ""),
+        ] {
+            assert_eq!(ProviderError::read(body).message, message);
+        }
+    }
+
+    #[test]
+    fn statuses_have_litellms_types() {
+        let limited =
+            ProviderError::read(br#"{"error":{"message":"slow","type":"tokens"}}"#).failure(429, "groq");
+        assert_eq!((limited.status, limited.kind.as_str()), (429, "throttling_error"));
+        let moved = ProviderError::default().failure(302, "groq");
+        assert_eq!(
+            (moved.status, moved.kind.as_str()),
+            (500, "internal_server_error")
+        );
+        let refused = ProviderError::default().failure(401, "groq");
+        assert!(refused.message.contains("the gateway's credential"));
+        let long = "x".repeat(5000);
+        assert!(ProviderError::read(long.as_bytes()).message.chars().count() <= MAX_MESSAGE + 1);
+    }
+}

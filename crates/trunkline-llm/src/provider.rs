@@ -1,0 +1,642 @@
+//! The services that speak OpenAI's dialect, by LiteLLM's prefixes. A row is what differs: where it is, which variables of
+//! the environment LiteLLM takes its key and its address from, what it serves, and how it spells things.
+
+use crate::Endpoint;
+
+/// One service, or kind of server.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Provider {
+    /// What stands before the first `/` of `litellm_params.model`.
+    pub prefix: &'static str,
+    /// Its address, without a slash at its end; `None`: it has to be given.
+    pub api_base: Option<&'static str>,
+    /// Variables that may hold its key; the first that is set counts.
+    pub key_variables: &'static [&'static str],
+    /// Variables that may hold its address.
+    pub base_variables: &'static [&'static str],
+    /// Nothing works without a key.
+    pub needs_key: bool,
+    /// What it serves.
+    pub endpoints: &'static [Endpoint],
+    /// What an address ends in, and people leave out: added where it is missing.
+    pub base_suffix: &'static str,
+    /// What its names for models begin with, and people leave out.
+    pub model_prefix: &'static str,
+    /// Members of a request that it knows by another name.
+    pub renames: &'static [(&'static str, &'static str)],
+}
+
+const EVERYTHING: &[Endpoint] = &Endpoint::ALL;
+const CHAT: &[Endpoint] = &[Endpoint::ChatCompletions];
+const CHAT_AND_TEXT: &[Endpoint] = &[Endpoint::ChatCompletions, Endpoint::Completions];
+const CHAT_AND_EMBEDDINGS: &[Endpoint] = &[Endpoint::ChatCompletions, Endpoint::Embeddings];
+/// The newer name of a limit, to the older one.
+const OLD_LIMIT: &[(&str, &str)] = &[("max_completion_tokens", "max_tokens")];
+
+impl Provider {
+    const fn at(
+        prefix: &'static str,
+        api_base: &'static str,
+        key_variables: &'static [&'static str],
+        endpoints: &'static [Endpoint],
+    ) -> Self {
+        Self {
+            prefix,
+            api_base: Some(api_base),
+            key_variables,
+            base_variables: &[],
+            needs_key: true,
+            endpoints,
+            base_suffix: "",
+            model_prefix: "",
+            renames: &[],
+        }
+    }
+
+    /// A server of one's own: no address is known, and it may want no key.
+    const fn own(
+        prefix: &'static str,
+        key_variables: &'static [&'static str],
+        base_variables: &'static [&'static str],
+    ) -> Self {
+        Self {
+            api_base: None,
+            base_variables,
+            needs_key: false,
+            ..Self::at(prefix, "", key_variables, EVERYTHING)
+        }
+    }
+
+    const fn base_variables(self, base_variables: &'static [&'static str]) -> Self {
+        Self {
+            base_variables,
+            ..self
+        }
+    }
+
+    const fn renames(self, renames: &'static [(&'static str, &'static str)]) -> Self {
+        Self { renames, ..self }
+    }
+
+    /// Whether an endpoint is served.
+    pub fn serves(&self, endpoint: Endpoint) -> bool {
+        self.endpoints.contains(&endpoint)
+    }
+
+    /// The name of a model as the service knows it.
+    pub fn model(&self, name: &str) -> String {
+        // A name with its owner is whole.
+        if self.model_prefix.is_empty() || name.starts_with("accounts/") || name.contains('#') {
+            name.to_owned()
+        } else {
+            format!("{}{name}", self.model_prefix)
+        }
+    }
+
+    /// The address of an endpoint below `api_base`.
+    pub fn url(&self, api_base: &str, endpoint: Endpoint) -> String {
+        let base = api_base.trim_end_matches('/');
+        let suffix = if base.ends_with(self.base_suffix) {
+            ""
+        } else {
+            self.base_suffix
+        };
+        format!("{base}{suffix}/{}", endpoint.path())
+    }
+}
+
+/// All of them.
+pub const PROVIDERS: &[Provider] = &[
+    Provider::at(
+        "openai",
+        "https://api.openai.com/v1",
+        &["OPENAI_API_KEY"],
+        EVERYTHING,
+    )
+    .base_variables(&["OPENAI_BASE_URL", "OPENAI_API_BASE"]),
+    Provider {
+        endpoints: &[Endpoint::Completions],
+        ..Provider::at(
+            "text-completion-openai",
+            "https://api.openai.com/v1",
+            &["OPENAI_API_KEY"],
+            EVERYTHING,
+        )
+        .base_variables(&["OPENAI_BASE_URL", "OPENAI_API_BASE"])
+    },
+    // Servers of one's own.
+    Provider::own(
+        "custom_openai",
+        &["OPENAI_LIKE_API_KEY"],
+        &["OPENAI_LIKE_API_BASE"],
+    ),
+    Provider::own("openai_like", &["OPENAI_LIKE_API_KEY"], &["OPENAI_LIKE_API_BASE"]),
+    Provider::own("hosted_vllm", &["HOSTED_VLLM_API_KEY"], &["HOSTED_VLLM_API_BASE"]),
+    Provider::own("lm_studio", &["LM_STUDIO_API_KEY"], &["LM_STUDIO_API_BASE"]),
+    Provider::own(
+        "litellm_proxy",
+        &["LITELLM_PROXY_API_KEY"],
+        &["LITELLM_PROXY_API_BASE"],
+    ),
+    Provider::own("xinference", &["XINFERENCE_API_KEY"], &["XINFERENCE_API_BASE"]),
+    Provider::own("llamafile", &["LLAMAFILE_API_KEY"], &["LLAMAFILE_API_BASE"]),
+    Provider {
+        api_base: Some("http://localhost:11434"),
+        base_suffix: "/v1",
+        ..Provider::own("ollama", &["OLLAMA_API_KEY"], &["OLLAMA_API_BASE"])
+    },
+    Provider {
+        api_base: Some("http://localhost:11434"),
+        base_suffix: "/v1",
+        ..Provider::own("ollama_chat", &["OLLAMA_API_KEY"], &["OLLAMA_API_BASE"])
+    },
+    // Services.
+    Provider::at("groq", "https://api.groq.com/openai/v1", &["GROQ_API_KEY"], CHAT)
+        .base_variables(&["GROQ_API_BASE"]),
+    Provider::at(
+        "together_ai",
+        "https://api.together.xyz/v1",
+        &[
+            "TOGETHER_API_KEY",
+            "TOGETHER_AI_API_KEY",
+            "TOGETHERAI_API_KEY",
+            "TOGETHER_AI_TOKEN",
+        ],
+        EVERYTHING,
+    )
+    .base_variables(&["TOGETHER_AI_API_BASE"]),
+    Provider {
+        model_prefix: "accounts/fireworks/models/",
+        ..Provider::at(
+            "fireworks_ai",
+            "https://api.fireworks.ai/inference/v1",
+            &[
+                "FIREWORKS_API_KEY",
+                "FIREWORKS_AI_API_KEY",
+                "FIREWORKSAI_API_KEY",
+                "FIREWORKS_AI_TOKEN",
+            ],
+            CHAT_AND_TEXT,
+        )
+        .base_variables(&["FIREWORKS_API_BASE"])
+    },
+    Provider::at(
+        "deepseek",
+        "https://api.deepseek.com/v1",
+        &["DEEPSEEK_API_KEY"],
+        CHAT,
+    )
+    .base_variables(&["DEEPSEEK_API_BASE"])
+    .renames(OLD_LIMIT),
+    Provider::at("xai", "https://api.x.ai/v1", &["XAI_API_KEY"], CHAT_AND_TEXT)
+        .base_variables(&["XAI_API_BASE"]),
+    Provider::at(
+        "openrouter",
+        "https://openrouter.ai/api/v1",
+        &["OPENROUTER_API_KEY", "OR_API_KEY"],
+        EVERYTHING,
+    )
+    .base_variables(&["OPENROUTER_API_BASE"]),
+    Provider::at(
+        "perplexity",
+        "https://api.perplexity.ai",
+        &["PERPLEXITYAI_API_KEY", "PERPLEXITY_API_KEY"],
+        CHAT,
+    )
+    .base_variables(&["PERPLEXITY_API_BASE"])
+    .renames(OLD_LIMIT),
+    Provider::at(
+        "cerebras",
+        "https://api.cerebras.ai/v1",
+        &["CEREBRAS_API_KEY"],
+        CHAT_AND_TEXT,
+    )
+    .base_variables(&["CEREBRAS_API_BASE"]),
+    Provider::at(
+        "nvidia_nim",
+        "https://integrate.api.nvidia.com/v1",
+        &["NVIDIA_NIM_API_KEY"],
+        EVERYTHING,
+    )
+    .base_variables(&["NVIDIA_NIM_API_BASE"]),
+    Provider::at(
+        "mistral",
+        "https://api.mistral.ai/v1",
+        &["MISTRAL_API_KEY"],
+        CHAT_AND_EMBEDDINGS,
+    )
+    .base_variables(&["MISTRAL_API_BASE"])
+    .renames(&[("max_completion_tokens", "max_tokens"), ("seed", "random_seed")]),
+    Provider::at(
+        "codestral",
+        "https://codestral.mistral.ai/v1",
+        &["CODESTRAL_API_KEY"],
+        CHAT,
+    )
+    .base_variables(&["CODESTRAL_API_BASE"])
+    .renames(&[("max_completion_tokens", "max_tokens"), ("seed", "random_seed")]),
+    Provider::at(
+        "sambanova",
+        "https://api.sambanova.ai/v1",
+        &["SAMBANOVA_API_KEY"],
+        CHAT_AND_EMBEDDINGS,
+    )
+    .base_variables(&["SAMBANOVA_API_BASE"]),
+    Provider::at(
+        "deepinfra",
+        "https://api.deepinfra.com/v1/openai",
+        &["DEEPINFRA_API_KEY"],
+        EVERYTHING,
+    )
+    .base_variables(&["DEEPINFRA_API_BASE"])
+    .renames(OLD_LIMIT),
+    Provider::at(
+        "baseten",
+        "https://inference.baseten.co/v1",
+        &["BASETEN_API_KEY"],
+        CHAT,
+    ),
+    Provider::at(
+        "moonshot",
+        "https://api.moonshot.ai/v1",
+        &["MOONSHOT_API_KEY"],
+        CHAT,
+    )
+    .base_variables(&["MOONSHOT_API_BASE"])
+    .renames(OLD_LIMIT),
+    Provider::at(
+        "dashscope",
+        "https://dashscope-intl.aliyuncs.com/compatible-mode/v1",
+        &["DASHSCOPE_API_KEY"],
+        CHAT_AND_EMBEDDINGS,
+    )
+    .base_variables(&["DASHSCOPE_API_BASE"])
+    .renames(OLD_LIMIT),
+    Provider::at(
+        "volcengine",
+        "https://ark.cn-beijing.volces.com/api/v3",
+        &["VOLCENGINE_API_KEY", "ARK_API_KEY"],
+        CHAT_AND_EMBEDDINGS,
+    )
+    .base_variables(&["VOLCENGINE_API_BASE"]),
+    Provider::at(
+        "novita",
+        "https://api.novita.ai/v3/openai",
+        &["NOVITA_API_KEY"],
+        CHAT_AND_TEXT,
+    )
+    .renames(OLD_LIMIT),
+    Provider::at(
+        "nebius",
+        "https://api.studio.nebius.ai/v1",
+        &["NEBIUS_API_KEY"],
+        EVERYTHING,
+    )
+    .base_variables(&["NEBIUS_API_BASE"]),
+    Provider::at(
+        "hyperbolic",
+        "https://api.hyperbolic.xyz/v1",
+        &["HYPERBOLIC_API_KEY"],
+        CHAT_AND_TEXT,
+    )
+    .base_variables(&["HYPERBOLIC_API_BASE"]),
+    Provider::at(
+        "featherless_ai",
+        "https://api.featherless.ai/v1",
+        &["FEATHERLESS_AI_API_KEY"],
+        CHAT_AND_TEXT,
+    )
+    .base_variables(&["FEATHERLESS_API_BASE"])
+    .renames(OLD_LIMIT),
+    Provider::at(
+        "friendliai",
+        "https://api.friendli.ai/serverless/v1",
+        &["FRIENDLIAI_API_KEY", "FRIENDLI_TOKEN"],
+        CHAT_AND_TEXT,
+    )
+    .base_variables(&["FRIENDLI_API_BASE"]),
+    Provider::at(
+        "github",
+        "https://models.inference.ai.azure.com",
+        &["GITHUB_API_KEY"],
+        CHAT_AND_EMBEDDINGS,
+    )
+    .base_variables(&["GITHUB_API_BASE"]),
+    Provider::at(
+        "meta_llama",
+        "https://api.llama.com/compat/v1",
+        &["LLAMA_API_KEY"],
+        CHAT,
+    )
+    .base_variables(&["LLAMA_API_BASE"]),
+    Provider::at(
+        "lambda_ai",
+        "https://api.lambda.ai/v1",
+        &["LAMBDA_API_KEY"],
+        CHAT_AND_TEXT,
+    )
+    .base_variables(&["LAMBDA_API_BASE"]),
+    Provider::at(
+        "nscale",
+        "https://inference.api.nscale.com/v1",
+        &["NSCALE_API_KEY"],
+        CHAT,
+    )
+    .base_variables(&["NSCALE_API_BASE"]),
+    Provider::at("v0", "https://api.v0.dev/v1", &["V0_API_KEY"], CHAT).base_variables(&["V0_API_BASE"]),
+    Provider::at("morph", "https://api.morphllm.com/v1", &["MORPH_API_KEY"], CHAT)
+        .base_variables(&["MORPH_API_BASE"]),
+    Provider::at(
+        "wandb",
+        "https://api.inference.wandb.ai/v1",
+        &["WANDB_API_KEY"],
+        CHAT,
+    )
+    .base_variables(&["WANDB_API_BASE"]),
+    Provider::at(
+        "vercel_ai_gateway",
+        "https://ai-gateway.vercel.sh/v1",
+        &["VERCEL_AI_GATEWAY_API_KEY", "VERCEL_OIDC_TOKEN"],
+        CHAT_AND_EMBEDDINGS,
+    )
+    .base_variables(&["VERCEL_AI_GATEWAY_API_BASE"]),
+    Provider::at(
+        "aiml",
+        "https://api.aimlapi.com/v1",
+        &["AIML_API_KEY"],
+        CHAT_AND_EMBEDDINGS,
+    )
+    .base_variables(&["AIML_API_BASE"]),
+    Provider::at(
+        "cometapi",
+        "https://api.cometapi.com/v1",
+        &["COMETAPI_KEY", "COMETAPI_API_KEY"],
+        CHAT,
+    )
+    .base_variables(&["COMETAPI_API_BASE", "COMETAPI_BASE_URL"]),
+    Provider::at(
+        "scaleway",
+        "https://api.scaleway.ai/v1",
+        &["SCW_SECRET_KEY"],
+        CHAT_AND_EMBEDDINGS,
+    ),
+    Provider::at(
+        "veniceai",
+        "https://api.venice.ai/api/v1",
+        &["VENICE_AI_API_KEY"],
+        CHAT_AND_EMBEDDINGS,
+    ),
+    Provider::at("poe", "https://api.poe.com/v1", &["POE_API_KEY"], CHAT).renames(OLD_LIMIT),
+    Provider::at(
+        "chutes",
+        "https://llm.chutes.ai/v1",
+        &["CHUTES_API_KEY"],
+        CHAT_AND_TEXT,
+    )
+    .renames(OLD_LIMIT),
+    Provider::at(
+        "nano-gpt",
+        "https://nano-gpt.com/api/v1",
+        &["NANOGPT_API_KEY"],
+        CHAT,
+    )
+    .renames(OLD_LIMIT),
+    Provider::at(
+        "aihubmix",
+        "https://aihubmix.com/v1",
+        &["AIHUBMIX_API_KEY"],
+        CHAT_AND_EMBEDDINGS,
+    )
+    .base_variables(&["AIHUBMIX_API_BASE"]),
+    Provider::at(
+        "synthetic",
+        "https://api.synthetic.new/openai/v1",
+        &["SYNTHETIC_API_KEY"],
+        CHAT,
+    )
+    .renames(OLD_LIMIT),
+    Provider::at(
+        "publicai",
+        "https://api.publicai.co/v1",
+        &["PUBLICAI_API_KEY"],
+        CHAT,
+    )
+    .base_variables(&["PUBLICAI_API_BASE"])
+    .renames(OLD_LIMIT),
+    Provider::at("gmi", "https://api.gmi-serving.com/v1", &["GMI_API_KEY"], CHAT),
+    Provider::at(
+        "crusoe",
+        "https://managed-inference-api-proxy.crusoecloud.com/v1",
+        &["CRUSOE_API_KEY"],
+        CHAT,
+    )
+    .base_variables(&["CRUSOE_API_BASE"])
+    .renames(OLD_LIMIT),
+];
+
+/// LiteLLM's other prefixes, which want another dialect and are not served yet.
+pub const OTHERS: &[&str] = &[
+    "a2a",
+    "ai21",
+    "ai21_chat",
+    "aiohttp_openai",
+    "aleph_alpha",
+    "anthropic",
+    "anthropic_text",
+    "azure",
+    "azure_ai",
+    "azure_text",
+    "bedrock",
+    "bedrock_converse",
+    "bedrock_mantle",
+    "bytez",
+    "clarifai",
+    "cloudflare",
+    "cohere",
+    "cohere_chat",
+    "custom",
+    "databricks",
+    "datarobot",
+    "deepgram",
+    "docker_model_runner",
+    "elevenlabs",
+    "empower",
+    "fal_ai",
+    "galadriel",
+    "gemini",
+    "gigachat",
+    "github_copilot",
+    "google_ai_studio",
+    "gradient_ai",
+    "heroku",
+    "huggingface",
+    "inception",
+    "infinity",
+    "jina_ai",
+    "langgraph",
+    "lemonade",
+    "maritalk",
+    "minimax",
+    "nlp_cloud",
+    "oci",
+    "oobabooga",
+    "ovhcloud",
+    "palm",
+    "petals",
+    "predibase",
+    "ragflow",
+    "recraft",
+    "replicate",
+    "runwayml",
+    "sagemaker",
+    "sagemaker_chat",
+    "sap",
+    "snowflake",
+    "stability",
+    "text-completion-codestral",
+    "topaz",
+    "triton",
+    "vertex_ai",
+    "vertex_ai_beta",
+    "vllm",
+    "voyage",
+    "watsonx",
+    "watsonx_text",
+    "zai",
+];
+
+/// How the names begin that are OpenAI's own where no prefix says otherwise.
+const OPENAI_NAMES: [&str; 14] = [
+    "gpt-",
+    "chatgpt-",
+    "o1",
+    "o3",
+    "o4",
+    "text-embedding-",
+    "davinci-",
+    "babbage-",
+    "ft:gpt-",
+    "ft:davinci-",
+    "ft:babbage-",
+    "codex-",
+    "computer-use-",
+    "ft:o",
+];
+
+/// What `litellm_params.model` says.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Named<'a> {
+    /// A service that is served, and its name for the model.
+    Served(&'static Provider, &'a str),
+    /// A provider of LiteLLM's that speaks another dialect.
+    NotServed(&'a str),
+    /// Nothing that LiteLLM knows either.
+    Unknown,
+}
+
+/// The provider that a name of a model, or `custom_llm_provider`, means.
+pub fn named<'a>(model: &'a str, custom: Option<&'a str>) -> Named<'a> {
+    if let Some(custom) = custom {
+        let own = model.strip_prefix(custom).and_then(|rest| rest.strip_prefix('/'));
+        return by_prefix(custom, own.unwrap_or(model));
+    }
+    match model.split_once('/') {
+        Some((prefix, rest)) if !rest.is_empty() => by_prefix(prefix, rest),
+        None if OPENAI_NAMES.iter().any(|begin| model.starts_with(begin)) => by_prefix("openai", model),
+        _ => Named::Unknown,
+    }
+}
+
+fn by_prefix<'a>(prefix: &'a str, model: &'a str) -> Named<'a> {
+    if let Some(provider) = PROVIDERS.iter().find(|own| own.prefix == prefix) {
+        Named::Served(provider, model)
+    } else if OTHERS.contains(&prefix) {
+        Named::NotServed(prefix)
+    } else {
+        Named::Unknown
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn each_prefix_is_one_row_and_each_address_is_https_or_here() {
+        let prefixes: BTreeSet<_> = PROVIDERS
+            .iter()
+            .map(|own| own.prefix)
+            .chain(OTHERS.iter().copied())
+            .collect();
+        assert_eq!(prefixes.len(), PROVIDERS.len() + OTHERS.len());
+        assert!(PROVIDERS.len() >= 40);
+        for own in PROVIDERS {
+            assert!(
+                !own.endpoints.is_empty() && !own.key_variables.is_empty(),
+                "{}",
+                own.prefix
+            );
+            if let Some(base) = own.api_base {
+                assert!(
+                    base.starts_with("https://") || base.starts_with("http://localhost"),
+                    "{base}"
+                );
+                assert!(!base.ends_with('/'), "{base}");
+            } else {
+                assert!(!own.base_variables.is_empty(), "{}", own.prefix);
+            }
+        }
+    }
+
+    #[test]
+    fn names_say_whose_they_are() {
+        let served = |model, custom| match named(model, custom) {
+            Named::Served(own, model) => Some((own.prefix, model)),
+            _ => None,
+        };
+        assert_eq!(served("openai/gpt-4o", None), Some(("openai", "gpt-4o")));
+        assert_eq!(served("gpt-4o-mini", None), Some(("openai", "gpt-4o-mini")));
+        assert_eq!(
+            served("openrouter/anthropic/claude", None),
+            Some(("openrouter", "anthropic/claude"))
+        );
+        assert_eq!(
+            served("my-model", Some("hosted_vllm")),
+            Some(("hosted_vllm", "my-model"))
+        );
+        assert_eq!(served("groq/llama", Some("groq")), Some(("groq", "llama")));
+        assert_eq!(named("anthropic/claude", None), Named::NotServed("anthropic"));
+        for unknown in ["my-model", "opanai/gpt-4o", "groq/", "*", ""] {
+            assert_eq!(named(unknown, None), Named::Unknown, "{unknown}");
+        }
+    }
+
+    #[test]
+    fn addresses_and_names_are_completed() {
+        let of = |prefix: &str| PROVIDERS.iter().find(|own| own.prefix == prefix).unwrap();
+        let chat = Endpoint::ChatCompletions;
+        let ollama = of("ollama");
+        for base in [
+            "http://o:11434",
+            "http://o:11434/",
+            "http://o:11434/v1",
+            "http://o:11434/v1/",
+        ] {
+            assert_eq!(ollama.url(base, chat), "http://o:11434/v1/chat/completions");
+        }
+        assert_eq!(
+            of("openai").url("https://x/v1/", Endpoint::Embeddings),
+            "https://x/v1/embeddings"
+        );
+        assert_eq!(
+            of("fireworks_ai").model("llama"),
+            "accounts/fireworks/models/llama"
+        );
+        assert_eq!(
+            of("fireworks_ai").model("accounts/me/models/x"),
+            "accounts/me/models/x"
+        );
+    }
+}

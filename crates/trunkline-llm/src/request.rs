@@ -1,0 +1,242 @@
+//! A request, read as far as the gateway has to know it, and written anew for a provider with another `model` and nothing
+//! else changed.
+
+use serde::Deserialize;
+use trunkline_mcp::depth;
+use trunkline_mcp::edit::RawObject;
+
+/// LiteLLM's own members of a body, which it acts upon and no provider knows. None of them has an effect here yet, and a
+/// client that sends one relies on it, so that they are refused.
+const NOT_SERVED: [&str; 26] = [
+    "api_base",
+    "api_key",
+    "api_version",
+    "base_url",
+    "cache",
+    "caching",
+    "content_policy_fallbacks",
+    "context_window_fallback_dict",
+    "context_window_fallbacks",
+    "custom_llm_provider",
+    "drop_params",
+    "enable_prompt_caching",
+    "extra_headers",
+    "fallbacks",
+    "guardrails",
+    "litellm_metadata",
+    "litellm_session_id",
+    "litellm_trace_id",
+    "mock_response",
+    "num_retries",
+    "policies",
+    "prompt_id",
+    "prompt_variables",
+    "tags",
+    "timeout",
+    "vector_store_ids",
+];
+
+/// Characters of a model's name.
+const MAX_NAME: usize = 512;
+
+/// Why a body is no request.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct BadRequest {
+    /// What is wrong, for people.
+    pub message: String,
+    /// The member that it is about.
+    pub param: Option<String>,
+}
+
+fn bad(param: Option<&str>, message: impl Into<String>) -> BadRequest {
+    BadRequest {
+        message: message.into(),
+        param: param.map(str::to_owned),
+    }
+}
+
+/// A request.
+#[derive(Debug)]
+pub struct Request<'a> {
+    object: RawObject<'a>,
+    /// The name of the model that was asked for.
+    pub model: String,
+    /// The answer is to come in pieces.
+    pub stream: bool,
+    /// Whom it is made for, as the body says it.
+    pub user: Option<String>,
+}
+
+impl<'a> Request<'a> {
+    /// Reads a body. `model` is that of the path, which counts more than the body's, as in LiteLLM.
+    pub fn read(body: &'a [u8], model: Option<&str>) -> Result<Self, BadRequest> {
+        let text = std::str::from_utf8(body).map_err(|_| bad(None, "the body is not UTF-8"))?;
+        if !depth::within(body, depth::MAX_DEPTH) {
+            return Err(bad(None, "the body is nested too deep"));
+        }
+        let object = RawObject::parse(text)
+            .map_err(|error| bad(None, format!("the body is no JSON object: {error}")))?;
+        if let Some(name) = NOT_SERVED.iter().find(|name| says_something(&object, name)) {
+            let text = format!("`{name}` is LiteLLM's own and is not served by this gateway: leave it out");
+            return Err(bad(Some(name), text));
+        }
+        if says_something(&object, "models") {
+            // A service that routes itself (OpenRouter) would answer with one that nobody decided about.
+            let text = "`models` names other models than the one that this key is asked about: leave it out";
+            return Err(bad(Some("models"), text));
+        }
+        refuse_gateway_tools(&object)?;
+        let named = match object.get("model") {
+            None | Some("null") => None,
+            Some(_) => Some(text_of(&object, "model")?),
+        };
+        let model = model
+            .map(str::to_owned)
+            .or(named)
+            .filter(|model| !model.is_empty())
+            .ok_or_else(|| bad(Some("model"), "you must provide a model parameter"))?;
+        if model.chars().count() > MAX_NAME {
+            return Err(bad(Some("model"), "the name of the model is too long"));
+        }
+        let stream = match object.get("stream") {
+            None | Some("null" | "false") => false,
+            Some("true") => true,
+            Some(_) => return Err(bad(Some("stream"), "`stream` must be true or false")),
+        };
+        let user = match object.get("user") {
+            None | Some("null") => None,
+            Some(_) => Some(text_of(&object, "user")?).filter(|user| !user.is_empty()),
+        };
+        Ok(Self {
+            object,
+            model,
+            stream,
+            user,
+        })
+    }
+
+    /// The body for a provider that knows the model as `model`. Every other byte is as it came, but for members that the
+    /// provider knows by another name: `renames` has both.
+    pub fn body(&self, model: &str, renames: &[(&str, &str)]) -> String {
+        let mut object = self.object.clone();
+        object.set_string("model", model);
+        for (name, other) in renames {
+            // Whoever says both is not told apart here.
+            if let (Some(value), None) = (object.get(name).map(str::to_owned), object.get(other)) {
+                object.remove(name);
+                object.set(other, value);
+            }
+        }
+        object.to_json()
+    }
+}
+
+/// Whether a member is there and switches anything on.
+fn says_something(object: &RawObject<'_>, name: &str) -> bool {
+    let value = object.get(name);
+    value.is_some_and(|value| !matches!(value, "null" | "false" | "[]" | "{}"))
+}
+
+fn text_of(object: &RawObject<'_>, name: &str) -> Result<String, BadRequest> {
+    object
+        .get_string(name)
+        .ok_or_else(|| bad(Some(name), format!("`{name}` must be a string")))
+}
+
+/// Tools of the gateway's own MCP servers in a request to a model: LiteLLM would list and call them. A provider would only
+/// say that it cannot find `litellm_proxy`.
+fn refuse_gateway_tools(object: &RawObject<'_>) -> Result<(), BadRequest> {
+    #[derive(Deserialize)]
+    struct Tool {
+        #[serde(default, rename = "type")]
+        kind: Option<String>,
+        #[serde(default)]
+        server_url: Option<String>,
+    }
+    let Some(tools) = object
+        .get("tools")
+        .filter(|tools| tools.contains("litellm_proxy"))
+    else {
+        return Ok(());
+    };
+    // What is no list of such objects is the provider's to judge.
+    let tools: Vec<Tool> = serde_json::from_str(tools).unwrap_or_default();
+    let is_own = |tool: &Tool| {
+        tool.kind.as_deref() == Some("mcp")
+            && tool
+                .server_url
+                .as_deref()
+                .is_some_and(|url| url.starts_with("litellm_proxy"))
+    };
+    if tools.iter().any(is_own) {
+        let text = "tools of type `mcp` at `litellm_proxy` are not served in requests to models: list and call them over /mcp";
+        return Err(bad(Some("tools"), text));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_but_the_model_is_kept() {
+        let body = "{\n  \"messages\" : [ {\"role\":\"user\",\"content\":\"\\u00e9 \u{1f600}\"} ],\"model\":\"mine\",  \"temperature\":1.0,\"x\":1e-7 }";
+        let request = Request::read(body.as_bytes(), None).unwrap();
+        assert_eq!(request.model, "mine");
+        assert_eq!(
+            request.body("gpt-4o", &[]),
+            body.replace("\"mine\"", "\"gpt-4o\"")
+        );
+    }
+
+    #[test]
+    fn the_path_names_the_model_first() {
+        let request = Request::read(br#"{"model":"body","stream":true,"user":"u"}"#, Some("path")).unwrap();
+        assert_eq!((request.model.as_str(), request.stream), ("path", true));
+        assert_eq!(request.user.as_deref(), Some("u"));
+        let request = Request::read(br#"{"messages":[]}"#, Some("path")).unwrap();
+        assert_eq!(request.body("x", &[]), r#"{"messages":[],"model":"x"}"#);
+        let request = Request::read(br#"{"model":"m","max_completion_tokens":5}"#, None).unwrap();
+        let renames = [("max_completion_tokens", "max_tokens"), ("seed", "random_seed")];
+        assert_eq!(request.body("m", &renames), r#"{"model":"m","max_tokens":5}"#);
+    }
+
+    #[test]
+    fn what_would_be_passed_over_is_refused() {
+        for (body, param) in [
+            (r"{}", Some("model")),
+            (r#"{"model":""}"#, Some("model")),
+            (r#"{"model":7}"#, Some("model")),
+            (r#"{"model":"m","stream":"yes"}"#, Some("stream")),
+            (r#"{"model":"m","user":7}"#, Some("user")),
+            (r#"{"model":"m","guardrails":["a"]}"#, Some("guardrails")),
+            (r#"{"model":"m","api_base":"http://x"}"#, Some("api_base")),
+            (r#"{"model":"m","mock_response":"x"}"#, Some("mock_response")),
+            (r#"{"model":"m","models":["n"]}"#, Some("models")),
+            (
+                r#"{"model":"m","tools":[{"type":"mcp","server_url":"litellm_proxy/mcp/a"}]}"#,
+                Some("tools"),
+            ),
+            (r#"{"model":"m","model":"n"}"#, None),
+            (r"[]", None),
+        ] {
+            let error = Request::read(body.as_bytes(), None).unwrap_err();
+            assert_eq!(error.param.as_deref(), param, "{body}: {error}");
+        }
+        for body in [
+            r#"{"model":"m","guardrails":[],"fallbacks":null}"#,
+            r#"{"model":"m","tools":[{"type":"function","function":{"name":"litellm_proxy"}}]}"#,
+        ] {
+            assert!(Request::read(body.as_bytes(), None).is_ok(), "{body}");
+        }
+        let deep = format!(
+            "{{\"model\":\"m\",\"x\":{}1{}}}",
+            "[".repeat(200),
+            "]".repeat(200)
+        );
+        assert!(Request::read(deep.as_bytes(), None).is_err());
+        assert!(Request::read(b"\xff", None).is_err());
+    }
+}
