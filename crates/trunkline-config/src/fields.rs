@@ -534,6 +534,130 @@ pub(crate) const ENV_VAR: &[Field] = &[
     field("description", Kind::Text, "", "For people."),
 ];
 
+/// The fields of one entry of `model_list`.
+pub(crate) const DEPLOYMENT: &[Field] = &[
+    field(
+        "model_name",
+        Kind::Text,
+        "",
+        "The name that clients ask for. Several entries may have it.",
+    ),
+    field(
+        "litellm_params",
+        Kind::Object,
+        "",
+        "Which model of which provider, and how it is reached: see the next table.",
+    ),
+    field(
+        "model_info",
+        Kind::Object,
+        "",
+        "`id` names the deployment; everything else is free, and shown by `/model/info`.",
+    ),
+];
+
+/// The fields of `litellm_params` that are served.
+pub(crate) const LITELLM_PARAMS: &[Field] = {
+    use Kind::{Integer, Seconds, Secret, SecretMap, Text};
+    &[
+        field(
+            "model",
+            Text,
+            "",
+            "`provider/name`, as `openai/gpt-4o` or `groq/llama-3.3-70b-versatile`. Without a provider, names of OpenAI's are known.",
+        ),
+        field(
+            "custom_llm_provider",
+            Text,
+            "",
+            "The provider, where `model` does not say it.",
+        ),
+        field(
+            "api_base",
+            Text,
+            "the provider's",
+            "Its address, to which `/chat/completions` and the others are added.",
+        ),
+        field("base_url", Text, "", "Another name of `api_base`."),
+        field(
+            "api_key",
+            Secret,
+            "the provider's variable",
+            "The credential for it. Without one, the variable that LiteLLM takes for the provider, as `OPENAI_API_KEY`.",
+        ),
+        field("organization", Text, "", "Sent as `OpenAI-Organization`."),
+        field("extra_headers", SecretMap, "", "Headers that are always sent."),
+        field(
+            "timeout",
+            Seconds,
+            "`router_settings.timeout`",
+            "For a whole answer; of one in pieces, for its beginning and between two pieces.",
+        ),
+        field(
+            "stream_timeout",
+            Seconds,
+            "`timeout`",
+            "The same, of answers in pieces alone.",
+        ),
+        field(
+            "weight",
+            Seconds,
+            "",
+            "Its share of the requests, among those of the same name.",
+        ),
+        field(
+            "rpm",
+            Seconds,
+            "",
+            "Its share where no `weight` is given. Not a limit.",
+        ),
+        field(
+            "tpm",
+            Seconds,
+            "",
+            "Its share where neither `weight` nor `rpm` is given. Not a limit.",
+        ),
+        field(
+            "order",
+            Integer,
+            "",
+            "Those of the lowest order are taken, as long as one of them can be.",
+        ),
+    ]
+};
+
+/// The fields of `router_settings` that are served.
+pub(crate) const ROUTER: &[Field] = {
+    use Kind::{Bool, Integer, Seconds, Word};
+    &[
+        field(
+            "routing_strategy",
+            Word(&["simple-shuffle"]),
+            "simple-shuffle",
+            "How one of several deployments is chosen: by chance, by their shares. LiteLLM's other strategies are not served.",
+        ),
+        field(
+            "num_retries",
+            Integer,
+            "`litellm_settings.num_retries`, else 2",
+            "How often a request is tried again, with another deployment each time.",
+        ),
+        field(
+            "timeout",
+            Seconds,
+            "`litellm_settings.request_timeout`, else 600",
+            "For deployments without a time of their own, and at most for what a request asks for.",
+        ),
+        field(
+            "cooldown_time",
+            Seconds,
+            "5",
+            "Seconds that a deployment is left alone after it failed, where there is another one.",
+        ),
+        field("disable_cooldowns", Bool, "false", "None is left alone."),
+    ]
+};
+
 /// The fields of `general_settings` that are served.
 pub(crate) const GENERAL: &[Field] = {
     use Kind::{Bool, Integer, Secret, Texts};

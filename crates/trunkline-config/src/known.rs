@@ -35,7 +35,7 @@ impl Effect {
     /// What is not done, for people.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
-            Self::Models => "requests to models and their companions are not served",
+            Self::Models => "of requests to models, these are not served",
             Self::Logging => {
                 "external log sinks, callbacks and alerts are not called, and health is checked in Trunkline's own way"
             }
@@ -73,8 +73,8 @@ pub(crate) const TOP_LEVEL: &[(&str, Fate)] = &[
     ("litellm_settings", Fate::Served),
     ("general_settings", Fate::Served),
     ("environment_variables", Fate::Served),
-    ("model_list", Fate::Ignored(Effect::Models)),
-    ("router_settings", Fate::Ignored(Effect::Models)),
+    ("model_list", Fate::Served),
+    ("router_settings", Fate::Served),
     ("credential_list", Fate::Ignored(Effect::Models)),
     ("assistant_settings", Fate::Ignored(Effect::Models)),
     ("finetune_settings", Fate::Ignored(Effect::Models)),
@@ -168,6 +168,65 @@ pub(crate) const LITELLM_REFUSED: &[(&str, &str)] = &[
     ),
 ];
 
+/// The same of `router_settings`.
+pub(crate) const ROUTER_REFUSED: &[(&str, &str)] = &[
+    (
+        "enable_tag_filtering",
+        "tags are not looked at: requests would reach deployments that are not for them.",
+    ),
+    (
+        "guardrail_list",
+        "guardrails are not served: calls would pass without the check. Remove it only if that is meant.",
+    ),
+    (
+        "provider_budget_config",
+        "budgets of providers are not kept: they would be exceeded.",
+    ),
+];
+
+/// Names of `router_settings` that have no effect here, blank-separated.
+pub(crate) const ROUTER_IGNORED: &[(Effect, &str)] = &[(
+    Effect::Models,
+    "alerting_config allowed_fails allowed_fails_policy assistants_config cache_kwargs cache_responses \
+     caching_groups client_ttl content_policy_fallbacks context_window_fallbacks debug_level default_fallbacks \
+     default_litellm_params default_max_parallel_requests default_priority deployment_affinity_ttl_seconds \
+     enable_pre_call_checks enable_weighted_failover fallbacks ignore_invalid_deployments max_fallbacks \
+     model_group_alias model_group_affinity_config model_group_retry_policy optional_pre_call_checks \
+     polling_interval redis_db redis_host redis_password redis_port redis_ssl redis_url retry_after retry_policy \
+     router_general_settings routing_groups routing_strategy_args search_tools set_verbose stream_timeout \
+     tag_filtering_match_any",
+)];
+
+/// What of `litellm_params` would let something through.
+pub(crate) const PARAMS_REFUSED: &[(&str, &str)] = &[(
+    "guardrails",
+    "guardrails are not served: calls would pass without the check. Remove it only if that is meant.",
+)];
+
+/// Names of `litellm_params` that have no effect here, blank-separated. Parameters of requests among them are LiteLLM's
+/// defaults for requests that do not say them.
+pub(crate) const PARAMS_IGNORED: &[(Effect, &str)] = &[
+    (
+        Effect::Limits,
+        "budget_duration default_api_key_rpm_limit default_api_key_tpm_limit input_cost_per_audio_token \
+         input_cost_per_image input_cost_per_pixel input_cost_per_query input_cost_per_second input_cost_per_token \
+         input_cost_per_token_batches cache_creation_input_token_cost cache_read_input_token_cost max_budget \
+         max_parallel_requests output_cost_per_image output_cost_per_pixel output_cost_per_reasoning_token \
+         output_cost_per_second output_cost_per_token output_cost_per_token_batches",
+    ),
+    (
+        Effect::Models,
+        "additional_drop_params allowed_openai_params api_version audio cache_control_injection_points \
+         configurable_clientside_auth_params cooldown_time custom_tokenizer default_headers drop_params extra_body extra_query \
+         frequency_penalty function_call functions hf_model_name litellm_system_prompt logit_bias logprobs \
+         max_completion_tokens max_file_size_mb max_retries max_tokens merge_reasoning_content_in_choices metadata mock_response \
+         modalities model_config n num_retries parallel_tool_calls prediction presence_penalty prompt_id prompt_variables \
+         reasoning_effort region_name response_format seed service_tier ssl_verify stop store stream stream_options \
+         supports_system_message tag_regex tags temperature thinking tool_choice tools top_logprobs top_p \
+         use_in_pass_through use_litellm_proxy user verbosity web_search_options",
+    ),
+];
+
 /// Names in `litellm_settings.callbacks` that refuse or change calls, as against those that only look on.
 pub(crate) const GUARDING_CALLBACKS: &[&str] = &[
     "aporia_prompt_injection",
@@ -185,7 +244,7 @@ pub(crate) const GUARDING_CALLBACKS: &[&str] = &[
 ];
 
 /// The names of `litellm_settings` that are served.
-const LITELLM_SERVED: [&str; 2] = ["mcp_aliases", "ssl_verify"];
+const LITELLM_SERVED: [&str; 4] = ["mcp_aliases", "num_retries", "request_timeout", "ssl_verify"];
 
 /// What becomes of `name` in `general_settings`; `None` if LiteLLM does not know it either.
 pub(crate) fn general(name: &str) -> Option<Fate> {
@@ -201,6 +260,34 @@ pub(crate) fn litellm(name: &str) -> Option<Fate> {
         return Some(Fate::Served);
     }
     fate(name, LITELLM_REFUSED, LITELLM_IGNORED)
+}
+
+/// The same for `router_settings`.
+pub(crate) fn router(name: &str) -> Option<Fate> {
+    if crate::fields::find(crate::fields::ROUTER, name).is_some() {
+        return Some(Fate::Served);
+    }
+    fate(name, ROUTER_REFUSED, ROUTER_IGNORED)
+}
+
+/// All names of `router_settings`.
+pub(crate) fn router_names() -> impl Iterator<Item = &'static str> {
+    let served = crate::fields::ROUTER.iter().map(|field| field.name);
+    served.chain(names(ROUTER_REFUSED, ROUTER_IGNORED))
+}
+
+/// What becomes of `name` in `litellm_params` of a deployment that is served.
+pub(crate) fn litellm_params(name: &str) -> Option<Fate> {
+    if crate::fields::find(crate::fields::LITELLM_PARAMS, name).is_some() {
+        return Some(Fate::Served);
+    }
+    fate(name, PARAMS_REFUSED, PARAMS_IGNORED)
+}
+
+/// All names of `litellm_params`.
+pub(crate) fn litellm_params_names() -> impl Iterator<Item = &'static str> {
+    let served = crate::fields::LITELLM_PARAMS.iter().map(|field| field.name);
+    served.chain(names(PARAMS_REFUSED, PARAMS_IGNORED))
 }
 
 /// All names of `general_settings`.
@@ -410,11 +497,11 @@ pub(crate) const LITELLM_IGNORED: &[(Effect, &str)] = &[
          global_gitlab_config global_prompt_directory gradient_ai_api_key groq_key headers heroku_key http2 \
          huggingface_key inception_key infinity_key lemonade_key litellm_mode llama_api_key maritalk_key \
          max_fallbacks max_tokens model_alias_map model_fallbacks model_group_settings modify_params \
-         nebius_key network_mock nlp_cloud_key novita_api_key num_retries num_retries_per_request num_workers \
+         nebius_key network_mock nlp_cloud_key novita_api_key num_retries_per_request num_workers \
          ollama_key openai_key openai_like_key openai_system_messages_first openrouter_key organization \
          ovhcloud_key predibase_key predibase_tenant_id project prompt_name_config_map \
          provider_url_destination_allowed_hosts proxy_auth public_model_groups public_model_groups_links \
-         reasoning_auto_summary reasoning_effort_rounding replicate_key request_timeout responses \
+         reasoning_auto_summary reasoning_effort_rounding replicate_key responses \
          return_response_headers route_all_chat_openai_to_responses safe_memory_mode sap_service_key \
          snowflake_key sse_keepalive_ping_interval_seconds ssl_ecdh_curve ssl_security_level \
          strip_anthropic_total_tokens suppress_startup_output togetherai_api_key token \

@@ -18,6 +18,7 @@ mod general;
 mod known;
 mod load;
 mod master_key;
+mod models;
 mod names;
 mod schema;
 mod section;
@@ -31,7 +32,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use trunkline_model::{Clock as _, Server, SystemClock};
+use trunkline_model::{Clock as _, ModelList, Server, SystemClock};
 
 pub use env::{Env, ProcessEnv};
 pub use error::{ConfigError, LocatedNotice, Problem};
@@ -50,6 +51,8 @@ pub struct Config {
     /// `mcp_servers`, in the order of the file, with [`trunkline_model::Origin::File`]. One with a `defect` is listed as
     /// misconfigured and never contacted.
     pub servers: Vec<Server>,
+    /// `model_list`, in the order of the file. One with a `defect` is never contacted.
+    pub models: ModelList,
     /// What is not about one server.
     pub general: General,
     /// Warnings, in the order of the file.
@@ -144,12 +147,14 @@ pub fn parse(text: &str, file_name: &str, env: &dyn Env) -> Result<Config, Confi
         Some(entry) => servers::read(&mut entry.node, &layered, &around, &mut report),
         None => Vec::new(),
     };
+    let models = models::read(&mut entries, &layered, &mut report);
     names::apply(aliases, &mut declared, &mut report);
     names::check_collisions(&declared, &mut report);
 
     let notices = report.finish(file_name)?;
     Ok(Config {
         servers: declared.into_iter().map(|declared| declared.server).collect(),
+        models,
         general,
         notices,
         files: around.into_files(),
@@ -165,13 +170,14 @@ pub fn from_env(env: &dyn Env) -> Result<Config, ConfigError> {
     let notices = report.finish("environment")?;
     Ok(Config {
         servers: Vec::new(),
+        models: ModelList::default(),
         general,
         notices,
         files: around.into_files(),
     })
 }
 
-fn section<'a>(entries: &'a mut [Entry], name: &str) -> Option<&'a mut Entry> {
+pub(crate) fn section<'a>(entries: &'a mut [Entry], name: &str) -> Option<&'a mut Entry> {
     entries.iter_mut().find(|entry| entry.key == name)
 }
 

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value, json};
 use trunkline_model::SANDBOX_FIELDS;
 
-use crate::fields::{ENV_VAR, ENVIRONMENT, Field, GENERAL, Kind, SERVER};
+use crate::fields::{DEPLOYMENT, ENV_VAR, ENVIRONMENT, Field, GENERAL, Kind, LITELLM_PARAMS, ROUTER, SERVER};
 use crate::known::{self, Fate};
 
 /// A JSON schema (2020-12) of the file, for editors. It allows what LiteLLM knows and Trunkline does not serve, and marks
@@ -22,6 +22,8 @@ pub fn json_schema() -> Value {
                 "description": "MCP servers by name.",
                 "additionalProperties": { "$ref": "#/$defs/server" },
             }),
+            "model_list" => model_list(),
+            "router_settings" => section(ROUTER, known::router_names(), known::router),
             "general_settings" => section(GENERAL, known::general_names(), known::general),
             "litellm_settings" => {
                 let mut schema = section(&[], known::litellm_names(), known::litellm);
@@ -29,6 +31,14 @@ pub fn json_schema() -> Value {
                     "type": ["object", "null"],
                     "description": "Alias to server name; the first that names a server without an alias.",
                     "additionalProperties": { "type": "string" },
+                });
+                schema["properties"]["num_retries"] = json!({
+                    "type": ["integer", "null"], "minimum": 0,
+                    "description": "For `router_settings.num_retries` where that is not set.",
+                });
+                schema["properties"]["request_timeout"] = json!({
+                    "type": ["number", "null"], "exclusiveMinimum": 0,
+                    "description": "For `router_settings.timeout` where that is not set.",
                 });
                 schema["properties"]["ssl_verify"] = json!({
                     "type": ["string", "boolean", "null"],
@@ -54,6 +64,19 @@ pub fn json_schema() -> Value {
         "properties": top,
         "$defs": { "server": object(SERVER) },
     })
+}
+
+fn model_list() -> Value {
+    let mut entry = object(DEPLOYMENT);
+    let mut params = section(
+        LITELLM_PARAMS,
+        known::litellm_params_names(),
+        known::litellm_params,
+    );
+    // Providers that are not served have parameters of their own.
+    params["additionalProperties"] = true.into();
+    entry["properties"]["litellm_params"] = params;
+    json!({ "type": ["array", "null"], "description": "Models by name.", "items": entry })
 }
 
 fn section(
@@ -184,6 +207,9 @@ pub fn reference_tables() -> Vec<(&'static str, String)> {
         ("servers", table(SERVER)),
         ("env_vars", table(ENV_VAR)),
         ("sandbox", sandbox_table()),
+        ("models", table(DEPLOYMENT)),
+        ("litellm_params", table(LITELLM_PARAMS)),
+        ("router", table(ROUTER)),
         ("general", table(GENERAL)),
         ("environment", environment()),
         ("refused", refused()),
@@ -259,6 +285,8 @@ fn refused() -> String {
     for (section, names) in [
         ("general_settings", known::GENERAL_REFUSED),
         ("litellm_settings", known::LITELLM_REFUSED),
+        ("router_settings", known::ROUTER_REFUSED),
+        ("litellm_params", known::PARAMS_REFUSED),
     ] {
         for (name, reason) in names {
             let _ = writeln!(text, "| `{section}.{name}` | {reason} |");
@@ -290,6 +318,8 @@ fn ignored() -> String {
     for (section, groups) in [
         ("general_settings", known::GENERAL_IGNORED),
         ("litellm_settings", known::LITELLM_IGNORED),
+        ("router_settings", known::ROUTER_IGNORED),
+        ("litellm_params", known::PARAMS_IGNORED),
     ] {
         for (effect, names) in groups {
             let names: Vec<String> = names.split_whitespace().map(|name| format!("`{name}`")).collect();

@@ -26,6 +26,9 @@ pub(crate) fn check(root: &[Entry], report: &mut Report) {
                 ignored.section(entry, known::litellm, known::litellm_names, report);
                 check_callbacks(&entry.node, report);
             }
+            "router_settings" => {
+                ignored.section(entry, known::router, known::router_names, report);
+            }
             _ => {}
         }
     }

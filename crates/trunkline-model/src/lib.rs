@@ -7,6 +7,7 @@
 pub mod budget;
 pub mod call_approval;
 pub mod clock;
+pub mod deployment;
 mod display;
 pub mod health;
 pub mod ids;
@@ -34,6 +35,7 @@ pub mod toolset;
 pub use budget::{Amount, Budget};
 pub use call_approval::{ApprovalMode, CallApproval, CallApprovalState};
 pub use clock::{Clock, SystemClock};
+pub use deployment::{Deployment, DeploymentParams, ModelList, RouterRules};
 pub use health::{Circuit, Health};
 pub use ids::{ReplicaId, RequestId, ServerId, SessionKey};
 pub use key::{CallLimits, KeyHash, ObjectPermission, PreviousSecret, Route, VirtualKey};

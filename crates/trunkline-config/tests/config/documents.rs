@@ -52,8 +52,15 @@ fn the_examples_of_the_reference_load() {
         .collect();
     assert!(examples.len() >= 3);
     for example in examples {
-        let variables =
-            ["GITHUB_TOKEN", "LITELLM_MASTER_KEY", "SEARCH_KEY", "TENANT_KEY"].map(|name| (name, "value"));
+        let variables = [
+            "GITHUB_TOKEN",
+            "LITELLM_MASTER_KEY",
+            "OPENAI_API_KEY",
+            "OPENROUTER_API_KEY",
+            "SEARCH_KEY",
+            "TENANT_KEY",
+        ]
+        .map(|name| (name, "value"));
         let config = crate::common::parse_with(example, &variables).map_err(|error| error.to_string());
         assert_eq!(config.map(|config| config.notices), Ok(Vec::new()), "{example}");
     }

@@ -7,4 +7,5 @@ mod documents;
 mod fields;
 mod files;
 mod mistakes;
+mod models;
 mod secrets;

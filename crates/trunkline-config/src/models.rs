@@ -1,0 +1,464 @@
+//! `model_list` and `router_settings`: each entry to a [`Deployment`].
+//!
+//! A file that LiteLLM takes may name models of providers that are not served yet. They do not stop the start: such an entry
+//! is there with a defect, which a request for it is answered with.
+
+use std::collections::HashSet;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use trunkline_llm::provider::{self, Named, PROVIDERS, Provider};
+use trunkline_model::key::MODEL_WORDS;
+use trunkline_model::{Deployment, DeploymentParams, ModelList, RouterRules, Secret};
+
+use crate::checks;
+use crate::env::{Env, resolve};
+use crate::error::{Report, join, shown};
+use crate::fields;
+use crate::known::{self, Fate};
+use crate::section::{Section, suggestion};
+use crate::tree::{Entry, Node, Value};
+
+/// Entries of a list.
+const MAX_DEPLOYMENTS: usize = 10_000;
+/// Seconds that nothing may be set above: it is a mistake of unit.
+const MAX_SECONDS: f64 = 86_400.0;
+const MAX_RETRIES: u64 = 100;
+/// What of `model_info` says who may use a deployment.
+const RESTRICTS: [&str; 2] = ["team_id", "access_via_team_ids"];
+
+/// Reads the sections. References are resolved in place.
+pub(crate) fn read(entries: &mut [Entry], env: &dyn Env, report: &mut Report) -> ModelList {
+    let rules = rules(entries, env, report);
+    let deployments = match crate::section(entries, "model_list") {
+        Some(entry) => deployments(&mut entry.node, env, report),
+        None => Vec::new(),
+    };
+    ModelList { deployments, rules }
+}
+
+fn deployments(node: &mut Node, env: &dyn Env, report: &mut Report) -> Vec<Arc<Deployment>> {
+    let kind = node.kind();
+    let items = match &mut node.value {
+        Value::List(items) => items,
+        Value::Null | Value::Unset => return Vec::new(),
+        _ => {
+            report.error(node.at, format!("model_list must be a list, not {kind}"));
+            return Vec::new();
+        }
+    };
+    if items.len() > MAX_DEPLOYMENTS {
+        report.error(
+            node.at,
+            format!("model_list has more than {MAX_DEPLOYMENTS} entries"),
+        );
+        return Vec::new();
+    }
+    let mut ids = HashSet::with_capacity(items.len());
+    let mut read = Vec::with_capacity(items.len());
+    for (index, item) in items.iter_mut().enumerate() {
+        let path = format!("model_list[{index}]");
+        if let Some(mut own) = deployment(item, &path, env, report) {
+            // Two that say the same are two: each has its share.
+            let first = own.id.clone();
+            for copy in 2.. {
+                if ids.insert(own.id.clone()) {
+                    break;
+                }
+                if own.model_info.contains_key("id") {
+                    report.error(
+                        item.at,
+                        format!("{path}.model_info.id: another entry has the same id"),
+                    );
+                    break;
+                }
+                own.id = format!("{first}-{copy}");
+            }
+            read.push(Arc::new(own));
+        }
+    }
+    read
+}
+
+fn deployment(item: &mut Node, path: &str, env: &dyn Env, report: &mut Report) -> Option<Deployment> {
+    let at = item.at;
+    let mut section = Section::open(path.to_owned(), at, item, report)?;
+    section.check_names(fields::DEPLOYMENT, |_| None);
+    let model_name = section.text("model_name");
+    if model_name.is_none()
+        && section
+            .node("model_name")
+            .is_none_or(|node| matches!(&node.value, Value::Text(_)))
+    {
+        section.error("model_name", "is missing: it is the name that clients ask for");
+    }
+    if let Some(Err(reason)) = model_name.as_deref().map(name_of_a_model) {
+        section.error("model_name", reason);
+    }
+    let model_info = section.object("model_info").unwrap_or_default();
+    if let Some(name) = RESTRICTS
+        .iter()
+        .find(|name| model_info.get(**name).is_some_and(|value| !value.is_null()))
+    {
+        section.error(
+            "model_info",
+            format!(
+                "{name} is not served, and it protects something: others than the team would reach the model"
+            ),
+        );
+    }
+    let id = match model_info.get("id") {
+        None | Some(serde_json::Value::Null) => None,
+        Some(serde_json::Value::String(id)) if is_id(id) => Some(id.clone()),
+        Some(_) => {
+            section.error(
+                "model_info",
+                "id must be text of at most 128 characters without blanks",
+            );
+            None
+        }
+    };
+    if section.node("litellm_params").is_none() {
+        section.error(
+            "litellm_params",
+            "is missing: it says which model of which provider this is",
+        );
+        return None;
+    }
+    let model_name = model_name?;
+    let node = params_node(item)?;
+    let own = params(node, &join(path, "litellm_params"), &model_name, env, report)?;
+    let id = id.unwrap_or_else(|| derived_id(&model_name, &own));
+    Some(Deployment {
+        id,
+        model_name,
+        provider: own.provider,
+        model: own.model,
+        params: own.params,
+        model_info,
+        defect: own.defect,
+    })
+}
+
+/// A name that lists of models can have, and that stands for nothing else there.
+fn name_of_a_model(name: &str) -> Result<(), &'static str> {
+    if MODEL_WORDS.contains(&name) {
+        return Err("is a word that lists of models have for something else");
+    }
+    if name.chars().count() > 512 || name.chars().any(char::is_control) {
+        return Err("must have at most 512 characters, and no control characters");
+    }
+    Ok(())
+}
+
+fn is_id(id: &str) -> bool {
+    !id.is_empty() && id.len() <= 128 && id.bytes().all(|b| b.is_ascii_graphic())
+}
+
+fn params_node(item: &mut Node) -> Option<&mut Entry> {
+    let Value::Map(entries) = &mut item.value else {
+        return None;
+    };
+    crate::section(entries, "litellm_params")
+}
+
+/// What `litellm_params` says.
+struct Own {
+    provider: String,
+    model: String,
+    params: DeploymentParams,
+    defect: Option<String>,
+}
+
+impl Own {
+    /// A deployment that cannot be used, which is said once now and to whoever asks for it.
+    fn unusable(provider: &str, model: &str, defect: String) -> Self {
+        Self {
+            provider: provider.to_owned(),
+            model: model.to_owned(),
+            params: DeploymentParams::default(),
+            defect: Some(defect),
+        }
+    }
+}
+
+/// Of what it is and where, not of its key or its share: those change, and it stays the same.
+fn derived_id(model_name: &str, own: &Own) -> String {
+    let parts = [model_name, &own.provider, &own.model, &own.params.api_base];
+    let digest = Sha256::digest(parts.join("|"));
+    let mut id = String::with_capacity(32);
+    for byte in digest.iter().take(16) {
+        // Writing to a String cannot fail.
+        let _ = write!(id, "{byte:02x}");
+    }
+    id
+}
+
+fn params(
+    entry: &mut Entry,
+    path: &str,
+    model_name: &str,
+    env: &dyn Env,
+    report: &mut Report,
+) -> Option<Own> {
+    let mut unresolved = Vec::new();
+    let at = entry.at;
+    // The provider first: those that are not served have parameters of their own.
+    let (model, custom) = {
+        let mut section = Section::open(path.to_owned(), at, &entry.node, report)?;
+        let model = section.text("model");
+        if model.is_none() {
+            section.error(
+                "model",
+                "is missing: write `provider/name`, for example `openai/gpt-4o`",
+            );
+        }
+        (model?, section.text("custom_llm_provider"))
+    };
+    let not_used = |report: &mut Report, defect: &str| {
+        report.warn(
+            at,
+            path,
+            format!("{defect}: requests for it are answered with that, and nothing is sent."),
+        );
+    };
+    if model_name.contains('*') || model.contains('*') {
+        let defect = "names with `*` are not served yet".to_owned();
+        not_used(report, &defect);
+        return Some(Own::unusable("", &model, defect));
+    }
+    let (provider, name) = match provider::named(&model, custom.as_deref()) {
+        Named::Served(provider, name) => (provider, name.to_owned()),
+        Named::NotServed(provider) => {
+            let defect = format!("its provider {provider} is not served yet");
+            not_used(report, &defect);
+            return Some(Own::unusable(provider, &model, defect));
+        }
+        Named::Unknown => {
+            let prefix = custom
+                .as_deref()
+                .or_else(|| model.split_once('/').map(|(prefix, _)| prefix));
+            let hint = prefix.map_or_else(
+                || "; write it before the name, for example `openai/…`, or `hosted_vllm/…` with an `api_base`".to_owned(),
+                |prefix| suggestion(prefix, PROVIDERS.iter().map(|own| own.prefix)),
+            );
+            report.error(at, format!("{path}.model names no provider that is known{hint}"));
+            return None;
+        }
+    };
+    resolve(&mut entry.node, "litellm_params", env, &mut unresolved);
+    let defect = unresolved
+        .first()
+        .map(|missing| format!("{} {}", missing.path, missing.message));
+    if let Some(defect) = &defect {
+        not_used(report, defect);
+    }
+    let mut section = Section::open(path.to_owned(), at, &entry.node, report)?;
+    names(&mut section, entry);
+    let params = values(&mut section, provider, env);
+    let defect = defect.or_else(|| missing(provider, &params));
+    if let (true, Some(defect)) = (unresolved.is_empty(), &defect) {
+        section.warn(
+            "model",
+            format!("{defect}: requests for it are answered with that, and nothing is sent."),
+        );
+    }
+    Some(Own {
+        provider: provider.prefix.to_owned(),
+        model: provider.model(&name),
+        params,
+        defect,
+    })
+}
+
+/// What has no effect is one warning; what nobody knows is a mistake.
+fn names(section: &mut Section<'_>, entry: &Entry) {
+    let mut ignored = Vec::new();
+    for own in entry.node.entries().unwrap_or_default() {
+        match known::litellm_params(&own.key) {
+            Some(Fate::Served) => {}
+            Some(_) if own.node.is_off() => {}
+            Some(Fate::Refused(reason)) => {
+                let text = format!("is not served, and it protects something: {reason}");
+                section.error(&own.key, text);
+            }
+            Some(Fate::Ignored(_)) => ignored.push(own.key.as_str()),
+            None => {
+                let hint = suggestion(&own.key, known::litellm_params_names());
+                let text = format!("unknown field {} in {}{hint}", shown(&own.key), section.path);
+                section.report.error(own.at, text);
+            }
+        }
+    }
+    if let Some(first) = ignored.first() {
+        section.warn(
+            first,
+            format!(
+                "LiteLLM knows these parameters; here they have no effect: {}.",
+                ignored.join(", ")
+            ),
+        );
+    }
+}
+
+fn values(section: &mut Section<'_>, provider: &Provider, env: &dyn Env) -> DeploymentParams {
+    let first = |names: &[&str]| {
+        names
+            .iter()
+            .find_map(|name| env.get(name).filter(|value| !value.is_empty()))
+    };
+    let api_base = section.text("api_base").or_else(|| section.text("base_url"));
+    let api_base = api_base
+        .or_else(|| first(provider.base_variables))
+        .or_else(|| provider.api_base.map(str::to_owned))
+        .unwrap_or_default();
+    if let Err(reason) = base(&api_base) {
+        section.error("api_base", reason);
+    }
+    let api_key = section
+        .secret("api_key")
+        .or_else(|| first(provider.key_variables).map(Secret::new));
+    if let Some(Err(reason)) = api_key.as_ref().map(|key| checks::header_value(key.expose())) {
+        section.error("api_key", reason);
+    }
+    let organization = section.text("organization");
+    if let Some(Err(reason)) = organization.as_deref().map(checks::header_value) {
+        section.error("organization", reason);
+    }
+    let extra_headers = section.secret_map("extra_headers");
+    for (name, value) in &extra_headers {
+        let checked = checks::header_name(name, false).and_then(|()| checks::header_value(value.expose()));
+        if let Err(reason) = checked {
+            section.error("extra_headers", format!("{}: {reason}", shown(name)));
+        }
+    }
+    let mut seconds = |name: &str| {
+        let value = section.positive(name);
+        if value.is_some_and(|value| value > MAX_SECONDS) {
+            section.error(name, format!("must be at most {MAX_SECONDS} seconds"));
+        }
+        value
+    };
+    let (timeout, stream_timeout) = (seconds("timeout"), seconds("stream_timeout"));
+    DeploymentParams {
+        api_base,
+        api_key,
+        organization,
+        extra_headers,
+        timeout,
+        stream_timeout,
+        weight: section.positive("weight"),
+        rpm: section.positive("rpm"),
+        tpm: section.positive("tpm"),
+        order: section
+            .integer("order", 0, 1_000_000)
+            .and_then(|order| u32::try_from(order).ok()),
+    }
+}
+
+/// An address that something can be added to.
+fn base(text: &str) -> Result<(), String> {
+    if text.is_empty() {
+        // Said as a defect.
+        return Ok(());
+    }
+    checks::url(text)?;
+    if text.contains(['?', '#']) {
+        return Err("must have neither a query nor a fragment: paths are added to it".to_owned());
+    }
+    Ok(())
+}
+
+/// What a provider cannot do without.
+fn missing(provider: &Provider, params: &DeploymentParams) -> Option<String> {
+    if params.api_base.is_empty() {
+        return Some(format!(
+            "it has no api_base, and {} has none of its own",
+            provider.prefix
+        ));
+    }
+    // An address of one's own may be a server that wants none.
+    let is_own = provider.api_base != Some(params.api_base.as_str());
+    if provider.needs_key && params.api_key.is_none() && !is_own {
+        let variable = provider.key_variables.first().copied().unwrap_or_default();
+        return Some(format!("it has no api_key, and {variable} is not set"));
+    }
+    None
+}
+
+fn rules(entries: &mut [Entry], env: &dyn Env, report: &mut Report) -> RouterRules {
+    let mut rules = RouterRules::default();
+    for (name, retries, timeout) in [
+        ("litellm_settings", "num_retries", "request_timeout"),
+        ("router_settings", "num_retries", "timeout"),
+    ] {
+        let Some(entry) = crate::section(entries, name) else {
+            continue;
+        };
+        if entry.node.is_absent() {
+            continue;
+        }
+        resolve_served(
+            &mut entry.node,
+            name,
+            &[retries, timeout, "cooldown_time", "disable_cooldowns"],
+            env,
+            report,
+        );
+        // That it is no mapping was said already.
+        if entry.node.entries().is_none() {
+            continue;
+        }
+        let Some(mut section) = Section::open(name.to_owned(), entry.at, &entry.node, report) else {
+            continue;
+        };
+        if let Some(count) = section.integer(retries, 0, MAX_RETRIES) {
+            rules.num_retries = u32::try_from(count).unwrap_or(u32::MAX);
+        }
+        if let Some(seconds) = section.positive(timeout) {
+            if seconds > MAX_SECONDS {
+                section.error(timeout, format!("must be at most {MAX_SECONDS} seconds"));
+            }
+            rules.timeout = seconds.min(MAX_SECONDS);
+        }
+        if name == "router_settings" {
+            choice(&mut section, &mut rules);
+        }
+    }
+    rules
+}
+
+fn choice(section: &mut Section<'_>, rules: &mut RouterRules) {
+    let zero = section.node("cooldown_time").is_some_and(Node::is_off);
+    if zero || section.boolean("disable_cooldowns") == Some(true) {
+        rules.cooldown_time = 0.0;
+    } else if let Some(seconds) = section.positive("cooldown_time") {
+        rules.cooldown_time = seconds.min(MAX_SECONDS);
+    }
+    if let Some(strategy) = section.text("routing_strategy")
+        && strategy != "simple-shuffle"
+    {
+        section.warn(
+            "routing_strategy",
+            "this strategy is not served: deployments are chosen by chance, by their shares (simple-shuffle).",
+        );
+    }
+}
+
+/// References in the fields that are read here; the others have no effect.
+fn resolve_served(node: &mut Node, path: &str, names: &[&str], env: &dyn Env, report: &mut Report) {
+    let Value::Map(entries) = &mut node.value else {
+        return;
+    };
+    let mut unresolved = Vec::new();
+    for entry in entries
+        .iter_mut()
+        .filter(|entry| names.contains(&entry.key.as_str()))
+    {
+        resolve(&mut entry.node, &join(path, &entry.key), env, &mut unresolved);
+    }
+    for missing in unresolved {
+        report.error(missing.at, format!("{} {}", missing.path, missing.message));
+    }
+}

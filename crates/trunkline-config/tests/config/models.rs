@@ -1,0 +1,225 @@
+//! `model_list` and `router_settings`.
+
+use std::collections::BTreeSet;
+
+use trunkline_model::Deployment;
+
+use crate::common::{parse, parse_with};
+
+const BASE: &str = "model_list:\n  - model_name: m\n    litellm_params:\n      model: hosted_vllm/x\n      api_base: http://a/v1\n";
+
+fn one(text: &str, variables: &[(&str, &str)]) -> Deployment {
+    let config = parse_with(text, variables).unwrap_or_else(|error| panic!("{error}"));
+    Deployment::clone(&config.models.deployments[0])
+}
+
+/// The mistakes of a file, a line each.
+fn mistakes(text: &str) -> String {
+    parse(text)
+        .err()
+        .map(|error| error.to_string())
+        .unwrap_or_default()
+}
+
+#[test]
+fn b29_every_parameter_has_an_effect() {
+    let plain = one(BASE, &[]);
+    let samples = [
+        ("model", "hosted_vllm/y"),
+        ("custom_llm_provider", "xinference"),
+        ("api_base", "http://b/v1"),
+        ("base_url", "http://b/v1"),
+        ("api_key", "k"),
+        ("organization", "o"),
+        ("extra_headers", "{X-A: b}"),
+        ("timeout", "5"),
+        ("stream_timeout", "5"),
+        ("weight", "2"),
+        ("rpm", "2"),
+        ("tpm", "2"),
+        ("order", "2"),
+    ];
+    for (name, value) in samples {
+        let kept = |line: &&str| {
+            let line = line.trim();
+            !line.starts_with(&format!("{name}:")) && !(name == "base_url" && line.starts_with("api_base:"))
+        };
+        let base: String = BASE
+            .lines()
+            .filter(kept)
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let changed = one(&format!("{base}      {name}: {value}\n"), &[]);
+        assert_ne!(changed, plain, "{name} is ignored in silence");
+    }
+    let schema = trunkline_config::json_schema();
+    let properties =
+        &schema["properties"]["model_list"]["items"]["properties"]["litellm_params"]["properties"];
+    let served = properties.as_object().unwrap().iter();
+    let served: BTreeSet<_> = served
+        .filter(|(_, field)| field.get("deprecated").is_none())
+        .map(|(name, _)| name.as_str())
+        .collect();
+    assert_eq!(served, samples.iter().map(|(name, _)| *name).collect());
+}
+
+#[test]
+fn mistakes_have_a_place_and_a_suggestion() {
+    for (text, wanted) in [
+        (
+            format!("{BASE}      api_kye: k\n"),
+            "6:7: unknown field \"api_kye\" in model_list[0].litellm_params; did you mean \"api_key\"?",
+        ),
+        (
+            BASE.replace("model_name", "model_nam"),
+            "did you mean \"model_name\"?",
+        ),
+        (
+            BASE.replace("hosted_vllm/", "hosted_vlm/"),
+            "did you mean \"hosted_vllm\"?",
+        ),
+        (
+            BASE.replace("hosted_vllm/x", "x"),
+            "names no provider that is known",
+        ),
+        (
+            BASE.replace("http://a/v1", "ftp://a"),
+            "model_list[0].litellm_params.api_base: only http",
+        ),
+        (
+            BASE.replace("http://a/v1", "http://u:p@a"),
+            "api_base: holds a user name or password",
+        ),
+        (
+            BASE.replace("http://a/v1", "http://a/v1?x=1"),
+            "neither a query nor a fragment",
+        ),
+        (
+            format!("{BASE}      guardrails: [a]\n"),
+            "is not served, and it protects something",
+        ),
+        (
+            format!("{BASE}    model_info: {{team_id: t}}\n"),
+            "team_id is not served, and it protects something",
+        ),
+        (
+            format!("{BASE}      extra_headers: {{\"a b\": c}}\n"),
+            "is not the name of a header",
+        ),
+        (
+            format!("{BASE}      timeout: 0\n"),
+            "timeout: must be a number greater than 0",
+        ),
+        (
+            BASE.replace("model_name: m", "model_name: all-proxy-models"),
+            "model_list[0].model_name: is a word",
+        ),
+        (
+            "model_list: {a: b}\n".to_owned(),
+            "model_list must be a list, not a mapping",
+        ),
+        (
+            "model_list:\n  - model_name: m\n".to_owned(),
+            "litellm_params: is missing",
+        ),
+        (
+            "router_settings: {enable_tag_filtering: true}\n".to_owned(),
+            "protects something",
+        ),
+        (
+            "router_settings: {num_retires: 1}\n".to_owned(),
+            "did you mean \"num_retries\"?",
+        ),
+        (
+            format!(
+                "{BASE}    model_info: {{id: a}}\n{}    model_info: {{id: a}}\n",
+                BASE.split_once('\n').unwrap().1
+            ),
+            "another entry has the same id",
+        ),
+    ] {
+        let said = mistakes(&text);
+        assert!(said.contains(wanted), "{text}: {said}");
+    }
+}
+
+#[test]
+fn what_cannot_be_used_does_not_stop_the_start() {
+    let anthropic = BASE.replace("hosted_vllm/x", "anthropic/claude") + "      any_parameter: 1\n";
+    let unset = BASE.replace("http://a/v1", "os.environ/NOBODY");
+    let keyless = "model_list:\n  - model_name: m\n    litellm_params: {model: groq/x}\n".to_owned();
+    for (text, why) in [
+        (anthropic, "its provider anthropic is not served yet"),
+        (unset, "references NOBODY, which is not set"),
+        (keyless, "it has no api_key, and GROQ_API_KEY is not set"),
+        (
+            BASE.replace("      api_base: http://a/v1\n", ""),
+            "it has no api_base",
+        ),
+    ] {
+        let config = parse(&text).unwrap_or_else(|error| panic!("{error}"));
+        let defect = config.models.deployments[0].defect.clone().unwrap_or_default();
+        assert!(defect.contains(why), "{defect}");
+        let notices: Vec<_> = config.notices.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            notices.iter().filter(|own| own.contains(why)).count(),
+            1,
+            "{notices:?}"
+        );
+    }
+}
+
+#[test]
+fn keys_and_addresses_come_from_litellms_variables_and_are_never_shown() {
+    let text = "model_list:\n  - model_name: m\n    litellm_params: {model: gpt-4o}\n";
+    let variables = [
+        ("OPENAI_API_KEY", "canary-key"),
+        ("OPENAI_BASE_URL", "https://own.example/v1"),
+    ];
+    let own = one(text, &variables);
+    assert_eq!((own.provider.as_str(), own.model.as_str()), ("openai", "gpt-4o"));
+    assert_eq!(own.params.api_base, "https://own.example/v1");
+    assert_eq!(
+        own.params.api_key.as_ref().map(|key| key.expose()),
+        Some("canary-key")
+    );
+    assert!(!format!("{own:?}").contains("canary"), "{own:?}");
+    let ignored = parse(&format!("{BASE}      temperature: 0.5\n      max_tokens: 5\n")).unwrap();
+    let notice = ignored.notices[0].to_string();
+    assert!(notice.contains("temperature, max_tokens"), "{notice}");
+}
+
+#[test]
+fn ids_stay_when_keys_and_shares_change_and_copies_are_two() {
+    let id = |text: &str| one(text, &[]).id;
+    assert_eq!(
+        id(BASE),
+        id(&format!("{BASE}      api_key: k\n      weight: 3\n"))
+    );
+    assert_ne!(id(BASE), id(&BASE.replace("http://a", "http://b")));
+    let twice = format!("{BASE}{}", BASE.split_once('\n').unwrap().1);
+    let config = parse(&twice).unwrap();
+    assert_ne!(config.models.deployments[0].id, config.models.deployments[1].id);
+}
+
+#[test]
+fn rules_of_the_router_win_over_the_general_ones() {
+    let rules = |text: &str| parse(text).unwrap().models.rules;
+    let plain = rules("");
+    assert_eq!(
+        (plain.num_retries, plain.timeout, plain.cooldown_time),
+        (2, 600.0, 5.0)
+    );
+    let general = rules("litellm_settings: {num_retries: 4, request_timeout: 30}\n");
+    assert_eq!((general.num_retries, general.timeout), (4, 30.0));
+    let own = rules(
+        "litellm_settings: {num_retries: 4}\nrouter_settings: {num_retries: 0, timeout: 9, cooldown_time: 1.5}\n",
+    );
+    assert_eq!((own.num_retries, own.timeout, own.cooldown_time), (0, 9.0, 1.5));
+    assert!(
+        rules("router_settings: {disable_cooldowns: true}\n")
+            .cooldown_time
+            .abs()
+            < f64::EPSILON
+    );
+}
