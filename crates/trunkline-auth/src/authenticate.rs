@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use jiff::Timestamp;
+use trunkline_model::key::is_llm_path;
 use trunkline_model::{
     Clock, Holder, KeyHash, Level, PreviousId, Principal, PrincipalKind, Route, Secret, VirtualKey,
 };
@@ -190,6 +191,7 @@ impl Authenticator {
         let key = directory.by_secret(&KeyHash(digest), || self.clock.now());
         let route = Route {
             is_mcp: surface == Surface::Mcp || is_mcp_over_rest(path),
+            is_llm: surface != Surface::Mcp && is_llm_path(path),
             path,
         };
         let principal = if self.is_master_key(&digest) {
@@ -203,7 +205,11 @@ impl Authenticator {
             principal
         };
         // For whom something is administered is no question.
-        let end_user = if route.is_mcp { end_user(headers)? } else { None };
+        let end_user = if route.is_mcp || route.is_llm {
+            end_user(headers)?
+        } else {
+            None
+        };
         let end_user = end_user.map(|id| directory.on_behalf_of(id.into()));
         Ok(Authenticated {
             principal: principal.on_behalf_of(end_user.transpose()?),
@@ -227,6 +233,17 @@ impl Authenticator {
             .end_user()
             .map(|own| directory.on_behalf_of(own.id.clone()));
         Ok(now.on_behalf_of(end_user.transpose()?).at(principal.client()))
+    }
+
+    /// The same principal for whom a body says that the request is made, unless its headers have said it.
+    pub fn on_behalf_of(&self, principal: Principal, user: Option<&str>) -> Result<Principal, AuthError> {
+        match user.filter(|user| !user.is_empty()) {
+            Some(user) if principal.end_user().is_none() => {
+                let end_user = self.keys.look().on_behalf_of(user.into())?;
+                Ok(principal.on_behalf_of(Some(end_user)))
+            }
+            _ => Ok(principal),
+        }
     }
 
     /// The principal of a key, unless it is to be refused. `previous`: which secret was shown, if it is not its present one.

@@ -176,6 +176,9 @@ pub struct ObjectPermission {
     pub mcp_tool_permissions: BTreeMap<String, Vec<String>>,
     /// Toolsets, each by id or name: their servers, and of these the tools that are in them.
     pub mcp_toolsets: Vec<String>,
+    /// Models, each by the name that clients ask for, the beginning of names with `*`, or words. LiteLLM has them beside its
+    /// `object_permission`; here they are one thing, which one version understands as a whole or not at all.
+    pub models: Vec<String>,
     /// Those of [`ObjectPermission::mcp_toolsets`] that there are. Not stored: [`ObjectPermission::bind`] puts them here.
     pub toolsets: Vec<Arc<Toolset>>,
 }
@@ -188,6 +191,14 @@ pub const ALL_PROXY_MCP_SERVERS: &str = "all-proxy-mcpservers";
 pub const ALL_TEAM_MCP_SERVERS: &str = "all-team-mcpservers";
 /// The words of `mcp_servers`. A server that is called like one is granted by its id.
 pub const SERVER_WORDS: [&str; 3] = [NO_MCP_SERVERS, ALL_PROXY_MCP_SERVERS, ALL_TEAM_MCP_SERVERS];
+/// In `models`: every model.
+pub const ALL_PROXY_MODELS: &str = "all-proxy-models";
+/// In a key's `models`: what its team has.
+pub const ALL_TEAM_MODELS: &str = "all-team-models";
+/// In `models`: none. Of a user: its own keys have none, and those of its teams what the teams have.
+pub const NO_DEFAULT_MODELS: &str = "no-default-models";
+/// The words of `models`, which are names of no model.
+pub const MODEL_WORDS: [&str; 3] = [ALL_PROXY_MODELS, ALL_TEAM_MODELS, NO_DEFAULT_MODELS];
 /// In a list of tools: all of them.
 pub const ALL_TOOLS: &str = "*";
 
@@ -211,6 +222,7 @@ impl PartialEq for ObjectPermission {
             mcp_access_groups,
             mcp_tool_permissions,
             mcp_toolsets,
+            models,
             toolsets: _,
         } = self;
         *id == other.id
@@ -218,6 +230,7 @@ impl PartialEq for ObjectPermission {
             && *mcp_access_groups == other.mcp_access_groups
             && *mcp_tool_permissions == other.mcp_tool_permissions
             && *mcp_toolsets == other.mcp_toolsets
+            && *models == other.models
     }
 }
 
@@ -306,6 +319,8 @@ fn is_named(server: &Server, name: &str) -> bool {
 pub struct Route<'a> {
     /// Whether it lists or uses what MCP servers have, in whichever protocol.
     pub is_mcp: bool,
+    /// Whether it lists or uses models.
+    pub is_llm: bool,
     /// The path, without the gateway's root path.
     pub path: &'a str,
 }
@@ -338,7 +353,8 @@ impl Route<'_> {
     /// Whether one entry of `allowed_routes` covers it: a word, a path, or a path that ends in `*`.
     fn is_covered_by(self, rule: &str) -> bool {
         match rule {
-            "llm_api_routes" | "mcp_routes" | "mcp_inference_routes" => self.is_mcp,
+            "llm_api_routes" => self.is_mcp || self.is_llm,
+            "mcp_routes" | "mcp_inference_routes" => self.is_mcp,
             "info_routes" => INFO_ROUTES.contains(&self.path) || is_toolset(self.path),
             "management_routes" => MANAGEMENT_PATHS.iter().any(|begin| self.path.starts_with(begin)),
             path => match path.strip_suffix('*') {
@@ -347,6 +363,15 @@ impl Route<'_> {
             },
         }
     }
+}
+
+/// Whether a path lists or uses models.
+pub fn is_llm_path(path: &str) -> bool {
+    const LISTS: [&str; 4] = ["/models", "/v1/models", "/model/info", "/v1/model/info"];
+    const USES: [&str; 3] = ["/chat/completions", "/completions", "/embeddings"];
+    let begins = ["/engines/", "/openai/deployments/", "/v1/models/", "/models/"];
+    let rest = path.strip_prefix("/v1").unwrap_or(path);
+    LISTS.contains(&path) || USES.contains(&rest) || begins.iter().any(|begin| path.starts_with(begin))
 }
 
 /// The routes that show a key the toolsets that it was granted.
@@ -377,8 +402,16 @@ mod tests {
 
     #[test]
     fn allowed_routes_narrow() {
-        let mcp = |path| Route { is_mcp: true, path };
-        let other = |path| Route { is_mcp: false, path };
+        let mcp = |path| Route {
+            is_mcp: true,
+            is_llm: false,
+            path,
+        };
+        let other = |path| Route {
+            is_mcp: false,
+            is_llm: is_llm_path(path),
+            path,
+        };
         let with = |rules: &[&str]| VirtualKey {
             allowed_routes: rules.iter().map(|rule| (*rule).to_owned()).collect(),
             ..VirtualKey::new(KeyHash([0; 32]))
@@ -387,6 +420,20 @@ mod tests {
         assert!(all.may_call(mcp("/mcp")) && all.may_call(other("/key/info")));
         let api = with(&["llm_api_routes"]);
         assert!(api.may_call(mcp("/github/mcp")) && !api.may_call(other("/key/info")));
+        for path in [
+            "/v1/chat/completions",
+            "/chat/completions",
+            "/embeddings",
+            "/engines/m/completions",
+            "/openai/deployments/m/embeddings",
+            "/v1/models",
+            "/models/m",
+            "/model/info",
+        ] {
+            assert!(api.may_call(other(path)), "{path}");
+            assert!(!with(&["mcp_routes"]).may_call(other(path)), "{path}");
+        }
+        assert!(!api.may_call(other("/model/new")) && !api.may_call(other("/v1/chat/completions/x")));
         let info = with(&["info_routes"]);
         assert!(!info.may_call(mcp("/mcp")) && info.may_call(other("/key/info")));
         assert!(info.may_call(other("/v1/mcp/toolset")) && info.may_call(other("/v1/mcp/toolset/x")));

@@ -10,8 +10,10 @@ pub mod arguments;
 mod conditions;
 pub mod explain;
 mod levels;
+pub mod models;
 
 pub use conditions::{CallFacts, Client, ToolUse};
+pub use models::decide_model;
 
 use levels::Grants;
 
@@ -85,6 +87,10 @@ pub enum Rule {
     ToolConditions,
     /// `pinned_tools`
     PinnedTools,
+    /// `models`
+    Models,
+    /// `no-default-models`
+    NoDefaultModels,
 }
 
 impl Rule {
@@ -105,6 +111,8 @@ impl Rule {
             Self::ToolArguments => "tool_arguments",
             Self::ToolConditions => "tool_conditions",
             Self::PinnedTools => "pinned_tools",
+            Self::Models => "models",
+            Self::NoDefaultModels => "no-default-models",
         }
     }
 }
@@ -148,6 +156,8 @@ pub enum Reason {
     ConditionError,
     /// The server has `pinned_tools`, and it is none of them, or they cannot be read.
     ToolNotPinned,
+    /// No list of the principal's has the model, or a list of somebody whom it belongs to has it not.
+    ModelNotGranted,
 }
 
 impl Reason {
@@ -168,6 +178,7 @@ impl Reason {
             Self::ConditionFailed => "condition_failed",
             Self::ConditionError => "condition_error",
             Self::ToolNotPinned => "tool_not_pinned",
+            Self::ModelNotGranted => "model_not_granted",
         }
     }
 }

@@ -132,6 +132,7 @@ pub(crate) fn permission_text(permission: &ObjectPermission, also: &[&str]) -> S
         mcp_access_groups,
         mcp_tool_permissions,
         mcp_toolsets,
+        models,
         // What they are is in a table of its own.
         toolsets: _,
     } = permission;
@@ -149,9 +150,12 @@ pub(crate) fn permission_text(permission: &ObjectPermission, also: &[&str]) -> S
         ("mcp_toolsets", mcp_toolsets.clone().into()),
     ];
     let also = (!also.is_empty()).then(|| (ALSO, Json::from(also)));
+    // Only where there are any: a version that does not know them refuses who has some, and reads the others.
+    let models = (!models.is_empty()).then(|| ("models", models.clone().into()));
     let members: Map<String, Json> = members
         .into_iter()
         .chain(also)
+        .chain(models)
         .map(|(name, value)| (name.to_owned(), value))
         .collect();
     Json::Object(members).to_string()
@@ -208,6 +212,7 @@ pub(crate) fn decode_permission(reader: &mut Reader<'_>) -> ObjectPermission {
         )
         .unwrap_or_default(),
         mcp_toolsets: member(reader, &mut members, "mcp_toolsets").unwrap_or_default(),
+        models: member(reader, &mut members, "models").unwrap_or_default(),
         toolsets: Vec::new(),
     };
     let also: Vec<String> = member(reader, &mut members, ALSO).unwrap_or_default();

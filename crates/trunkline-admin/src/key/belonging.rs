@@ -1,7 +1,9 @@
 //! To whom a key may belong, and what it may be given there: checked when somebody makes or changes one.
 
 use trunkline_auth::Directory;
-use trunkline_model::key::{ALL_PROXY_MCP_SERVERS, NO_MCP_SERVERS, Part, SERVER_WORDS};
+use trunkline_model::key::{
+    ALL_PROXY_MCP_SERVERS, ALL_TEAM_MODELS, NO_DEFAULT_MODELS, NO_MCP_SERVERS, Part, SERVER_WORDS,
+};
 use trunkline_model::{Server, Snapshot, Team, Toolset, VirtualKey};
 
 use super::error::KeyError;
@@ -75,6 +77,7 @@ impl Granted<'_> {
                 return Err(self.refused(group));
             }
         }
+        self.check_models(change.models().or(stored.map(|own| &*own.models)))?;
         let toolsets = change.mcp_toolsets().or(stored.map(|own| &*own.mcp_toolsets));
         for name in toolsets.unwrap_or_default() {
             let is_kept = kept.is_some_and(|own| own.mcp_toolsets.contains(name));
@@ -85,6 +88,26 @@ impl Granted<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The same of models: a team without a list has none to give.
+    fn check_models(&self, models: Option<&[String]>) -> Result<(), KeyError> {
+        let kept = self.before.map(|own| &own.object_permission.models);
+        let is_had = |name: &String| {
+            [ALL_TEAM_MODELS, NO_DEFAULT_MODELS].contains(&name.as_str())
+                || kept.is_some_and(|kept| kept.contains(name))
+                || trunkline_policy::models::covers(&self.team.object_permission, name)
+        };
+        match models.unwrap_or_default().iter().find(|name| !is_had(name)) {
+            None => Ok(()),
+            Some(name) => Err(KeyError::TooMuch(
+                "models",
+                format!(
+                    "{name:?} is not allowed for team {}: a key may be given the models that its team has in `models`",
+                    self.team.team_id
+                ),
+            )),
+        }
     }
 
     fn refused(&self, name: &str) -> KeyError {

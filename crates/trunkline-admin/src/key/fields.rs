@@ -35,6 +35,10 @@ pub(crate) const SERVED: [(&str, &str); 13] = [
         "`default`, `llm_api`, `management` or `read_only`: a choice of `allowed_routes`.",
     ),
     ("object_permission", "What it may use; nothing without."),
+    (
+        "models",
+        "Which models it may use: names, the beginning of names with `*`, `all-proxy-models`, `all-team-models`. Empty: its team's list, and nothing without one.",
+    ),
     ("rpm_limit", "Calls in a minute; of each replica."),
     (
         "max_parallel_requests",
@@ -48,8 +52,7 @@ pub(crate) const SERVED: [(&str, &str); 13] = [
 ];
 
 /// LiteLLM's other fields.
-const LATER: [&str; 44] = [
-    "models",
+const LATER: [&str; 43] = [
     "aliases",
     "config",
     "spend",
@@ -115,6 +118,7 @@ pub(crate) struct Change {
     allowed_routes: Option<Vec<String>>,
     key_type: Option<String>,
     permission: Option<PermissionChange>,
+    models: Option<Vec<String>>,
     limits: LimitsChange,
     budget_id: Option<Said<String>>,
 }
@@ -167,6 +171,7 @@ impl Change {
             }
             "key_type" => self.key_type = optional(value, at, key_type).and_then(Said::value),
             "object_permission" => self.permission = PermissionChange::read(value, Level::Key, at),
+            "models" => self.models = optional(value, at, texts).map(Said::unwrap_or_default),
             "rpm_limit" | "max_parallel_requests" | "mcp_rpm_limit" => self.limits.read(name, value, at),
             "budget_id" => self.budget_id = optional(value, at, short_text),
             "spend" if value.as_f64() == Some(0.0) => {}
@@ -187,6 +192,11 @@ impl Change {
     /// The budget that the body gives.
     pub(crate) fn budget_id(&self) -> Option<&str> {
         self.budget_id.as_ref().and_then(Said::as_deref)
+    }
+
+    /// The models that the body grants, if it says anything about them.
+    pub(crate) fn models(&self) -> Option<&[String]> {
+        self.models.as_deref()
     }
 
     /// The servers that the body grants, if it says anything about them.
@@ -216,6 +226,7 @@ impl Change {
             allowed_routes,
             key_type,
             permission,
+            models,
             limits,
             budget_id,
         } = self;
@@ -238,6 +249,7 @@ impl Change {
         set(&mut key.allowed_routes, allowed_routes);
         limits.apply(&mut key.limits);
         set(&mut key.budget_id, budget_id.map(Said::value));
+        set(&mut key.object_permission.models, models);
         if let Some(change) = permission {
             change.apply(&mut key.object_permission, new_id);
         }

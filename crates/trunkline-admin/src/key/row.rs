@@ -12,7 +12,7 @@ use crate::App;
 fn neutral() -> Map<String, Value> {
     let neutral = json!({
         "spend": 0.0, "max_budget": null, "soft_budget_cooldown": false, "budget_duration": null,
-        "budget_reset_at": null, "litellm_budget_table": null, "models": [], "aliases": {},
+        "budget_reset_at": null, "litellm_budget_table": null, "aliases": {},
         "config": {}, "permissions": {}, "router_settings": {}, "model_spend": {}, "model_max_budget": {},
         "tpm_limit": null, "allowed_cache_controls": [],
         "policies": [], "access_group_ids": [], "agent_id": null, "organization_id": null, "project_id": null,
@@ -30,7 +30,7 @@ pub(crate) fn info(key: &VirtualKey, now: Timestamp) -> Map<String, Value> {
     let (stamps, permission) = (&key.stamps, &key.object_permission);
     let previous = key.previous.iter().filter(|own| now < own.until);
     let previous = previous.map(|own| json!({"token": own.hash.to_hex(), "until": own.until.to_string()}));
-    let own: [(&str, Value); 24] = [
+    let own: [(&str, Value); 25] = [
         ("key_name", Value::from(key.key_name.clone())),
         ("key_alias", key.key_alias.clone().into()),
         ("key_type", key.key_type.clone().into()),
@@ -43,6 +43,7 @@ pub(crate) fn info(key: &VirtualKey, now: Timestamp) -> Map<String, Value> {
         ("allowed_routes", key.allowed_routes.clone().into()),
         ("object_permission_id", permission.id.clone().into()),
         ("object_permission", permission_row(permission)),
+        ("models", permission.models.clone().into()),
         ("created_at", time(stamps.created_at)),
         ("created_by", stamps.created_by.clone().into()),
         ("updated_at", time(stamps.updated_at)),

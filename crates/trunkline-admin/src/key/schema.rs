@@ -128,7 +128,7 @@ fn served(object: ObjectBuilder) -> ObjectBuilder {
     SERVED.iter().fold(object, |object, (name, doc)| match *name {
         "metadata" => object.property(*name, nullable(Type::Object).description(Some(*doc))),
         "blocked" => object.property(*name, nullable(Type::Boolean).description(Some(*doc))),
-        "allowed_routes" => object.property(*name, texts(doc)),
+        "allowed_routes" | "models" => object.property(*name, texts(doc)),
         "key_type" => object.property(*name, text(doc).enum_values(Some(KEY_TYPES))),
         "object_permission" => object.property(*name, permission(doc)),
         "rpm_limit" | "max_parallel_requests" | "mcp_rpm_limit" => limit(object, name, doc),

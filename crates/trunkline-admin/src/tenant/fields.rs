@@ -9,7 +9,7 @@ use trunkline_model::{CallLimits, Level, ObjectPermission, UserRole};
 use crate::body::{At, Loc, Problems};
 use crate::fields::one_of;
 use crate::key::error::KeyError;
-use crate::key::fields::{MAX_ITEMS, Said, later, metadata, optional, set, short_text, unknown};
+use crate::key::fields::{MAX_ITEMS, Said, later, metadata, optional, set, short_text, texts, unknown};
 use crate::key::limits::LimitsChange;
 use crate::key::permission::PermissionChange;
 
@@ -22,6 +22,10 @@ pub(crate) struct Kind {
     later: &'static [&'static str],
 }
 
+const MODELS: (&str, &str) = (
+    "models",
+    "Which models may be used at most: names, the beginning of names with `*`, `all-proxy-models`. Empty: this takes nothing away.",
+);
 const METADATA: (&str, &str) = ("metadata", "One's own.");
 
 pub(crate) static TEAM: Kind = Kind {
@@ -47,11 +51,14 @@ pub(crate) static TEAM: Kind = Kind {
             "mcp_rpm_limit",
             "Calls of all its keys in a minute of single servers, each by id, name or alias; of each replica.",
         ),
+        (
+            "models",
+            "Which models its keys may use at most, and what those of them have that have no list or say `all-team-models`. Empty: this takes nothing away.",
+        ),
     ],
     later: &[
         "admins",
         "members",
-        "models",
         "model_aliases",
         "max_budget",
         "soft_budget",
@@ -106,10 +113,13 @@ pub(crate) static USER: Kind = Kind {
             "max_parallel_requests",
             "Calls of all its keys at the same time; of each replica.",
         ),
+        (
+            "models",
+            "Which models its own keys may use at most, not those of teams. `no-default-models`: none. Empty: this takes nothing away.",
+        ),
     ],
     later: &[
         "organizations",
-        "models",
         "aliases",
         "config",
         "max_budget",
@@ -151,9 +161,9 @@ pub(crate) static ORGANIZATION: Kind = Kind {
         METADATA,
         ("object_permission", "What the keys of its teams may use at most."),
         ("budget_id", "Its budget, which has to be there."),
+        MODELS,
     ],
     later: &[
-        "models",
         "max_budget",
         "soft_budget",
         "spend",
@@ -181,6 +191,7 @@ pub(crate) static CUSTOMER: Kind = Kind {
         ("blocked", "Whether requests for it are refused."),
         ("object_permission", "What requests for it may use at most."),
         ("budget_id", "Its budget, which has to be there."),
+        MODELS,
     ],
     later: &[
         "max_budget",
@@ -195,7 +206,6 @@ pub(crate) static CUSTOMER: Kind = Kind {
         "model_max_budget",
         "allowed_model_region",
         "default_model",
-        "models",
     ],
 };
 
@@ -208,6 +218,7 @@ pub(crate) struct Change {
     role: Option<Said<UserRole>>,
     permission: Option<PermissionChange>,
     limits: LimitsChange,
+    models: Option<Vec<String>>,
 }
 
 impl Change {
@@ -238,6 +249,7 @@ impl Change {
             (Some(_), "rpm_limit" | "max_parallel_requests" | "mcp_rpm_limit") => {
                 self.limits.read(name, value, at);
             }
+            (Some(_), "models") => self.models = optional(value, at, texts).map(Said::unwrap_or_default),
             (Some((served, _)), _) => {
                 if let Some(text) = optional(value, at, short_text) {
                     self.texts.insert(served, text.value());
@@ -288,6 +300,7 @@ impl Change {
         limits: &mut CallLimits,
         new_id: String,
     ) {
+        set(&mut permission.models, self.models);
         if let Some(change) = self.permission {
             change.apply(permission, new_id);
         }
@@ -296,6 +309,7 @@ impl Change {
 
     /// The same of who has no limits.
     pub(crate) fn set_permission(self, field: &mut ObjectPermission, new_id: String) {
+        set(&mut field.models, self.models);
         if let Some(change) = self.permission {
             change.apply(field, new_id);
         }

@@ -20,6 +20,7 @@ fn neutral(columns: Value, permission: &ObjectPermission, stamps: &Stamps) -> Ma
     let shared = [
         ("object_permission_id", permission.id.clone().into()),
         ("object_permission", permission_row(permission)),
+        ("models", permission.models.clone().into()),
         ("created_at", time(stamps.created_at)),
         ("created_by", stamps.created_by.clone().into()),
         ("updated_at", time(stamps.updated_at)),
@@ -44,7 +45,7 @@ pub(crate) fn team(team: &Team, directory: &Directory) -> Map<String, Value> {
     let columns = json!({
         "team_id": team.team_id, "team_alias": team.team_alias, "organization_id": team.organization_id,
         "admins": [], "members": [], "members_with_roles": members, "metadata": team.metadata, "blocked": team.blocked,
-        "max_budget": null, "soft_budget": null, "spend": 0.0, "models": [],
+        "max_budget": null, "soft_budget": null, "spend": 0.0,
         "max_parallel_requests": team.limits.max_parallel_requests, "rpm_limit": team.limits.rpm_limit,
         "mcp_rpm_limit": team.limits.mcp_rpm_limit, "tpm_limit": null, "tpd_limit": null, "budget_duration": null, "budget_reset_at": null,
         "budget_limits": null, "model_spend": {}, "model_max_budget": {}, "router_settings": {},
@@ -92,7 +93,7 @@ pub(crate) fn user(user: &User, directory: &Directory) -> Map<String, Value> {
         "user_id": user.user_id, "user_email": user.user_email, "user_alias": user.user_alias,
         "user_role": user.user_role.map(trunkline_model::UserRole::as_str), "teams": teams, "team_id": null,
         "sso_user_id": null, "organization_id": null, "organization_memberships": [], "metadata": user.metadata,
-        "max_budget": null, "spend": 0.0, "models": [], "tpm_limit": null,
+        "max_budget": null, "spend": 0.0, "tpm_limit": null,
         "max_parallel_requests": user.limits.max_parallel_requests, "rpm_limit": user.limits.rpm_limit, "budget_duration": null, "budget_reset_at": null, "allowed_cache_controls": [], "policies": [],
         "model_spend": {}, "model_max_budget": {}, "defect": user.defect,
     });
@@ -116,7 +117,7 @@ pub(crate) fn organization(organization: &Organization, directory: &Directory) -
     let columns = json!({
         "organization_id": id, "organization_alias": organization.organization_alias,
         "budget_id": organization.budget_id,
-        "litellm_budget_table": budget::shown(organization.budget_id.as_ref(), directory), "metadata": organization.metadata, "models": [], "spend": 0.0, "model_spend": {},
+        "litellm_budget_table": budget::shown(organization.budget_id.as_ref(), directory), "metadata": organization.metadata, "spend": 0.0, "model_spend": {},
         "members": members, "teams": teams, "defect": organization.defect,
     });
     neutral(columns, &organization.object_permission, &organization.stamps)
@@ -132,7 +133,7 @@ pub(crate) fn organization_membership(organization_id: &str, user_id: &str, role
 pub(crate) fn end_user(end_user: &EndUser, directory: &Directory) -> Map<String, Value> {
     let columns = json!({
         "user_id": end_user.user_id, "alias": end_user.alias, "blocked": end_user.blocked, "spend": 0.0,
-        "allowed_model_region": null, "default_model": null, "models": [], "budget_id": end_user.budget_id,
+        "allowed_model_region": null, "default_model": null, "budget_id": end_user.budget_id,
         "litellm_budget_table": budget::shown(end_user.budget_id.as_ref(), directory), "defect": end_user.defect,
     });
     neutral(columns, &end_user.object_permission, &end_user.stamps)

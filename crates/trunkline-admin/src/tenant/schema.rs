@@ -137,6 +137,7 @@ fn fields(kind: &Kind) -> ObjectBuilder {
             "blocked" => object.property(*name, nullable(Type::Boolean).description(Some(*doc))),
             "object_permission" => object.property(*name, permission(doc)),
             "rpm_limit" | "max_parallel_requests" | "mcp_rpm_limit" => limit(object, name, doc),
+            "models" => object.property(*name, texts(doc)),
             _ => object.property(*name, text(doc)),
         })
 }

@@ -50,6 +50,7 @@ fn full(number: usize) -> VirtualKey {
             mcp_access_groups: list("group"),
             mcp_tool_permissions: [("s".to_owned(), list("tool")), (String::new(), vec![])].into(),
             mcp_toolsets: list("toolset"),
+            models: list("model"),
             toolsets: Vec::new(),
         },
         stamps: Stamps {

@@ -27,6 +27,7 @@ fn permission() -> ObjectPermission {
         mcp_access_groups: vec!["g".to_owned()],
         mcp_tool_permissions: [("s".to_owned(), vec!["t".to_owned()])].into(),
         mcp_toolsets: vec!["set".to_owned()],
+        models: vec!["model".to_owned()],
         toolsets: Vec::new(),
     }
 }
