@@ -16,7 +16,20 @@ use crate::outcome::OutcomeBody;
 
 /// The routes.
 #[derive(OpenApi)]
-#[openapi(paths(rest_tools_list, rest_tools_call, all_tools, liveliness, readiness, metrics))]
+#[openapi(paths(
+    rest_tools_list,
+    rest_tools_call,
+    all_tools,
+    chat_completions,
+    completions,
+    embeddings,
+    models,
+    model,
+    model_info,
+    liveliness,
+    readiness,
+    metrics
+))]
 pub(crate) struct DataPlane;
 
 /// A tool as its server sent it; members that are not listed here are relayed too.
@@ -99,6 +112,90 @@ struct ToolResult {
     is_error: Option<bool>,
 }
 
+/// OpenAI's request: only these members are looked at, all others are relayed as they are. LiteLLM's own (`guardrails`,
+/// `fallbacks`, `api_base` …) are refused.
+#[derive(ToSchema)]
+struct ModelRequest {
+    /// The name of the model, as `/v1/models` lists it.
+    model: String,
+    /// Whether the answer comes in pieces, as an event stream.
+    stream: Option<bool>,
+    /// The end user whom it is made for.
+    user: Option<String>,
+}
+
+/// The provider's answer, in which `model` is the name that was asked for.
+#[derive(ToSchema)]
+struct ModelAnswer {
+    /// The name of the model.
+    model: Option<String>,
+    /// Tokens, as the provider counts them.
+    usage: Option<Map<String, Value>>,
+}
+
+/// OpenAI's envelope of errors.
+#[derive(ToSchema)]
+struct ModelErrorBody {
+    /// What went wrong.
+    error: ModelError,
+}
+
+/// What went wrong.
+#[derive(ToSchema)]
+struct ModelError {
+    /// For people.
+    message: String,
+    /// LiteLLM's type.
+    #[schema(rename = "type")]
+    kind: String,
+    /// The member of the request that it is about.
+    param: Option<String>,
+    /// The HTTP status as text.
+    code: String,
+}
+
+/// A model.
+#[derive(ToSchema)]
+struct Model {
+    /// Its name.
+    id: String,
+    /// `model`
+    object: String,
+    /// A time, the same for all.
+    created: i64,
+    /// `openai`, whoever it is.
+    owned_by: String,
+}
+
+/// The models that the caller may use.
+#[derive(ToSchema)]
+struct ModelNames {
+    /// `list`
+    object: String,
+    /// In the order of their names.
+    data: Vec<Model>,
+}
+
+/// A deployment.
+#[derive(ToSchema)]
+struct ModelDeployment {
+    /// The name that clients ask for.
+    model_name: String,
+    /// Which model of which provider; for administrators, where it is. Never a credential.
+    litellm_params: Map<String, Value>,
+    /// Its `id`, and what the configuration says.
+    model_info: Map<String, Value>,
+    /// Why it cannot be used, for administrators.
+    defect: Option<String>,
+}
+
+/// The deployments of the models that the caller may use.
+#[derive(ToSchema)]
+struct ModelDeployments {
+    /// By name.
+    data: Vec<ModelDeployment>,
+}
+
 /// Whether the gateway can serve.
 #[derive(ToSchema)]
 struct Readiness {
@@ -156,6 +253,107 @@ fn rest_tools_call() {}
     responses((status = 200, description = "The tools, and why others are missing.", body = AllTools)),
 )]
 fn all_tools() {}
+
+/// Chat with a model
+///
+/// Also at `/chat/completions`, `/engines/{model}/chat/completions` and `/openai/deployments/{model}/chat/completions`.
+#[utoipa::path(
+    post,
+    path = "/v1/chat/completions",
+    tag = "Models",
+    request_body = ModelRequest,
+    responses(
+        (status = 200, description = "The provider's answer; with `stream`, its event stream.", body = ModelAnswer),
+        (status = 400, description = "No such model, a request that cannot be relayed, or the provider rejects it.", body = ModelErrorBody),
+        (status = 403, description = "The caller may not use the model.", body = ModelErrorBody),
+        (status = 408, description = "No answer in time.", body = ModelErrorBody),
+        (status = 429, description = "A limit of the key or of the provider, or every deployment failed a moment ago.", body = ModelErrorBody),
+        (status = 500, description = "The provider failed, or cannot be reached.", body = ModelErrorBody),
+        (status = 503, description = "The model is configured and cannot be used.", body = ModelErrorBody),
+    ),
+)]
+fn chat_completions() {}
+
+/// Let a model go on with a text
+///
+/// Also at `/completions`, `/engines/{model}/completions` and `/openai/deployments/{model}/completions`.
+#[utoipa::path(
+    post,
+    path = "/v1/completions",
+    tag = "Models",
+    request_body = ModelRequest,
+    responses(
+        (status = 200, description = "The provider's answer; with `stream`, its event stream.", body = ModelAnswer),
+        (status = 400, description = "No such model, a request that cannot be relayed, or the provider rejects it.", body = ModelErrorBody),
+        (status = 403, description = "The caller may not use the model.", body = ModelErrorBody),
+        (status = 408, description = "No answer in time.", body = ModelErrorBody),
+        (status = 429, description = "A limit of the key or of the provider, or every deployment failed a moment ago.", body = ModelErrorBody),
+        (status = 500, description = "The provider failed, or cannot be reached.", body = ModelErrorBody),
+        (status = 503, description = "The model is configured and cannot be used.", body = ModelErrorBody),
+    ),
+)]
+fn completions() {}
+
+/// Vectors for texts
+///
+/// Also at `/embeddings`, `/engines/{model}/embeddings` and `/openai/deployments/{model}/embeddings`.
+#[utoipa::path(
+    post,
+    path = "/v1/embeddings",
+    tag = "Models",
+    request_body = ModelRequest,
+    responses(
+        (status = 200, description = "The provider's answer; with `stream`, its event stream.", body = ModelAnswer),
+        (status = 400, description = "No such model, a request that cannot be relayed, or the provider rejects it.", body = ModelErrorBody),
+        (status = 403, description = "The caller may not use the model.", body = ModelErrorBody),
+        (status = 408, description = "No answer in time.", body = ModelErrorBody),
+        (status = 429, description = "A limit of the key or of the provider, or every deployment failed a moment ago.", body = ModelErrorBody),
+        (status = 500, description = "The provider failed, or cannot be reached.", body = ModelErrorBody),
+        (status = 503, description = "The model is configured and cannot be used.", body = ModelErrorBody),
+    ),
+)]
+fn embeddings() {}
+
+/// List the models that the caller may use
+///
+/// Also at `/models`.
+#[utoipa::path(
+    get,
+    path = "/v1/models",
+    tag = "Models",
+    responses((status = 200, description = "Their names.", body = ModelNames)),
+)]
+fn models() {}
+
+/// Whether the caller may use a model
+///
+/// Also at `/models/{model}`.
+#[utoipa::path(
+    get,
+    path = "/v1/models/{model}",
+    tag = "Models",
+    params(("model" = String, Path, description = "Its name.")),
+    responses(
+        (status = 200, description = "It may.", body = Model),
+        (status = 404, description = "There is none, or it may not.", body = ModelErrorBody),
+    ),
+)]
+fn model() {}
+
+/// The deployments of the models that the caller may use
+///
+/// Also at `/model/info`.
+#[utoipa::path(
+    get,
+    path = "/v1/model/info",
+    tag = "Models",
+    params(("litellm_model_id" = Option<String>, Query, description = "One deployment.")),
+    responses(
+        (status = 200, description = "Those.", body = ModelDeployments),
+        (status = 400, description = "No such deployment.", body = ModelErrorBody),
+    ),
+)]
+fn model_info() {}
 
 /// Is the process alive?
 #[utoipa::path(

@@ -25,17 +25,25 @@ pub fn of_call(
         .or(definition.timeout)
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     let configured = own.unwrap_or(general);
+    match asked(headers)? {
+        None => Ok(configured),
+        Some(asked) => Ok(asked.min(own.unwrap_or(longest.max(general)))),
+    }
+}
+
+/// What a request asks for itself. The error says what is wrong with it.
+pub fn asked(headers: &HeaderMap) -> Result<Option<Duration>, String> {
     let Some(asked) = headers.get(HEADER) else {
-        return Ok(configured);
+        return Ok(None);
     };
-    let asked = asked
+    asked
         .to_str()
         .ok()
         .and_then(|text| text.trim().parse::<f64>().ok())
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
         .filter(|asked| !asked.is_zero())
-        .ok_or_else(|| format!("{HEADER} must be a number of seconds, greater than 0"))?;
-    Ok(asked.min(own.unwrap_or(longest.max(general))))
+        .map(Some)
+        .ok_or_else(|| format!("{HEADER} must be a number of seconds, greater than 0"))
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ use crate::route::RouteError;
 
 /// The wire's name of where servers are kept.
 const SERVERS: &str = "LiteLLM_MCPServerTable";
+/// The wire's name of where models are kept.
+const MODELS: &str = "LiteLLM_ProxyModelTable";
 
 /// A call that the policy does not let through: a line in the log, and a row of the audit log. `surface` is where it came in.
 /// A name under the prefix of a server that is not there for the caller is one, too, though the caller hears of an unknown name.
@@ -88,6 +90,35 @@ fn of_hidden(context: &Context, kind: ListKind, name: &str) -> Option<Denied> {
             denial,
         }),
     })
+}
+
+/// A model that the policy does not let the caller use: the same.
+pub fn model(
+    gateway: &Gateway,
+    (request_id, principal): (&RequestId, &Principal),
+    (kind, model): (CallKind, &str),
+    denial: trunkline_policy::Denial,
+    status: StatusCode,
+) {
+    let model = trunkline_upstream::fault::printable(model);
+    tracing::info!(
+        %request_id, model, reason = denial.reason.as_str(), level = denial.level.as_str(), rule = denial.rule.as_str(),
+        "call denied"
+    );
+    let words = [
+        ("kind", kind.as_str()),
+        ("model", model.as_str()),
+        ("reason", denial.reason.as_str()),
+        ("level", denial.level.as_str()),
+        ("rule", denial.rule.as_str()),
+    ];
+    gateway.denials.send(Denial {
+        at: gateway.clock.now(),
+        by: actor(principal, Some(request_id), "llm"),
+        table: MODELS,
+        object_id: model.clone(),
+        details: details(principal, &words, status),
+    });
 }
 
 /// Servers or a toolset that the request names, and that are not there for its caller.

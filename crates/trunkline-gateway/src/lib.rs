@@ -16,6 +16,8 @@
 //! | relay | [`relay`] |
 //! | record | [`record`] |
 //!
+//! Requests to models ([`llm`]) have the same front door, identity, limits and records, and a way of their own in between.
+//!
 //! The endpoints in [`mcp`] and [`rest`] only read their wire and write their wire. A new way to list or call tools is a
 //! new adapter over [`listing`] and [`calling`], never a second path.
 //!
@@ -35,6 +37,7 @@ pub mod denied;
 pub mod health;
 pub mod limits;
 pub mod listing;
+pub mod llm;
 pub mod mcp;
 pub mod metrics;
 pub mod outcomes;
@@ -93,6 +96,8 @@ pub struct Gateway {
     pub caps: Arc<caps::Caps>,
     /// How much may be called.
     pub limits: Arc<limits::Limits>,
+    /// The models of the configuration.
+    pub models: llm::Models,
     /// Streams that end with the key of their caller.
     pub callers: callers::Callers,
     /// Conversations over the transport of 2024-11-05.
@@ -145,5 +150,6 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
         .route("/health/live", get(health::live))
         .route("/health/readiness", get(health::ready))
         .route("/metrics", get(metrics::handle))
+        .merge(llm::router())
         .with_state(gateway)
 }

@@ -83,9 +83,23 @@ impl Limits {
         if due.is_empty() {
             return Ok(());
         }
+        self.take(due, Some(server))
+    }
+
+    /// Counts a request to a model, or refuses it.
+    pub fn count_request(&self, principal: &Principal) -> Result<(), Exceeded> {
+        held::spending_on_models(principal)?;
+        let due: Vec<Due> = held::in_a_minute(principal, None).collect();
+        if due.is_empty() {
+            return Ok(());
+        }
+        self.take(due, None)
+    }
+
+    fn take(&self, due: Vec<Due>, server: Option<&Server>) -> Result<(), Exceeded> {
         let now = Instant::now();
         let mut windows = self.windows();
-        room(&windows, &due, now, Some(server))?;
+        room(&windows, &due, now, server)?;
         for Due { counted, .. } in due {
             let window = windows.entry(counted).or_insert(Window { began: now, calls: 0 });
             if is_over(window, now) {

@@ -16,6 +16,8 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use trunkline_auth::Surface;
 use trunkline_model::{CallKind, CallRecord, Server};
+use trunkline_llm::Usage;
+use trunkline_model::{CallKind, CallRecord};
 
 use crate::Gateway;
 use crate::answer;
@@ -61,6 +63,8 @@ struct HeldBack {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct HiddenText {
     mcp_server_name: String,
+struct ByModel {
+    model: String,
     kind: &'static str,
 }
 
@@ -68,6 +72,7 @@ struct HiddenText {
 pub struct Metrics {
     registry: Registry,
     requests: Family<ByOutcome, Counter>,
+    model_tokens: Family<ByModel, Counter>,
     tool_calls: Family<ByServer, Counter>,
     list_seconds: Histogram,
     call_seconds: Histogram,
@@ -92,6 +97,7 @@ impl Default for Metrics {
         let seconds = || Histogram::new(exponential_buckets(0.0005, 2.0, 18));
         let metrics = Self {
             requests: Family::default(),
+            model_tokens: Family::default(),
             tool_calls: Family::default(),
             list_seconds: seconds(),
             call_seconds: seconds(),
@@ -114,6 +120,11 @@ impl Default for Metrics {
             "trunkline_mcp_requests",
             "Operations by kind and outcome",
             metrics.requests.clone(),
+        );
+        registry.register(
+            "trunkline_llm_tokens",
+            "Tokens by model, as answers count them: input and output",
+            metrics.model_tokens.clone(),
         );
         registry.register(
             "litellm_mcp_tool_calls",
@@ -224,6 +235,23 @@ impl Metrics {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Counts what an answer of a model says that it took. `model` is a name of the configuration's.
+    pub fn count_tokens(&self, model: &str, usage: &Usage) {
+        let kinds = [
+            ("input", usage.prompt_tokens),
+            ("output", usage.completion_tokens),
+        ];
+        for (kind, tokens) in kinds {
+            if let Some(tokens) = tokens {
+                let labels = ByModel {
+                    model: model.to_owned(),
+                    kind,
+                };
+                self.model_tokens.get_or_create(&labels).inc_by(tokens);
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use trunkline_model::{CallKind, CallRecord};
+use trunkline_model::{CallKind, CallRecord, Principal, RequestId};
 use trunkline_store::Store;
 
 use crate::Gateway;
@@ -90,13 +90,32 @@ pub struct Pending {
 impl Pending {
     /// Begins a record.
     pub fn begin(gateway: &Arc<Gateway>, context: &Context, kind: CallKind, request_bytes: usize) -> Self {
+        let mut pending = Self::of(
+            gateway,
+            (&context.request_id, &context.principal),
+            kind,
+            request_bytes,
+        );
+        if let Some(record) = &mut pending.record {
+            record.session = context.session.map(trunkline_model::SessionKey::to_hex);
+        }
+        pending
+    }
+
+    /// Begins the record of a request that is about no servers.
+    pub fn of(
+        gateway: &Arc<Gateway>,
+        (request_id, principal): (&RequestId, &Principal),
+        kind: CallKind,
+        request_bytes: usize,
+    ) -> Self {
         let record = CallRecord {
-            request_id: context.request_id.as_str().to_owned(),
+            request_id: request_id.as_str().to_owned(),
             started_at: gateway.clock.now(),
             duration_us: 0,
             kind,
-            principal: context.principal.id().to_owned(),
-            session: context.session.map(trunkline_model::SessionKey::to_hex),
+            principal: principal.id().to_owned(),
+            session: None,
             server_id: None,
             tool: None,
             outcome: "client_gone",
@@ -122,6 +141,13 @@ impl Pending {
     /// What was asked.
     pub fn kind(&self) -> Option<CallKind> {
         self.record.as_ref().map(|record| record.kind)
+    }
+
+    /// Notes which model was asked for.
+    pub fn model(&mut self, name: &str) {
+        if let Some(record) = &mut self.record {
+            record.tool = Some(name.to_owned());
+        }
     }
 
     /// Counts bytes for the client.

@@ -17,9 +17,9 @@ pub struct CallRecord {
     pub principal: String,
     /// Session key as text, if the client has a session.
     pub session: Option<String>,
-    /// Server, if one was resolved.
+    /// Server, if one was resolved; of a request to a model its deployment.
     pub server_id: Option<String>,
-    /// The own name of the tool or prompt that was asked for, or the URI of the resource.
+    /// The own name of the tool or prompt that was asked for, the URI of the resource, or the name of the model.
     pub tool: Option<String>,
     /// `ok`, `tool_error` (`isError: true`), `denied`, `client_gone`, or an [`crate::OutcomeStatus`] name.
     pub outcome: &'static str,
@@ -54,6 +54,12 @@ pub enum CallKind {
     Complete,
     /// A method of a capability or extension that one server declares.
     Other,
+    /// A chat with a model.
+    ChatCompletion,
+    /// A text that a model goes on with.
+    TextCompletion,
+    /// Vectors for texts.
+    Embedding,
 }
 
 impl CallKind {
@@ -70,6 +76,9 @@ impl CallKind {
             Self::SubscribeResource => "subscribe_mcp_resource",
             Self::Complete => "complete_mcp_argument",
             Self::Other => "call_mcp_method",
+            Self::ChatCompletion => "acompletion",
+            Self::TextCompletion => "atext_completion",
+            Self::Embedding => "aembedding",
         }
     }
 }

@@ -26,6 +26,7 @@
 //! - [`probe`]: the hand-shake step by step, for people.
 //! - [`fault`]: what went wrong, whose fault it is, what to do next.
 //! - [`openapi`]: servers that are HTTP APIs, described by an OpenAPI document.
+//! - [`provider`]: the way to providers of models, which are no MCP servers.
 //! - [`peer`]: the way to another replica of the gateway itself, which is no server.
 //!
 //! A new transport is a new way to make an [`exchange`]; everything above it stays.
@@ -56,6 +57,7 @@ pub mod pins;
 mod pool;
 pub mod probe;
 pub mod program;
+pub mod provider;
 pub mod proxy;
 pub mod route;
 pub mod session;
@@ -74,6 +76,7 @@ pub use fair::Caller;
 pub use fault::Fault;
 pub use keep::log_level;
 pub use listen::{Aside, Progress};
+pub use pool::ResponseBody;
 pub use probe::{Probe, ProbeStep};
 pub use program::{Life, ProgramState};
 pub use proxy::{BadProxy, Proxies, ProxyVariables};

@@ -185,6 +185,21 @@ pub(super) fn spending(principal: &Principal, server: Option<&Server>) -> Result
     Ok(())
 }
 
+/// The same of models: they all cost something, and what was spent is not known yet. Who has a budget could exceed it.
+pub(super) fn spending_on_models(principal: &Principal) -> Result<(), Exceeded> {
+    for own in held(principal) {
+        if let Some(max) = own.budget.and_then(|budget| budget.max_budget) {
+            return Err(Exceeded {
+                limit: Limit::Budget(own.level),
+                max: Max::Dollars(max),
+                server: None,
+                retry_after: RETRY_BUDGET,
+            });
+        }
+    }
+    Ok(())
+}
+
 /// Whether calls of a server cost something: LiteLLM's `mcp_info.mcp_server_cost_info`. What cannot be read may be a price.
 fn has_price(server: &Server) -> bool {
     let info = server.definition.mcp_info.as_ref();

@@ -235,6 +235,7 @@ async fn build(
         tasks: HandleSealer::derive(&settings.root_secret(), "mcp task"),
         caps: Arc::new(caps(general, &upstreams)),
         limits: Arc::default(),
+        models: trunkline_gateway::llm::Models::new(settings.config.models.clone()),
         callers: trunkline_gateway::callers::Callers::default(),
         conversations: Conversations::new(
             peers.own_id(),

@@ -210,7 +210,11 @@ impl Reloader {
                 .map(|setting| setting.name.to_owned())
                 .collect()
         };
-        let (applied, needs_restart) = (names(true), names(false));
+        let (mut applied, needs_restart) = (names(true), names(false));
+        let other_models = !gateway.models.is(&config.models);
+        if other_models {
+            applied.push("model_list, router_settings".to_owned());
+        }
         let audited = FileSettings {
             file: path.display().to_string(),
             applied: applied.clone(),
@@ -224,6 +228,9 @@ impl Reloader {
         }
         if !applied.is_empty() {
             self.apply(general, settings);
+        }
+        if other_models {
+            gateway.models.set(config.models);
         }
         self.files.store(Arc::new(config.files));
         gateway.configuration.loaded(now);

@@ -1,0 +1,166 @@
+//! `GET /v1/models` and `/model/info`: the models that a caller may use.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{OriginalUri, Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use trunkline_model::{Principal, UserRole};
+use trunkline_policy::decide_model;
+
+use super::models::Ready;
+use super::told::Refused;
+use super::{Caller, enter};
+use crate::accept::Arrived;
+use crate::{Gateway, answer};
+
+/// What LiteLLM says of every model, because OpenAI says something.
+const CREATED: i64 = 1_677_610_602;
+
+/// Query of `/model/info`.
+#[derive(Deserialize)]
+pub struct Params {
+    /// One deployment.
+    litellm_model_id: Option<String>,
+}
+
+fn model(name: &str) -> Value {
+    json!({"id": name, "object": "model", "created": CREATED, "owned_by": "openai"})
+}
+
+/// Whether a model is shown: the caller may use it, and something of it can be asked.
+fn is_shown(principal: &Principal, name: &str, group: &[Arc<Ready>]) -> bool {
+    group.iter().any(|ready| ready.defect.is_none()) && decide_model(principal, name).is_allow()
+}
+
+#[expect(clippy::result_large_err, reason = "the error is the answer, and it is rare")]
+fn caller(
+    gateway: &Gateway,
+    arrived: Option<Extension<Arrived>>,
+    headers: &HeaderMap,
+    path: &str,
+) -> Result<Caller, Response> {
+    let arrived = arrived.map(|Extension(arrived)| arrived);
+    enter(gateway, arrived.as_ref(), headers, path)
+}
+
+/// All of them, in the order of their names.
+pub async fn all(
+    State(gateway): State<Arc<Gateway>>,
+    arrived: Option<Extension<Arrived>>,
+    OriginalUri(uri): OriginalUri,
+    headers: HeaderMap,
+) -> Response {
+    let caller = match caller(&gateway, arrived, &headers, uri.path()) {
+        Ok(caller) => caller,
+        Err(answer) => return answer,
+    };
+    let catalogue = gateway.models.catalogue();
+    let shown = catalogue
+        .groups()
+        .filter(|(name, group)| is_shown(&caller.principal, name, group));
+    let data: Vec<Value> = shown.map(|(name, _)| model(name)).collect();
+    answer::json(
+        StatusCode::OK,
+        json!({"data": data, "object": "list"}).to_string(),
+    )
+}
+
+/// One of them.
+pub async fn one(
+    State(gateway): State<Arc<Gateway>>,
+    Path(name): Path<String>,
+    arrived: Option<Extension<Arrived>>,
+    OriginalUri(uri): OriginalUri,
+    headers: HeaderMap,
+) -> Response {
+    let caller = match caller(&gateway, arrived, &headers, uri.path()) {
+        Ok(caller) => caller,
+        Err(answer) => return answer,
+    };
+    let catalogue = gateway.models.catalogue();
+    let group = catalogue.group(&name);
+    if group.is_some_and(|group| is_shown(&caller.principal, &name, group)) {
+        return answer::json(StatusCode::OK, model(&name).to_string());
+    }
+    let name = trunkline_upstream::fault::printable(&name);
+    let text = format!("The model '{name}' does not exist, or this key may not use it");
+    Refused::new(404, text).param(Some("model".to_owned())).answer()
+}
+
+/// All deployments of them. Where they are, administrators see; what proves us to a provider, nobody.
+pub async fn info(
+    State(gateway): State<Arc<Gateway>>,
+    params: Result<Query<Params>, QueryRejection>,
+    arrived: Option<Extension<Arrived>>,
+    OriginalUri(uri): OriginalUri,
+    headers: HeaderMap,
+) -> Response {
+    let caller = match caller(&gateway, arrived, &headers, uri.path()) {
+        Ok(caller) => caller,
+        Err(answer) => return answer,
+    };
+    let Ok(Query(params)) = params else {
+        return Refused::new(
+            400,
+            "the query cannot be read: litellm_model_id may be there once",
+        )
+        .answer();
+    };
+    let role = caller.principal.role();
+    let whole = matches!(role, Some(UserRole::ProxyAdmin | UserRole::ProxyAdminViewer));
+    let catalogue = gateway.models.catalogue();
+    let mut data = Vec::new();
+    for (name, group) in catalogue.groups() {
+        if !decide_model(&caller.principal, name).is_allow() {
+            continue;
+        }
+        let wanted = |ready: &&Arc<Ready>| {
+            let id = params.litellm_model_id.as_ref();
+            id.is_none_or(|id| *id == ready.deployment.id) && (whole || ready.defect.is_none())
+        };
+        data.extend(group.iter().filter(wanted).map(|ready| row(ready, whole)));
+    }
+    if let (Some(id), true) = (&params.litellm_model_id, data.is_empty()) {
+        let id = trunkline_upstream::fault::printable(id);
+        let text = format!("Model id = {id} not found, or this key may not use it");
+        return Refused::new(400, text)
+            .param(Some("litellm_model_id".to_owned()))
+            .answer();
+    }
+    answer::json(StatusCode::OK, json!({"data": data}).to_string())
+}
+
+fn row(ready: &Ready, whole: bool) -> Value {
+    let own = &ready.deployment;
+    let mut params = json!({"model": format!("{}/{}", own.provider, own.model)});
+    if whole {
+        let shown = &own.params;
+        for (name, value) in [
+            ("api_base", Value::from(shown.api_base.clone())),
+            ("organization", shown.organization.clone().into()),
+            ("timeout", shown.timeout.into()),
+            ("stream_timeout", shown.stream_timeout.into()),
+            ("weight", shown.weight.into()),
+            ("rpm", shown.rpm.into()),
+            ("tpm", shown.tpm.into()),
+            ("order", shown.order.into()),
+        ] {
+            if !value.is_null() {
+                params[name] = value;
+            }
+        }
+    }
+    let mut info = own.model_info.clone();
+    info.insert("id".to_owned(), own.id.clone().into());
+    info.insert("db_model".to_owned(), false.into());
+    let mut row = json!({"model_name": own.model_name, "litellm_params": params, "model_info": info});
+    if let (true, Some(defect)) = (whole, &ready.defect) {
+        row["defect"] = defect.clone().into();
+    }
+    row
+}

@@ -1,0 +1,204 @@
+//! Requests to models: `/v1/chat/completions`, `/v1/completions`, `/v1/embeddings`, the lists of models, and LiteLLM's other
+//! paths of the same.
+//!
+//! ```text
+//! accept → identify → read → decide → limit → choose → ask → relay → record
+//! ```
+//!
+//! Identity, limits and records are those of the rest of the gateway, and who may use a model is decided beside tools
+//! (`trunkline_policy::decide_model`). [`models`] has the deployments and chooses one, [`ask`] asks it and perhaps another one,
+//! [`relay`] hands the answer on, [`told`] says what went wrong, [`list`] shows what there is.
+//!
+//! **Invariant:** of what a client sends only its body goes to a provider, with another name for the model in it.
+//! **Invariant:** nothing is sent a second time that a provider may have begun to answer.
+
+pub mod ask;
+pub mod list;
+pub mod models;
+pub mod relay;
+pub mod told;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use axum::routing::{get, post};
+use trunkline_auth::Surface;
+use trunkline_llm::Endpoint;
+use trunkline_model::{CallKind, ClientAddress, Principal, RequestId};
+use trunkline_policy::{Decision, decide_model};
+
+use crate::accept::{Arrived, read_body};
+use crate::context::identify;
+use crate::limits::Place;
+use crate::record::Pending;
+use crate::{Gateway, answer, callers, deadline, denied};
+
+pub use models::Models;
+use told::Refused;
+
+/// The routes.
+pub(crate) fn router() -> Router<Arc<Gateway>> {
+    let mut router = Router::new()
+        .route("/v1/models", get(list::all))
+        .route("/models", get(list::all))
+        .route("/v1/models/{*model}", get(list::one))
+        .route("/models/{*model}", get(list::one))
+        .route("/v1/model/info", get(list::info))
+        .route("/model/info", get(list::info));
+    for endpoint in Endpoint::ALL {
+        let path = endpoint.path();
+        let plain = move |State(gateway), request| handle(gateway, endpoint, None, request);
+        let named = move |State(gateway), Path(model): Path<String>, request| {
+            handle(gateway, endpoint, Some(model), request)
+        };
+        router = router
+            .route(&format!("/v1/{path}"), post(plain))
+            .route(&format!("/{path}"), post(plain))
+            .route(&format!("/engines/{{model}}/{path}"), post(named))
+            .route(&format!("/openai/deployments/{{model}}/{path}"), post(named));
+    }
+    router
+}
+
+/// Who asks, and for what.
+pub(crate) struct Caller {
+    pub(crate) request_id: RequestId,
+    pub(crate) principal: Principal,
+}
+
+/// Identify.
+#[expect(clippy::result_large_err, reason = "the error is the answer, and it is rare")]
+pub(crate) fn enter(
+    gateway: &Gateway,
+    arrived: Option<&Arrived>,
+    headers: &HeaderMap,
+    path: &str,
+) -> Result<Caller, Response> {
+    // Without the front door, nobody knows where it came from.
+    let (request_id, client) = arrived.map_or_else(
+        || (RequestId::new(""), ClientAddress::default()),
+        |arrived| (arrived.request_id.clone(), arrived.client),
+    );
+    let (principal, _) = identify(gateway, headers, Surface::Management, path).map_err(|error| {
+        denied::route(gateway, error, Some(&request_id), path);
+        answer::unauthorized(error, false)
+    })?;
+    Ok(Caller {
+        request_id,
+        principal: principal.at(client),
+    })
+}
+
+/// One request to a model, let in.
+pub(crate) struct Asked<'a> {
+    pub(crate) gateway: &'a Arc<Gateway>,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) request: trunkline_llm::Request<'a>,
+    pub(crate) place: Option<Place>,
+}
+
+async fn handle(
+    gateway: Arc<Gateway>,
+    endpoint: Endpoint,
+    model: Option<String>,
+    request: Request,
+) -> Response {
+    let (parts, body) = request.into_parts();
+    let arrived = parts.extensions.get::<Arrived>();
+    let mut caller = match enter(&gateway, arrived, &parts.headers, parts.uri.path()) {
+        Ok(caller) => caller,
+        Err(answer) => return answer,
+    };
+    let body = match read_body(body, gateway.edge.load().max_body_bytes).await {
+        Ok(body) => body,
+        Err(error) => return Refused::new(error.status().as_u16(), error.to_string()).answer(),
+    };
+    // Before anything of it is sent: a body may say for whom it is, and that decides too.
+    let request = match read(&gateway, &mut caller, &body, model.as_deref()) {
+        Ok(request) => request,
+        Err(answer) => return answer,
+    };
+    let who = (&caller.request_id, &caller.principal);
+    let mut pending = Pending::of(&gateway, who, kind(endpoint), body.len());
+    pending.model(&request.model);
+    let asked = match let_in(&gateway, &caller, endpoint, &parts.headers, request) {
+        Ok(asked) => asked,
+        Err(refused) => {
+            pending.finish(refused.word, Some(refused.failure.message.clone()));
+            return refused.answer();
+        }
+    };
+    let response = Box::pin(ask::run(asked, pending)).await;
+    callers::bound(&gateway, &caller.principal, response)
+}
+
+fn kind(endpoint: Endpoint) -> CallKind {
+    match endpoint {
+        Endpoint::ChatCompletions => CallKind::ChatCompletion,
+        Endpoint::Completions => CallKind::TextCompletion,
+        Endpoint::Embeddings => CallKind::Embedding,
+    }
+}
+
+#[expect(clippy::result_large_err, reason = "the error is the answer, and it is rare")]
+fn read<'a>(
+    gateway: &Gateway,
+    caller: &mut Caller,
+    body: &'a Bytes,
+    model: Option<&str>,
+) -> Result<trunkline_llm::Request<'a>, Response> {
+    let request = trunkline_llm::Request::read(body, model)
+        .map_err(|error| Refused::new(400, error.message).param(error.param).answer())?;
+    let principal = gateway
+        .authenticator
+        .on_behalf_of(caller.principal.clone(), request.user.as_deref());
+    caller.principal = principal.map_err(|error| answer::unauthorized(error, false))?;
+    Ok(request)
+}
+
+/// Decide and limit.
+fn let_in<'a>(
+    gateway: &'a Arc<Gateway>,
+    caller: &Caller,
+    endpoint: Endpoint,
+    headers: &'a HeaderMap,
+    request: trunkline_llm::Request<'a>,
+) -> Result<Asked<'a>, Refused> {
+    let principal = &caller.principal;
+    if let Decision::Deny(denial) = decide_model(principal, &request.model) {
+        let who = (&caller.request_id, principal);
+        let what = (kind(endpoint), request.model.as_str());
+        denied::model(gateway, who, what, denial, StatusCode::FORBIDDEN);
+        return Err(told::denied(denial, &request.model));
+    }
+    if gateway.models.catalogue().group(&request.model).is_none() {
+        return Err(told::unknown(&request.model));
+    }
+    if request.stream && !endpoint.streams() {
+        let text = "this endpoint has no answers in pieces: leave `stream` out";
+        return Err(Refused::new(400, text).param(Some("stream".to_owned())));
+    }
+    if let Err(text) = deadline::asked(headers) {
+        return Err(Refused::new(400, text));
+    }
+    let place = gateway
+        .limits
+        .place(principal)
+        .map_err(|exceeded| told::limited(&exceeded))?;
+    gateway
+        .limits
+        .count_request(principal)
+        .map_err(|exceeded| told::limited(&exceeded))?;
+    Ok(Asked {
+        gateway,
+        endpoint,
+        headers,
+        request,
+        place,
+    })
+}

@@ -1,0 +1,178 @@
+//! What clients are told when they get no answer of a model: OpenAI's envelope, LiteLLM's statuses and types.
+
+use axum::http::StatusCode;
+use axum::http::header::{HeaderValue, RETRY_AFTER};
+use axum::response::Response;
+use trunkline_llm::{Failure, ProviderError};
+use trunkline_model::{Level, OutcomeStatus};
+use trunkline_policy::Denial;
+use trunkline_upstream::fault::{Fault, printable, redacted};
+
+use super::models::{NoDeployment, Ready};
+use crate::answer;
+use crate::limits::{Exceeded, Limit};
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub struct Refused {
+    /// For the client.
+    pub failure: Failure,
+    /// For records.
+    pub word: &'static str,
+    /// When to try again, seconds.
+    pub retry_after: Option<u64>,
+}
+
+impl Refused {
+    /// A request that cannot be served as it is.
+    pub fn new(status: u16, message: impl Into<String>) -> Self {
+        Self {
+            failure: Failure::new(status, message),
+            word: "invalid_request",
+            retry_after: None,
+        }
+    }
+
+    /// The same about a member of the body.
+    #[must_use]
+    pub fn param(mut self, param: Option<String>) -> Self {
+        self.failure = self.failure.param(param);
+        self
+    }
+
+    fn word(mut self, word: &'static str) -> Self {
+        self.word = word;
+        self
+    }
+
+    /// The answer.
+    pub fn answer(&self) -> Response {
+        let status = StatusCode::from_u16(self.failure.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = answer::json(status, self.failure.to_json());
+        if let Some(seconds) = self.retry_after {
+            response
+                .headers_mut()
+                .insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+/// The caller may not use the model. The lists are not shown: they are for the log.
+pub(super) fn denied(denial: Denial, model: &str) -> Refused {
+    let kind = match denial.level {
+        Level::Team => "team_model_access_denied",
+        Level::User => "user_model_access_denied",
+        Level::Organization => "org_model_access_denied",
+        Level::EndUser => "customer_model_access_denied",
+        Level::Key | Level::Scope | Level::Server => "key_model_access_denied",
+    };
+    let text = format!(
+        "The requested model '{}' is not available for this API key, or the model name is invalid. Check the models available to you (GET /v1/models) and try again; an administrator gives a key models with `models`.",
+        printable(model)
+    );
+    let refused = Refused::new(403, text)
+        .param(Some("model".to_owned()))
+        .word("denied");
+    Refused {
+        failure: refused.failure.kind(kind),
+        ..refused
+    }
+}
+
+/// There is no model of the name.
+pub(super) fn unknown(model: &str) -> Refused {
+    let text = format!(
+        "Invalid model name passed in model={}. Call `/v1/models` to view available models for your key.",
+        printable(model)
+    );
+    Refused::new(400, text).param(Some("model".to_owned()))
+}
+
+/// A limit of the caller's. A budget has LiteLLM's status for it.
+pub(super) fn limited(exceeded: &Exceeded) -> Refused {
+    if let Limit::Budget(_) = exceeded.limit {
+        let text = format!(
+            "{exceeded}. What requests to models cost is not counted yet, so that nobody with a budget may make any"
+        );
+        let refused = Refused::new(422, text).word("denied");
+        return Refused {
+            failure: refused.failure.kind("budget_exceeded"),
+            ..refused
+        };
+    }
+    Refused {
+        retry_after: Some(exceeded.retry_after.as_secs()),
+        ..Refused::new(429, exceeded.to_string()).word("rate_limited")
+    }
+}
+
+/// Nothing can be asked.
+pub(super) fn nobody(why: &NoDeployment, model: &str) -> Refused {
+    let name = printable(model);
+    match why {
+        NoDeployment::Unknown | NoDeployment::Tried => unknown(model),
+        NoDeployment::Unusable(defect) => {
+            let text = format!("the model {name} is configured and cannot be used: {defect}");
+            Refused::new(503, text).word(OutcomeStatus::Misconfigured.as_str())
+        }
+        NoDeployment::OtherEndpoint => {
+            let text = format!("the provider of the model {name} does not serve this endpoint");
+            Refused::new(400, text)
+        }
+        NoDeployment::Resting(left) => {
+            let seconds = left.as_secs() + 1;
+            let text = format!(
+                "No deployments available for selected model, Try again in {seconds} seconds. Passed model={name}."
+            );
+            Refused {
+                retry_after: Some(seconds),
+                ..Refused::new(429, text).word(OutcomeStatus::RateLimited.as_str())
+            }
+        }
+    }
+}
+
+/// There was no answer at all.
+pub(super) fn fault(ready: &Ready, fault: Fault) -> Refused {
+    let fault = fault.without(ready.secrets().into_iter());
+    let status = if fault.status == OutcomeStatus::Timeout {
+        408
+    } else {
+        500
+    };
+    let text = format!("{}: {}", ready.deployment.provider, fault.message);
+    Refused::new(status, text).word(fault.status.as_str())
+}
+
+/// There was an answer, and it is no success.
+pub(super) fn provider(ready: &Ready, status: u16, body: &[u8], retry_after: Option<u64>) -> Refused {
+    let mut error = ProviderError::read(body);
+    let secrets = ready.secrets();
+    error.message = redacted(&error.message, &secrets);
+    for word in [&mut error.kind, &mut error.code, &mut error.param] {
+        *word = word.take().map(|word| redacted(&word, &secrets));
+    }
+    let word = match status {
+        401 => OutcomeStatus::AuthRequired.as_str(),
+        403 => OutcomeStatus::Forbidden.as_str(),
+        408 => OutcomeStatus::Timeout.as_str(),
+        429 => OutcomeStatus::RateLimited.as_str(),
+        400..=499 => "invalid_request",
+        _ => OutcomeStatus::UpstreamError.as_str(),
+    };
+    Refused {
+        failure: error.failure(status, &ready.deployment.provider),
+        word,
+        retry_after,
+    }
+}
+
+/// There was an answer that cannot be handed on.
+pub(super) fn unreadable(ready: &Ready, why: &str) -> Refused {
+    let text = format!(
+        "{} gave an answer that cannot be handed on: {why}",
+        ready.deployment.provider
+    );
+    Refused::new(500, text).word(OutcomeStatus::ProtocolError.as_str())
+}
