@@ -67,6 +67,13 @@ impl Said {
         Self(said.map(|_| bodies::pieces(pieces))).with_header("content-type", "text/event-stream")
     }
 
+    /// An event stream whose connection breaks after these texts.
+    pub fn broken(texts: &[String]) -> Self {
+        let whole: String = texts.concat();
+        let Self(said) = Self::status(200);
+        Self(said.map(|_| bodies::broken_off(whole.into()))).with_header("content-type", "text/event-stream")
+    }
+
     /// Adds a header.
     ///
     /// # Panics

@@ -6,6 +6,7 @@
 //!
 //! - [`ScriptedUpstream`]: an MCP server in this process, proper unless told otherwise
 //! - [`BareServer`]: a server that is one function, bytes in and bytes out
+//! - [`ScriptedProvider`]: a provider of models in this process, of OpenAI's dialect
 //! - [`TestGateway`]: the built binary in a child process with a data directory of its own
 //! - [`HttpClient`] and [`McpClient`]: plain requests, and MCP with every event and its time
 //! - [`FastMcpBackend`], [`ForeignServer`] and [`tools`]: the Python and Node programs of `scripts/`
@@ -28,6 +29,7 @@ mod mcp;
 mod postgres;
 mod process;
 mod program;
+mod provider;
 mod python;
 mod replicas;
 mod sse;
@@ -46,6 +48,7 @@ pub use mcp::{Event, EventStream, McpClient, RpcError, RpcReply};
 pub use postgres::ScratchDatabase;
 pub use process::{Exit, Signal};
 pub use program::ForeignServer;
+pub use provider::{ProviderRequest, ScriptedProvider, Turn};
 pub use python::{BackendRequest, FastMcpBackend, FastMcpOptions};
 pub use replicas::Replicas;
 pub use upstream::{

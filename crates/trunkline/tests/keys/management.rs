@@ -246,8 +246,8 @@ fn refused_bodies() -> Vec<(Value, Value, &'static str)> {
             "not_supported",
         ),
         (
-            json!({"models": ["gpt"]}),
-            json!(["body", "models"]),
+            json!({"aliases": {"a": "gpt"}}),
+            json!(["body", "aliases"]),
             "not_supported",
         ),
         (

@@ -1,0 +1,308 @@
+//! A provider of models in this process, of OpenAI's dialect. It rejects what a provider would: another key, a body that is no
+//! request, members that it does not know. What it answers is scripted; what it was asked is kept.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use crate::bare::{Bare, BareServer, Said};
+
+/// What a provider does with the next request.
+#[derive(Debug)]
+pub enum Turn {
+    /// A status and a body, as they are.
+    Answer(u16, String),
+    /// The same with one more header.
+    AnswerWith(u16, String, (&'static str, String)),
+    /// An event stream of these texts, as they are.
+    Stream(Vec<String>),
+    /// An event stream that the test writes; it ends with its sender.
+    Live(mpsc::Receiver<String>),
+    /// An event stream whose connection breaks after these texts.
+    Broken(Vec<String>),
+    /// Nothing, for ever.
+    Silence,
+}
+
+/// One request as it came.
+#[derive(Clone, Debug)]
+pub struct ProviderRequest {
+    /// The path.
+    pub path: String,
+    /// Every header, names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The bytes.
+    pub body: Bytes,
+}
+
+impl ProviderRequest {
+    /// The body as JSON.
+    ///
+    /// # Panics
+    /// When it is not JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).expect("a provider accepts JSON alone")
+    }
+
+    /// A header's value.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(own, _)| own == name);
+        found.map(|(_, value)| value.as_str())
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    turns: VecDeque<Turn>,
+    requests: Vec<ProviderRequest>,
+}
+
+/// The provider. Dropping it closes its port and its connections.
+#[derive(Debug)]
+pub struct ScriptedProvider {
+    server: BareServer,
+    state: Arc<Mutex<State>>,
+}
+
+/// Members of a request that are known.
+const CHAT: [&str; 22] = [
+    "model",
+    "messages",
+    "stream",
+    "stream_options",
+    "temperature",
+    "top_p",
+    "n",
+    "stop",
+    "max_tokens",
+    "max_completion_tokens",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+    "response_format",
+    "seed",
+    "user",
+    "logprobs",
+    "top_logprobs",
+    "presence_penalty",
+    "frequency_penalty",
+    "metadata",
+    "reasoning_effort",
+];
+const TEXT: [&str; 10] = [
+    "model",
+    "prompt",
+    "stream",
+    "stream_options",
+    "temperature",
+    "max_tokens",
+    "n",
+    "stop",
+    "user",
+    "echo",
+];
+const EMBEDDINGS: [&str; 5] = ["model", "input", "encoding_format", "dimensions", "user"];
+
+impl ScriptedProvider {
+    /// Starts one that knows these models and this key.
+    pub async fn start(key: &str, models: &[&str]) -> Self {
+        let state: Arc<Mutex<State>> = Arc::default();
+        let shared = Arc::clone(&state);
+        let key = format!("Bearer {key}");
+        let models: Vec<String> = models.iter().map(|name| (*name).to_owned()).collect();
+        let server = BareServer::start(move |bare| {
+            let said = answer(&shared, &key, &models, &bare);
+            async move {
+                match said {
+                    Some(said) => said,
+                    None => std::future::pending().await,
+                }
+            }
+        })
+        .await;
+        Self { server, state }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `http://127.0.0.1:PORT/v1`
+    pub fn url(&self) -> String {
+        self.server.url().replace("/mcp", "/v1")
+    }
+
+    /// What it does with the next request that it accepts; without one it answers as it is asked.
+    pub fn next(&self, turn: Turn) {
+        self.lock().turns.push_back(turn);
+    }
+
+    /// All requests so far, also those that it rejected.
+    pub fn requests(&self) -> Vec<ProviderRequest> {
+        self.lock().requests.clone()
+    }
+}
+
+/// What is said; `None`: nothing, for ever.
+fn answer(state: &Mutex<State>, key: &str, models: &[String], bare: &Bare) -> Option<Said> {
+    let headers = bare.head.headers.iter();
+    let headers = headers
+        .map(|(name, value)| {
+            (
+                name.as_str().to_owned(),
+                String::from_utf8_lossy(value.as_bytes()).into_owned(),
+            )
+        })
+        .collect();
+    let path = bare.head.uri.path().to_owned();
+    let request = ProviderRequest {
+        path: path.clone(),
+        headers,
+        body: bare.body.clone(),
+    };
+    let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+    state.requests.push(request);
+    if bare.header("authorization") != Some(key) {
+        let given = bare.header("authorization").unwrap_or_default();
+        return Some(error(
+            401,
+            &format!("Incorrect API key provided: {given}"),
+            "invalid_request_error",
+            "invalid_api_key",
+        ));
+    }
+    let Ok(body) = serde_json::from_slice::<Value>(&bare.body) else {
+        return Some(error(
+            400,
+            "We could not parse the JSON body",
+            "invalid_request_error",
+            "",
+        ));
+    };
+    let known: &[&str] = match path.as_str() {
+        "/v1/chat/completions" => &CHAT,
+        "/v1/completions" => &TEXT,
+        "/v1/embeddings" => &EMBEDDINGS,
+        _ => {
+            return Some(error(
+                404,
+                "Unknown request URL",
+                "invalid_request_error",
+                "unknown_url",
+            ));
+        }
+    };
+    if let Some(said) = rejected(&body, known, models) {
+        return Some(said);
+    }
+    match state.turns.pop_front() {
+        None => Some(usual(&path, &body)),
+        Some(Turn::Answer(status, text)) => Some(Said::json(status, text)),
+        Some(Turn::AnswerWith(status, text, (name, value))) => {
+            Some(Said::json(status, text).with_header(name, &value))
+        }
+        Some(Turn::Stream(texts)) => Some(stream(texts)),
+        Some(Turn::Live(texts)) => Some(Said::events(texts)),
+        Some(Turn::Broken(texts)) => Some(Said::broken(&texts)),
+        Some(Turn::Silence) => None,
+    }
+}
+
+fn rejected(body: &Value, known: &[&str], models: &[String]) -> Option<Said> {
+    let invalid = |text: String| Some(error(400, &text, "invalid_request_error", ""));
+    let Some(members) = body.as_object() else {
+        return invalid("the body is no object".to_owned());
+    };
+    if let Some(name) = members.keys().find(|name| !known.contains(&name.as_str())) {
+        return invalid(format!("Unrecognized request argument supplied: {name}"));
+    }
+    let model = body["model"].as_str().unwrap_or_default();
+    if !models.iter().any(|own| own == model) {
+        let text = format!("The model `{model}` does not exist or you do not have access to it.");
+        return Some(error(404, &text, "invalid_request_error", "model_not_found"));
+    }
+    let is_list = |name: &str| body[name].as_array().is_some_and(|items| !items.is_empty());
+    let wanted = [
+        ("messages", is_list("messages")),
+        ("prompt", !body["prompt"].is_null()),
+        ("input", !body["input"].is_null()),
+    ];
+    let missing = wanted
+        .iter()
+        .find(|(name, is_there)| known.contains(name) && !is_there);
+    missing.and_then(|(name, _)| invalid(format!("Missing required parameter: '{name}'.")))
+}
+
+fn error(status: u16, message: &str, kind: &str, code: &str) -> Said {
+    let code = if code.is_empty() { Value::Null } else { code.into() };
+    let body = json!({"error": {"message": message, "type": kind, "param": null, "code": code}});
+    Said::json(status, body.to_string())
+}
+
+fn stream(texts: Vec<String>) -> Said {
+    let (sender, receiver) = mpsc::channel(texts.len().max(1));
+    for text in texts {
+        // There is room for all of them.
+        let _ = sender.try_send(text);
+    }
+    Said::events(receiver)
+}
+
+/// What it says where nothing is scripted: how much it was asked, or a tool call if tools were given.
+fn usual(path: &str, body: &Value) -> Said {
+    let model = body["model"].as_str().unwrap_or_default();
+    if path == "/v1/embeddings" {
+        let answer = json!({
+            "object": "list", "model": model, "data": [{"object": "embedding", "index": 0, "embedding": [0.25, -0.5]}],
+            "usage": {"prompt_tokens": 2, "total_tokens": 2},
+        });
+        return Said::json(200, answer.to_string());
+    }
+    let usage = json!({"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8});
+    if path == "/v1/completions" {
+        let answer = json!({
+            "id": "cmpl-1", "object": "text_completion", "created": 1, "model": model, "usage": usage,
+            "choices": [{"index": 0, "text": "and so on", "finish_reason": "stop", "logprobs": null}],
+        });
+        return Said::json(200, answer.to_string());
+    }
+    let chunk = |delta: Value, finish: Value| {
+        json!({
+            "id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": model,
+            "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
+        })
+    };
+    if body["stream"] == true {
+        let mut events = vec![
+            chunk(json!({"role": "assistant", "content": ""}), Value::Null),
+            chunk(json!({"content": "Hel"}), Value::Null),
+            chunk(json!({"content": "lo"}), Value::Null),
+            chunk(json!({}), "stop".into()),
+        ];
+        if body["stream_options"]["include_usage"] == true {
+            events.push(json!({
+                "id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": model, "choices": [], "usage": usage,
+            }));
+        }
+        let mut texts: Vec<String> = events.iter().map(|event| format!("data: {event}\n\n")).collect();
+        texts.push("data: [DONE]\n\n".to_owned());
+        return stream(texts);
+    }
+    let called = body["tools"][0]["function"]["name"].as_str();
+    let message = match called {
+        Some(name) => json!({
+            "role": "assistant", "content": null,
+            "tool_calls": [{"id": "call_1", "type": "function", "function": {"name": name, "arguments": "{\"city\":\"Oslo\"}"}}],
+        }),
+        None => json!({"role": "assistant", "content": "Hello"}),
+    };
+    let finish = if called.is_some() { "tool_calls" } else { "stop" };
+    let answer = json!({
+        "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": model, "usage": usage,
+        "choices": [{"index": 0, "message": message, "finish_reason": finish}],
+    });
+    Said::json(200, answer.to_string())
+}
