@@ -16,7 +16,7 @@ use crate::fields::one_of;
 use crate::request::nearest;
 
 /// The fields of a key that are served.
-pub(crate) const SERVED: [(&str, &str); 13] = [
+pub(crate) const SERVED: [(&str, &str); 14] = [
     ("key_alias", "A name of one's own, unique."),
     (
         "duration",
