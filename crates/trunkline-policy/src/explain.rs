@@ -115,6 +115,7 @@ fn change_for(denial: Denial) -> Option<Change> {
         Rule::PinnedTools => None,
         // Another call may be what is needed, and not another rule.
         Rule::AllowedParams | Rule::ToolArguments | Rule::ToolConditions => None,
+        Rule::Models | Rule::NoDefaultModels => None,
     }
 }
 

@@ -55,6 +55,7 @@ fn permission(value: &Value) -> ObjectPermission {
         mcp_tool_permissions: lists(&value["mcp_tool_permissions"]),
         toolsets: named.iter().filter_map(|name| toolset(name)).collect(),
         mcp_toolsets: named,
+        models: Vec::new(),
     }
 }
 
