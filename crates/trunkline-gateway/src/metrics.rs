@@ -15,9 +15,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use trunkline_auth::Surface;
-use trunkline_model::{CallKind, CallRecord, Server};
 use trunkline_llm::Usage;
-use trunkline_model::{CallKind, CallRecord};
+use trunkline_model::{CallKind, CallRecord, Server};
 
 use crate::Gateway;
 use crate::answer;
@@ -63,6 +62,10 @@ struct HeldBack {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct HiddenText {
     mcp_server_name: String,
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ByModel {
     model: String,
     kind: &'static str,
