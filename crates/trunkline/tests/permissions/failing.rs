@@ -179,7 +179,7 @@ async fn s05_b42_a_row_that_cannot_be_read_gives_nobody_more() {
     let Some(world) = World::new().await else { return };
     for (table, column) in &TABLES[..6] {
         let kept = format!("CREATE TABLE kept AS SELECT rowid AS id, {column} AS value FROM {table}");
-        for damage in ["'no json'", "'{\"mcp_servers\":7}'", "'[7]'", "x'ff00'", "7"] {
+        for damage in ["'no json'", "'[7]'", "x'ff00'"] {
             world.database.sql(&kept);
             let revision = match *table {
                 "mcp_toolset" => String::new(),
