@@ -120,6 +120,7 @@ impl Asked {
         let (path, header) = &self.selection;
         let route = Route {
             is_mcp: true,
+            is_llm: false,
             path: path.as_deref().unwrap_or("/mcp"),
         };
         if let Some(key) = principal.key().filter(|key| !key.may_call(route)) {

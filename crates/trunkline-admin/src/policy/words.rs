@@ -77,6 +77,10 @@ impl About<'_> {
                 self.name(),
                 self.server.id
             ),
+            // Of models, and so of nothing that is asked about here.
+            Rule::Models | Rule::NoDefaultModels => {
+                format!("the models of the {level} do not have what is asked for")
+            }
             Rule::AllowedParams => {
                 format!("allowed_params of {server:?} does not have all arguments that are given")
             }

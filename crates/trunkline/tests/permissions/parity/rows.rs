@@ -153,7 +153,8 @@ fn rules() -> impl Iterator<Item = Rule> {
         Rule::PinnedTools => Some(Rule::AllowedParams),
         Rule::AllowedParams => Some(Rule::ToolArguments),
         Rule::ToolArguments => Some(Rule::ToolConditions),
-        Rule::ToolConditions => None,
+        // Models are on no way to a server: the suite of models has them.
+        Rule::ToolConditions | Rule::Models | Rule::NoDefaultModels => None,
     };
     successors(Some(Rule::Selection), next)
 }
@@ -174,7 +175,7 @@ fn reasons() -> impl Iterator<Item = Reason> {
         Reason::ArgumentPinned => Some(Reason::ArgumentUnfilled),
         Reason::ArgumentUnfilled => Some(Reason::ConditionFailed),
         Reason::ConditionFailed => Some(Reason::ConditionError),
-        Reason::ConditionError => None,
+        Reason::ConditionError | Reason::ModelNotGranted => None,
     };
     successors(Some(Reason::NotInScope), next)
 }
@@ -193,6 +194,7 @@ fn levels_of(rule: Rule) -> Vec<Level> {
         | Rule::ToolConditions => vec![Level::Server],
         Rule::NoMcpServers | Rule::McpServers | Rule::McpToolsets | Rule::McpToolPermissions => grants(),
         Rule::NothingListed => vec![Level::Key],
+        Rule::Models | Rule::NoDefaultModels => Vec::new(),
     }
 }
 
@@ -260,6 +262,7 @@ fn rows_of(rule: Rule) -> Vec<Row> {
                 row.called("the master key").with(json!({"key": null})),
             ]
         }
+        Rule::Models | Rule::NoDefaultModels => Vec::new(),
         Rule::AllowedParams => of_calls(rule, &[(Reason::ArgumentNotAllowed, "argue")]),
         Rule::ToolArguments => of_calls(
             rule,
