@@ -151,31 +151,7 @@ impl Default for Metrics {
             "Servers that a list had to do without, or answered from an old copy",
             metrics.list_failures.clone(),
         );
-        registry.register(
-            "trunkline_mcp_server_up",
-            "1 if the server is usable, with its outcome",
-            metrics.server_up.clone(),
-        );
-        registry.register(
-            "trunkline_mcp_server_health",
-            "1 for what the server is: healthy, degraded, down, needs_auth, unknown_per_user or pending",
-            metrics.server_health.clone(),
-        );
-        registry.register(
-            "trunkline_mcp_server_circuit",
-            "1 for the state of the server's circuit breaker: closed, open or half_open",
-            metrics.server_circuit.clone(),
-        );
-        registry.register(
-            "trunkline_mcp_tools_held_back",
-            "Tools that the server lists and its pins keep from clients: changed or new",
-            metrics.held_back.clone(),
-        );
-        registry.register(
-            "trunkline_mcp_hidden_text",
-            "Characters and sequences in the definitions of the server's tools that people do not see, by kind",
-            metrics.hidden_text.clone(),
-        );
+        metrics.register_servers(&mut registry);
         registry.register(
             "trunkline_mcp_tools",
             "Tools of all servers",
@@ -217,6 +193,35 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// What is counted by server.
+    fn register_servers(&self, registry: &mut Registry) {
+        registry.register(
+            "trunkline_mcp_server_up",
+            "1 if the server is usable, with its outcome",
+            self.server_up.clone(),
+        );
+        registry.register(
+            "trunkline_mcp_server_health",
+            "1 for what the server is: healthy, degraded, down, needs_auth, unknown_per_user or pending",
+            self.server_health.clone(),
+        );
+        registry.register(
+            "trunkline_mcp_server_circuit",
+            "1 for the state of the server's circuit breaker: closed, open or half_open",
+            self.server_circuit.clone(),
+        );
+        registry.register(
+            "trunkline_mcp_tools_held_back",
+            "Tools that the server lists and its pins keep from clients: changed or new",
+            self.held_back.clone(),
+        );
+        registry.register(
+            "trunkline_mcp_hidden_text",
+            "Characters and sequences in the definitions of the server's tools that people do not see, by kind",
+            self.hidden_text.clone(),
+        );
+    }
+
     /// Counts one operation.
     pub fn count(&self, record: &CallRecord, took: Duration) {
         self.requests

@@ -198,7 +198,7 @@ mod tests {
             .collect()
     }
 
-    fn of_schema(before: Value, after: Value) -> Vec<(&'static str, String)> {
+    fn of_schema(before: &Value, after: &Value) -> Vec<(&'static str, String)> {
         classes(json!({"input_schema": before}), json!({"input_schema": after}))
     }
 
@@ -291,7 +291,7 @@ mod tests {
             ),
         ];
         for (before, after) in widens {
-            let found = of_schema(before.clone(), after.clone());
+            let found = of_schema(&before, &after);
             assert_eq!(
                 found.first().map(|own| own.0),
                 Some("permission_widening"),
@@ -318,7 +318,7 @@ mod tests {
             (json!({}), json!({"pattern": "^a$"})),
         ];
         for (before, after) in breaks {
-            let found = of_schema(before.clone(), after.clone());
+            let found = of_schema(&before, &after);
             assert_eq!(
                 found.first().map(|own| own.0),
                 Some("breaking"),
@@ -332,17 +332,17 @@ mod tests {
                 json!({"properties": {"a": {"examples": [1]}}}),
             ),
         ] {
-            let found = of_schema(before.clone(), after.clone());
+            let found = of_schema(&before, &after);
             assert!(
                 found.iter().all(|own| own.0 == "compatible") && !found.is_empty(),
                 "{before} {after}"
             );
         }
         assert_eq!(
-            of_schema(json!({"required": ["a", "b"]}), json!({"required": ["b", "a"]})).len(),
+            of_schema(&json!({"required": ["a", "b"]}), &json!({"required": ["b", "a"]})).len(),
             1
         );
-        let both = of_schema(json!({"enum": [1, 2]}), json!({"enum": [2, 3]}));
+        let both = of_schema(&json!({"enum": [1, 2]}), &json!({"enum": [2, 3]}));
         assert_eq!(both.len(), 2);
     }
 

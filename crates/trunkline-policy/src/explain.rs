@@ -111,11 +111,14 @@ fn change_for(denial: Denial) -> Option<Change> {
         Rule::McpToolPermissions => Some(Change::AddTool),
         Rule::AllowedTools => Some(Change::AllowTool),
         Rule::DisallowedTools => Some(Change::TakeOutTool),
-        // A definition is accepted after somebody has read it, and not by its name.
-        Rule::PinnedTools => None,
-        // Another call may be what is needed, and not another rule.
-        Rule::AllowedParams | Rule::ToolArguments | Rule::ToolConditions => None,
-        Rule::Models | Rule::NoDefaultModels => None,
+        // A definition is accepted after somebody has read it; another call may be what is needed, and not another rule; and models are
+        // no server's.
+        Rule::PinnedTools
+        | Rule::AllowedParams
+        | Rule::ToolArguments
+        | Rule::ToolConditions
+        | Rule::Models
+        | Rule::NoDefaultModels => None,
     }
 }
 

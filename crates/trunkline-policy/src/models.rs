@@ -135,6 +135,7 @@ mod tests {
                     ..User::default()
                 })
             }),
+            ..Holder::of_key(Arc::new(VirtualKey::new(KeyHash([1; 32]))))
         };
         let end_user = lists.end_user.map(|own| OnBehalfOf {
             id: "e".into(),
@@ -142,6 +143,7 @@ mod tests {
                 object_permission: list(own),
                 ..EndUser::default()
             })),
+            budget: None,
         });
         match decide_model(&Principal::from_key(holder).on_behalf_of(end_user), model) {
             Decision::Allow => Ok(()),

@@ -30,7 +30,7 @@ fn server(name: &str, edit: impl FnOnce(&mut ServerDefinition)) -> Server {
     }
 }
 
-fn key(number: u32, metadata: Value) -> Principal {
+fn key(number: u32, metadata: &Value) -> Principal {
     let mut hash = [0; 32];
     hash[..4].copy_from_slice(&number.to_be_bytes());
     let mut key = VirtualKey::new(KeyHash(hash));
@@ -45,7 +45,7 @@ fn key(number: u32, metadata: Value) -> Principal {
 
 fn with_conditions(conditions: &Value) -> Server {
     server("s", |own| {
-        own.tool_conditions = tool_rule::parse_conditions(conditions, true).unwrap()
+        own.tool_conditions = tool_rule::parse_conditions(conditions, true).unwrap();
     })
 }
 
@@ -81,7 +81,7 @@ fn conditions_are_decided_as_far_as_they_are_known() {
         {"tools": ["a"], "when": "client.name == 'c'"},
         {"tools": ["a"], "when": "now.hour == 19 && now.weekday == 7 && now.date == '2026-11-29' && now.time == '19:38:14'"},
     ]));
-    let good = key(1, json!({"level": 2}));
+    let good = key(1, &json!({"level": 2}));
     let ask = |principal: &Principal, tool: ToolUse<'_>| {
         reason(decide(principal, &Scope::All, Action::UseToolAs(tool), &server))
     };
@@ -96,15 +96,15 @@ fn conditions_are_decided_as_far_as_they_are_known() {
         Err((Reason::ConditionFailed, Some(0)))
     );
     assert_eq!(
-        ask(&key(1, json!({"level": 1})), listed),
+        ask(&key(1, &json!({"level": 1})), listed),
         Err((Reason::ConditionFailed, Some(2)))
     );
     assert_eq!(
-        ask(&key(1, json!({})), listed),
+        ask(&key(1, &json!({})), listed),
         Err((Reason::ConditionError, Some(2)))
     );
     assert_eq!(
-        ask(&key(1, json!({"level": "2"})), listed),
+        ask(&key(1, &json!({"level": "2"})), listed),
         Err((Reason::ConditionError, Some(2)))
     );
     let with = |annotations, client| ToolUse {
@@ -156,7 +156,7 @@ fn conditions_are_decided_as_far_as_they_are_known() {
 #[test]
 fn a_condition_that_cannot_be_read_any_more_lets_nothing_through() {
     let server = with_conditions(&json!([{"tools": ["a"], "when": "gone(args.x)"}]));
-    let principal = key(1, json!({}));
+    let principal = key(1, &json!({}));
     let ask = |tool: ToolUse<'_>| reason(decide(&principal, &Scope::All, Action::UseToolAs(tool), &server));
     assert_eq!(ask(ToolUse::of("a")), Err((Reason::ConditionError, Some(0))));
     let called = ToolUse {
@@ -206,10 +206,10 @@ fn what_two_names_say_of_a_tool_both_holds() {
 fn what_is_not_known_of_a_caller_is_never_filled_with_nothing() {
     let rules = json!({"a": {"x": {"value_from": "end_user_id"}, "m": {"default_from": "metadata.m"}}});
     let server = server("s", |own| {
-        own.tool_arguments = tool_rule::parse_arguments(&rules).unwrap()
+        own.tool_arguments = tool_rule::parse_arguments(&rules).unwrap();
     });
     for metadata in [json!({}), json!({"m": null}), json!({"m": ""})] {
-        let principal = key(1, metadata);
+        let principal = key(1, &metadata);
         let refused = fill(&principal, &server, "a", &["m"]).unwrap_err();
         assert_eq!(refused.denial.reason, Reason::ArgumentUnfilled);
         let nobody = principal.clone().on_behalf_of(Some(OnBehalfOf {
@@ -247,7 +247,7 @@ proptest! {
             .map(|(when, all)| json!({"tools": [if *all { "*" } else { "a" }], "when": when}))
             .collect();
         let server = with_conditions(&Value::from(conditions));
-        let principal = key(1, json!({"n": n}));
+        let principal = key(1, &json!({"n": n}));
         let client = Client { name: has_name.then_some("c"), ..Client::default() };
         let listed = ToolUse { annotations: Some(annotations), client: Some(client), ..ToolUse::of("a") };
         let called = ToolUse { call: Some(call(arguments)), ..listed };
@@ -282,7 +282,7 @@ fn timed_a_decision_among_many_takes_microseconds() {
         100
     );
     let keys: Vec<Principal> = (0..10_000)
-        .map(|number| key(number, json!({"limit": 10})))
+        .map(|number| key(number, &json!({"limit": 10})))
         .collect();
     let arguments = r#"{"path":"/srv/data/file.txt","n":3,"more":{"a":[1,2,3],"b":"some text"}}"#;
     let mut times: Vec<Duration> = Vec::new();

@@ -221,6 +221,7 @@ impl World {
             .iter()
             .map(|(name, tools)| ((*name).to_owned(), texts(tools)));
         ObjectPermission {
+            models: Vec::new(),
             id: None,
             mcp_servers: texts(&grant.words),
             mcp_access_groups: if grant.group {

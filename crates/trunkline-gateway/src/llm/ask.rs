@@ -203,12 +203,13 @@ async fn hand_on(
     let mut body = head.response.into_body();
     let whole = timeout_at(head.until, read_whole(&mut body, declared, limit, Step::Call)).await;
     let whole = whole.unwrap_or_else(|_| Err(Fault::timeout(Step::Call, head.time)));
-    let read = whole
-        .map_err(|fault| told::fault(ready, fault))
-        .and_then(|bytes| {
-            let text = std::str::from_utf8(&bytes).map_err(|_| told::unreadable(ready, "it is not UTF-8"))?;
+    let read = match whole.as_deref().map(std::str::from_utf8) {
+        Ok(Ok(text)) => {
             trunkline_llm::answer::renamed(text, &model).map_err(|why| told::unreadable(ready, &why))
-        });
+        }
+        Ok(Err(_)) => Err(told::unreadable(ready, "it is not UTF-8")),
+        Err(fault) => Err(told::fault(ready, fault.clone())),
+    };
     let mut response = match read {
         Ok((text, usage)) => {
             if let Some(usage) = usage {

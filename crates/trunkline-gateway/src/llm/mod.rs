@@ -162,6 +162,7 @@ fn read<'a>(
 }
 
 /// Decide and limit.
+#[expect(clippy::result_large_err, reason = "the error is the answer, and it is rare")]
 fn let_in<'a>(
     gateway: &'a Arc<Gateway>,
     caller: &Caller,

@@ -92,8 +92,7 @@ async fn teams_users_organizations_and_end_users_narrow() {
     admin
         .try_send(patch(
             "/organization/update",
-            json!({"organization_id": "o", "models": ["mine"]}),
-            &admin,
+            &json!({"organization_id": "o", "models": ["mine"]}),
         ))
         .await
         .unwrap()
@@ -130,7 +129,7 @@ async fn teams_users_organizations_and_end_users_narrow() {
     all.post(CHAT, &body).await.expect_status(200);
 }
 
-fn patch(path: &str, body: Value, _: &HttpClient) -> http::Request<bytes::Bytes> {
+fn patch(path: &str, body: &Value) -> http::Request<bytes::Bytes> {
     http::Request::patch(path)
         .header("content-type", "application/json")
         .body(bytes::Bytes::from(body.to_string()))

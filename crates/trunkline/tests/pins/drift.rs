@@ -7,6 +7,11 @@ use crate::support::{
     ID, PATIENCE, drift, gateway_with, pin, report, row, runs, send, told, tool, tools, upstream,
 };
 
+/// What a server does to a definition.
+type Edit = fn(&mut Value);
+/// What clients hear of a change.
+const CHANGED: &str = "notifications/tools/list_changed";
+
 #[tokio::test]
 async fn s29_a_changed_definition_is_held_back_on_every_way_in_until_it_is_accepted() {
     let upstream = upstream(&[send(), tool("read")]).await;
@@ -16,7 +21,6 @@ async fn s29_a_changed_definition_is_held_back_on_every_way_in_until_it_is_accep
     assert_eq!(tools(&http).await, ["mail-send", "mail-read"]);
     assert!(runs(&http, &upstream, "send").await);
 
-    type Edit = fn(&mut Value);
     let changes: [(&str, Edit, &str, &str); 5] = [
         // One byte.
         (
@@ -51,9 +55,9 @@ async fn s29_a_changed_definition_is_held_back_on_every_way_in_until_it_is_accep
         ),
     ];
     for (what, edit, class, path) in changes {
-        let mut changed = send();
-        edit(&mut changed);
-        drift(&http, &upstream, &[changed, tool("read")]).await;
+        let mut other = send();
+        edit(&mut other);
+        drift(&http, &upstream, &[other, tool("read")]).await;
         assert_eq!(tools(&http).await, ["mail-read"], "{what}");
         assert!(!runs(&http, &upstream, "send").await, "{what}");
         assert!(runs(&http, &upstream, "read").await, "{what}");
@@ -154,7 +158,6 @@ async fn s29_who_loses_a_tool_hears_of_it_and_nobody_of_what_is_held_back() {
     client.initialize().await;
     let mut stream = client.get_stream().await;
     assert_eq!(client.tool_names().await.len(), 2);
-    const CHANGED: &str = "notifications/tools/list_changed";
 
     // A new tool, announced: no news. Then a pinned one goes: the first news there is.
     upstream.set_tools([send(), tool("read"), tool("extra")]);
