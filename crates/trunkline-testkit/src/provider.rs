@@ -278,8 +278,8 @@ fn usual(path: &str, body: &Value) -> Said {
     if body["stream"] == true {
         let mut events = vec![
             chunk(json!({"role": "assistant", "content": ""}), Value::Null),
-            chunk(json!({"content": "Hel"}), Value::Null),
-            chunk(json!({"content": "lo"}), Value::Null),
+            chunk(json!({"content": "He"}), Value::Null),
+            chunk(json!({"content": "llo"}), Value::Null),
             chunk(json!({}), "stop".into()),
         ];
         if body["stream_options"]["include_usage"] == true {

@@ -68,7 +68,7 @@ fn mistakes_have_a_place_and_a_suggestion() {
             "6:7: unknown field \"api_kye\" in model_list[0].litellm_params; did you mean \"api_key\"?",
         ),
         (
-            BASE.replace("model_name", "model_nam"),
+            BASE.replace("model_name", "modle_name"), // spellchecker:disable-line
             "did you mean \"model_name\"?",
         ),
         (

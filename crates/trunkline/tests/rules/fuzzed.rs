@@ -35,7 +35,7 @@ fn value() -> impl Strategy<Value = String> {
         Just(r#"["mine"]"#.to_owned()),
         Just(r#""\ud83d\ude00\ud800""#.to_owned()),
         Just("{}".to_owned()),
-        Just("tru".to_owned()),
+        Just("truth".to_owned()),
     ]
 }
 
