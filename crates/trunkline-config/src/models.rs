@@ -308,17 +308,24 @@ fn values(section: &mut Section<'_>, provider: &Provider, env: &dyn Env) -> Depl
             .iter()
             .find_map(|name| env.get(name).filter(|value| !value.is_empty()))
     };
-    let api_base = section.text("api_base").or_else(|| section.text("base_url"));
-    let api_base = api_base
+    let written = section.text("api_base").or_else(|| section.text("base_url"));
+    // The provider's own key is for the provider: an address of one's own is somebody else's, unless the provider has none.
+    let is_elsewhere = match (&written, provider.api_base) {
+        (Some(written), Some(own)) => written.trim_end_matches('/') != own.trim_end_matches('/'),
+        _ => false,
+    };
+    let api_base = written
         .or_else(|| first(provider.base_variables))
         .or_else(|| provider.api_base.map(str::to_owned))
         .unwrap_or_default();
     if let Err(reason) = base(&api_base) {
         section.error("api_base", reason);
     }
-    let api_key = section
-        .secret("api_key")
-        .or_else(|| first(provider.key_variables).map(Secret::new));
+    let api_key = section.secret("api_key").or_else(|| {
+        first(provider.key_variables)
+            .filter(|_| !is_elsewhere)
+            .map(Secret::new)
+    });
     if let Some(Err(reason)) = api_key.as_ref().map(|key| checks::header_value(key.expose())) {
         section.error("api_key", reason);
     }

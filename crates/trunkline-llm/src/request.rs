@@ -36,6 +36,40 @@ const NOT_SERVED: [&str; 26] = [
     "vector_store_ids",
 ];
 
+/// By what services that route themselves (OpenRouter, Vercel, another gateway) are told to answer with a model that nobody decided about.
+const ROUTES: [&str; 6] = [
+    "models",
+    "route",
+    "preset",
+    "plugins",
+    "providerOptions",
+    "extra_body",
+];
+
+/// Members that are read here.
+const READ: [&str; 3] = ["model", "stream", "user"];
+
+/// A key that is one that something was decided about, but for the case of its letters. There are services to which it is the same, and
+/// that would read it instead (S23).
+fn check_spelling(object: &RawObject<'_>) -> Result<(), BadRequest> {
+    let folded = |key: &str| -> String {
+        let upper = key.chars().flat_map(char::to_uppercase);
+        upper.flat_map(char::to_lowercase).collect()
+    };
+    let known = || READ.iter().chain(&ROUTES).chain(&NOT_SERVED);
+    for key in object.all_keys() {
+        if known().any(|own| *own == key) {
+            continue;
+        }
+        let other = folded(&key);
+        if let Some(own) = known().find(|own| folded(own) == other) {
+            let text = format!("`{key}` is `{own}` to some services and not to others: leave it out");
+            return Err(bad(Some(own), text));
+        }
+    }
+    Ok(())
+}
+
 /// Characters of a model's name.
 const MAX_NAME: usize = 512;
 
@@ -81,10 +115,12 @@ impl<'a> Request<'a> {
             let text = format!("`{name}` is LiteLLM's own and is not served by this gateway: leave it out");
             return Err(bad(Some(name), text));
         }
-        if says_something(&object, "models") {
-            // A service that routes itself (OpenRouter) would answer with one that nobody decided about.
-            let text = "`models` names other models than the one that this key is asked about: leave it out";
-            return Err(bad(Some("models"), text));
+        check_spelling(&object)?;
+        if let Some(name) = ROUTES.iter().find(|name| says_something(&object, name)) {
+            let text = format!(
+                "`{name}` may have another model answer than the one that this key is asked about: leave it out"
+            );
+            return Err(bad(Some(name), text));
         }
         refuse_gateway_tools(&object)?;
         let named = match object.get("model") {
@@ -215,6 +251,22 @@ mod tests {
             (r#"{"model":"m","api_base":"http://x"}"#, Some("api_base")),
             (r#"{"model":"m","mock_response":"x"}"#, Some("mock_response")),
             (r#"{"model":"m","models":["n"]}"#, Some("models")),
+            (r#"{"model":"m","MODEL":"n"}"#, Some("model")),
+            (r#"{"model":"m","\u004dodel":"n"}"#, Some("model")),
+            (r#"{"model":"m","Api_Base":"http://x"}"#, Some("api_base")),
+            (
+                r#"{"model":"m","provideroptions":{"gateway":{"models":["n"]}}}"#,
+                Some("providerOptions"),
+            ),
+            (
+                r#"{"model":"m","providerOptions":{"gateway":{"models":["n"]}}}"#,
+                Some("providerOptions"),
+            ),
+            (r#"{"model":"m","route":"fallback"}"#, Some("route")),
+            (
+                r#"{"model":"m","extra_body":{"models":["n"]}}"#,
+                Some("extra_body"),
+            ),
             (
                 r#"{"model":"m","tools":[{"type":"mcp","server_url":"litellm_proxy/mcp/a"}]}"#,
                 Some("tools"),

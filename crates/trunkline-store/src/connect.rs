@@ -11,6 +11,7 @@ use sqlx::sqlite::{
 use trunkline_model::Secret;
 
 use crate::db::Db;
+use crate::migrate::is_busy;
 
 /// How long SQLite waits for a lock that another process holds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -121,17 +122,28 @@ async fn open_sqlite(url: &str) -> Result<(Db, String), ConnectError> {
         source,
     })?;
     let location = path.display().to_string();
-    let writer = sqlite_pool(1, 0)
-        .connect_with(options.clone())
-        .await
-        .map_err(|source| ConnectError::Open {
-            location: location.clone(),
-            source,
-        })?;
+    let writer = open_writer(&options).await.map_err(|source| ConnectError::Open {
+        location: location.clone(),
+        source,
+    })?;
     let readers = sqlite_pool(2, 0)
         // Not `read_only`: a WAL database needs its shared-memory file, which a read-only connection cannot make.
         .connect_lazy_with(options.pragma("query_only", "ON"));
     Ok((Db::Sqlite { writer, readers }, location))
+}
+
+/// Opens the connection that writes. Whoever opens a new file first makes it one with a write-ahead log, and SQLite tells others at once
+/// that it is locked meanwhile, whatever their time-out.
+async fn open_writer(options: &SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {
+    let deadline = tokio::time::Instant::now() + BUSY_TIMEOUT;
+    loop {
+        match sqlite_pool(1, 0).connect_with(options.clone()).await {
+            Err(error) if is_busy(&error) && tokio::time::Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            done => return done,
+        }
+    }
 }
 
 /// Two connections to a private in-memory database would be two databases: one pool of one connection does it all.

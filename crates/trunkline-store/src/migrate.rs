@@ -302,7 +302,7 @@ async fn lock_once(db: &Db) -> Result<Tx, StoreError> {
     Ok(tx)
 }
 
-fn is_busy(error: &sqlx::Error) -> bool {
+pub(crate) fn is_busy(error: &sqlx::Error) -> bool {
     error
         .as_database_error()
         .and_then(sqlx::error::DatabaseError::code)

@@ -24,9 +24,10 @@ pub fn target(url: &str) -> Result<Target, Fault> {
 
 /// Whether the provider may have seen something of the request that ended in this fault.
 pub fn may_have_been_sent(fault: &Fault) -> bool {
+    // What TLS says may come after the request: an alert in the middle of it reads like one at the start.
     !matches!(
         fault.step,
-        Step::Configuration | Step::Dns | Step::Tcp | Step::Proxy | Step::Tls
+        Step::Configuration | Step::Dns | Step::Tcp | Step::Proxy
     )
 }
 

@@ -181,6 +181,9 @@ fn keys_and_addresses_come_from_litellms_variables_and_are_never_shown() {
         Some("canary-key")
     );
     assert!(!format!("{own:?}").contains("canary"), "{own:?}");
+    // The provider's key is not for whoever has another address.
+    let elsewhere = "model_list:\n  - model_name: m\n    litellm_params: {model: openai/x, api_base: 'http://vllm.example/v1'}\n";
+    assert_eq!(one(elsewhere, &variables).params.api_key, None);
     let ignored = parse(&format!("{BASE}      temperature: 0.5\n      max_tokens: 5\n")).unwrap();
     let notice = ignored.notices[0].to_string();
     assert!(notice.contains("temperature, max_tokens"), "{notice}");

@@ -13,7 +13,7 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinHandle;
 use trunkline_mcp::Era;
-use trunkline_mcp::canonical::canonical;
+use trunkline_mcp::canonical::{canonical, strict};
 use trunkline_mcp::edit::{self, RawObject};
 use trunkline_model::ids::hex;
 use trunkline_model::{ApprovalMode, CallApproval, CallApprovalState};
@@ -193,8 +193,9 @@ fn wanted(
         return None;
     }
     let definition = canonical(target.definition.as_deref()?)?;
+    // Who says yes reads each argument once, and so has to read the one that the server takes.
     let one_call = match mode {
-        ApprovalMode::Always => canonical(arguments)?,
+        ApprovalMode::Always => strict(arguments).ok()?,
         ApprovalMode::FirstUse | ApprovalMode::Never => String::new(),
     };
     let mut digest = Sha256::new();

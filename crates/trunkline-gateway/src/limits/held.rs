@@ -188,7 +188,13 @@ pub(super) fn spending(principal: &Principal, server: Option<&Server>) -> Result
 /// The same of models: they all cost something, and what was spent is not known yet. Who has a budget could exceed it.
 pub(super) fn spending_on_models(principal: &Principal) -> Result<(), Exceeded> {
     for own in held(principal) {
-        if let Some(max) = own.budget.and_then(|budget| budget.max_budget) {
+        // What limits tokens, or single models, cannot be kept either.
+        let max = own.budget.and_then(|budget| {
+            let limits_tokens = budget.tpm_limit.is_some() || budget.tpd_limit.is_some();
+            let is_limited = limits_tokens || !budget.model_max_budget.is_empty();
+            budget.max_budget.or_else(|| is_limited.then_some(Amount::ZERO))
+        });
+        if let Some(max) = max {
             return Err(Exceeded {
                 limit: Limit::Budget(own.level),
                 max: Max::Dollars(max),

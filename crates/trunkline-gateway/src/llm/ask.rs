@@ -125,7 +125,11 @@ async fn attempt(asked: &Asked<'_>, catalogue: &Catalogue, ready: &Arc<Ready>) -
         .upstreams
         .ask_provider(target, &headers, Bytes::from(body));
     match timeout_at(until, sent).await {
-        Err(_) => Err(failed(Fault::timeout(Step::Call, time), false)),
+        // One client's impatience is nobody else's.
+        Err(_) => Err(Failed {
+            rest: (time == own).then_some(rest),
+            ..failed(Fault::timeout(Step::Call, time), false)
+        }),
         Ok(Err(fault)) => {
             let again = !provider::may_have_been_sent(&fault);
             Err(failed(fault, again))

@@ -10,12 +10,15 @@ use crate::support::config;
 use crate::world::{World, last, rows, send};
 
 /// Operations that are not GET and change nothing.
-const ASKING: [&str; 7] = [
+const ASKING: [&str; 10] = [
     "POST /budget/info",
     "POST /mcp-rest/test/connection",
     "POST /mcp-rest/test/tools/list",
     "POST /mcp-rest/tools/call",
     "POST /organization/info",
+    "POST /v1/chat/completions",
+    "POST /v1/completions",
+    "POST /v1/embeddings",
     "POST /v1/mcp/policy/dry-run",
     "POST /v1/mcp/policy/explain",
 ];

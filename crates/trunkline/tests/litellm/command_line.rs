@@ -83,7 +83,9 @@ async fn b40_litellms_command_line_manages_keys() {
             "{}",
             refused.stderr
         );
-        let asked = cli.run(&["keys", "generate", "--models", "gpt-5"]).await;
+        let asked = cli
+            .run(&["keys", "generate", "--aliases", "{\"a\": \"b\"}"])
+            .await;
         assert!(
             !asked.worked && asked.stderr.contains("HTTP 422"),
             "{}",

@@ -13,13 +13,19 @@ use crate::support::{config, generate, key, listed, post, toolset, with};
 const PUBLIC: [&str; 2] = ["GET /health/liveliness", "GET /health/readiness"];
 
 /// What every good key may do, within its grants.
-const EVERY_KEY: [&str; 6] = [
+const EVERY_KEY: [&str; 12] = [
     "GET /key/info",
     "GET /mcp-rest/tools/list",
     "GET /v1/mcp/tools",
+    "GET /v1/model/info",
+    "GET /v1/models",
+    "GET /v1/models/{model}",
     "GET /v1/mcp/toolset",
     "GET /v1/mcp/toolset/{toolset_id}",
     "POST /mcp-rest/tools/call",
+    "POST /v1/chat/completions",
+    "POST /v1/completions",
+    "POST /v1/embeddings",
 ];
 
 /// What a user may see, of its own and of its teams.
@@ -81,7 +87,7 @@ struct World {
     database: Database,
     upstream: ScriptedUpstream,
     /// A server, a toolset and a key, by what paths and bodies call them.
-    ids: [(&'static str, String); 6],
+    ids: [(&'static str, String); 7],
 }
 
 impl World {
@@ -115,6 +121,7 @@ impl World {
             // Of the audit log.
             ("id", "1".to_owned()),
             ("approval_id", "1".to_owned()),
+            ("model", "gpt-x".to_owned()),
         ];
         Some(Self {
             gateway,

@@ -495,3 +495,21 @@ async fn s35_a_server_that_asks_in_the_middle_is_approved_once() {
         "{again}"
     );
 }
+
+/// Whoever says yes reads one of two arguments of a name, and the server takes the other.
+#[tokio::test]
+async fn s35_what_can_be_read_in_two_ways_is_not_asked_about() {
+    let (gateway, upstream) = world(&["tool_approval: {echo: always}"]).await;
+    let http = gateway.client();
+    let body = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"s-echo","arguments":{"message":"one","message":"two"}}}"#;
+    let request = http::Request::post("/mcp")
+        .header("content-type", "application/json")
+        .header("accept", "application/json, text/event-stream")
+        .body(bytes::Bytes::from(body))
+        .unwrap();
+    let said = http.try_send(request).await.unwrap().text();
+    assert!(said.contains("error") || said.contains("isError"), "{said}");
+    let waiting = http.get("/v1/mcp/approvals").await.expect_status(200).text();
+    assert!(!waiting.contains("two"), "{waiting}");
+    assert_eq!(upstream.count("tools/call"), 0);
+}

@@ -132,6 +132,7 @@ fn server(name: &str) -> Server {
             available_on_public_internet: rules["available_on_public_internet"] != false,
             allowed_tools: rules.get("allowed_tools").map(texts),
             disallowed_tools: texts(&rules["disallowed_tools"]),
+            pinned_tools: rules.get("pinned_tools").cloned(),
             allowed_params: lists(&rules["allowed_params"]),
             tool_arguments: read(&rules["tool_arguments"], tool_rule::parse_arguments),
             tool_conditions: read(&rules["tool_conditions"], |rules| {
