@@ -65,6 +65,9 @@ fn manages(principal: &Principal, team: &Team) -> bool {
         })
 }
 
+/// Who may see all. Refused before the body is read.
+pub(crate) struct Overseer;
+
 /// Anybody with a good key, for the few routes that show a caller its own.
 pub(crate) struct Caller {
     pub(crate) principal: Principal,
@@ -152,6 +155,18 @@ impl FromRequestParts<Arc<App>> for Caller {
         Ok(Self {
             principal: principal.at(client.unwrap_or_default()),
         })
+    }
+}
+
+impl FromRequestParts<Arc<App>> for Overseer {
+    type Rejection = Rejected;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Rejected> {
+        let Authenticated { principal, .. } = authenticate(parts, app)?;
+        if sees_all(&principal) {
+            return Ok(Self);
+        }
+        Err(Rejected::NotAdmin(path_of(parts)))
     }
 }
 

@@ -112,16 +112,25 @@ async fn what_is_the_clients_fault_is_not_tried_again() {
 
 #[tokio::test]
 async fn what_may_have_been_done_is_not_done_twice() {
-    let two = Two::start("").await;
+    let two = Two::start("router_settings:\n  timeout: 0.5\n").await;
     two.first.next(Turn::Silence);
-    let hasty = two.gateway.client().with_header("x-litellm-timeout", "0.3");
-    hasty.post(CHAT, &chat("m")).await.expect_status(408);
-    two.gateway
-        .client()
-        .post(CHAT, &chat("m"))
-        .await
-        .expect_status(200);
+    let client = two.gateway.client();
+    client.post(CHAT, &chat("m")).await.expect_status(408);
+    // It took longer than the file lets it, and is left alone.
+    client.post(CHAT, &chat("m")).await.expect_status(200);
     assert_eq!(two.counts(), (1, 1));
+}
+
+#[tokio::test]
+async fn s38_the_impatience_of_one_client_puts_nothing_to_rest() {
+    let two = Two::start("").await;
+    let hasty = two.gateway.client().with_header("x-litellm-timeout", "0.3");
+    two.first.next(Turn::Silence);
+    hasty.post(CHAT, &chat("m")).await.expect_status(408);
+    let reply = two.gateway.client().post(CHAT, &chat("m")).await;
+    let reply = reply.expect_status(200);
+    assert_eq!(reply.header("x-litellm-model-id"), Some("first"));
+    assert_eq!(two.counts(), (2, 0));
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use crate::support::{config, generate, key, listed, post, toolset, with};
 const PUBLIC: [&str; 2] = ["GET /health/liveliness", "GET /health/readiness"];
 
 /// What every good key may do, within its grants.
-const EVERY_KEY: [&str; 12] = [
+const EVERY_KEY: [&str; 13] = [
     "GET /key/info",
     "GET /mcp-rest/tools/list",
     "GET /v1/mcp/tools",
@@ -26,6 +26,7 @@ const EVERY_KEY: [&str; 12] = [
     "POST /v1/chat/completions",
     "POST /v1/completions",
     "POST /v1/embeddings",
+    "POST /v1/mcp/policy/explain",
 ];
 
 /// What a user may see, of its own and of its teams.
@@ -39,6 +40,9 @@ const EVERY_USER: [&str; 8] = [
     "GET /v2/team/list",
     "GET /v2/user/info",
 ];
+
+/// What a viewer may ask, although it is no GET.
+const FOR_VIEWERS: [&str; 1] = ["POST /v1/mcp/policy/dry-run"];
 
 /// What a viewer may not see, although it is a GET: it is no part of the management API.
 const NOT_FOR_VIEWERS: [&str; 1] = ["GET /metrics"];
@@ -273,7 +277,7 @@ async fn limited(gateway: &TestGateway) -> Vec<(&'static str, HttpClient, fn(&st
         |operation| EVERY_KEY.contains(&operation) || EVERY_USER.contains(&operation);
     let of_viewer: fn(&str) -> bool = |operation| {
         let is_seen = operation.starts_with("GET ") && !NOT_FOR_VIEWERS.contains(&operation);
-        is_seen || EVERY_KEY.contains(&operation)
+        is_seen || EVERY_KEY.contains(&operation) || FOR_VIEWERS.contains(&operation)
     };
     let secret = |made: Value| made["key"].as_str().unwrap().to_owned();
     let granted = key(gateway, json!({"mcp_servers": ["files"]})).await;
