@@ -36,7 +36,7 @@ const NOT_SERVED: [&str; 26] = [
     "vector_store_ids",
 ];
 
-/// By what services that route themselves (OpenRouter, Vercel, another gateway) are told to answer with a model that nobody decided about.
+/// By what services that route themselves (`OpenRouter`, Vercel, another gateway) are told to answer with a model that nobody decided about.
 const ROUTES: [&str; 6] = [
     "models",
     "route",
