@@ -9,6 +9,7 @@ use cel::common::types::{
 use cel::common::value::Val;
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
+use trunkline_mcp::edit::folded;
 
 /// A value that expressions can read.
 pub struct Fact {
@@ -127,19 +128,6 @@ pub(crate) fn keys(json: &str) -> Vec<String> {
     keys.map_or_else(|_| Vec::new(), |keys| keys.into_keys().collect())
 }
 
-/// How a key reads to whoever ignores case: also for letters that are capitals of a plain one in some alphabets.
-fn folded(key: &str) -> String {
-    key.chars()
-        .flat_map(char::to_uppercase)
-        .flat_map(char::to_lowercase)
-        .collect()
-}
-
-/// Whether two keys are the same to a reader that ignores case.
-pub fn is_same_key(a: &str, b: &str) -> bool {
-    a == b || (a.len() <= 4 * b.len() && b.len() <= 4 * a.len() && folded(a) == folded(b))
-}
-
 #[derive(Clone, Copy)]
 struct Strict {
     depth: usize,
@@ -209,7 +197,7 @@ impl<'de> Visitor<'de> for Strict {
         let mut seen = std::collections::HashSet::new();
         let mut members: Vec<(String, Fact)> = Vec::new();
         while let Some(Key(key)) = map.next_key()? {
-            if !seen.insert(folded(&key)) {
+            if !seen.insert(folded(&key).collect::<String>()) {
                 return Err(de::Error::custom("a key is there twice"));
             }
             members.push((key, map.next_value_seed(deeper)?));

@@ -18,7 +18,8 @@ use cel::{Context, Env, Value};
 use regex::Regex;
 
 pub use check::Needs;
-pub use fact::{Fact, Unclear, is_same_key};
+pub use fact::{Fact, Unclear};
+pub use trunkline_mcp::edit::is_same_key;
 
 /// Bytes of an expression.
 pub const MAX_TEXT: usize = 2_048;

@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 use trunkline_mcp::depth;
-use trunkline_mcp::edit::RawObject;
+use trunkline_mcp::edit::{RawObject, is_same_key};
 
 /// LiteLLM's own members of a body, which it acts upon and no provider knows. None of them has an effect here yet, and a
 /// client that sends one relies on it, so that they are refused.
@@ -52,17 +52,12 @@ const READ: [&str; 3] = ["model", "stream", "user"];
 /// A key that is one that something was decided about, but for the case of its letters. There are services to which it is the same, and
 /// that would read it instead (S23).
 fn check_spelling(object: &RawObject<'_>) -> Result<(), BadRequest> {
-    let folded = |key: &str| -> String {
-        let upper = key.chars().flat_map(char::to_uppercase);
-        upper.flat_map(char::to_lowercase).collect()
-    };
     let known = || READ.iter().chain(&ROUTES).chain(&NOT_SERVED);
     for key in object.all_keys() {
         if known().any(|own| *own == key) {
             continue;
         }
-        let other = folded(&key);
-        if let Some(own) = known().find(|own| folded(own) == other) {
+        if let Some(own) = known().find(|own| is_same_key(own, &key)) {
             let text = format!("`{key}` is `{own}` to some services and not to others: leave it out");
             return Err(bad(Some(own), text));
         }

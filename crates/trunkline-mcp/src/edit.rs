@@ -11,6 +11,19 @@ use memchr::memmem::Finder;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+/// How a key reads to whoever ignores case: also for letters that are capitals of a plain one in some alphabets.
+pub fn folded(key: &str) -> impl Iterator<Item = char> {
+    key.chars()
+        .flat_map(char::to_uppercase)
+        .flat_map(char::to_lowercase)
+}
+
+/// Whether two keys are the same to a reader that ignores case. There are servers of that kind, and one that reads another member than the
+/// one that was decided about has gone by the decision (S23).
+pub fn is_same_key(a: &str, b: &str) -> bool {
+    folded(a).eq(folded(b))
+}
+
 /// A member's value: as it was, or new JSON text.
 #[derive(Debug, Clone)]
 enum Value<'a> {

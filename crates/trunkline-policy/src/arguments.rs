@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use serde_json::Value;
-pub use trunkline_condition::is_same_key;
+use trunkline_condition::is_same_key;
 use trunkline_model::{Claim, Filled, Hold, Level, Principal, Server, Source};
 
 use crate::{Denial, Reason, Rule, is_named};

@@ -41,7 +41,7 @@ const OWN: [(&str, &[&str]); 19] = [
     ("policy", &["condition", "model"]),
     ("mcp", &[]),
     ("model", &["condition"]),
-    ("condition", &[]),
+    ("condition", &["mcp"]),
     // These speak to the product from outside, so that what they show is true of what people run.
     ("testkit", &[]),
     ("bench", &[]),

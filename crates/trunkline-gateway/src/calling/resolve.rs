@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use trunkline_mcp::edit::RawObject;
+use trunkline_mcp::edit::{RawObject, is_same_key};
 use trunkline_mcp::{Era, ListKind, header};
 use trunkline_model::Server;
 use trunkline_policy::Decision;
-use trunkline_policy::arguments::is_same_key;
 
 use super::{CallError, Denied, Operation};
 use crate::Gateway;
