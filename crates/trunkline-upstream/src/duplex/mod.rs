@@ -2,6 +2,7 @@
 //! and the legacy HTTP+SSE transport have in common.
 //!
 //! - [`wire`]: how one message gets to the server
+//! - `pipe_end`: a pipe that several threads write whole lines to
 //! - [`stream`]: what comes for one reader
 //! - `route`: for whom a message of the server is
 //! - `state`: who is there
@@ -12,6 +13,7 @@
 //!
 //! The ids of requests are the entry's, unique with it, so they are sent as they are.
 
+mod pipe_end;
 mod route;
 mod state;
 mod stream;
@@ -31,10 +33,11 @@ use tokio_util::task::TaskTracker;
 use trunkline_mcp::{Era, ListKind, Message, rpc};
 use trunkline_model::{OutcomeStatus, SessionKey, Step};
 
+pub(crate) use self::pipe_end::{PipeEnd, Writer};
 use self::state::{Route, State};
 pub(crate) use self::stream::Inbox;
 use self::stream::{Place, channel, event};
-pub(crate) use self::wire::{Parcel, Pipe, Posts, Wire};
+pub(crate) use self::wire::{Pipe, Posts, Wire};
 use crate::fault::Fault;
 use crate::pool::ResponseBody;
 

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use trunkline_model::{OutcomeStatus, Server, Step};
 
+use super::pipe_end::{PipeEnd, Straight, Turn};
 use crate::fault::Fault;
 use crate::http::{HttpClient, Target, status_fault};
 
@@ -30,8 +31,10 @@ pub(crate) enum Wire {
     Posts(Arc<Posts>),
 }
 
-/// A bounded queue before a writer: a program that does not read keeps nobody waiting but those who want something of it.
+/// The standard input of a program: written to at once where nothing waits before it, else by way of a bounded queue. A program
+/// that does not read keeps nobody waiting but those who want something of it.
 pub(crate) struct Pipe {
+    end: Arc<PipeEnd>,
     queue: mpsc::Sender<Parcel>,
     room: Arc<Semaphore>,
 }
@@ -40,24 +43,46 @@ pub(crate) struct Pipe {
 pub(crate) struct Parcel {
     pub(crate) message: Bytes,
     _room: OwnedSemaphorePermit,
+    _turn: Turn,
 }
 
 impl Pipe {
-    /// The queue, and the end that the writer reads.
-    pub(crate) fn new() -> (Self, mpsc::Receiver<Parcel>) {
+    /// The way to `end`, and what its writer reads.
+    pub(crate) fn new(end: &Arc<PipeEnd>) -> (Self, mpsc::Receiver<Parcel>) {
         let (queue, parcels) = mpsc::channel(MAX_WAITING);
         let room = Arc::new(Semaphore::new(ROOM as usize));
-        (Self { queue, room }, parcels)
+        let end = end.clone();
+        (Self { end, queue, room }, parcels)
     }
 
-    async fn send(&self, message: Bytes) -> Option<()> {
+    pub(super) async fn send(&self, message: Bytes) -> Option<()> {
+        let turn = match self.end.write(&message) {
+            Straight::Taken => return Some(()),
+            Straight::Closed => return None,
+            Straight::Behind(turn) => turn,
+        };
         let room = self.room.clone().acquire_many_owned(units(&message)).await.ok()?;
-        self.queue.send(Parcel { message, _room: room }).await.ok()
+        let parcel = Parcel {
+            message,
+            _room: room,
+            _turn: turn,
+        };
+        self.queue.send(parcel).await.ok()
     }
 
     fn try_send(&self, message: Bytes) -> Option<()> {
+        let turn = match self.end.write(&message) {
+            Straight::Taken => return Some(()),
+            Straight::Closed => return None,
+            Straight::Behind(turn) => turn,
+        };
         let room = self.room.clone().try_acquire_many_owned(units(&message)).ok()?;
-        self.queue.try_send(Parcel { message, _room: room }).ok()
+        let parcel = Parcel {
+            message,
+            _room: room,
+            _turn: turn,
+        };
+        self.queue.try_send(parcel).ok()
     }
 }
 

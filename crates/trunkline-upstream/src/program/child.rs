@@ -1,24 +1,25 @@
 //! One running program: its pipes, its end, and who is told of it.
 
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
 use jiff::Timestamp;
-use serde::de::IgnoredAny;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::sync::mpsc;
+use tokio::net::unix::pipe;
+use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
+use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
-use trunkline_launch::{Ended, LaunchError, Launcher, Program, Running};
+use trunkline_launch::{Control, Ended, LaunchError, Launcher, Program, Running};
 use trunkline_mcp::Era;
 use trunkline_model::{OutcomeStatus, Secret, Step};
 
 use super::Recipe;
 use super::place::Place;
+use super::reader::{Home, Reader};
 use super::tail::Tail;
-use crate::duplex::{Duplex, Parcel, Pipe, Wire};
+use crate::duplex::{Duplex, Pipe, PipeEnd, Wire, Writer};
 use crate::entry::{Current, Entry};
 use crate::fault::Fault;
 
@@ -30,7 +31,6 @@ const GRACE: Duration = Duration::from_secs(1);
 const LAST_WORDS: Duration = Duration::from_millis(300);
 /// A program whose standard output is closed serves nobody.
 const MUTE: Duration = Duration::from_secs(2);
-const CHUNK: usize = 64 * 1024;
 
 pub(crate) struct Child {
     pub(crate) duplex: Arc<Duplex>,
@@ -43,6 +43,7 @@ pub(crate) struct Child {
     pub(crate) stop: CancellationToken,
     /// It has ended, and its descendants.
     pub(crate) gone: CancellationToken,
+    home: Arc<Home>,
     began: Instant,
     used_ms: AtomicU64,
 }
@@ -83,18 +84,34 @@ impl Child {
                 ));
             }
         };
-        let (pipe, parcels) = Pipe::new();
+        let Running {
+            stdin,
+            stdout,
+            stderr,
+            pid,
+            isolation,
+            control,
+        } = running;
+        let (input, output) = pipes(runtime, stdin, stdout).map_err(|error| {
+            Fault::new(
+                OutcomeStatus::Internal,
+                Step::Start,
+                format!("its pipes cannot be used: {error}"),
+            )
+        })?;
+        let (pipe, parcels) = Pipe::new(&input);
         let changed = changed(entry.current.clone(), recipe.clone());
         let era = place.key.era;
         let tasks = &entry.shared.tasks;
         let child = Arc::new(Self {
             duplex: Duplex::new(&entry.prefix, era, Wire::Pipe(pipe), tasks, changed),
-            pid: running.pid,
+            pid,
             started_at: entry.shared.clock.now(),
-            isolation: running.isolation.summary(),
+            isolation: isolation.summary(),
             tail: Arc::new(Tail::new(&entry.prefix, recipe)),
             stop: CancellationToken::new(),
             gone: CancellationToken::new(),
+            home: Home::new(runtime),
             began: Instant::now(),
             used_ms: AtomicU64::new(0),
         });
@@ -105,12 +122,21 @@ impl Child {
             recipe: recipe.clone(),
             child: child.clone(),
         };
-        let max = entry.shared.settings().max_message_bytes;
-        tasks.spawn_on(
-            async move { supervisor.run(running, parcels, max).await },
-            runtime,
-        );
+        let output = Reader::new(output, entry.shared.settings().max_message_bytes);
+        let ends = Ends {
+            input: input.writer(parcels),
+            output,
+            stderr,
+            control,
+        };
+        tasks.spawn_on(async move { supervisor.run(ends).await }, runtime);
         Ok(child)
+    }
+
+    /// Somebody calls it, from this thread.
+    pub(super) fn called(&self) {
+        self.touch();
+        self.home.called();
     }
 
     pub(super) fn touch(&self) {
@@ -181,6 +207,25 @@ fn unstarted(error: &LaunchError, recipe: &Recipe) -> Fault {
         .without(secrets())
 }
 
+/// Its ends of a child's pipes.
+fn pipes(
+    runtime: &Handle,
+    stdin: ChildStdin,
+    stdout: ChildStdout,
+) -> std::io::Result<(Arc<PipeEnd>, OwnedFd)> {
+    let _entered = runtime.enter();
+    let input = pipe::Sender::from_owned_fd(stdin.into_owned_fd()?)?;
+    Ok((PipeEnd::new(input), stdout.into_owned_fd()?))
+}
+
+/// What the gateway has of a running child.
+struct Ends {
+    input: Writer,
+    output: Reader,
+    stderr: ChildStderr,
+    control: Control,
+}
+
 /// Looks after one child until it is gone.
 struct Supervisor {
     current: Arc<Current>,
@@ -191,20 +236,18 @@ struct Supervisor {
 }
 
 impl Supervisor {
-    async fn run(self, running: Running, parcels: mpsc::Receiver<Parcel>, max: usize) {
-        let Running {
-            stdin,
-            stdout,
+    async fn run(self, ends: Ends) {
+        let Ends {
+            input,
+            output,
             stderr,
             mut control,
-            ..
-        } = running;
+        } = ends;
         let hung_up = CancellationToken::new();
         let writer = hung_up.clone();
-        let mut writing =
-            tokio::spawn(async move { writer.run_until_cancelled(write(stdin, parcels)).await });
-        let duplex = self.child.duplex.clone();
-        let mut reading = tokio::spawn(async move { read(stdout, &duplex, max).await });
+        let mut writing = tokio::spawn(async move { writer.run_until_cancelled(input.run()).await });
+        let (duplex, home) = (self.child.duplex.clone(), self.child.home.clone());
+        let mut reading = tokio::spawn(async move { output.read(&home, &duplex).await });
         let tail = self.child.tail.clone();
         let mut listening = tokio::spawn(async move { tail.read(stderr).await });
         let end = tokio::select! {
@@ -279,90 +322,5 @@ impl Supervisor {
         Fault::new(OutcomeStatus::Unreachable, Step::Call, message)
             .hint("run the command by hand in the same environment; trunkline doctor shows what it says")
             .without(secrets)
-    }
-}
-
-/// Writes messages, each on a line, until nobody can send any more or the program does not take any.
-async fn write(mut to: impl AsyncWrite + Unpin, mut parcels: mpsc::Receiver<Parcel>) {
-    let mut buffer: Vec<u8> = Vec::new();
-    while let Some(parcel) = parcels.recv().await {
-        put_line(&mut buffer, &parcel.message);
-        // What waits already goes with it.
-        let mut held = vec![parcel];
-        while buffer.len() < CHUNK
-            && let Ok(parcel) = parcels.try_recv()
-        {
-            put_line(&mut buffer, &parcel.message);
-            held.push(parcel);
-        }
-        if to.write_all(&buffer).await.is_err() || to.flush().await.is_err() {
-            return;
-        }
-        buffer.clear();
-        buffer.shrink_to(CHUNK);
-    }
-}
-
-/// JSON has no line breaks but between its tokens.
-fn put_line(buffer: &mut Vec<u8>, message: &[u8]) {
-    let start = buffer.len();
-    buffer.extend_from_slice(message);
-    for byte in &mut buffer[start..] {
-        if matches!(byte, b'\n' | b'\r') {
-            *byte = b' ';
-        }
-    }
-    buffer.push(b'\n');
-}
-
-/// Reads messages, each on a line, to the end.
-async fn read(mut from: impl AsyncRead + Unpin, duplex: &Duplex, max: usize) {
-    let mut buffer = BytesMut::with_capacity(CHUNK);
-    // Before this there is no end of a line.
-    let mut looked = 0;
-    // The beginning of a line that is too long.
-    let mut skipped: Option<Bytes> = None;
-    loop {
-        buffer.reserve(CHUNK);
-        match from.read_buf(&mut buffer).await {
-            Ok(0) | Err(_) => break,
-            Ok(_) => {}
-        }
-        while let Some(at) = memchr::memchr(b'\n', &buffer[looked..]) {
-            let line = buffer.split_to(looked + at + 1).freeze();
-            looked = 0;
-            match skipped.take() {
-                Some(beginning) => {
-                    duplex.unread(
-                        &beginning,
-                        &line,
-                        &format!("the answer is larger than {max} bytes"),
-                    );
-                }
-                None => hear(duplex, &line),
-            }
-        }
-        looked = buffer.len();
-        if looked > max {
-            let beginning = skipped.take();
-            skipped = Some(beginning.unwrap_or_else(|| Bytes::copy_from_slice(&buffer[..1024.min(looked)])));
-            // Its end is where the id may be.
-            let rest = buffer.split_off(looked.saturating_sub(1024));
-            buffer = rest;
-            looked = buffer.len();
-        }
-    }
-    // What its end cut off is no answer: how it ended says more.
-    let rest = buffer.freeze();
-    if serde_json::from_slice::<IgnoredAny>(rest.trim_ascii()).is_ok() {
-        hear(duplex, &rest);
-    }
-}
-
-fn hear(duplex: &Duplex, line: &Bytes) {
-    let trimmed = line.trim_ascii();
-    let trimmed = trimmed.strip_prefix(b"\xef\xbb\xbf").unwrap_or(trimmed);
-    if !trimmed.is_empty() {
-        duplex.hear(&line.slice_ref(trimmed));
     }
 }

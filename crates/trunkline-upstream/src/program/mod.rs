@@ -2,6 +2,7 @@
 //!
 //! - [`recipe`]: what is started, and in which environment
 //! - [`child`]: one running program
+//! - `reader`: where its standard output is read
 //! - `tail`: the last lines of its standard error
 //! - `place`: where a child stands, is started again after it ended, and waits its time until then
 //!
@@ -11,6 +12,7 @@
 
 pub(crate) mod child;
 mod place;
+mod reader;
 pub(crate) mod recipe;
 mod tail;
 
@@ -226,6 +228,7 @@ pub(crate) async fn send(
             let key = Key::new(recipe, Era::Modern, "");
             let place = entry.programs.place(key, recipe, step)?;
             let child = place.child(entry, step).await?;
+            child.called();
             let visit = Visit {
                 session: None,
                 client,
@@ -244,7 +247,7 @@ pub(crate) async fn send(
             let Some(child) = entry.programs.holding(session) else {
                 return Ok(duplex::answer(StatusCode::NOT_FOUND));
             };
-            child.touch();
+            child.called();
             let visit = Visit {
                 session: Some(session),
                 client,
