@@ -12,7 +12,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+
+/// Shorter than the time that calls are given, and long enough to be nothing.
+const TICK: Duration = Duration::from_secs(1);
 
 /// The threads. They end when this is dropped.
 pub(crate) struct Shards {
@@ -24,6 +28,8 @@ pub(crate) struct Shards {
 struct Shard {
     runtime: Handle,
     connections: Arc<AtomicUsize>,
+    /// There is a connection.
+    busy: Arc<Notify>,
 }
 
 /// A connection's place on a thread; counts until it is dropped.
@@ -50,14 +56,19 @@ impl Shards {
         };
         for number in 0..count.max(1) {
             let runtime = Builder::new_current_thread().enable_all().build()?;
-            shards.serving.push(Shard {
+            let shard = Shard {
                 runtime: runtime.handle().clone(),
                 connections: Arc::default(),
-            });
+                busy: Arc::default(),
+            };
+            let ticking = tick(shard.connections.clone(), shard.busy.clone());
+            shards.serving.push(shard);
             let stop = stop.clone();
             let thread = std::thread::Builder::new()
                 .name(format!("serve-{number}"))
-                .spawn(move || runtime.block_on(stop.cancelled()))?;
+                .spawn(move || {
+                    runtime.block_on(stop.run_until_cancelled(ticking));
+                })?;
             shards.threads.push(thread);
         }
         Ok(shards)
@@ -77,11 +88,24 @@ impl Shards {
             .serving
             .iter()
             .min_by_key(|shard| shard.connections.load(Ordering::Relaxed))?;
-        shard.connections.fetch_add(1, Ordering::Relaxed);
+        if shard.connections.fetch_add(1, Ordering::Relaxed) == 0 {
+            shard.busy.notify_one();
+        }
         Some(Place {
             runtime: shard.runtime.clone(),
             connections: shard.connections.clone(),
         })
+    }
+}
+
+/// Keeps a timer that is due soon, while there are connections. A timer that is due before all others wakes its runtime by two
+/// system calls even on the thread that runs it; each call has one, for its deadline, and now it is none of the first.
+async fn tick(connections: Arc<AtomicUsize>, busy: Arc<Notify>) {
+    loop {
+        if connections.load(Ordering::Relaxed) == 0 {
+            busy.notified().await;
+        }
+        tokio::time::sleep(TICK).await;
     }
 }
 
