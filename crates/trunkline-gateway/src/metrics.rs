@@ -249,8 +249,8 @@ impl Metrics {
     /// Counts what an answer of a model says that it took. `model` is a name of the configuration's.
     pub fn count_tokens(&self, model: &str, usage: &Usage) {
         let kinds = [
-            ("input", usage.prompt_tokens),
-            ("output", usage.completion_tokens),
+            ("input", usage.input),
+            ("output", usage.output),
         ];
         for (kind, tokens) in kinds {
             if let Some(tokens) = tokens {

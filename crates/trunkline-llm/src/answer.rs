@@ -30,7 +30,7 @@ mod tests {
             out,
             "{ \"id\" : \"x\",\n \"model\":\"my \\\"model\\\"\" , \"choices\": [ {\"a\": 1.0e2 } ],\"usage\":{\"prompt_tokens\":1} }"
         );
-        assert_eq!(usage.unwrap().prompt_tokens, Some(1));
+        assert_eq!(usage.unwrap().input, Some(1));
         // None is added where there was none.
         assert_eq!(renamed("{\"a\":1}", "m").unwrap().0, "{\"a\":1}");
         assert!(renamed("[]", "m").is_err());

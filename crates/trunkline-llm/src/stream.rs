@@ -152,7 +152,7 @@ mod tests {
             let (out, renamer) = run(&[&bytes[..at], &bytes[at..]]);
             assert_eq!(out, WANTED, "split at {at}");
             assert!(renamer.is_done());
-            assert_eq!(renamer.usage().unwrap().prompt_tokens, Some(7));
+            assert_eq!(renamer.usage().unwrap().input, Some(7));
         }
         let single: Vec<&[u8]> = bytes.chunks(1).collect();
         assert_eq!(run(&single).0, WANTED);
