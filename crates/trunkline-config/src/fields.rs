@@ -558,7 +558,7 @@ pub(crate) const DEPLOYMENT: &[Field] = &[
 
 /// The fields of `litellm_params` that are served.
 pub(crate) const LITELLM_PARAMS: &[Field] = {
-    use Kind::{Integer, Seconds, Secret, SecretMap, Text};
+    use Kind::{Bool, Integer, Seconds, Secret, SecretMap, Text, Texts};
     &[
         field(
             "model",
@@ -622,6 +622,18 @@ pub(crate) const LITELLM_PARAMS: &[Field] = {
             Integer,
             "",
             "Those of the lowest order are taken, as long as one of them can be.",
+        ),
+        field(
+            "drop_params",
+            Bool,
+            "`litellm_settings.drop_params`, else false",
+            "What the provider's dialect has no word for is left out of a request, and not refused.",
+        ),
+        field(
+            "additional_drop_params",
+            Texts,
+            "",
+            "Members that are left out of every request.",
         ),
     ]
 };

@@ -216,8 +216,8 @@ pub(crate) const PARAMS_IGNORED: &[(Effect, &str)] = &[
     ),
     (
         Effect::Models,
-        "additional_drop_params allowed_openai_params api_version audio cache_control_injection_points \
-         configurable_clientside_auth_params cooldown_time custom_tokenizer default_headers drop_params extra_body extra_query \
+        "allowed_openai_params api_version audio cache_control_injection_points \
+         configurable_clientside_auth_params cooldown_time custom_tokenizer default_headers extra_body extra_query \
          frequency_penalty function_call functions hf_model_name litellm_system_prompt logit_bias logprobs \
          max_completion_tokens max_file_size_mb max_retries max_tokens merge_reasoning_content_in_choices metadata mock_response \
          modalities model_config n num_retries parallel_tool_calls prediction presence_penalty prompt_id prompt_variables \
@@ -244,7 +244,13 @@ pub(crate) const GUARDING_CALLBACKS: &[&str] = &[
 ];
 
 /// The names of `litellm_settings` that are served.
-const LITELLM_SERVED: [&str; 4] = ["mcp_aliases", "num_retries", "request_timeout", "ssl_verify"];
+const LITELLM_SERVED: [&str; 5] = [
+    "drop_params",
+    "mcp_aliases",
+    "num_retries",
+    "request_timeout",
+    "ssl_verify",
+];
 
 /// What becomes of `name` in `general_settings`; `None` if LiteLLM does not know it either.
 pub(crate) fn general(name: &str) -> Option<Fate> {
@@ -487,7 +493,7 @@ pub(crate) const LITELLM_IGNORED: &[(Effect, &str)] = &[
          disable_add_prefix_to_prompt disable_add_transform_inline_image_block disable_aiohttp_transport \
          disable_aiohttp_trust_env disable_anthropic_gemini_context_caching_transform \
          disable_copilot_system_to_assistant disable_hf_tokenizer_download disable_stop_sequence_limit \
-         disable_token_counter disable_vertex_batch_output_transformation drop_params dynamodb_table_name \
+         disable_token_counter disable_vertex_batch_output_transformation dynamodb_table_name \
          email enable_anthropic_prompt_caching enable_azure_ad_token_refresh \
          enable_caching_on_provider_specific_optional_params enable_gemini_default_thinking_level_low \
          enable_json_schema_validation enable_loadbalancing_on_batch_endpoints \

@@ -358,6 +358,8 @@ fn values(section: &mut Section<'_>, provider: &Provider, env: &dyn Env) -> Depl
         weight: section.positive("weight"),
         rpm: section.positive("rpm"),
         tpm: section.positive("tpm"),
+        drop_params: section.boolean("drop_params"),
+        additional_drop_params: section.texts("additional_drop_params").unwrap_or_default(),
         order: section
             .integer("order", 0, 1_000_000)
             .and_then(|order| u32::try_from(order).ok()),
@@ -409,7 +411,7 @@ fn rules(entries: &mut [Entry], env: &dyn Env, report: &mut Report) -> RouterRul
         resolve_served(
             &mut entry.node,
             name,
-            &[retries, timeout, "cooldown_time", "disable_cooldowns"],
+            &[retries, timeout, "cooldown_time", "disable_cooldowns", "drop_params"],
             env,
             report,
         );
@@ -431,6 +433,8 @@ fn rules(entries: &mut [Entry], env: &dyn Env, report: &mut Report) -> RouterRul
         }
         if name == "router_settings" {
             choice(&mut section, &mut rules);
+        } else if let Some(drops) = section.boolean("drop_params") {
+            rules.drop_params = drops;
         }
     }
     rules

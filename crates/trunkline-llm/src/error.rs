@@ -1,9 +1,11 @@
-//! What went wrong, in OpenAI's envelope with LiteLLM's statuses and types.
+//! What went wrong, in the envelope of the client's dialect, with LiteLLM's statuses and types.
 //!
-//! `{"error": {"message", "type", "param", "code"}}`, in which `code` is the HTTP status as text. A provider's own code is
-//! beside it in `provider_specific_fields`.
+//! OpenAI's is `{"error": {"message", "type", "param", "code"}}`, in which `code` is the HTTP status as text. A provider's own code
+//! is beside it in `provider_specific_fields`. Anthropic's is `{"type": "error", "error": {"type", "message"}, "request_id"}`.
 
 use serde_json::{Value, json};
+
+use crate::Dialect;
 
 /// Characters of a message that is repeated.
 const MAX_MESSAGE: usize = 2000;
@@ -51,7 +53,40 @@ impl Failure {
         self
     }
 
-    /// The envelope.
+    /// What a provider tells of in the middle of a stream, by its type of it.
+    pub fn told(kind: Option<String>, message: impl Into<String>) -> Self {
+        let known = ANTHROPICS.iter().find(|(_, own)| Some(*own) == kind.as_deref());
+        let status = known.map_or(500, |(status, _)| *status);
+        let failure = Self::new(status, message);
+        match kind {
+            Some(kind) => failure.kind(&kind),
+            None => failure,
+        }
+    }
+
+    /// The envelope of a dialect.
+    pub fn body(&self, dialect: Dialect, request_id: Option<&str>) -> String {
+        if dialect == Dialect::OpenAi {
+            return self.to_json();
+        }
+        let error = json!({ "type": anthropics_type(self.status), "message": self.message });
+        let mut body = json!({ "type": "error", "error": error });
+        if let Some(id) = request_id.filter(|id| !id.is_empty()) {
+            body["request_id"] = id.into();
+        }
+        body.to_string()
+    }
+
+    /// The end of a stream in a dialect that fails in the middle.
+    pub fn event(&self, dialect: Dialect) -> String {
+        let name = match dialect {
+            Dialect::OpenAi => "",
+            Dialect::Anthropic => "event: error\n",
+        };
+        format!("{name}data: {}\n\n", self.body(dialect, None))
+    }
+
+    /// OpenAI's envelope.
     pub fn to_json(&self) -> String {
         let mut error = json!({
             "message": self.message,
@@ -78,6 +113,30 @@ fn usual_type(status: u16) -> &'static str {
         429 => "throttling_error",
         503 => "service_unavailable_error",
         _ => "internal_server_error",
+    }
+}
+
+/// Anthropic's types by status.
+const ANTHROPICS: [(u16, &str); 10] = [
+    (400, "invalid_request_error"),
+    (401, "authentication_error"),
+    (402, "billing_error"),
+    (403, "permission_error"),
+    (404, "not_found_error"),
+    (413, "request_too_large"),
+    (429, "rate_limit_error"),
+    (504, "timeout_error"),
+    (529, "overloaded_error"),
+    (500, "api_error"),
+];
+
+fn anthropics_type(status: u16) -> &'static str {
+    let known = ANTHROPICS.iter().find(|(own, _)| *own == status);
+    match (known, status) {
+        (Some((_, kind)), _) => kind,
+        (None, 408) => "timeout_error",
+        (None, 400..=499) => "invalid_request_error",
+        _ => "api_error",
     }
 }
 
@@ -193,6 +252,30 @@ mod tests {
         ] {
             assert_eq!(ProviderError::read(body).message, message);
         }
+    }
+
+    #[test]
+    fn anthropics_envelope_has_anthropics_types() {
+        let of = |status| Failure::new(status, "m").body(Dialect::Anthropic, Some("r"));
+        assert_eq!(
+            of(403),
+            r#"{"type":"error","error":{"type":"permission_error","message":"m"},"request_id":"r"}"#
+        );
+        for (status, kind) in [
+            (408, "timeout_error"),
+            (422, "invalid_request_error"),
+            (429, "rate_limit_error"),
+            (503, "api_error"),
+            (529, "overloaded_error"),
+        ] {
+            assert!(of(status).contains(kind), "{status}");
+        }
+        assert_eq!(
+            Failure::told(Some("overloaded_error".to_owned()), "busy").event(Dialect::Anthropic),
+            "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"busy\"}}\n\n"
+        );
+        let openai = Failure::told(Some("overloaded_error".to_owned()), "busy").event(Dialect::OpenAi);
+        assert!(openai.starts_with("data: {\"error\":{") && openai.contains("\"code\":\"529\""), "{openai}");
     }
 
     #[test]

@@ -1,13 +1,16 @@
-//! The services that speak OpenAI's dialect, by LiteLLM's prefixes. A row is what differs: where it is, which variables of
-//! the environment LiteLLM takes its key and its address from, what it serves, and how it spells things.
+//! The services that are served, by LiteLLM's prefixes: Anthropic, and those that speak OpenAI's dialect. A row is what differs:
+//! where it is, which variables of the environment LiteLLM takes its key and its address from, what it serves, and how it spells
+//! things.
 
-use crate::Endpoint;
+use crate::{Dialect, Endpoint};
 
 /// One service, or kind of server.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Provider {
     /// What stands before the first `/` of `litellm_params.model`.
     pub prefix: &'static str,
+    /// What it speaks.
+    pub dialect: Dialect,
     /// Its address, without a slash at its end; `None`: it has to be given.
     pub api_base: Option<&'static str>,
     /// Variables that may hold its key; the first that is set counts.
@@ -26,7 +29,7 @@ pub struct Provider {
     pub renames: &'static [(&'static str, &'static str)],
 }
 
-const EVERYTHING: &[Endpoint] = &Endpoint::ALL;
+const EVERYTHING: &[Endpoint] = &Endpoint::OPENAI;
 const CHAT: &[Endpoint] = &[Endpoint::ChatCompletions];
 const CHAT_AND_TEXT: &[Endpoint] = &[Endpoint::ChatCompletions, Endpoint::Completions];
 const CHAT_AND_EMBEDDINGS: &[Endpoint] = &[Endpoint::ChatCompletions, Endpoint::Embeddings];
@@ -42,6 +45,7 @@ impl Provider {
     ) -> Self {
         Self {
             prefix,
+            dialect: Dialect::OpenAi,
             api_base: Some(api_base),
             key_variables,
             base_variables: &[],
@@ -78,9 +82,10 @@ impl Provider {
         Self { renames, ..self }
     }
 
-    /// Whether an endpoint is served.
-    pub fn serves(&self, endpoint: Endpoint) -> bool {
-        self.endpoints.contains(&endpoint)
+    /// By which of its endpoints a request for one is answered: the same, or another dialect's that does the same.
+    pub fn serving(&self, endpoint: Endpoint) -> Option<Endpoint> {
+        let own = [Some(endpoint), endpoint.other()].into_iter().flatten();
+        own.into_iter().find(|own| self.endpoints.contains(own))
     }
 
     /// The name of a model as the service knows it.
@@ -96,6 +101,11 @@ impl Provider {
     /// The address of an endpoint below `api_base`.
     pub fn url(&self, api_base: &str, endpoint: Endpoint) -> String {
         let base = api_base.trim_end_matches('/');
+        // LiteLLM takes the whole address too.
+        let base = match self.dialect {
+            Dialect::OpenAi => base,
+            Dialect::Anthropic => base.strip_suffix("/messages").unwrap_or(base),
+        };
         let suffix = if base.ends_with(self.base_suffix) {
             ""
         } else {
@@ -123,6 +133,17 @@ pub const PROVIDERS: &[Provider] = &[
             EVERYTHING,
         )
         .base_variables(&["OPENAI_BASE_URL", "OPENAI_API_BASE"])
+    },
+    Provider {
+        dialect: Dialect::Anthropic,
+        base_suffix: "/v1",
+        ..Provider::at(
+            "anthropic",
+            "https://api.anthropic.com",
+            &["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"],
+            &Endpoint::ANTHROPIC,
+        )
+        .base_variables(&["ANTHROPIC_API_BASE", "ANTHROPIC_BASE_URL"])
     },
     // Servers of one's own.
     Provider::own(
@@ -441,7 +462,6 @@ pub const OTHERS: &[&str] = &[
     "ai21_chat",
     "aiohttp_openai",
     "aleph_alpha",
-    "anthropic",
     "anthropic_text",
     "azure",
     "azure_ai",
@@ -543,6 +563,7 @@ pub fn named<'a>(model: &'a str, custom: Option<&'a str>) -> Named<'a> {
     match model.split_once('/') {
         Some((prefix, rest)) if !rest.is_empty() => by_prefix(prefix, rest),
         None if OPENAI_NAMES.iter().any(|begin| model.starts_with(begin)) => by_prefix("openai", model),
+        None if model.starts_with("claude-") => by_prefix("anthropic", model),
         _ => Named::Unknown,
     }
 }
@@ -607,7 +628,12 @@ mod tests {
             Some(("hosted_vllm", "my-model"))
         );
         assert_eq!(served("groq/llama", Some("groq")), Some(("groq", "llama")));
-        assert_eq!(named("anthropic/claude", None), Named::NotServed("anthropic"));
+        assert_eq!(
+            served("anthropic/claude-sonnet-4-5", None),
+            Some(("anthropic", "claude-sonnet-4-5"))
+        );
+        assert_eq!(served("claude-opus-4-1", None), Some(("anthropic", "claude-opus-4-1")));
+        assert_eq!(named("bedrock/claude", None), Named::NotServed("bedrock"));
         for unknown in ["my-model", "opanai/gpt-4o", "groq/", "*", ""] {
             assert_eq!(named(unknown, None), Named::Unknown, "{unknown}");
         }
@@ -630,6 +656,23 @@ mod tests {
             of("openai").url("https://x/v1/", Endpoint::Embeddings),
             "https://x/v1/embeddings"
         );
+        let anthropic = of("anthropic");
+        for base in ["https://a", "https://a/", "https://a/v1", "https://a/v1/messages"] {
+            assert_eq!(anthropic.url(base, Endpoint::Messages), "https://a/v1/messages", "{base}");
+        }
+        assert_eq!(
+            anthropic.url("https://a", Endpoint::CountTokens),
+            "https://a/v1/messages/count_tokens"
+        );
+        for (own, asked, wanted) in [
+            (anthropic, chat, Some(Endpoint::Messages)),
+            (anthropic, Endpoint::CountTokens, Some(Endpoint::CountTokens)),
+            (anthropic, Endpoint::Embeddings, None),
+            (of("groq"), Endpoint::Messages, Some(chat)),
+            (of("groq"), Endpoint::CountTokens, None),
+        ] {
+            assert_eq!(own.serving(asked), wanted, "{} {asked:?}", own.prefix);
+        }
         assert_eq!(
             of("fireworks_ai").model("llama"),
             "accounts/fireworks/models/llama"

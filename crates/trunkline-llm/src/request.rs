@@ -5,9 +5,12 @@ use serde::Deserialize;
 use trunkline_mcp::depth;
 use trunkline_mcp::edit::{RawObject, is_same_key};
 
+use crate::Dialect;
+use crate::translate::{self, Drops, Target, Way};
+
 /// LiteLLM's own members of a body, which it acts upon and no provider knows. None of them has an effect here yet, and a
 /// client that sends one relies on it, so that they are refused.
-const NOT_SERVED: [&str; 26] = [
+const NOT_SERVED: [&str; 25] = [
     "api_base",
     "api_key",
     "api_version",
@@ -18,7 +21,6 @@ const NOT_SERVED: [&str; 26] = [
     "context_window_fallback_dict",
     "context_window_fallbacks",
     "custom_llm_provider",
-    "drop_params",
     "enable_prompt_caching",
     "extra_headers",
     "fallbacks",
@@ -47,7 +49,14 @@ const ROUTES: [&str; 6] = [
 ];
 
 /// Members that are read here.
-const READ: [&str; 3] = ["model", "stream", "user"];
+const READ: [&str; 6] = [
+    "model",
+    "stream",
+    "user",
+    "metadata",
+    "drop_params",
+    "additional_drop_params",
+];
 
 /// A key that is one that something was decided about, but for the case of its letters. There are services to which it is the same, and
 /// that would read it instead (S23).
@@ -78,7 +87,7 @@ pub struct BadRequest {
     pub param: Option<String>,
 }
 
-fn bad(param: Option<&str>, message: impl Into<String>) -> BadRequest {
+pub(crate) fn bad(param: Option<&str>, message: impl Into<String>) -> BadRequest {
     BadRequest {
         message: message.into(),
         param: param.map(str::to_owned),
@@ -95,16 +104,38 @@ pub struct Request<'a> {
     pub stream: bool,
     /// Whom it is made for, as the body says it.
     pub user: Option<String>,
+    /// How it is written.
+    pub dialect: Dialect,
+    /// What of it may be left out.
+    drops: Drops,
+}
+
+/// What is sent to a provider.
+#[derive(Debug)]
+pub struct Sent {
+    /// The body.
+    pub body: String,
+    /// Members of the client's that were left out.
+    pub dropped: Vec<String>,
+    /// What the provider has to be told in `anthropic-beta`.
+    pub betas: Vec<String>,
+    /// How the answer is translated; none where the provider speaks as the client does.
+    pub way: Option<Way>,
 }
 
 impl<'a> Request<'a> {
-    /// Reads a body. `model` is that of the path, which counts more than the body's, as in LiteLLM.
+    /// Reads a body in OpenAI's dialect. `model` is that of the path, which counts more than the body's, as in LiteLLM.
     pub fn read(body: &'a [u8], model: Option<&str>) -> Result<Self, BadRequest> {
+        Self::read_in(Dialect::OpenAi, body, model)
+    }
+
+    /// Reads a body.
+    pub fn read_in(dialect: Dialect, body: &'a [u8], model: Option<&str>) -> Result<Self, BadRequest> {
         let text = std::str::from_utf8(body).map_err(|_| bad(None, "the body is not UTF-8"))?;
         if !depth::within(body, depth::MAX_DEPTH) {
             return Err(bad(None, "the body is nested too deep"));
         }
-        let object = RawObject::parse(text)
+        let mut object = RawObject::parse(text)
             .map_err(|error| bad(None, format!("the body is no JSON object: {error}")))?;
         if let Some(name) = NOT_SERVED.iter().find(|name| says_something(&object, name)) {
             let text = format!("`{name}` is LiteLLM's own and is not served by this gateway: leave it out");
@@ -135,15 +166,54 @@ impl<'a> Request<'a> {
             Some("true") => true,
             Some(_) => return Err(bad(Some("stream"), "`stream` must be true or false")),
         };
-        let user = match object.get("user") {
-            None | Some("null") => None,
-            Some(_) => Some(text_of(&object, "user")?).filter(|user| !user.is_empty()),
-        };
+        let user = user(&object, dialect)?;
+        let drops = drops(&mut object)?;
         Ok(Self {
             object,
             model,
             stream,
             user,
+            dialect,
+            drops,
+        })
+    }
+
+    /// What is sent to a provider: the body with another name for the model, or its translation. `renames` are members that the
+    /// provider knows by another name; `drops` is what may be left out for this deployment.
+    pub fn send(&self, target: &Target<'_>, renames: &[(&str, &str)], drops: &Drops) -> Result<Sent, BadRequest> {
+        let mut object = self.object.clone();
+        let mut dropped = Vec::new();
+        for name in self.drops.names.iter().chain(&drops.names) {
+            if object.remove(name) {
+                dropped.push(name.clone());
+            }
+        }
+        if target.dialect == self.dialect {
+            let request = Self {
+                object,
+                model: self.model.clone(),
+                user: None,
+                drops: Drops::default(),
+                ..*self
+            };
+            return Ok(Sent {
+                body: request.body(target.model, renames),
+                dropped,
+                betas: Vec::new(),
+                way: None,
+            });
+        }
+        let drops = Drops {
+            all: self.drops.all || drops.all,
+            names: Vec::new(),
+        };
+        let translated = translate::request(&object, self.dialect, target, &drops)?;
+        dropped.extend(translated.dropped);
+        Ok(Sent {
+            body: translated.body,
+            dropped,
+            betas: translated.betas,
+            way: Some(translated.way),
         })
     }
 
@@ -161,6 +231,51 @@ impl<'a> Request<'a> {
         }
         object.to_json()
     }
+}
+
+/// Whom it is made for. Anthropic's is in `metadata`.
+fn user(object: &RawObject<'_>, dialect: Dialect) -> Result<Option<String>, BadRequest> {
+    let user = match dialect {
+        Dialect::OpenAi => match object.get("user") {
+            None | Some("null") => None,
+            Some(_) => Some(text_of(object, "user")?),
+        },
+        Dialect::Anthropic => match object.get("metadata").filter(|json| *json != "null") {
+            None => None,
+            Some(metadata) => {
+                let metadata = RawObject::parse(metadata)
+                    .map_err(|error| bad(Some("metadata"), format!("`metadata` must be an object: {error}")))?;
+                if let Some(key) = metadata.all_keys().find(|key| *key != "user_id" && is_same_key("user_id", key)) {
+                    let text = format!("`{key}` is `user_id` to some services and not to others: leave it out");
+                    return Err(bad(Some("metadata"), text));
+                }
+                match metadata.get("user_id") {
+                    None | Some("null") => None,
+                    Some(_) => Some(text_of(&metadata, "user_id")?),
+                }
+            }
+        },
+    };
+    Ok(user.filter(|user| !user.is_empty()))
+}
+
+/// LiteLLM's `drop_params` and `additional_drop_params`, which no provider knows: they are taken out.
+fn drops(object: &mut RawObject<'_>) -> Result<Drops, BadRequest> {
+    let mut drops = Drops::default();
+    match object.get("drop_params") {
+        None | Some("null" | "false") => {}
+        Some("true") => drops.all = true,
+        Some(_) => return Err(bad(Some("drop_params"), "`drop_params` must be true or false")),
+    }
+    if let Some(names) = object.get("additional_drop_params").filter(|json| *json != "null") {
+        drops.names = serde_json::from_str(names).map_err(|_| {
+            let text = "`additional_drop_params` must be a list of names of members of the request";
+            bad(Some("additional_drop_params"), text)
+        })?;
+    }
+    object.remove("drop_params");
+    object.remove("additional_drop_params");
+    Ok(drops)
 }
 
 /// Whether a member is there and switches anything on.
@@ -235,6 +350,40 @@ mod tests {
     }
 
     #[test]
+    fn what_may_be_left_out_is_litellms_to_say_and_goes_nowhere() {
+        let body = br#"{"model":"m", "drop_params":true,"seed":1,"additional_drop_params":["seed"],"x":2}"#;
+        let request = Request::read(body, None).unwrap();
+        let target = Target {
+            dialect: Dialect::OpenAi,
+            provider: "openai",
+            model: "gpt",
+            max_tokens: None,
+        };
+        let drops = Drops {
+            all: false,
+            names: vec!["x".to_owned(), "y".to_owned()],
+        };
+        let sent = request.send(&target, &[], &drops).unwrap();
+        assert_eq!(sent.body, r#"{"model":"gpt"}"#);
+        assert_eq!((sent.dropped, sent.way), (vec!["seed".to_owned(), "x".to_owned()], None));
+    }
+
+    #[test]
+    fn whom_a_message_is_for_stands_in_its_metadata() {
+        let read = |body: &'static str| Request::read_in(Dialect::Anthropic, body.as_bytes(), None);
+        let of = |body| read(body).unwrap().user;
+        assert_eq!(of(r#"{"model":"m","user":"u","metadata":{"user_id":"v"}}"#).as_deref(), Some("v"));
+        assert_eq!(of(r#"{"model":"m","metadata":{"user_id":null}}"#), None);
+        for body in [
+            r#"{"model":"m","metadata":{"user_id":7}}"#,
+            r#"{"model":"m","metadata":{"User_Id":"u"}}"#,
+            r#"{"model":"m","metadata":[]}"#,
+        ] {
+            assert!(read(body).is_err(), "{body}");
+        }
+    }
+
+    #[test]
     fn what_would_be_passed_over_is_refused() {
         for (body, param) in [
             (r"{}", Some("model")),
@@ -242,6 +391,11 @@ mod tests {
             (r#"{"model":7}"#, Some("model")),
             (r#"{"model":"m","stream":"yes"}"#, Some("stream")),
             (r#"{"model":"m","user":7}"#, Some("user")),
+            (r#"{"model":"m","drop_params":1}"#, Some("drop_params")),
+            (
+                r#"{"model":"m","additional_drop_params":"seed"}"#,
+                Some("additional_drop_params"),
+            ),
             (r#"{"model":"m","guardrails":["a"]}"#, Some("guardrails")),
             (r#"{"model":"m","api_base":"http://x"}"#, Some("api_base")),
             (r#"{"model":"m","mock_response":"x"}"#, Some("mock_response")),

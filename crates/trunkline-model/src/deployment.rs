@@ -48,6 +48,10 @@ pub struct DeploymentParams {
     pub rpm: Option<f64>,
     /// Its share where none has a `weight` or `rpm`.
     pub tpm: Option<f64>,
+    /// What the provider has no word for is left out of a request, and not refused; if nothing is said, as the rules have it.
+    pub drop_params: Option<bool>,
+    /// Members that are left out of every request.
+    pub additional_drop_params: Vec<String>,
     /// Those of a higher order are taken when none of a lower one can be.
     pub order: Option<u32>,
 }
@@ -61,6 +65,8 @@ pub struct RouterRules {
     pub timeout: f64,
     /// Seconds that a deployment is left alone after it failed; 0: it is not.
     pub cooldown_time: f64,
+    /// `drop_params` for deployments that do not say it.
+    pub drop_params: bool,
 }
 
 impl Default for RouterRules {
@@ -69,6 +75,7 @@ impl Default for RouterRules {
             num_retries: 2,
             timeout: 600.0,
             cooldown_time: 5.0,
+            drop_params: false,
         }
     }
 }

@@ -369,9 +369,13 @@ impl Route<'_> {
 pub fn is_llm_path(path: &str) -> bool {
     const LISTS: [&str; 4] = ["/models", "/v1/models", "/model/info", "/v1/model/info"];
     const USES: [&str; 3] = ["/chat/completions", "/completions", "/embeddings"];
+    const MESSAGES: [&str; 2] = ["/v1/messages", "/v1/messages/count_tokens"];
     let begins = ["/engines/", "/openai/deployments/", "/v1/models/", "/models/"];
     let rest = path.strip_prefix("/v1").unwrap_or(path);
-    LISTS.contains(&path) || USES.contains(&rest) || begins.iter().any(|begin| path.starts_with(begin))
+    LISTS.contains(&path)
+        || USES.contains(&rest)
+        || MESSAGES.contains(&path.strip_prefix("/anthropic").unwrap_or(path))
+        || begins.iter().any(|begin| path.starts_with(begin))
 }
 
 /// The routes that show a key the toolsets that it was granted.
@@ -426,6 +430,8 @@ mod tests {
             "/embeddings",
             "/engines/m/completions",
             "/openai/deployments/m/embeddings",
+            "/v1/messages",
+            "/anthropic/v1/messages/count_tokens",
             "/v1/models",
             "/models/m",
             "/model/info",

@@ -60,6 +60,10 @@ pub enum CallKind {
     TextCompletion,
     /// Vectors for texts.
     Embedding,
+    /// A message of a model, in Anthropic's dialect.
+    Message,
+    /// How many tokens a message would take.
+    CountTokens,
 }
 
 impl CallKind {
@@ -79,6 +83,8 @@ impl CallKind {
             Self::ChatCompletion => "acompletion",
             Self::TextCompletion => "atext_completion",
             Self::Embedding => "aembedding",
+            Self::Message => "anthropic_messages",
+            Self::CountTokens => "acount_tokens",
         }
     }
 }

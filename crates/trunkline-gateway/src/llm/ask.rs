@@ -12,12 +12,14 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use tokio::time::{Instant, timeout_at};
+use trunkline_llm::{Dialect, Sent};
 use trunkline_model::Step;
 use trunkline_upstream::fault::Fault;
 use trunkline_upstream::http::{read_body, read_whole};
 use trunkline_upstream::{ResponseBody, provider};
 
-use super::models::{Catalogue, NoDeployment, Ready};
+use super::models::{BETA, Catalogue, NoDeployment, Ready, VERSION};
+use super::passing::Passing;
 use super::told::{self, Refused};
 use super::{Asked, relay};
 use crate::record::Pending;
@@ -25,6 +27,8 @@ use crate::{answer, deadline};
 
 /// Bytes that are read of an answer that is an error.
 const MAX_ERROR: usize = 64 * 1024;
+/// Characters of the header that says what was left out.
+const MAX_DROPPED: usize = 1024;
 /// The longest that a provider's `Retry-After` is believed.
 const LONGEST_REST: Duration = Duration::from_mins(1);
 
@@ -65,7 +69,7 @@ pub(super) async fn run(asked: Asked<'_>, mut pending: Pending) -> Response {
         }
     }
     let refused = last.unwrap_or_else(|| told::unknown(&asked.request.model));
-    let mut response = refused.answer();
+    let mut response = refused.answer_in(asked.endpoint.dialect(), asked.request_id);
     let retries = tried.len().saturating_sub(1);
     mark(
         response.headers_mut(),
@@ -84,6 +88,8 @@ pub(super) async fn run(asked: Asked<'_>, mut pending: Pending) -> Response {
 /// The head of an answer that is one, and until when the rest has to be there.
 struct Head {
     response: http::Response<ResponseBody>,
+    /// What was sent, without its body.
+    sent: Sent,
     time: Duration,
     until: Instant,
 }
@@ -118,13 +124,25 @@ async fn attempt(asked: &Asked<'_>, catalogue: &Catalogue, ready: &Arc<Ready>) -
             true,
         ));
     };
-    let body = asked.request.body(&ready.deployment.model, provider.renames);
-    let headers = ready.headers(asked.request.stream);
-    let sent = asked
-        .gateway
-        .upstreams
-        .ask_provider(target, &headers, Bytes::from(body));
-    match timeout_at(until, sent).await {
+    let (written, drops) = ready.written(provider, rules);
+    let mut sent = match asked.request.send(&written, provider.renames, &drops) {
+        Ok(sent) => sent,
+        // Another deployment may have a word for it.
+        Err(error) => {
+            return Err(Failed {
+                refused: told::bad(error),
+                again: true,
+                rest: None,
+            });
+        }
+    };
+    let mut headers = ready.headers(asked.request.stream);
+    if provider.dialect == Dialect::Anthropic {
+        anthropics(&mut headers, (ready, asked.headers), &sent.betas);
+    }
+    let body = Bytes::from(std::mem::take(&mut sent.body));
+    let answered = asked.gateway.upstreams.ask_provider(target, &headers, body);
+    match timeout_at(until, answered).await {
         // One client's impatience is nobody else's.
         Err(_) => Err(Failed {
             rest: (time == own).then_some(rest),
@@ -136,10 +154,32 @@ async fn attempt(asked: &Asked<'_>, catalogue: &Catalogue, ready: &Arc<Ready>) -
         }
         Ok(Ok(response)) if response.status().is_success() => Ok(Head {
             response,
+            sent,
             time,
             until,
         }),
         Ok(Ok(response)) => Err(refused(ready, response, rest, until).await),
+    }
+}
+
+/// The client's headers about Anthropic's API. The operator's revision counts more than the client's; what is tried out is what
+/// anybody wants to.
+fn anthropics(headers: &mut HeaderMap, (ready, theirs): (&Ready, &HeaderMap), betas: &[String]) {
+    if let (Some(version), false) = (theirs.get(&VERSION), ready.has_own_version()) {
+        headers.insert(VERSION.clone(), version.clone());
+    }
+    let mut all: Vec<String> = Vec::new();
+    let own = headers.get_all(&BETA).iter().chain(theirs.get_all(&BETA));
+    let own = own.filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(','));
+    for beta in own.map(str::trim).chain(betas.iter().map(String::as_str)) {
+        if !beta.is_empty() && !all.iter().any(|own| own == beta) {
+            all.push(beta.to_owned());
+        }
+    }
+    if let Ok(value) = HeaderValue::from_str(&all.join(","))
+        && !all.is_empty()
+    {
+        headers.insert(BETA.clone(), value);
     }
 }
 
@@ -185,14 +225,22 @@ async fn hand_on(
     head: Head,
     retries: usize,
 ) -> Response {
-    let headers = headers(&asked, ready, head.response.headers(), retries);
-    let model = asked.request.model.clone();
+    let mut headers = headers(&asked, ready, head.response.headers(), retries);
+    if !head.sent.dropped.is_empty() {
+        told_dropped(&mut headers, &asked, ready, &head.sent.dropped);
+    }
+    let passing = Passing {
+        way: head.sent.way,
+        dialect: asked.endpoint.dialect(),
+        model: asked.request.model.clone(),
+        created: asked.gateway.clock.now().as_second(),
+    };
     let limit = asked.gateway.upstreams.settings().max_message_bytes;
     if is_stream(head.response.headers()) {
         let relay = relay::Relay {
             gateway: asked.gateway.clone(),
             ready: ready.clone(),
-            model,
+            passing,
             time: head.time,
             limit,
             pending,
@@ -208,16 +256,14 @@ async fn hand_on(
     let whole = timeout_at(head.until, read_whole(&mut body, declared, limit, Step::Call)).await;
     let whole = whole.unwrap_or_else(|_| Err(Fault::timeout(Step::Call, head.time)));
     let read = match whole.as_deref().map(std::str::from_utf8) {
-        Ok(Ok(text)) => {
-            trunkline_llm::answer::renamed(text, &model).map_err(|why| told::unreadable(ready, &why))
-        }
+        Ok(Ok(text)) => passing.whole(text).map_err(|why| told::unreadable(ready, &why)),
         Ok(Err(_)) => Err(told::unreadable(ready, "it is not UTF-8")),
         Err(fault) => Err(told::fault(ready, fault.clone())),
     };
     let mut response = match read {
         Ok((text, usage)) => {
             if let Some(usage) = usage {
-                asked.gateway.metrics.count_tokens(&model, &usage);
+                asked.gateway.metrics.count_tokens(&passing.model, &usage);
             }
             pending.sent(text.len());
             pending.finish("ok", None);
@@ -227,7 +273,7 @@ async fn hand_on(
             )
         }
         Err(refused) => {
-            let response = refused.answer();
+            let response = refused.answer_in(passing.dialect, asked.request_id);
             pending.finish(refused.word, Some(refused.failure.message));
             response
         }
@@ -256,6 +302,31 @@ const PROVIDERS: [&str; 6] = [
     "x-ratelimit-reset-tokens",
 ];
 
+/// Anthropic's, and LiteLLM's names for them.
+const ANTHROPICS: [(&str, &str); 6] = [
+    ("anthropic-ratelimit-requests-limit", "x-ratelimit-limit-requests"),
+    ("anthropic-ratelimit-requests-remaining", "x-ratelimit-remaining-requests"),
+    ("anthropic-ratelimit-requests-reset", "x-ratelimit-reset-requests"),
+    ("anthropic-ratelimit-tokens-limit", "x-ratelimit-limit-tokens"),
+    ("anthropic-ratelimit-tokens-remaining", "x-ratelimit-remaining-tokens"),
+    ("anthropic-ratelimit-tokens-reset", "x-ratelimit-reset-tokens"),
+];
+
+/// What of the request was left out is told to the client, and to the operator.
+fn told_dropped(headers: &mut HeaderMap, asked: &Asked<'_>, ready: &Ready, dropped: &[String]) {
+    let names = dropped.join(",");
+    tracing::debug!(
+        request_id = asked.request_id.as_str(),
+        model = asked.request.model,
+        deployment = ready.deployment.id,
+        dropped = names,
+        "members of a request were left out: its provider has no word for them"
+    );
+    // Names of members may have anything in them.
+    let shown: String = names.chars().map(|c| if c.is_ascii_graphic() { c } else { '_' }).collect();
+    mark(headers, "x-trunkline-dropped-params", shown.get(..MAX_DROPPED).unwrap_or(&shown));
+}
+
 /// LiteLLM's headers, those of which the value is known.
 fn headers(asked: &Asked<'_>, ready: &Ready, theirs: &HeaderMap, retries: usize) -> HeaderMap {
     let mut headers = HeaderMap::new();
@@ -273,8 +344,19 @@ fn headers(asked: &Asked<'_>, ready: &Ready, theirs: &HeaderMap, retries: usize)
             headers.insert(name, value.clone());
         }
     }
+    for (name, other) in ANTHROPICS {
+        if let Some(value) = theirs.get(name) {
+            headers.insert(other, value.clone());
+            headers.insert(name, value.clone());
+        }
+    }
     if let Some(value) = theirs.get("x-request-id") {
         headers.insert("llm_provider-x-request-id", value.clone());
+    }
+    if let Some(value) = theirs.get("request-id") {
+        headers.insert("llm_provider-request-id", value.clone());
+        // Where Anthropic's own SDKs look for it.
+        headers.insert("request-id", value.clone());
     }
     headers
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use trunkline_model::{Principal, UserRole};
 use trunkline_policy::decide_model;
 
-use super::models::Ready;
+use super::models::{Ready, VERSION};
 use super::told::Refused;
 use super::{Caller, enter};
 use crate::accept::Arrived;
@@ -20,6 +20,8 @@ use crate::{Gateway, answer};
 
 /// What LiteLLM says of every model, because OpenAI says something.
 const CREATED: i64 = 1_677_610_602;
+/// The same, as Anthropic writes it.
+const CREATED_TEXT: &str = "2023-02-28T18:56:42Z";
 
 /// Query of `/model/info`.
 #[derive(Deserialize)]
@@ -30,6 +32,17 @@ pub struct Params {
 
 fn model(name: &str) -> Value {
     json!({"id": name, "object": "model", "created": CREATED, "owned_by": "openai"})
+}
+
+/// The list as clients of Anthropic's know it, whole: it has no pages.
+fn anthropics(names: &[&str]) -> Value {
+    let model = |name: &&str| json!({"type": "model", "id": name, "display_name": name, "created_at": CREATED_TEXT});
+    json!({
+        "data": names.iter().map(model).collect::<Vec<_>>(),
+        "has_more": false,
+        "first_id": names.first(),
+        "last_id": names.last(),
+    })
 }
 
 /// Whether a model is shown: the caller may use it, and something of it can be asked.
@@ -45,7 +58,7 @@ fn caller(
     path: &str,
 ) -> Result<Caller, Response> {
     let arrived = arrived.map(|Extension(arrived)| arrived);
-    enter(gateway, arrived.as_ref(), headers, path)
+    enter(gateway, arrived.as_ref(), headers, path).map_err(|error| answer::unauthorized(error, false))
 }
 
 /// All of them, in the order of their names.
@@ -63,6 +76,10 @@ pub async fn all(
     let shown = catalogue
         .groups()
         .filter(|(name, group)| is_shown(&caller.principal, name, group));
+    if headers.contains_key(&VERSION) {
+        let names: Vec<&str> = shown.map(|(name, _)| name).collect();
+        return answer::json(StatusCode::OK, anthropics(&names).to_string());
+    }
     let data: Vec<Value> = shown.map(|(name, _)| model(name)).collect();
     answer::json(
         StatusCode::OK,

@@ -1,5 +1,5 @@
-//! Requests to models: `/v1/chat/completions`, `/v1/completions`, `/v1/embeddings`, the lists of models, and LiteLLM's other
-//! paths of the same.
+//! Requests to models: `/v1/chat/completions`, `/v1/completions`, `/v1/embeddings`, `/v1/messages`, the lists of models, and
+//! LiteLLM's other paths of the same.
 //!
 //! ```text
 //! accept → identify → read → decide → limit → choose → ask → relay → record
@@ -7,14 +7,16 @@
 //!
 //! Identity, limits and records are those of the rest of the gateway, and who may use a model is decided beside tools
 //! (`trunkline_policy::decide_model`). [`models`] has the deployments and chooses one, [`ask`] asks it and perhaps another one,
-//! [`relay`] hands the answer on, [`told`] says what went wrong, [`list`] shows what there is.
+//! [`relay`] hands the answer on ([`passing`] as it is, or translated), [`told`] says what went wrong, [`list`] shows what there is.
 //!
-//! **Invariant:** of what a client sends only its body goes to a provider, with another name for the model in it.
+//! **Invariant:** of what a client sends only its body goes to a provider, with another name for the model in it or translated; and,
+//! to one that speaks Anthropic's dialect, `anthropic-version` and `anthropic-beta`.
 //! **Invariant:** nothing is sent a second time that a provider may have begun to answer.
 
 pub mod ask;
 pub mod list;
 pub mod models;
+mod passing;
 pub mod relay;
 pub mod told;
 
@@ -26,8 +28,8 @@ use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::routing::{get, post};
-use trunkline_auth::Surface;
-use trunkline_llm::Endpoint;
+use trunkline_auth::{AuthError, Surface};
+use trunkline_llm::{Dialect, Endpoint};
 use trunkline_model::{CallKind, ClientAddress, Principal, RequestId};
 use trunkline_policy::{Decision, decide_model};
 
@@ -35,7 +37,7 @@ use crate::accept::{Arrived, read_body};
 use crate::context::identify;
 use crate::limits::Place;
 use crate::record::Pending;
-use crate::{Gateway, answer, callers, deadline, denied};
+use crate::{Gateway, callers, deadline, denied};
 
 pub use models::Models;
 use told::Refused;
@@ -49,7 +51,14 @@ pub(crate) fn router() -> Router<Arc<Gateway>> {
         .route("/models/{*model}", get(list::one))
         .route("/v1/model/info", get(list::info))
         .route("/model/info", get(list::info));
-    for endpoint in Endpoint::ALL {
+    for endpoint in Endpoint::ANTHROPIC {
+        let path = endpoint.path();
+        let plain = move |State(gateway), request| handle(gateway, endpoint, None, request);
+        router = router
+            .route(&format!("/v1/{path}"), post(plain))
+            .route(&format!("/anthropic/v1/{path}"), post(plain));
+    }
+    for endpoint in Endpoint::OPENAI {
         let path = endpoint.path();
         let plain = move |State(gateway), request| handle(gateway, endpoint, None, request);
         let named = move |State(gateway), Path(model): Path<String>, request| {
@@ -70,22 +79,22 @@ pub(crate) struct Caller {
     pub(crate) principal: Principal,
 }
 
+/// Which request it is; without the front door, nobody knows.
+fn request_id(arrived: Option<&Arrived>) -> RequestId {
+    arrived.map_or_else(|| RequestId::new(""), |arrived| arrived.request_id.clone())
+}
+
 /// Identify.
-#[expect(clippy::result_large_err, reason = "the error is the answer, and it is rare")]
 pub(crate) fn enter(
     gateway: &Gateway,
     arrived: Option<&Arrived>,
     headers: &HeaderMap,
     path: &str,
-) -> Result<Caller, Response> {
-    // Without the front door, nobody knows where it came from.
-    let (request_id, client) = arrived.map_or_else(
-        || (RequestId::new(""), ClientAddress::default()),
-        |arrived| (arrived.request_id.clone(), arrived.client),
-    );
-    let (principal, _) = identify(gateway, headers, Surface::Management, path).map_err(|error| {
-        denied::route(gateway, error, Some(&request_id), path);
-        answer::unauthorized(error, false)
+) -> Result<Caller, AuthError> {
+    let request_id = request_id(arrived);
+    let client = arrived.map_or_else(ClientAddress::default, |arrived| arrived.client);
+    let (principal, _) = identify(gateway, headers, Surface::Management, path).inspect_err(|error| {
+        denied::route(gateway, *error, Some(&request_id), path);
     })?;
     Ok(Caller {
         request_id,
@@ -96,6 +105,7 @@ pub(crate) fn enter(
 /// One request to a model, let in.
 pub(crate) struct Asked<'a> {
     pub(crate) gateway: &'a Arc<Gateway>,
+    pub(crate) request_id: &'a RequestId,
     pub(crate) endpoint: Endpoint,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) request: trunkline_llm::Request<'a>,
@@ -110,16 +120,20 @@ async fn handle(
 ) -> Response {
     let (parts, body) = request.into_parts();
     let arrived = parts.extensions.get::<Arrived>();
+    let dialect = endpoint.dialect();
     let mut caller = match enter(&gateway, arrived, &parts.headers, parts.uri.path()) {
         Ok(caller) => caller,
-        Err(answer) => return answer,
+        Err(error) => return told::unauthorized(error, dialect, &request_id(arrived)),
     };
     let body = match read_body(body, gateway.edge.load().max_body_bytes).await {
         Ok(body) => body,
-        Err(error) => return Refused::new(error.status().as_u16(), error.to_string()).answer(),
+        Err(error) => {
+            let refused = Refused::new(error.status().as_u16(), error.to_string());
+            return refused.answer_in(dialect, &caller.request_id);
+        }
     };
     // Before anything of it is sent: a body may say for whom it is, and that decides too.
-    let request = match read(&gateway, &mut caller, &body, model.as_deref()) {
+    let request = match read(&gateway, &mut caller, &body, (dialect, model.as_deref())) {
         Ok(request) => request,
         Err(answer) => return answer,
     };
@@ -130,7 +144,7 @@ async fn handle(
         Ok(asked) => asked,
         Err(refused) => {
             pending.finish(refused.word, Some(refused.failure.message.clone()));
-            return refused.answer();
+            return refused.answer_in(dialect, &caller.request_id);
         }
     };
     let response = Box::pin(ask::run(asked, pending)).await;
@@ -142,6 +156,8 @@ fn kind(endpoint: Endpoint) -> CallKind {
         Endpoint::ChatCompletions => CallKind::ChatCompletion,
         Endpoint::Completions => CallKind::TextCompletion,
         Endpoint::Embeddings => CallKind::Embedding,
+        Endpoint::Messages => CallKind::Message,
+        Endpoint::CountTokens => CallKind::CountTokens,
     }
 }
 
@@ -150,14 +166,14 @@ fn read<'a>(
     gateway: &Gateway,
     caller: &mut Caller,
     body: &'a Bytes,
-    model: Option<&str>,
+    (dialect, model): (Dialect, Option<&str>),
 ) -> Result<trunkline_llm::Request<'a>, Response> {
-    let request = trunkline_llm::Request::read(body, model)
-        .map_err(|error| Refused::new(400, error.message).param(error.param).answer())?;
+    let request = trunkline_llm::Request::read_in(dialect, body, model)
+        .map_err(|error| told::bad(error).answer_in(dialect, &caller.request_id))?;
     let principal = gateway
         .authenticator
         .on_behalf_of(caller.principal.clone(), request.user.as_deref());
-    caller.principal = principal.map_err(|error| answer::unauthorized(error, false))?;
+    caller.principal = principal.map_err(|error| told::unauthorized(error, dialect, &caller.request_id))?;
     Ok(request)
 }
 
@@ -165,7 +181,7 @@ fn read<'a>(
 #[expect(clippy::result_large_err, reason = "the error is the answer, and it is rare")]
 fn let_in<'a>(
     gateway: &'a Arc<Gateway>,
-    caller: &Caller,
+    caller: &'a Caller,
     endpoint: Endpoint,
     headers: &'a HeaderMap,
     request: trunkline_llm::Request<'a>,
@@ -197,6 +213,7 @@ fn let_in<'a>(
         .map_err(|exceeded| told::limited(&exceeded))?;
     Ok(Asked {
         gateway,
+        request_id: &caller.request_id,
         endpoint,
         headers,
         request,

@@ -12,7 +12,8 @@ use arc_swap::ArcSwap;
 use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
 use trunkline_llm::provider::PROVIDERS;
-use trunkline_llm::{Endpoint, Provider};
+use trunkline_llm::translate::{Drops, Target as Written};
+use trunkline_llm::{Dialect, Endpoint, Provider};
 use trunkline_model::{Deployment, KeyMap, ModelList, RouterRules};
 use trunkline_upstream::http::Target;
 use trunkline_upstream::provider;
@@ -40,9 +41,20 @@ pub struct Ready {
     pub provider: Option<&'static Provider>,
     /// Why it cannot be asked.
     pub defect: Option<String>,
+    /// Where a request for an endpoint goes.
     targets: Vec<(Endpoint, Target)>,
     headers: HeaderMap,
 }
+
+/// The revision of Anthropic's API that is spoken, unless the client or the operator wants another.
+const ANTHROPIC_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
+/// How credentials of Anthropic's begin that are sent as `Authorization`, and what it has to be told for them.
+const ANTHROPIC_TOKEN: (&str, HeaderValue) = ("sk-ant-oat", HeaderValue::from_static("oauth-2025-04-20"));
+static X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+/// The revision of Anthropic's API.
+pub(super) static VERSION: HeaderName = HeaderName::from_static("anthropic-version");
+/// What of it is tried out.
+pub(super) static BETA: HeaderName = HeaderName::from_static("anthropic-beta");
 
 impl Ready {
     fn new(deployment: &Arc<Deployment>) -> Self {
@@ -63,8 +75,11 @@ impl Ready {
     fn prepare(&mut self) -> Result<(), String> {
         let provider = self.provider.ok_or("its provider is not known")?;
         let params = &self.deployment.params;
-        for endpoint in Endpoint::ALL.into_iter().filter(|own| provider.serves(*own)) {
-            let url = provider.url(&params.api_base, endpoint);
+        for endpoint in Endpoint::ALL {
+            let Some(own) = provider.serving(endpoint) else {
+                continue;
+            };
+            let url = provider.url(&params.api_base, own);
             let target = provider::target(&url).map_err(|fault| fault.message)?;
             self.targets.push((endpoint, target));
         }
@@ -77,11 +92,24 @@ impl Ready {
         };
         let headers = &mut self.headers;
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if let Some(key) = &params.api_key {
-            headers.insert(
-                AUTHORIZATION,
-                secret(&format!("Bearer {}", key.expose()), "its api_key")?,
-            );
+        let (token, beta) = ANTHROPIC_TOKEN;
+        let key = params.api_key.as_ref().map(trunkline_model::Secret::expose);
+        let is_token = key.is_some_and(|key| key.starts_with(token));
+        let is_anthropic = provider.dialect == Dialect::Anthropic;
+        if is_anthropic {
+            headers.insert(VERSION.clone(), ANTHROPIC_VERSION);
+        }
+        match key {
+            Some(key) if is_anthropic && !is_token => {
+                headers.insert(X_API_KEY.clone(), secret(key, "its api_key")?);
+            }
+            Some(key) => {
+                headers.insert(AUTHORIZATION, secret(&format!("Bearer {key}"), "its api_key")?);
+                if is_anthropic {
+                    headers.insert(BETA.clone(), beta);
+                }
+            }
+            None => {}
         }
         if let Some(organization) = &params.organization {
             let name = HeaderName::from_static("openai-organization");
@@ -111,6 +139,29 @@ impl Ready {
         };
         headers.entry(ACCEPT).or_insert(HeaderValue::from_static(accept));
         headers
+    }
+
+    /// For whom a request is written, and what it may leave out.
+    pub fn written(&self, provider: &Provider, rules: &RouterRules) -> (Written<'_>, Drops) {
+        let info = &self.deployment.model_info;
+        let target = Written {
+            dialect: provider.dialect,
+            provider: provider.prefix,
+            model: &self.deployment.model,
+            max_tokens: info.get("max_output_tokens").and_then(serde_json::Value::as_u64),
+        };
+        let params = &self.deployment.params;
+        let drops = Drops {
+            all: params.drop_params.unwrap_or(rules.drop_params),
+            names: params.additional_drop_params.clone(),
+        };
+        (target, drops)
+    }
+
+    /// Whether the operator says which revision of Anthropic's API it speaks.
+    pub(super) fn has_own_version(&self) -> bool {
+        let mut names = self.deployment.params.extra_headers.keys();
+        names.any(|name| name.eq_ignore_ascii_case(VERSION.as_str()))
     }
 
     /// What must never be told of it.

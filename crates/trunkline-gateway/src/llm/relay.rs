@@ -9,12 +9,12 @@ use axum::response::Response;
 use futures_util::stream;
 use http_body_util::BodyExt as _;
 use tokio::time::timeout;
-use trunkline_llm::stream::Renamer;
 use trunkline_model::{OutcomeStatus, Step};
 use trunkline_upstream::ResponseBody;
 use trunkline_upstream::fault::{Fault, printable, redacted};
 
 use super::models::Ready;
+use super::passing::{Passing, Pieces};
 use super::told::{self, Refused};
 use crate::limits::Place;
 use crate::record::Pending;
@@ -24,8 +24,8 @@ use crate::{Gateway, answer};
 pub(super) struct Relay {
     pub(super) gateway: Arc<Gateway>,
     pub(super) ready: Arc<Ready>,
-    /// The name that the client asked for.
-    pub(super) model: String,
+    /// For whom it is.
+    pub(super) passing: Passing,
     /// Between two pieces.
     pub(super) time: Duration,
     /// Bytes of a line.
@@ -38,7 +38,7 @@ pub(super) struct Relay {
 struct Running {
     relay: Relay,
     body: ResponseBody,
-    renamer: Renamer,
+    pieces: Pieces,
     /// Whether the client has a line of which the end did not come.
     began: bool,
 }
@@ -48,7 +48,7 @@ impl Relay {
     /// connection to the provider, and records that the client left.
     pub(super) fn answer(self, body: ResponseBody) -> Response {
         let running = Running {
-            renamer: Renamer::new(&self.model, self.limit),
+            pieces: self.passing.pieces(self.limit),
             relay: self,
             body,
             began: false,
@@ -60,6 +60,16 @@ impl Relay {
         });
         answer::event_stream(Body::from_stream(pieces))
     }
+
+    fn count(&self, pieces: &Pieces) {
+        if let Some(usage) = pieces.usage() {
+            self.gateway.metrics.count_tokens(&self.passing.model, &usage);
+        }
+    }
+}
+
+fn ends_an_event(out: &[u8]) -> bool {
+    out.ends_with(b"\n\n") || out.ends_with(b"\r\n\r\n")
 }
 
 impl Running {
@@ -68,7 +78,7 @@ impl Running {
         loop {
             let Ok(frame) = timeout(self.relay.time, self.body.frame()).await else {
                 let fault = Fault::timeout(Step::Call, self.relay.time);
-                return Some(self.broken(|ready| told::fault(ready, fault)));
+                return Some(self.broken(Vec::new(), |ready| told::fault(ready, fault)));
             };
             let data = match frame {
                 None => return self.over(),
@@ -76,15 +86,15 @@ impl Running {
                 Some(Err(_)) => {
                     let text = "the connection broke within the answer";
                     let fault = Fault::new(OutcomeStatus::Unreachable, Step::Call, text);
-                    return Some(self.broken(|ready| told::fault(ready, fault)));
+                    return Some(self.broken(Vec::new(), |ready| told::fault(ready, fault)));
                 }
             };
             let mut out = Vec::with_capacity(data.len() + 64);
-            if let Err(error) = self.renamer.feed(&data, &mut out) {
-                return Some(self.broken(|ready| told::unreadable(ready, &error.to_string())));
+            if let Err(error) = self.pieces.feed(&data, &mut out) {
+                return Some(self.broken(out, |ready| told::unreadable(ready, &error)));
             }
             if !out.is_empty() {
-                self.began = !out.ends_with(b"\n\n") && !out.ends_with(b"\r\n\r\n");
+                self.began = !ends_an_event(&out);
                 self.relay.pending.sent(out.len());
                 return Some((out.into(), Some(self)));
             }
@@ -94,15 +104,13 @@ impl Running {
     /// The provider has said all.
     fn over(mut self: Box<Self>) -> Option<(Bytes, Option<Box<Self>>)> {
         let mut out = Vec::new();
-        self.renamer.finish(&mut out);
-        let Self {
-            mut relay, renamer, ..
-        } = *self;
-        if let Some(usage) = renamer.usage() {
-            relay.gateway.metrics.count_tokens(&relay.model, &usage);
+        if let Err(error) = self.pieces.finish(&mut out) {
+            return Some(self.broken(out, |ready| told::unreadable(ready, &error)));
         }
+        let Self { mut relay, pieces, .. } = *self;
+        relay.count(&pieces);
         relay.pending.sent(out.len());
-        match renamer.error() {
+        match pieces.error() {
             None => relay.pending.finish("ok", None),
             Some(error) => {
                 let words = redacted(&printable(error), &relay.ready.secrets());
@@ -115,20 +123,21 @@ impl Running {
         (!out.is_empty()).then(|| (out.into(), None))
     }
 
-    /// It ends in the middle: the client is told in the stream, as LiteLLM tells it, and no `[DONE]` follows.
-    fn broken(self: Box<Self>, why: impl FnOnce(&Ready) -> Refused) -> (Bytes, Option<Box<Self>>) {
+    /// It ends in the middle, after `out`: the client is told in the stream, as LiteLLM tells it, and nothing follows that says that it
+    /// was complete.
+    fn broken(self: Box<Self>, mut out: Vec<u8>, why: impl FnOnce(&Ready) -> Refused) -> (Bytes, Option<Box<Self>>) {
         let Self {
             mut relay,
-            renamer,
+            pieces,
             began,
             ..
         } = *self;
-        if let Some(usage) = renamer.usage() {
-            relay.gateway.metrics.count_tokens(&relay.model, &usage);
-        }
+        relay.count(&pieces);
         let refused = why(&relay.ready);
-        let ends = if began { "\n\n" } else { "" };
-        let out = format!("{ends}data: {}\n\n", refused.failure.to_json());
+        if if out.is_empty() { began } else { !ends_an_event(&out) } {
+            out.extend_from_slice(b"\n\n");
+        }
+        out.extend_from_slice(refused.failure.event(relay.passing.dialect).as_bytes());
         relay.pending.sent(out.len());
         relay.pending.finish(refused.word, Some(refused.failure.message));
         drop(relay.place);

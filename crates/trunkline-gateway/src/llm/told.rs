@@ -1,10 +1,11 @@
-//! What clients are told when they get no answer of a model: OpenAI's envelope, LiteLLM's statuses and types.
+//! What clients are told when they get no answer of a model: the envelope of their dialect, LiteLLM's statuses and types.
 
 use axum::http::StatusCode;
 use axum::http::header::{HeaderValue, RETRY_AFTER};
 use axum::response::Response;
-use trunkline_llm::{Failure, ProviderError};
-use trunkline_model::{Level, OutcomeStatus};
+use trunkline_auth::AuthError;
+use trunkline_llm::{BadRequest, Dialect, Failure, ProviderError};
+use trunkline_model::{Level, OutcomeStatus, RequestId};
 use trunkline_policy::Denial;
 use trunkline_upstream::fault::{Fault, printable, redacted};
 
@@ -45,10 +46,16 @@ impl Refused {
         self
     }
 
-    /// The answer.
+    /// The answer in OpenAI's envelope.
     pub fn answer(&self) -> Response {
+        self.answer_in(Dialect::OpenAi, &RequestId::new(""))
+    }
+
+    /// The answer in the envelope of a dialect.
+    pub fn answer_in(&self, dialect: Dialect, request_id: &RequestId) -> Response {
         let status = StatusCode::from_u16(self.failure.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = answer::json(status, self.failure.to_json());
+        let body = self.failure.body(dialect, Some(request_id.as_str()));
+        let mut response = answer::json(status, body);
         if let Some(seconds) = self.retry_after {
             response
                 .headers_mut()
@@ -56,6 +63,22 @@ impl Refused {
         }
         response
     }
+}
+
+/// Nobody is known to ask.
+pub(super) fn unauthorized(error: AuthError, dialect: Dialect, request_id: &RequestId) -> Response {
+    let response = answer::unauthorized(error, false);
+    if dialect == Dialect::OpenAi {
+        return response;
+    }
+    let (parts, _) = response.into_parts();
+    let failure = Failure::new(parts.status.as_u16(), error.to_string());
+    Response::from_parts(parts, failure.body(dialect, Some(request_id.as_str())).into())
+}
+
+/// A request that cannot be sent as it is.
+pub(super) fn bad(error: BadRequest) -> Refused {
+    Refused::new(400, error.message).param(error.param)
 }
 
 /// The caller may not use the model. The lists are not shown: they are for the log.

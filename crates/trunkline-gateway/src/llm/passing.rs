@@ -1,0 +1,87 @@
+//! What becomes of a provider's answer on its way to the client: it passes with another name for the model, or is translated.
+
+use trunkline_llm::stream::Renamer;
+use trunkline_llm::translate::{self, Stream, Way};
+use trunkline_llm::{Dialect, Usage, messages};
+
+/// For whom an answer is.
+#[derive(Clone, Debug)]
+pub(super) struct Passing {
+    /// How it is translated; none if the provider speaks as the client does.
+    pub(super) way: Option<Way>,
+    /// What the client speaks.
+    pub(super) dialect: Dialect,
+    /// The name that the client asked for.
+    pub(super) model: String,
+    /// When, in seconds.
+    pub(super) created: i64,
+}
+
+impl Passing {
+    /// A whole answer.
+    pub(super) fn whole(&self, text: &str) -> Result<(String, Option<Usage>), String> {
+        match (&self.way, self.dialect) {
+            (Some(way), _) => translate::answer(text, way, (&self.model, self.created)),
+            (None, Dialect::OpenAi) => trunkline_llm::answer::renamed(text, &self.model),
+            (None, Dialect::Anthropic) => messages::renamed(text, &self.model),
+        }
+    }
+
+    /// One that comes in pieces; at most `limit` bytes are kept of one.
+    pub(super) fn pieces(&self, limit: usize) -> Pieces {
+        match (&self.way, self.dialect) {
+            (Some(way), _) => {
+                let stream = Stream::new(way.clone(), (&self.model, self.created), limit);
+                Pieces::Translated(Box::new(stream))
+            }
+            (None, Dialect::OpenAi) => Pieces::Same(Renamer::new(&self.model, limit)),
+            (None, Dialect::Anthropic) => Pieces::Messages(messages::Renamer::new(&self.model, limit)),
+        }
+    }
+}
+
+/// An answer in pieces.
+pub(super) enum Pieces {
+    Same(Renamer),
+    Messages(messages::Renamer),
+    Translated(Box<Stream>),
+}
+
+impl Pieces {
+    /// Takes a piece; what can be passed on is appended to `out`. Errors if it cannot be read on.
+    pub(super) fn feed(&mut self, piece: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
+        match self {
+            Self::Same(own) => own.feed(piece, out).map_err(|error| error.to_string()),
+            Self::Messages(own) => own.feed(piece, out).map_err(|error| error.to_string()),
+            Self::Translated(own) => own.feed(piece, out).map_err(|error| error.to_string()),
+        }
+    }
+
+    /// What is left of it. Errors if it ended too early, where that can be known.
+    pub(super) fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), String> {
+        match self {
+            Self::Same(own) => own.finish(out),
+            Self::Messages(own) => own.finish(out),
+            Self::Translated(own) => own.finish(out).map_err(|error| error.to_string())?,
+        }
+        Ok(())
+    }
+
+    /// What it says that it took, so far.
+    pub(super) fn usage(&self) -> Option<Usage> {
+        match self {
+            Self::Same(own) => own.usage(),
+            Self::Messages(own) => own.usage(),
+            Self::Translated(own) => own.usage(),
+        }
+    }
+
+    /// The error that the provider told of in its middle: JSON text.
+    pub(super) fn error(&self) -> Option<&str> {
+        match self {
+            Self::Same(own) => own.error(),
+            Self::Messages(own) => own.error(),
+            Self::Translated(own) => own.error(),
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Tokens as Anthropic counts them: apart what was read anew, from a cache and into one.
+
+use serde::Deserialize;
+
+use crate::Usage;
+use crate::translate::Writer;
+
+/// What an answer says so far. A stream says it twice: what was read at its beginning, what was written at its end.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+pub struct Counts {
+    #[serde(default)]
+    input_tokens: Option<u64>,
+    #[serde(default)]
+    cache_read_input_tokens: Option<u64>,
+    #[serde(default)]
+    cache_creation_input_tokens: Option<u64>,
+    #[serde(default)]
+    cache_creation: Option<Creation>,
+    #[serde(default)]
+    output_tokens: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+struct Creation {
+    #[serde(default)]
+    ephemeral_1h_input_tokens: Option<u64>,
+}
+
+impl Counts {
+    /// Takes the JSON text of a member `usage`: what it says counts more than what was said before. What is no object of numbers
+    /// says nothing.
+    pub fn add(&mut self, json: &str) {
+        let Ok(Some(later)) = serde_json::from_str::<Option<Self>>(json) else {
+            return;
+        };
+        self.input_tokens = later.input_tokens.or(self.input_tokens);
+        self.cache_read_input_tokens = later.cache_read_input_tokens.or(self.cache_read_input_tokens);
+        self.cache_creation_input_tokens =
+            later.cache_creation_input_tokens.or(self.cache_creation_input_tokens);
+        self.cache_creation = later.cache_creation.or(self.cache_creation);
+        self.output_tokens = later.output_tokens.or(self.output_tokens);
+    }
+
+    /// In the terms of every dialect; none if nothing is known.
+    pub fn usage(&self) -> Option<Usage> {
+        let parts = [self.cache_read_input_tokens, self.cache_creation_input_tokens];
+        let usage = Usage {
+            input: self.input_tokens.map(|own| {
+                let parts = parts.into_iter().flatten();
+                parts.fold(own, u64::saturating_add)
+            }),
+            output: self.output_tokens,
+            cache_read: self.cache_read_input_tokens,
+            cache_write: self.cache_creation_input_tokens,
+            cache_write_hour: self.cache_creation.and_then(|own| own.ephemeral_1h_input_tokens),
+            ..Usage::default()
+        };
+        (usage != Usage::default()).then_some(usage)
+    }
+}
+
+/// JSON text of `usage`. The dialect has no way to say that a number is not known: it is 0 then.
+pub(super) fn write(usage: Option<&Usage>) -> String {
+    let usage = usage.copied().unwrap_or_default();
+    let cached = usage.cache_read.unwrap_or(0).saturating_add(usage.cache_write.unwrap_or(0));
+    let anew = usage.input.unwrap_or(0).saturating_sub(cached);
+    let mut own = Writer::default();
+    own.json("input_tokens", anew.to_string());
+    own.json("cache_creation_input_tokens", usage.cache_write.unwrap_or(0).to_string());
+    own.json("cache_read_input_tokens", usage.cache_read.unwrap_or(0).to_string());
+    own.json("output_tokens", usage.output.unwrap_or(0).to_string());
+    own.done()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_at_the_end_completes_what_was_said_at_the_beginning() {
+        let mut counts = Counts::default();
+        assert_eq!(counts.usage(), None);
+        counts.add(r#"{"input_tokens":7,"cache_read_input_tokens":100,"cache_creation_input_tokens":20,"cache_creation":{"ephemeral_5m_input_tokens":5,"ephemeral_1h_input_tokens":15},"output_tokens":1,"service_tier":"standard"}"#);
+        counts.add(r#"{"output_tokens":42}"#);
+        counts.add("null");
+        counts.add("{\"output_tokens\":\"many\"}");
+        let usage = counts.usage().unwrap();
+        let wanted = Usage {
+            input: Some(127),
+            output: Some(42),
+            cache_read: Some(100),
+            cache_write: Some(20),
+            cache_write_hour: Some(15),
+            ..Usage::default()
+        };
+        assert_eq!(usage, wanted);
+        assert_eq!(
+            write(Some(&usage)),
+            r#"{"input_tokens":7,"cache_creation_input_tokens":20,"cache_read_input_tokens":100,"output_tokens":42}"#
+        );
+    }
+}

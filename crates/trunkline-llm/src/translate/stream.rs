@@ -1,0 +1,131 @@
+//! A stream, translated as it comes.
+
+use super::answer::Event;
+use super::sse::{Events, Item};
+use super::{Unreadable, Way, anthropic, openai};
+use crate::{Dialect, Usage};
+
+#[derive(Debug)]
+enum Reading {
+    OpenAi(openai::stream_in::Reader),
+    Anthropic(anthropic::stream_in::Reader),
+}
+
+#[derive(Debug)]
+enum Writing {
+    OpenAi(openai::stream_out::Writing),
+    Anthropic(anthropic::stream_out::Writing),
+}
+
+/// Translates one stream. Nothing waits for more than the end of its event, but for calls of tools that come mixed.
+#[derive(Debug)]
+pub struct Stream {
+    way: Way,
+    events: Events,
+    reading: Reading,
+    writing: Writing,
+    is_done: bool,
+    error: Option<String>,
+}
+
+impl Stream {
+    /// For a client that asked for `model` at the time `created` (seconds); at most `limit` bytes are kept of an event.
+    pub fn new(way: Way, (model, created): (&str, i64), limit: usize) -> Self {
+        let reading = match way.provider {
+            Dialect::OpenAi => Reading::OpenAi(openai::stream_in::Reader::new(limit)),
+            Dialect::Anthropic => Reading::Anthropic(anthropic::stream_in::Reader::new(limit)),
+        };
+        let writing = match way.client {
+            Dialect::OpenAi => {
+                Writing::OpenAi(openai::stream_out::Writing::new(model, created, way.include_usage))
+            }
+            Dialect::Anthropic => Writing::Anthropic(anthropic::stream_out::Writing::new(model)),
+        };
+        Self {
+            way,
+            events: Events::new(limit),
+            reading,
+            writing,
+            is_done: false,
+            error: None,
+        }
+    }
+
+    /// Takes a piece; what can be told is appended to `out`.
+    pub fn feed(&mut self, piece: &[u8], out: &mut Vec<u8>) -> Result<(), Unreadable> {
+        let Self {
+            way, events, reading, ..
+        } = self;
+        let mut told = Vec::new();
+        let read = events.feed(piece, |item| match item {
+            Item::Data(data) => reading.data(&data, way, &mut told),
+            Item::Comment => {
+                told.push(Event::Ping);
+                Ok(())
+            }
+        });
+        // What came before the mistake is told.
+        self.write(told, out);
+        read
+    }
+
+    /// The stream is over: what is left of it. Errors if it was not complete.
+    pub fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), Unreadable> {
+        let mut told = Vec::new();
+        if let Some(Item::Data(data)) = self.events.finish()? {
+            self.reading.data(&data, &self.way, &mut told)?;
+        }
+        let is_over = match &mut self.reading {
+            Reading::OpenAi(own) => own.finish(&self.way, &mut told)?,
+            Reading::Anthropic(own) => own.is_over(),
+        };
+        self.write(told, out);
+        if is_over {
+            Ok(())
+        } else {
+            Err(Unreadable("the stream ended before it was complete".to_owned()))
+        }
+    }
+
+    fn write(&mut self, told: Vec<Event>, out: &mut Vec<u8>) {
+        let usage = self.usage();
+        for event in told {
+            match &event {
+                Event::Failed { json, .. } => self.error = Some(json.clone()),
+                Event::Done => self.is_done = true,
+                _ => {}
+            }
+            match &mut self.writing {
+                Writing::OpenAi(own) => own.event(event, usage.as_ref(), out),
+                Writing::Anthropic(own) => own.event(event, usage.as_ref(), out),
+            }
+        }
+    }
+
+    /// What the stream says that it took, so far.
+    pub fn usage(&self) -> Option<Usage> {
+        match &self.reading {
+            Reading::OpenAi(own) => own.usage,
+            Reading::Anthropic(own) => own.counts.usage(),
+        }
+    }
+
+    /// Whether the stream said that it is complete.
+    pub fn is_done(&self) -> bool {
+        self.is_done
+    }
+
+    /// The error that the stream told of in its middle: JSON text.
+    pub fn error(&self) -> Option<&str> {
+        self.error.as_deref()
+    }
+}
+
+impl Reading {
+    fn data(&mut self, data: &str, way: &Way, told: &mut Vec<Event>) -> Result<(), Unreadable> {
+        match self {
+            Self::OpenAi(own) => own.data(data, way, told),
+            Self::Anthropic(own) => own.data(data, way, told),
+        }
+    }
+}
