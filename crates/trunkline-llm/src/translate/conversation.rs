@@ -81,6 +81,27 @@ impl Block {
     }
 }
 
+impl Kind {
+    /// In words, for refusals.
+    pub fn name(&self) -> String {
+        let of = |source: &Source| match source {
+            Source::Data { media_type, .. } => format!(" of type {media_type}"),
+            Source::Url(_) => " at an address".to_owned(),
+            Source::File(_) => " that another provider keeps".to_owned(),
+            Source::Text(_) | Source::Blocks(_) => String::new(),
+        };
+        match self {
+            Self::Text(_) => "a text".to_owned(),
+            Self::Image(source) => format!("a picture{}", of(source)),
+            Self::Document { source, .. } => format!("a document{}", of(source)),
+            Self::ToolUse { .. } => "a call of a tool".to_owned(),
+            Self::ToolResult { .. } => "the result of a tool".to_owned(),
+            Self::Thinking { .. } | Self::Redacted(_) => "a thought".to_owned(),
+            Self::Other { kind, .. } => format!("`{kind}`"),
+        }
+    }
+}
+
 /// What a part is.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Kind {

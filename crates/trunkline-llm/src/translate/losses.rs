@@ -16,6 +16,7 @@ pub struct Drops {
 pub struct Losses {
     hints: Vec<String>,
     wishes: Vec<String>,
+    content: Vec<(String, String)>,
 }
 
 impl Losses {
@@ -29,8 +30,24 @@ impl Losses {
         add(&mut self.wishes, name.into());
     }
 
+    /// A part of what was said: where it stood, and what it is. Without it the question is another one, so that it is never left out.
+    pub fn content(&mut self, path: impl Into<String>, what: impl Into<String>) {
+        self.content.push((path.into(), what.into()));
+    }
+
+    /// Whether a part of what was said was lost.
+    pub fn has_content(&self) -> bool {
+        !self.content.is_empty()
+    }
+
     /// What was left out, or the refusal that names what would have to be.
     pub fn settle(self, drops: &Drops, (provider, model): (&str, &str)) -> Result<Vec<String>, BadRequest> {
+        if let Some((path, what)) = self.content.into_iter().next() {
+            return Err(BadRequest {
+                message: format!("`{path}` is {what}, which cannot be said to {provider} (model={model})"),
+                param: Some(path),
+            });
+        }
         if let (false, Some(first)) = (drops.all, self.wishes.first()) {
             return Err(BadRequest {
                 message: format!(
@@ -73,6 +90,9 @@ mod tests {
             all: true,
             ..Drops::default()
         };
-        assert_eq!(losses.settle(&all, model).unwrap(), ["seed", "store"]);
+        assert_eq!(losses.clone().settle(&all, model).unwrap(), ["seed", "store"]);
+        losses.content("messages[0].content[0]", "`input_audio`");
+        let refused = losses.settle(&all, model).unwrap_err();
+        assert_eq!(refused.param.as_deref(), Some("messages[0].content[0]"));
     }
 }

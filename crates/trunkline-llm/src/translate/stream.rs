@@ -20,8 +20,14 @@ enum Writing {
 /// Translates one stream. Nothing waits for more than the end of its event, but for calls of tools that come mixed.
 #[derive(Debug)]
 pub struct Stream {
-    way: Way,
     events: Events,
+    inner: Inner,
+}
+
+/// What becomes of the events.
+#[derive(Debug)]
+struct Inner {
+    way: Way,
     reading: Reading,
     writing: Writing,
     is_done: bool,
@@ -42,39 +48,64 @@ impl Stream {
             Dialect::Anthropic => Writing::Anthropic(anthropic::stream_out::Writing::new(model)),
         };
         Self {
-            way,
             events: Events::new(limit),
-            reading,
-            writing,
-            is_done: false,
-            error: None,
+            inner: Inner {
+                way,
+                reading,
+                writing,
+                is_done: false,
+                error: None,
+            },
         }
     }
 
-    /// Takes a piece; what can be told is appended to `out`.
+    /// Takes a piece; what can be told is appended to `out`, also what came before a mistake.
     pub fn feed(&mut self, piece: &[u8], out: &mut Vec<u8>) -> Result<(), Unreadable> {
-        let Self {
-            way, events, reading, ..
-        } = self;
-        let mut told = Vec::new();
-        let read = events.feed(piece, |item| match item {
-            Item::Data(data) => reading.data(&data, way, &mut told),
-            Item::Comment => {
-                told.push(Event::Ping);
-                Ok(())
-            }
-        });
-        // What came before the mistake is told.
-        self.write(told, out);
-        read
+        let Self { events, inner } = self;
+        events.feed(piece, |item| inner.item(item, out))
     }
 
     /// The stream is over: what is left of it. Errors if it was not complete.
     pub fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), Unreadable> {
-        let mut told = Vec::new();
-        if let Some(Item::Data(data)) = self.events.finish()? {
-            self.reading.data(&data, &self.way, &mut told)?;
+        if let Some(item) = self.events.finish()? {
+            self.inner.item(item, out)?;
         }
+        self.inner.finish(out)
+    }
+
+    /// What the stream says that it took, so far.
+    pub fn usage(&self) -> Option<Usage> {
+        self.inner.usage()
+    }
+
+    /// Whether the stream said that it is complete.
+    pub fn is_done(&self) -> bool {
+        self.inner.is_done
+    }
+
+    /// The error that the stream told of in its middle: JSON text.
+    pub fn error(&self) -> Option<&str> {
+        self.inner.error.as_deref()
+    }
+}
+
+impl Inner {
+    fn item(&mut self, item: Item, out: &mut Vec<u8>) -> Result<(), Unreadable> {
+        let mut told = Vec::new();
+        let read = match (item, &mut self.reading) {
+            (Item::Comment, _) => {
+                told.push(Event::Ping);
+                Ok(())
+            }
+            (Item::Data(data), Reading::OpenAi(own)) => own.data(&data, &self.way, &mut told),
+            (Item::Data(data), Reading::Anthropic(own)) => own.data(&data, &self.way, &mut told),
+        };
+        self.write(told, out);
+        read
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), Unreadable> {
+        let mut told = Vec::new();
         let is_over = match &mut self.reading {
             Reading::OpenAi(own) => own.finish(&self.way, &mut told)?,
             Reading::Anthropic(own) => own.is_over(),
@@ -102,30 +133,10 @@ impl Stream {
         }
     }
 
-    /// What the stream says that it took, so far.
-    pub fn usage(&self) -> Option<Usage> {
+    fn usage(&self) -> Option<Usage> {
         match &self.reading {
             Reading::OpenAi(own) => own.usage,
             Reading::Anthropic(own) => own.counts.usage(),
-        }
-    }
-
-    /// Whether the stream said that it is complete.
-    pub fn is_done(&self) -> bool {
-        self.is_done
-    }
-
-    /// The error that the stream told of in its middle: JSON text.
-    pub fn error(&self) -> Option<&str> {
-        self.error.as_deref()
-    }
-}
-
-impl Reading {
-    fn data(&mut self, data: &str, way: &Way, told: &mut Vec<Event>) -> Result<(), Unreadable> {
-        match self {
-            Self::OpenAi(own) => own.data(data, way, told),
-            Self::Anthropic(own) => own.data(data, way, told),
         }
     }
 }

@@ -123,7 +123,7 @@ impl Blocks<'_> {
     }
 
     fn lost(&mut self, block: &Block) -> Option<String> {
-        self.losses.wish(block.path.clone());
+        self.losses.content(block.path.clone(), block.kind.name());
         None
     }
 }

@@ -28,9 +28,9 @@ pub(super) fn abilities(model: &str) -> Abilities {
     let is_opus = family == Some("opus");
     let max_tokens = match version {
         (..=2, _) | (3, ..=4) => 4096,
-        (3, 5..=6) => 8192,
+        (3, 5 | 6) => 8192,
         (4, ..=4) if is_opus => 32_000,
-        (3 | 4, ..=5) | (3, _) => 64_000,
+        (3, 7..) | (4, ..=5) => 64_000,
         (4, 6) if !is_opus => 64_000,
         _ => 128_000,
     };

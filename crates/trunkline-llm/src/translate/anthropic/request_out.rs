@@ -140,6 +140,8 @@ fn messages(own: &Conversation, body: &mut Writer, blocks: &mut Blocks<'_>) -> R
         }
     }
     match turns.first() {
+        // What was lost is said instead.
+        None if blocks.losses.has_content() => {}
         None => return Err(bad(Some("messages"), "`messages` must have a message of the user's that is not empty")),
         Some((Role::Assistant, _)) => {
             let text = "`messages` must begin with one of the user's: the provider's conversations do";
@@ -195,7 +197,8 @@ fn thinking(own: &Conversation, can: &Abilities, losses: &mut Losses) -> (Option
     };
     match own.reasoning.as_ref() {
         None => (None, None),
-        Some(Reasoning::Off) => (Some(Thinking::Off), None),
+        // Older models do not think unless they are told to, and not all of them know the word.
+        Some(Reasoning::Off) => (can.words.then_some(Thinking::Off), None),
         Some(Reasoning::Budget(tokens)) => (Some(Thinking::Budget(*tokens)), None),
         Some(Reasoning::Adaptive(effort)) => (Some(Thinking::Adaptive), effort.as_deref().map(word)),
         // Clients that know only the word do not give thoughts back, without which the provider would refuse the turn after a call.

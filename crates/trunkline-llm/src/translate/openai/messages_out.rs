@@ -107,7 +107,7 @@ impl<'a> Messages<'a> {
                 }
                 // Thoughts are for whoever signed them.
                 Kind::Thinking { .. } | Kind::Redacted(_) => self.losses.hint("messages.content.thinking"),
-                _ => self.losses.wish(block.path.clone()),
+                _ => self.losses.content(block.path.clone(), block.kind.name()),
             }
             self.mark(block);
         }
@@ -211,7 +211,7 @@ impl<'a> Messages<'a> {
     }
 
     fn lost(&mut self, block: &Block) -> Option<String> {
-        self.losses.wish(block.path.clone());
+        self.losses.content(block.path.clone(), block.kind.name());
         None
     }
 

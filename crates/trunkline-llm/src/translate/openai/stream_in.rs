@@ -63,6 +63,8 @@ pub(in crate::translate) struct Reader {
     open: Option<Part>,
     calls: Vec<Known>,
     stop: Option<Stop>,
+    /// The model said no.
+    is_refusal: bool,
     pub(in crate::translate) usage: Option<Usage>,
     is_over: bool,
 }
@@ -75,6 +77,7 @@ impl Reader {
             open: None,
             calls: Vec::new(),
             stop: None,
+            is_refusal: false,
             usage: None,
             is_over: false,
         }
@@ -153,7 +156,7 @@ impl Reader {
             }
         }
         if let Some(refusal) = delta.refusal.filter(|text| !text.is_empty()) {
-            self.stop = Some(Stop::Refusal);
+            self.is_refusal = true;
             self.text(refusal, out);
         }
         let older = delta.function_call.map(|function| Call {
@@ -299,6 +302,7 @@ impl Reader {
         }
         self.close(out);
         let stop = match self.stop.take() {
+            _ if self.is_refusal => Stop::Refusal,
             None | Some(Stop::End) if !self.calls.is_empty() => Stop::Tools,
             stop => stop.unwrap_or(Stop::End),
         };

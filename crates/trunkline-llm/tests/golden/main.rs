@@ -1,0 +1,55 @@
+//! Requests, answers and streams in the shapes that providers document, and what becomes of them in the other dialect: a file each,
+//! and beside it the file with what is expected. `UPDATE_GOLDEN=1` writes the expected ones anew; they are read by eye then.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod answers;
+mod requests;
+mod streams;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use trunkline_llm::Dialect;
+
+/// The files of a folder whose names end so, in order.
+fn inputs(folder: &str, end: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(folder);
+    let files = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<PathBuf> = files.filter(|path| path.to_str().unwrap().ends_with(end)).collect();
+    files.sort();
+    assert!(!files.is_empty(), "{folder:?} has no files");
+    files
+}
+
+/// `openai-…` is OpenAI's, `anthropic-…` Anthropic's.
+fn dialect(path: &Path) -> Dialect {
+    let name = path.file_name().unwrap().to_str().unwrap();
+    match name.split('-').next() {
+        Some("openai") => Dialect::OpenAi,
+        Some("anthropic") => Dialect::Anthropic,
+        _ => panic!("{name} names no dialect"),
+    }
+}
+
+fn other(dialect: Dialect) -> Dialect {
+    match dialect {
+        Dialect::OpenAi => Dialect::Anthropic,
+        Dialect::Anthropic => Dialect::OpenAi,
+    }
+}
+
+/// Compares with the file that ends otherwise.
+fn check(input: &Path, ends: (&str, &str), found: &str) {
+    let expected = PathBuf::from(input.to_str().unwrap().replace(ends.0, ends.1));
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&expected, found).unwrap();
+    }
+    let wanted = fs::read_to_string(&expected).unwrap_or_default();
+    assert_eq!(found, wanted, "{}", input.display());
+}
+
+/// Indented, with a line at its end.
+fn pretty(value: &serde_json::Value) -> String {
+    serde_json::to_string_pretty(value).unwrap() + "\n"
+}

@@ -1,0 +1,176 @@
+//! `*.in.sse`: a stream of the provider's; `*.out.sse`: the client's. Whatever the pieces it comes in, the client's is the same, and of the
+//! grammar of its dialect.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+use trunkline_llm::Dialect;
+use trunkline_llm::translate::{Stream, Way};
+
+use crate::{check, dialect, inputs, other};
+
+fn stream(path: &Path) -> Stream {
+    let provider = dialect(path);
+    let way = Way {
+        provider,
+        client: other(provider),
+        form_is_tool: path.to_str().unwrap().contains("form"),
+        include_usage: true,
+        names: vec![("short_0123".to_owned(), "a_name_that_was_too_long".to_owned())],
+    };
+    Stream::new(way, ("mine", 1_700_000_000), 100_000)
+}
+
+/// The client's stream, and whether the provider's was complete.
+fn run(path: &Path, pieces: &[&[u8]]) -> (String, Result<(), String>, Stream) {
+    let mut stream = stream(path);
+    let mut out = Vec::new();
+    for piece in pieces {
+        stream.feed(piece, &mut out).unwrap();
+    }
+    let end = stream.finish(&mut out).map_err(|error| error.to_string());
+    (String::from_utf8(out).unwrap(), end, stream)
+}
+
+/// Event names and data, without comments.
+fn events(text: &str) -> Vec<(String, String)> {
+    let mut events = Vec::new();
+    for event in text.split_terminator("\n\n").filter(|event| !event.starts_with(':')) {
+        let mut name = "";
+        for line in event.lines() {
+            if let Some(own) = line.strip_prefix("event: ") {
+                name = own;
+            } else {
+                let data = line.strip_prefix("data: ").unwrap_or_else(|| panic!("{line} is no data"));
+                events.push((name.to_owned(), data.to_owned()));
+            }
+        }
+    }
+    events
+}
+
+/// Begins, then blocks one after the other, then its end.
+fn anthropics_grammar(text: &str) {
+    let mut open: Option<u64> = None;
+    let (mut next, mut state) = (0, "start");
+    for (name, data) in events(text) {
+        let data: Value = serde_json::from_str(&data).unwrap();
+        assert_eq!(data["type"], name.as_str());
+        match (name.as_str(), state) {
+            ("ping", "start" | "content") => {}
+            ("message_start", "start") => {
+                assert!(data["message"]["usage"]["input_tokens"].is_u64());
+                assert_eq!((&data["message"]["model"], &data["message"]["role"]), (&"mine".into(), &"assistant".into()));
+                state = "content";
+            }
+            ("content_block_start", "content") => {
+                assert_eq!((open, data["index"].as_u64()), (None, Some(next)));
+                assert!(data["content_block"]["type"].is_string());
+                open = Some(next);
+            }
+            ("content_block_delta", "content") => assert_eq!(data["index"].as_u64(), open),
+            ("content_block_stop", "content") => {
+                assert_eq!(data["index"].as_u64(), open.take());
+                next += 1;
+            }
+            ("message_delta", "content") => {
+                assert!(open.is_none() && data["delta"]["stop_reason"].is_string());
+                assert!(data["usage"]["output_tokens"].is_u64());
+                state = "stopping";
+            }
+            ("message_stop", "stopping") => state = "over",
+            ("error", "start" | "content") => state = "over",
+            _ => panic!("{name} while {state}"),
+        }
+    }
+    assert_eq!(state, "over");
+}
+
+/// Chunks of one id, one reason at the end, then the usage, then `[DONE]`; or an error at the end.
+fn openais_grammar(text: &str) {
+    let events = events(text);
+    let (last, chunks) = events.split_last().unwrap();
+    let mut reasons = 0;
+    for (index, (name, data)) in chunks.iter().enumerate() {
+        assert_eq!(name, "");
+        let data: Value = serde_json::from_str(data).unwrap();
+        assert_eq!((&data["object"], &data["model"]), (&"chat.completion.chunk".into(), &"mine".into()));
+        let choices = data["choices"].as_array().unwrap();
+        match choices.as_slice() {
+            [] => assert!(index == chunks.len() - 1 && data["usage"]["total_tokens"].is_u64()),
+            [choice] => {
+                assert_eq!((index == 0, choice["delta"]["role"] == "assistant"), (index == 0, index == 0));
+                reasons += usize::from(choice["finish_reason"].is_string());
+            }
+            more => panic!("{} choices", more.len()),
+        }
+    }
+    if last.1 == "[DONE]" {
+        assert_eq!(reasons, 1);
+    } else {
+        let error: Value = serde_json::from_str(&last.1).unwrap();
+        assert!(error["error"]["message"].is_string() && reasons == 0);
+    }
+}
+
+#[test]
+fn streams_are_the_same_however_they_come() {
+    for path in inputs("streams", ".in.sse") {
+        let text = fs::read(&path).unwrap();
+        let (whole, end, stream) = run(&path, &[&text]);
+        assert_eq!(end, Ok(()), "{}", path.display());
+        check(&path, (".in.sse", ".out.sse"), &whole);
+        match dialect(&path) {
+            Dialect::OpenAi => anthropics_grammar(&whole),
+            Dialect::Anthropic => openais_grammar(&whole),
+        }
+        let failed = path.to_str().unwrap().contains("failing");
+        assert_eq!((stream.error().is_some(), stream.is_done()), (failed, !failed));
+        if !failed {
+            assert!(stream.usage().unwrap().output.is_some(), "{}", path.display());
+        }
+        for at in 0..=text.len() {
+            assert_eq!(run(&path, &[&text[..at], &text[at..]]).0, whole, "{} split at {at}", path.display());
+        }
+        assert_eq!(run(&path, &text.chunks(1).collect::<Vec<_>>()).0, whole);
+    }
+}
+
+#[test]
+fn a_stream_that_is_cut_off_is_not_taken_for_complete() {
+    for path in inputs("streams", ".in.sse") {
+        let text = fs::read_to_string(&path).unwrap();
+        // Until the reason is said, nothing is complete.
+        let mark = match dialect(&path) {
+            Dialect::OpenAi => "\"finish_reason\":\"",
+            Dialect::Anthropic => "event: message_stop",
+        };
+        let Some(end) = text.find(mark) else {
+            continue;
+        };
+        let begin = text[..end].rfind("\n\n").unwrap_or_default();
+        let (told, end, stream) = run(&path, &[&text.as_bytes()[..begin]]);
+        assert!(end.is_err() && !stream.is_done(), "{}", path.display());
+        assert!(!told.contains("[DONE]") && !told.contains("message_stop"), "{told}");
+    }
+}
+
+#[test]
+fn what_is_no_stream_of_the_dialect_is_said() {
+    let mut found = Vec::new();
+    for (name, text) in [
+        ("openai-x", "data: nonsense\n\n"),
+        ("openai-x", "data: [DONE]\n\n"),
+        ("openai-x", "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":\"{}\"}}]}}]}\n\ndata: [DONE]\n\n"),
+        ("anthropic-x", "data: {}\n\n"),
+        ("anthropic-x", "data: {\"type\":\"content_block_stop\",\"index\":0}\n\n"),
+        ("anthropic-x", "data: {\"type\":\"message_start\"}\n\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"x\"}}\n\n"),
+    ] {
+        let mut own = stream(Path::new(name));
+        let fed = own.feed(text.as_bytes(), &mut Vec::new());
+        assert!(fed.is_err(), "{text}");
+        found.push(fed.unwrap_err().to_string());
+    }
+    assert!(found.iter().all(|text| !text.is_empty()));
+}
