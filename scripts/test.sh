@@ -12,7 +12,7 @@ need cargo-nextest
 PATH="$(dirname "$(python3 -c 'import sys; print(sys.executable)')"):$PATH"
 export PATH
 
-scripts/python-env.sh backend sdk1 sdk2 time servers fastmcp2 litellm openai
+scripts/python-env.sh backend sdk1 sdk2 time servers fastmcp2 litellm openai anthropic
 scripts/node-env.sh || {
   echo "test: the tests with the TypeScript client and servers from npm are left out" >&2
   [ "${CI:-}" != true ] || exit 1

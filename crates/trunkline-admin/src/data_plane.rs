@@ -23,6 +23,8 @@ use crate::outcome::OutcomeBody;
     chat_completions,
     completions,
     embeddings,
+    messages,
+    count_tokens,
     models,
     model,
     model_info,
@@ -112,7 +114,8 @@ struct ToolResult {
     is_error: Option<bool>,
 }
 
-/// OpenAI's request: only these members are looked at, all others are relayed as they are. LiteLLM's own (`guardrails`,
+/// OpenAI's or Anthropic's request: only these members are looked at, all others are relayed as they are, or translated if the provider
+/// speaks the other dialect. LiteLLM's own (`guardrails`,
 /// `fallbacks`, `api_base` …) are refused.
 #[derive(ToSchema)]
 struct ModelRequest {
@@ -152,6 +155,35 @@ struct ModelError {
     param: Option<String>,
     /// The HTTP status as text.
     code: String,
+}
+
+/// Anthropic's envelope of errors.
+#[derive(ToSchema)]
+struct MessageErrorBody {
+    /// `error`
+    #[schema(rename = "type")]
+    kind: String,
+    /// What went wrong.
+    error: MessageError,
+    /// The id of the request.
+    request_id: Option<String>,
+}
+
+/// What went wrong.
+#[derive(ToSchema)]
+struct MessageError {
+    /// Anthropic's type.
+    #[schema(rename = "type")]
+    kind: String,
+    /// For people.
+    message: String,
+}
+
+/// How many tokens a message would take.
+#[derive(ToSchema)]
+struct TokenCount {
+    /// Of the request.
+    input_tokens: u64,
 }
 
 /// A model.
@@ -313,6 +345,42 @@ fn completions() {}
     ),
 )]
 fn embeddings() {}
+
+/// A message of a model, in Anthropic's dialect
+///
+/// Also at `/anthropic/v1/messages`. Errors are in Anthropic's envelope.
+#[utoipa::path(
+    post,
+    path = "/v1/messages",
+    tag = "Models",
+    request_body = ModelRequest,
+    responses(
+        (status = 200, description = "The provider's answer, translated if it speaks another dialect; with `stream`, its event stream.", body = ModelAnswer),
+        (status = 400, description = "No such model, a request that cannot be relayed or translated, or the provider rejects it.", body = MessageErrorBody),
+        (status = 403, description = "The caller may not use the model.", body = MessageErrorBody),
+        (status = 408, description = "No answer in time.", body = MessageErrorBody),
+        (status = 429, description = "A limit of the key or of the provider, or every deployment failed a moment ago.", body = MessageErrorBody),
+        (status = 500, description = "The provider failed, or cannot be reached.", body = MessageErrorBody),
+        (status = 503, description = "The model is configured and cannot be used.", body = MessageErrorBody),
+    ),
+)]
+fn messages() {}
+
+/// How many tokens a message would take
+///
+/// Also at `/anthropic/v1/messages/count_tokens`. Providers of OpenAI's dialect do not say it.
+#[utoipa::path(
+    post,
+    path = "/v1/messages/count_tokens",
+    tag = "Models",
+    request_body = ModelRequest,
+    responses(
+        (status = 200, description = "The provider's answer.", body = TokenCount),
+        (status = 400, description = "No such model, or its provider does not say it, or rejects the request.", body = MessageErrorBody),
+        (status = 403, description = "The caller may not use the model.", body = MessageErrorBody),
+    ),
+)]
+fn count_tokens() {}
 
 /// List the models that the caller may use
 ///

@@ -1,5 +1,8 @@
-//! A provider of models in this process, of OpenAI's dialect. It rejects what a provider would: another key, a body that is no
-//! request, members that it does not know. What it answers is scripted; what it was asked is kept.
+//! A provider of models in this process, of OpenAI's dialect or of Anthropic's. It rejects what a provider would: another key, a body
+//! that is no request, members that it does not know, conversations in the wrong order. What it answers is scripted; what it was asked
+//! is kept.
+
+mod anthropic;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -60,6 +63,12 @@ struct State {
     requests: Vec<ProviderRequest>,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dialect {
+    OpenAi,
+    Anthropic,
+}
+
 /// The provider. Dropping it closes its port and its connections.
 #[derive(Debug)]
 pub struct ScriptedProvider {
@@ -68,7 +77,7 @@ pub struct ScriptedProvider {
 }
 
 /// Members of a request that are known.
-const CHAT: [&str; 22] = [
+const CHAT: [&str; 23] = [
     "model",
     "messages",
     "stream",
@@ -91,6 +100,8 @@ const CHAT: [&str; 22] = [
     "frequency_penalty",
     "metadata",
     "reasoning_effort",
+    // Of servers of one's own.
+    "top_k",
 ];
 const TEXT: [&str; 10] = [
     "model",
@@ -107,14 +118,22 @@ const TEXT: [&str; 10] = [
 const EMBEDDINGS: [&str; 5] = ["model", "input", "encoding_format", "dimensions", "user"];
 
 impl ScriptedProvider {
-    /// Starts one that knows these models and this key.
+    /// Starts one of OpenAI's dialect that knows these models and this key.
     pub async fn start(key: &str, models: &[&str]) -> Self {
+        Self::speaking(Dialect::OpenAi, format!("Bearer {key}"), models).await
+    }
+
+    /// Starts one of Anthropic's.
+    pub async fn start_anthropic(key: &str, models: &[&str]) -> Self {
+        Self::speaking(Dialect::Anthropic, key.to_owned(), models).await
+    }
+
+    async fn speaking(dialect: Dialect, key: String, models: &[&str]) -> Self {
         let state: Arc<Mutex<State>> = Arc::default();
         let shared = Arc::clone(&state);
-        let key = format!("Bearer {key}");
         let models: Vec<String> = models.iter().map(|name| (*name).to_owned()).collect();
         let server = BareServer::start(move |bare| {
-            let said = answer(&shared, &key, &models, &bare);
+            let said = answer(&shared, (dialect, &key), &models, &bare);
             async move {
                 match said {
                     Some(said) => said,
@@ -147,7 +166,7 @@ impl ScriptedProvider {
 }
 
 /// What is said; `None`: nothing, for ever.
-fn answer(state: &Mutex<State>, key: &str, models: &[String], bare: &Bare) -> Option<Said> {
+fn answer(state: &Mutex<State>, (dialect, key): (Dialect, &str), models: &[String], bare: &Bare) -> Option<Said> {
     let headers = bare.head.headers.iter();
     let headers = headers
         .map(|(name, value)| {
@@ -165,40 +184,16 @@ fn answer(state: &Mutex<State>, key: &str, models: &[String], bare: &Bare) -> Op
     };
     let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
     state.requests.push(request);
-    if bare.header("authorization") != Some(key) {
-        let given = bare.header("authorization").unwrap_or_default();
-        return Some(error(
-            401,
-            &format!("Incorrect API key provided: {given}"),
-            "invalid_request_error",
-            "invalid_api_key",
-        ));
-    }
-    let Ok(body) = serde_json::from_slice::<Value>(&bare.body) else {
-        return Some(error(
-            400,
-            "We could not parse the JSON body",
-            "invalid_request_error",
-            "",
-        ));
+    let taken = match dialect {
+        Dialect::OpenAi => taken(bare, key, models),
+        Dialect::Anthropic => anthropic::rejected(bare, key, models),
     };
-    let known: &[&str] = match path.as_str() {
-        "/v1/chat/completions" => &CHAT,
-        "/v1/completions" => &TEXT,
-        "/v1/embeddings" => &EMBEDDINGS,
-        _ => {
-            return Some(error(
-                404,
-                "Unknown request URL",
-                "invalid_request_error",
-                "unknown_url",
-            ));
-        }
+    let body = match taken {
+        Ok(body) => body,
+        Err(said) => return Some(said),
     };
-    if let Some(said) = rejected(&body, known, models) {
-        return Some(said);
-    }
     match state.turns.pop_front() {
+        None if dialect == Dialect::Anthropic => Some(anthropic::usual(&path, &body)),
         None => Some(usual(&path, &body)),
         Some(Turn::Answer(status, text)) => Some(Said::json(status, text)),
         Some(Turn::AnswerWith(status, text, (name, value))) => {
@@ -211,12 +206,96 @@ fn answer(state: &Mutex<State>, key: &str, models: &[String], bare: &Bare) -> Op
     }
 }
 
+/// The body, if it is taken.
+fn taken(bare: &Bare, key: &str, models: &[String]) -> Result<Value, Said> {
+    if bare.header("authorization") != Some(key) {
+        let given = bare.header("authorization").unwrap_or_default();
+        return Err(error(
+            401,
+            &format!("Incorrect API key provided: {given}"),
+            "invalid_request_error",
+            "invalid_api_key",
+        ));
+    }
+    let Ok(body) = serde_json::from_slice::<Value>(&bare.body) else {
+        return Err(error(
+            400,
+            "We could not parse the JSON body",
+            "invalid_request_error",
+            "",
+        ));
+    };
+    let known: &[&str] = match bare.head.uri.path() {
+        "/v1/chat/completions" => &CHAT,
+        "/v1/completions" => &TEXT,
+        "/v1/embeddings" => &EMBEDDINGS,
+        _ => {
+            return Err(error(
+                404,
+                "Unknown request URL",
+                "invalid_request_error",
+                "unknown_url",
+            ));
+        }
+    };
+    match rejected(&body, known, models) {
+        Some(said) => Err(said),
+        None => Ok(body),
+    }
+}
+
+/// A member that is not known.
+fn known_only(value: &Value, known: &[&str]) -> Option<String> {
+    let members = value.as_object()?;
+    members.keys().find(|name| !known.contains(&name.as_str())).cloned()
+}
+
+/// What is wrong with the conversation, or with the choice of tools.
+fn conversation(body: &Value) -> Option<String> {
+    const MEMBERS: [&str; 6] = ["role", "content", "name", "refusal", "tool_calls", "tool_call_id"];
+    let mut calls: Vec<&str> = Vec::new();
+    for (index, message) in body["messages"].as_array()?.iter().enumerate() {
+        if let Some(name) = known_only(message, &MEMBERS) {
+            return Some(format!("Additional properties are not allowed: messages[{index}].{name}"));
+        }
+        let role = message["role"].as_str().unwrap_or_default();
+        if !matches!(role, "system" | "developer" | "user" | "assistant" | "tool") {
+            return Some(format!("Invalid value: messages[{index}].role"));
+        }
+        if role == "tool" {
+            let id = message["tool_call_id"].as_str().unwrap_or_default();
+            let Some(at) = calls.iter().position(|own| *own == id) else {
+                return Some("messages with role 'tool' must be a response to a preceding message with 'tool_calls'".to_owned());
+            };
+            calls.remove(at);
+        } else if !calls.is_empty() {
+            return Some(format!("tool_call_ids did not have response messages: {calls:?}"));
+        }
+        for part in message["content"].as_array().into_iter().flatten() {
+            let kind = part["type"].as_str().unwrap_or_default();
+            if !part[kind].is_string() && !part[kind].is_object() || (role != "user" && kind != "text") {
+                return Some(format!("Invalid content: messages[{index}] has {part}"));
+            }
+        }
+        for call in message["tool_calls"].as_array().into_iter().flatten() {
+            let arguments = call["function"]["arguments"].as_str().unwrap_or("no text");
+            if serde_json::from_str::<Value>(arguments).is_err() {
+                return Some(format!("Invalid arguments: messages[{index}]"));
+            }
+            calls.extend(call["id"].as_str());
+        }
+    }
+    let has_choice = !body["tool_choice"].is_null() || !body["parallel_tool_calls"].is_null();
+    let has_tools = body["tools"].as_array().is_some_and(|own| !own.is_empty());
+    (has_choice && !has_tools).then(|| "'tool_choice' is only allowed when 'tools' are specified.".to_owned())
+}
+
 fn rejected(body: &Value, known: &[&str], models: &[String]) -> Option<Said> {
     let invalid = |text: String| Some(error(400, &text, "invalid_request_error", ""));
-    let Some(members) = body.as_object() else {
+    if !body.is_object() {
         return invalid("the body is no object".to_owned());
-    };
-    if let Some(name) = members.keys().find(|name| !known.contains(&name.as_str())) {
+    }
+    if let Some(name) = known_only(body, known) {
         return invalid(format!("Unrecognized request argument supplied: {name}"));
     }
     let model = body["model"].as_str().unwrap_or_default();
@@ -233,7 +312,10 @@ fn rejected(body: &Value, known: &[&str], models: &[String]) -> Option<Said> {
     let missing = wanted
         .iter()
         .find(|(name, is_there)| known.contains(name) && !is_there);
-    missing.and_then(|(name, _)| invalid(format!("Missing required parameter: '{name}'.")))
+    if let Some((name, _)) = missing {
+        return invalid(format!("Missing required parameter: '{name}'."));
+    }
+    conversation(body).and_then(invalid)
 }
 
 fn error(status: u16, message: &str, kind: &str, code: &str) -> Said {
@@ -275,13 +357,25 @@ fn usual(path: &str, body: &Value) -> Said {
             "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
         })
     };
+    let answered = body["messages"].as_array().and_then(|own| own.last());
+    let answered = answered.is_some_and(|own| own["role"] == "tool");
+    let called = body["tools"][0]["function"]["name"].as_str().filter(|_| !answered);
     if body["stream"] == true {
-        let mut events = vec![
-            chunk(json!({"role": "assistant", "content": ""}), Value::Null),
-            chunk(json!({"content": "He"}), Value::Null),
-            chunk(json!({"content": "llo"}), Value::Null),
-            chunk(json!({}), "stop".into()),
-        ];
+        let call = |call: Value| chunk(json!({"tool_calls": [call]}), Value::Null);
+        let mut events = vec![chunk(json!({"role": "assistant", "content": ""}), Value::Null)];
+        match called {
+            Some(name) => events.extend([
+                call(json!({"index": 0, "id": "call_1", "type": "function", "function": {"name": name, "arguments": ""}})),
+                call(json!({"index": 0, "function": {"arguments": "{\"city\":"}})),
+                call(json!({"index": 0, "function": {"arguments": "\"Oslo\"}"}})),
+                chunk(json!({}), "tool_calls".into()),
+            ]),
+            None => events.extend([
+                chunk(json!({"content": "He"}), Value::Null),
+                chunk(json!({"content": "llo"}), Value::Null),
+                chunk(json!({}), "stop".into()),
+            ]),
+        }
         if body["stream_options"]["include_usage"] == true {
             events.push(json!({
                 "id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": model, "choices": [], "usage": usage,
@@ -291,7 +385,6 @@ fn usual(path: &str, body: &Value) -> Said {
         texts.push("data: [DONE]\n\n".to_owned());
         return stream(texts);
     }
-    let called = body["tools"][0]["function"]["name"].as_str();
     let message = match called {
         Some(name) => json!({
             "role": "assistant", "content": null,

@@ -38,6 +38,8 @@ fn b29_every_parameter_has_an_effect() {
         ("rpm", "2"),
         ("tpm", "2"),
         ("order", "2"),
+        ("drop_params", "true"),
+        ("additional_drop_params", "[seed]"),
     ];
     for (name, value) in samples {
         let kept = |line: &&str| {
@@ -142,11 +144,11 @@ fn mistakes_have_a_place_and_a_suggestion() {
 
 #[test]
 fn what_cannot_be_used_does_not_stop_the_start() {
-    let anthropic = BASE.replace("hosted_vllm/x", "anthropic/claude") + "      any_parameter: 1\n";
+    let bedrock = BASE.replace("hosted_vllm/x", "bedrock/claude") + "      any_parameter: 1\n";
     let unset = BASE.replace("http://a/v1", "os.environ/NOBODY");
     let keyless = "model_list:\n  - model_name: m\n    litellm_params: {model: groq/x}\n".to_owned();
     for (text, why) in [
-        (anthropic, "its provider anthropic is not served yet"),
+        (bedrock, "its provider bedrock is not served yet"),
         (unset, "references NOBODY, which is not set"),
         (keyless, "it has no api_key, and GROQ_API_KEY is not set"),
         (
@@ -181,6 +183,9 @@ fn keys_and_addresses_come_from_litellms_variables_and_are_never_shown() {
         Some("canary-key")
     );
     assert!(!format!("{own:?}").contains("canary"), "{own:?}");
+    let text = "model_list:\n  - model_name: m\n    litellm_params: {model: claude-sonnet-4-5}\n";
+    let own = one(text, &[("ANTHROPIC_API_KEY", "k"), ("ANTHROPIC_API_BASE", "https://a.example")]);
+    assert_eq!((own.provider.as_str(), own.params.api_base.as_str()), ("anthropic", "https://a.example"));
     // The provider's key is not for whoever has another address.
     let elsewhere = "model_list:\n  - model_name: m\n    litellm_params: {model: openai/x, api_base: 'http://vllm.example/v1'}\n";
     assert_eq!(one(elsewhere, &variables).params.api_key, None);
@@ -212,6 +217,7 @@ fn rules_of_the_router_win_over_the_general_ones() {
     );
     let general = rules("litellm_settings: {num_retries: 4, request_timeout: 30}\n");
     assert_eq!((general.num_retries, general.timeout), (4, 30.0));
+    assert!(rules("litellm_settings: {drop_params: true}\n").drop_params && !plain.drop_params);
     let own = rules(
         "litellm_settings: {num_retries: 4}\nrouter_settings: {num_retries: 0, timeout: 9, cooldown_time: 1.5}\n",
     );

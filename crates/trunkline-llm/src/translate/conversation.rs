@@ -27,6 +27,8 @@ pub struct Conversation {
     pub stop: Vec<String>,
     /// How much the model is to think first.
     pub reasoning: Option<Reasoning>,
+    /// The same as Anthropic's `thinking` says it: JSON text.
+    pub thinking: Option<String>,
     /// The form of the answer, if it is not free text.
     pub format: Option<Format>,
     /// Whom the request is made for.

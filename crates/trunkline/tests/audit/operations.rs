@@ -10,7 +10,7 @@ use crate::support::config;
 use crate::world::{World, last, rows, send};
 
 /// Operations that are not GET and change nothing.
-const ASKING: [&str; 10] = [
+const ASKING: [&str; 12] = [
     "POST /budget/info",
     "POST /mcp-rest/test/connection",
     "POST /mcp-rest/test/tools/list",
@@ -21,6 +21,8 @@ const ASKING: [&str; 10] = [
     "POST /v1/embeddings",
     "POST /v1/mcp/policy/dry-run",
     "POST /v1/mcp/policy/explain",
+    "POST /v1/messages",
+    "POST /v1/messages/count_tokens",
 ];
 
 const KEY: &str = "LiteLLM_VerificationToken";

@@ -154,7 +154,7 @@ async fn what_is_configured_and_cannot_be_used_says_why() {
             "os.environ/NO_SUCH_KEY",
             "",
         ),
-        entry("later", "anthropic/claude", "https://a.example", "k", ""),
+        entry("later", "bedrock/claude", "https://a.example", "k", ""),
         entry("wild/*", "openai/*", "https://a.example", "k", ""),
         "  - model_name: keyless\n    litellm_params:\n      model: groq/llama\n".to_owned(),
     ];
@@ -162,7 +162,7 @@ async fn what_is_configured_and_cannot_be_used_says_why() {
     let client = gateway.client();
     for (name, why) in [
         ("unset", "NO_SUCH_KEY"),
-        ("later", "anthropic is not served yet"),
+        ("later", "bedrock is not served yet"),
         ("wild/*", "not served yet"),
         ("keyless", "GROQ_API_KEY"),
     ] {

@@ -1,7 +1,8 @@
-//! Models behind the gateway: a scripted provider, the built binary, plain requests and OpenAI's own SDK.
+//! Models behind the gateway: scripted providers, the built binary, plain requests, OpenAI's own SDK and Anthropic's.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod dialects;
 mod errors;
 mod keys;
 mod relay;

@@ -1,21 +1,24 @@
-//! OpenAI's own SDK for Python against the gateway.
+//! OpenAI's own SDK for Python against the gateway, and Anthropic's.
 
 use std::process::Command;
 
 use serde_json::{Value, json};
 use trunkline_testkit::tools;
 
+use crate::dialects::Both;
 use crate::support::World;
 
 /// Runs the program with a key; what it reports.
 async fn report(world: &World, key: &str) -> Option<Value> {
-    let python = tools::python("openai")?;
-    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/client_openai.py");
-    let mut command = Command::new(python);
+    let mut command = Command::new(tools::python("openai")?);
     command
-        .arg(program)
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/client_openai.py"))
         .env("OPENAI_BASE_URL", format!("{}/v1", world.gateway.url()))
         .env("OPENAI_API_KEY", key);
+    run(command).await
+}
+
+async fn run(mut command: Command) -> Option<Value> {
     // Not on the runtime: the provider runs on it.
     let output = tokio::task::spawn_blocking(move || command.output());
     let output = output.await.unwrap().unwrap();
@@ -47,6 +50,52 @@ async fn openais_python_sdk_works_with_and_without_streams_and_tools() {
         "rejected": {"error": "BadRequestError", "status": 400, "type": "invalid_request_error"},
         "no_key": {"error": "AuthenticationError", "status": 401},
         "left": true,
+    });
+    assert_eq!(report, wanted);
+}
+
+#[tokio::test]
+async fn sdks_of_both_dialects_work_with_providers_of_both() {
+    let both = Both::start().await;
+    let models = json!({"models": ["claude", "gpt"]});
+    let made = both.gateway.client().post("/key/generate", &models).await;
+    let made = made.expect_status(200).json();
+    let Some(python) = tools::python("anthropic") else {
+        return;
+    };
+    let mut command = Command::new(python);
+    command
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/client_anthropic.py"))
+        .env("GATEWAY_URL", both.gateway.url())
+        .env("GATEWAY_KEY", made["key"].as_str().unwrap());
+    let report = run(command).await.unwrap();
+    let calls = json!([["weather", {"city": "Oslo"}]]);
+    let messages = |model: &str, took: Value, ends: &str| {
+        json!({
+            "text": [model, "Hello", "end_turn", took],
+            "stream": ["Hello", model, "end_turn", took],
+            "tools": [calls, "tool_use", ends],
+            "stream_tools": [calls, "tool_use", ends],
+        })
+    };
+    let wanted = json!({
+        "models": ["claude", "gpt"],
+        "messages_claude": messages("claude", json!([5, 10, 3]), "end_turn"),
+        "messages_gpt": messages("gpt", json!([5, 0, 3]), "end_turn"),
+        "chat_claude": {
+            "text": ["claude", "Hello", "stop", 20],
+            "stream": ["Hello", "stop", 20],
+            "tools": ["weather", {"city": "Oslo"}, "tool_calls", "stop"],
+            "thoughts": "Hm.",
+            "stream_tools": ["weather", {"city": "Oslo"}],
+        },
+        "count": 14,
+        "bearer": "Hello",
+        "no_key": {"error": "AuthenticationError", "status": 401, "type": "authentication_error"},
+        "denied": {"error": "PermissionDeniedError", "status": 403, "type": "permission_error"},
+        "rejected": {"error": "BadRequestError", "status": 400, "type": "invalid_request_error"},
+        "not_carried": {"error": "BadRequestError", "status": 400, "type": "invalid_request_error"},
+        "chat_rejected": {"error": "BadRequestError", "status": 400, "type": "invalid_request_error"},
     });
     assert_eq!(report, wanted);
 }

@@ -13,7 +13,7 @@ use crate::support::{config, generate, key, listed, post, toolset, with};
 const PUBLIC: [&str; 2] = ["GET /health/liveliness", "GET /health/readiness"];
 
 /// What every good key may do, within its grants.
-const EVERY_KEY: [&str; 13] = [
+const EVERY_KEY: [&str; 15] = [
     "GET /key/info",
     "GET /mcp-rest/tools/list",
     "GET /v1/mcp/tools",
@@ -27,6 +27,8 @@ const EVERY_KEY: [&str; 13] = [
     "POST /v1/completions",
     "POST /v1/embeddings",
     "POST /v1/mcp/policy/explain",
+    "POST /v1/messages",
+    "POST /v1/messages/count_tokens",
 ];
 
 /// What a user may see, of its own and of its teams.

@@ -9,7 +9,13 @@ use crate::translate::losses::Losses;
 use crate::translate::reader::{Reader, wrong};
 
 /// Members that say what is kept, what it costs, how quick it is: the answer is the same without them, or at most longer.
-const HINTS: [&str; 4] = ["cache_control", "context_management", "service_tier", "speed"];
+const HINTS: [&str; 5] = [
+    "cache_control",
+    "context_management",
+    "diagnostics",
+    "service_tier",
+    "speed",
+];
 
 /// Reads a body.
 pub(in crate::translate) fn read(object: &RawObject<'_>, losses: &mut Losses) -> Result<Conversation, BadRequest> {
@@ -26,6 +32,7 @@ pub(in crate::translate) fn read(object: &RawObject<'_>, losses: &mut Losses) ->
         tool_choice: choice,
         parallel_tools,
         reasoning: thinking(&reader)?,
+        thinking: reader.json("thinking"),
         user: user(&reader, losses)?,
         stream: reader.boolean("stream")?.unwrap_or(false),
         // A stream of this dialect always says it.
@@ -96,6 +103,7 @@ fn tools(reader: &Reader<'_>, losses: &mut Losses) -> Result<Vec<Tool>, BadReque
             match name {
                 // How the call comes, and whence: not what it is.
                 "eager_input_streaming" | "input_examples" => losses.hint(format!("tools.{name}")),
+                "allowed_callers" if own.texts("allowed_callers")?.is_some_and(|own| own == ["direct"]) => {}
                 _ => losses.wish(own.at(name)),
             }
         }
@@ -129,12 +137,12 @@ pub(in crate::translate) fn thinking(reader: &Reader<'_>) -> Result<Option<Reaso
     };
     match own.need_text("type")?.as_str() {
         "disabled" => Ok(Some(Reasoning::Off)),
-        "adaptive" => Ok(Some(Reasoning::Adaptive(None))),
+        "adaptive" | "between_tools" => Ok(Some(Reasoning::Adaptive(None))),
         "enabled" => match own.count("budget_tokens")? {
             Some(budget) => Ok(Some(Reasoning::Budget(budget))),
             None => Err(wrong(&own.at("budget_tokens"), format_args!("is missing"))),
         },
-        other => Err(wrong(&own.at("type"), format_args!("is {other:?}, which is none of enabled, adaptive and disabled"))),
+        other => Err(wrong(&own.at("type"), format_args!("is {other:?}, which is none of enabled, adaptive, between_tools and disabled"))),
     }
 }
 

@@ -62,7 +62,7 @@ pub(in crate::translate) fn write(
     body.text("model", target.model);
     let (thinking, effort) = thinking(own, &can, losses);
     let budget = match thinking {
-        Some(Thinking::Budget(budget)) => budget,
+        Some(Thinking::Budget(budget) | Thinking::Said(_, budget)) => budget,
         _ => 0,
     };
     let usual = target.max_tokens.unwrap_or(can.max_tokens);
@@ -80,7 +80,7 @@ pub(in crate::translate) fn write(
     if !can.forms {
         loosen(&mut own.tools, losses);
     }
-    let thinks = matches!(thinking, Some(Thinking::Budget(_) | Thinking::Adaptive));
+    let thinks = thinking.as_ref().is_some_and(|own| !matches!(own, Thinking::Off));
     tools(own, &mut body, (thinks, way.form_is_tool), betas, losses);
     if let Some(thinking) = &thinking {
         body.json("thinking", thinking.json());
@@ -172,11 +172,14 @@ enum Thinking {
     Off,
     Budget(u64),
     Adaptive,
+    /// As the client says it: JSON text, and the number of tokens in it.
+    Said(String, u64),
 }
 
 impl Thinking {
     fn json(&self) -> String {
         match self {
+            Self::Said(json, _) => json.clone(),
             Self::Off => typed("disabled").done(),
             Self::Adaptive => typed("adaptive").done(),
             Self::Budget(tokens) => {
@@ -195,12 +198,13 @@ fn thinking(own: &Conversation, can: &Abilities, losses: &mut Losses) -> (Option
         "xhigh" if !can.xhigh => "high".to_owned(),
         word => word.to_owned(),
     };
+    let said = |budget| own.thinking.clone().map(|json| Thinking::Said(json, budget));
     match own.reasoning.as_ref() {
         None => (None, None),
         // Older models do not think unless they are told to, and not all of them know the word.
         Some(Reasoning::Off) => (can.words.then_some(Thinking::Off), None),
-        Some(Reasoning::Budget(tokens)) => (Some(Thinking::Budget(*tokens)), None),
-        Some(Reasoning::Adaptive(effort)) => (Some(Thinking::Adaptive), effort.as_deref().map(word)),
+        Some(Reasoning::Budget(tokens)) => (said(*tokens).or(Some(Thinking::Budget(*tokens))), None),
+        Some(Reasoning::Adaptive(effort)) => (said(0).or(Some(Thinking::Adaptive)), effort.as_deref().map(word)),
         // Clients that know only the word do not give thoughts back, without which the provider would refuse the turn after a call.
         Some(Reasoning::Effort(_)) if calls_without_thought(own) => {
             losses.hint("reasoning_effort");

@@ -18,6 +18,14 @@ pub struct Counts {
     cache_creation: Option<Creation>,
     #[serde(default)]
     output_tokens: Option<u64>,
+    #[serde(default)]
+    output_tokens_details: Option<Details>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+struct Details {
+    #[serde(default)]
+    thinking_tokens: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
@@ -39,6 +47,7 @@ impl Counts {
             later.cache_creation_input_tokens.or(self.cache_creation_input_tokens);
         self.cache_creation = later.cache_creation.or(self.cache_creation);
         self.output_tokens = later.output_tokens.or(self.output_tokens);
+        self.output_tokens_details = later.output_tokens_details.or(self.output_tokens_details);
     }
 
     /// In the terms of every dialect; none if nothing is known.
@@ -53,6 +62,7 @@ impl Counts {
             cache_read: self.cache_read_input_tokens,
             cache_write: self.cache_creation_input_tokens,
             cache_write_hour: self.cache_creation.and_then(|own| own.ephemeral_1h_input_tokens),
+            reasoning: self.output_tokens_details.and_then(|own| own.thinking_tokens),
             ..Usage::default()
         };
         (usage != Usage::default()).then_some(usage)
@@ -81,7 +91,7 @@ mod tests {
         let mut counts = Counts::default();
         assert_eq!(counts.usage(), None);
         counts.add(r#"{"input_tokens":7,"cache_read_input_tokens":100,"cache_creation_input_tokens":20,"cache_creation":{"ephemeral_5m_input_tokens":5,"ephemeral_1h_input_tokens":15},"output_tokens":1,"service_tier":"standard"}"#);
-        counts.add(r#"{"output_tokens":42}"#);
+        counts.add(r#"{"output_tokens":42,"output_tokens_details":{"thinking_tokens":30}}"#);
         counts.add("null");
         counts.add("{\"output_tokens\":\"many\"}");
         let usage = counts.usage().unwrap();
@@ -91,6 +101,7 @@ mod tests {
             cache_read: Some(100),
             cache_write: Some(20),
             cache_write_hour: Some(15),
+            reasoning: Some(30),
             ..Usage::default()
         };
         assert_eq!(usage, wanted);

@@ -47,6 +47,7 @@ pub(in crate::translate) fn read(object: &RawObject<'_>, losses: &mut Losses) ->
         stop: stop(&reader)?,
         parallel_tools: reader.boolean("parallel_tool_calls")?,
         reasoning: reasoning(&reader)?,
+        thinking: reader.json("thinking"),
         format: format(&reader)?,
         user: reader.text("user")?.filter(|user| !user.is_empty()),
         stream: reader.boolean("stream")?.unwrap_or(false),
