@@ -78,6 +78,7 @@ fn a_file_of_litellm_works_unchanged() {
             .starts_with("postgresql://")
     );
     assert_eq!(config.general.salt_key, Some(Secret::new("salt-canary")));
+    assert!(config.models.rules.drop_params);
     assert_eq!(config.general.fanout_deadline_ms, 1500);
     assert_eq!(
         config.general.allowed_hosts,
@@ -97,7 +98,7 @@ fn what_is_not_served_is_one_warning_that_names_it() {
     let message = &not_served[0].notice.message;
     for name in [
         "router_settings.redis_host",
-        "litellm_settings.drop_params",
+        "litellm_settings.cache",
         "litellm_settings.cache_params",
         "litellm_settings.callbacks",
         "general_settings.alerting",
@@ -105,13 +106,13 @@ fn what_is_not_served_is_one_warning_that_names_it() {
     ] {
         assert!(message.contains(name), "{name} in {message}");
     }
-    for name in ["set_verbose", "store_model_in_db", "mcp_aliases", "master_key"] {
+    for name in ["drop_params", "set_verbose", "store_model_in_db", "mcp_aliases", "master_key"] {
         assert!(
             !message.contains(name),
             "{name} is off, holds anyway, or is served: {message}"
         );
     }
-    assert_eq!(not_served[0].line, 14, "it points at the first");
+    assert_eq!(not_served[0].line, 16, "it points at the first");
     let others: Vec<_> = config
         .notices
         .iter()
