@@ -411,7 +411,13 @@ fn rules(entries: &mut [Entry], env: &dyn Env, report: &mut Report) -> RouterRul
         resolve_served(
             &mut entry.node,
             name,
-            &[retries, timeout, "cooldown_time", "disable_cooldowns", "drop_params"],
+            &[
+                retries,
+                timeout,
+                "cooldown_time",
+                "disable_cooldowns",
+                "drop_params",
+            ],
             env,
             report,
         );

@@ -248,10 +248,7 @@ impl Metrics {
 
     /// Counts what an answer of a model says that it took. `model` is a name of the configuration's.
     pub fn count_tokens(&self, model: &str, usage: &Usage) {
-        let kinds = [
-            ("input", usage.input),
-            ("output", usage.output),
-        ];
+        let kinds = [("input", usage.input), ("output", usage.output)];
         for (kind, tokens) in kinds {
             if let Some(tokens) = tokens {
                 let labels = ByModel {

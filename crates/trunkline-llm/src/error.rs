@@ -275,7 +275,10 @@ mod tests {
             "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"busy\"}}\n\n"
         );
         let openai = Failure::told(Some("overloaded_error".to_owned()), "busy").event(Dialect::OpenAi);
-        assert!(openai.starts_with("data: {\"error\":{") && openai.contains("\"code\":\"529\""), "{openai}");
+        assert!(
+            openai.starts_with("data: {\"error\":{") && openai.contains("\"code\":\"529\""),
+            "{openai}"
+        );
     }
 
     #[test]

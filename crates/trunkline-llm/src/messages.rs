@@ -142,11 +142,15 @@ mod tests {
             let (out, renamer) = run(&[&bytes[..at], &bytes[at..]]);
             assert_eq!(out, wanted, "split at {at}");
             let usage = renamer.usage().unwrap();
-            assert_eq!((usage.input, usage.cache_read, usage.output), (Some(7), Some(4), Some(9)));
+            assert_eq!(
+                (usage.input, usage.cache_read, usage.output),
+                (Some(7), Some(4), Some(9))
+            );
             assert!(renamer.is_done() && renamer.error().is_none());
         }
         assert_eq!(run(&bytes.chunks(1).collect::<Vec<_>>()).0, wanted);
-        let (_, renamer) = run(&[b"data: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\"}}\n\n"]);
+        let (_, renamer) =
+            run(&[b"data: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\"}}\n\n"]);
         assert_eq!(renamer.error(), Some("{\"type\":\"overloaded_error\"}"));
         let mut short = Renamer::new("mine", 16);
         assert!(short.feed(&[b'x'; 17], &mut Vec::new()).is_err());

@@ -632,7 +632,10 @@ mod tests {
             served("anthropic/claude-sonnet-4-5", None),
             Some(("anthropic", "claude-sonnet-4-5"))
         );
-        assert_eq!(served("claude-opus-4-1", None), Some(("anthropic", "claude-opus-4-1")));
+        assert_eq!(
+            served("claude-opus-4-1", None),
+            Some(("anthropic", "claude-opus-4-1"))
+        );
         assert_eq!(named("bedrock/claude", None), Named::NotServed("bedrock"));
         for unknown in ["my-model", "opanai/gpt-4o", "groq/", "*", ""] {
             assert_eq!(named(unknown, None), Named::Unknown, "{unknown}");
@@ -658,7 +661,11 @@ mod tests {
         );
         let anthropic = of("anthropic");
         for base in ["https://a", "https://a/", "https://a/v1", "https://a/v1/messages"] {
-            assert_eq!(anthropic.url(base, Endpoint::Messages), "https://a/v1/messages", "{base}");
+            assert_eq!(
+                anthropic.url(base, Endpoint::Messages),
+                "https://a/v1/messages",
+                "{base}"
+            );
         }
         assert_eq!(
             anthropic.url("https://a", Endpoint::CountTokens),

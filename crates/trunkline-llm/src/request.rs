@@ -180,7 +180,12 @@ impl<'a> Request<'a> {
 
     /// What is sent to a provider: the body with another name for the model, or its translation. `renames` are members that the
     /// provider knows by another name; `drops` is what may be left out for this deployment.
-    pub fn send(&self, target: &Target<'_>, renames: &[(&str, &str)], drops: &Drops) -> Result<Sent, BadRequest> {
+    pub fn send(
+        &self,
+        target: &Target<'_>,
+        renames: &[(&str, &str)],
+        drops: &Drops,
+    ) -> Result<Sent, BadRequest> {
         let mut object = self.object.clone();
         let mut dropped = Vec::new();
         for name in self.drops.names.iter().chain(&drops.names) {
@@ -243,10 +248,15 @@ fn user(object: &RawObject<'_>, dialect: Dialect) -> Result<Option<String>, BadR
         Dialect::Anthropic => match object.get("metadata").filter(|json| *json != "null") {
             None => None,
             Some(metadata) => {
-                let metadata = RawObject::parse(metadata)
-                    .map_err(|error| bad(Some("metadata"), format!("`metadata` must be an object: {error}")))?;
-                if let Some(key) = metadata.all_keys().find(|key| *key != "user_id" && is_same_key("user_id", key)) {
-                    let text = format!("`{key}` is `user_id` to some services and not to others: leave it out");
+                let metadata = RawObject::parse(metadata).map_err(|error| {
+                    bad(Some("metadata"), format!("`metadata` must be an object: {error}"))
+                })?;
+                if let Some(key) = metadata
+                    .all_keys()
+                    .find(|key| *key != "user_id" && is_same_key("user_id", key))
+                {
+                    let text =
+                        format!("`{key}` is `user_id` to some services and not to others: leave it out");
                     return Err(bad(Some("metadata"), text));
                 }
                 match metadata.get("user_id") {
@@ -267,7 +277,10 @@ fn drops(object: &mut RawObject<'_>) -> Result<Drops, BadRequest> {
         Some("true") => drops.all = true,
         Some(_) => return Err(bad(Some("drop_params"), "`drop_params` must be true or false")),
     }
-    if let Some(names) = object.get("additional_drop_params").filter(|json| *json != "null") {
+    if let Some(names) = object
+        .get("additional_drop_params")
+        .filter(|json| *json != "null")
+    {
         drops.names = serde_json::from_str(names).map_err(|_| {
             let text = "`additional_drop_params` must be a list of names of members of the request";
             bad(Some("additional_drop_params"), text)
@@ -365,14 +378,20 @@ mod tests {
         };
         let sent = request.send(&target, &[], &drops).unwrap();
         assert_eq!(sent.body, r#"{"model":"gpt"}"#);
-        assert_eq!((sent.dropped, sent.way), (vec!["seed".to_owned(), "x".to_owned()], None));
+        assert_eq!(
+            (sent.dropped, sent.way),
+            (vec!["seed".to_owned(), "x".to_owned()], None)
+        );
     }
 
     #[test]
     fn whom_a_message_is_for_stands_in_its_metadata() {
         let read = |body: &'static str| Request::read_in(Dialect::Anthropic, body.as_bytes(), None);
         let of = |body| read(body).unwrap().user;
-        assert_eq!(of(r#"{"model":"m","user":"u","metadata":{"user_id":"v"}}"#).as_deref(), Some("v"));
+        assert_eq!(
+            of(r#"{"model":"m","user":"u","metadata":{"user_id":"v"}}"#).as_deref(),
+            Some("v")
+        );
         assert_eq!(of(r#"{"model":"m","metadata":{"user_id":null}}"#), None);
         for body in [
             r#"{"model":"m","metadata":{"user_id":7}}"#,

@@ -166,7 +166,12 @@ impl ScriptedProvider {
 }
 
 /// What is said; `None`: nothing, for ever.
-fn answer(state: &Mutex<State>, (dialect, key): (Dialect, &str), models: &[String], bare: &Bare) -> Option<Said> {
+fn answer(
+    state: &Mutex<State>,
+    (dialect, key): (Dialect, &str),
+    models: &[String],
+    bare: &Bare,
+) -> Option<Said> {
     let headers = bare.head.headers.iter();
     let headers = headers
         .map(|(name, value)| {
@@ -247,7 +252,10 @@ fn taken(bare: &Bare, key: &str, models: &[String]) -> Result<Value, Said> {
 /// A member that is not known.
 fn known_only(value: &Value, known: &[&str]) -> Option<String> {
     let members = value.as_object()?;
-    members.keys().find(|name| !known.contains(&name.as_str())).cloned()
+    members
+        .keys()
+        .find(|name| !known.contains(&name.as_str()))
+        .cloned()
 }
 
 /// What is wrong with the conversation, or with the choice of tools.
@@ -256,7 +264,9 @@ fn conversation(body: &Value) -> Option<String> {
     let mut calls: Vec<&str> = Vec::new();
     for (index, message) in body["messages"].as_array()?.iter().enumerate() {
         if let Some(name) = known_only(message, &MEMBERS) {
-            return Some(format!("Additional properties are not allowed: messages[{index}].{name}"));
+            return Some(format!(
+                "Additional properties are not allowed: messages[{index}].{name}"
+            ));
         }
         let role = message["role"].as_str().unwrap_or_default();
         if !matches!(role, "system" | "developer" | "user" | "assistant" | "tool") {
@@ -265,7 +275,10 @@ fn conversation(body: &Value) -> Option<String> {
         if role == "tool" {
             let id = message["tool_call_id"].as_str().unwrap_or_default();
             let Some(at) = calls.iter().position(|own| *own == id) else {
-                return Some("messages with role 'tool' must be a response to a preceding message with 'tool_calls'".to_owned());
+                return Some(
+                    "messages with role 'tool' must be a response to a preceding message with 'tool_calls'"
+                        .to_owned(),
+                );
             };
             calls.remove(at);
         } else if !calls.is_empty() {
@@ -359,7 +372,9 @@ fn usual(path: &str, body: &Value) -> Said {
     };
     let answered = body["messages"].as_array().and_then(|own| own.last());
     let answered = answered.is_some_and(|own| own["role"] == "tool");
-    let called = body["tools"][0]["function"]["name"].as_str().filter(|_| !answered);
+    let called = body["tools"][0]["function"]["name"]
+        .as_str()
+        .filter(|_| !answered);
     if body["stream"] == true {
         let call = |call: Value| chunk(json!({"tool_calls": [call]}), Value::Null);
         let mut events = vec![chunk(json!({"role": "assistant", "content": ""}), Value::Null)];

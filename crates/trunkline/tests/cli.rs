@@ -267,7 +267,8 @@ async fn what_is_not_served_is_one_warning_and_a_good_file_none() {
     assert!(!said.contains("warning"), "{said}");
     assert!(said.contains("1 MCP servers") && said.contains("git"), "{said}");
 
-    let settings = "litellm_settings:\n  cache: true\n  modify_params: true\ngeneral_settings:\n  alerting: [slack]\n";
+    let settings =
+        "litellm_settings:\n  cache: true\n  modify_params: true\ngeneral_settings:\n  alerting: [slack]\n";
     let said = check(&format!("{servers}{settings}")).await;
     let warnings: Vec<&str> = said.lines().filter(|line| line.contains("warning:")).collect();
     assert_eq!(warnings.len(), 1, "{said}");

@@ -184,8 +184,17 @@ fn keys_and_addresses_come_from_litellms_variables_and_are_never_shown() {
     );
     assert!(!format!("{own:?}").contains("canary"), "{own:?}");
     let text = "model_list:\n  - model_name: m\n    litellm_params: {model: claude-sonnet-4-5}\n";
-    let own = one(text, &[("ANTHROPIC_API_KEY", "k"), ("ANTHROPIC_API_BASE", "https://a.example")]);
-    assert_eq!((own.provider.as_str(), own.params.api_base.as_str()), ("anthropic", "https://a.example"));
+    let own = one(
+        text,
+        &[
+            ("ANTHROPIC_API_KEY", "k"),
+            ("ANTHROPIC_API_BASE", "https://a.example"),
+        ],
+    );
+    assert_eq!(
+        (own.provider.as_str(), own.params.api_base.as_str()),
+        ("anthropic", "https://a.example")
+    );
     // The provider's key is not for whoever has another address.
     let elsewhere = "model_list:\n  - model_name: m\n    litellm_params: {model: openai/x, api_base: 'http://vllm.example/v1'}\n";
     assert_eq!(one(elsewhere, &variables).params.api_key, None);

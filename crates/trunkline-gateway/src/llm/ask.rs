@@ -170,7 +170,9 @@ fn anthropics(headers: &mut HeaderMap, (ready, theirs): (&Ready, &HeaderMap), be
     }
     let mut all: Vec<String> = Vec::new();
     let own = headers.get_all(&BETA).iter().chain(theirs.get_all(&BETA));
-    let own = own.filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(','));
+    let own = own
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|text| text.split(','));
     for beta in own.map(str::trim).chain(betas.iter().map(String::as_str)) {
         if !beta.is_empty() && !all.iter().any(|own| own == beta) {
             all.push(beta.to_owned());
@@ -305,10 +307,16 @@ const PROVIDERS: [&str; 6] = [
 /// Anthropic's, and LiteLLM's names for them.
 const ANTHROPICS: [(&str, &str); 6] = [
     ("anthropic-ratelimit-requests-limit", "x-ratelimit-limit-requests"),
-    ("anthropic-ratelimit-requests-remaining", "x-ratelimit-remaining-requests"),
+    (
+        "anthropic-ratelimit-requests-remaining",
+        "x-ratelimit-remaining-requests",
+    ),
     ("anthropic-ratelimit-requests-reset", "x-ratelimit-reset-requests"),
     ("anthropic-ratelimit-tokens-limit", "x-ratelimit-limit-tokens"),
-    ("anthropic-ratelimit-tokens-remaining", "x-ratelimit-remaining-tokens"),
+    (
+        "anthropic-ratelimit-tokens-remaining",
+        "x-ratelimit-remaining-tokens",
+    ),
     ("anthropic-ratelimit-tokens-reset", "x-ratelimit-reset-tokens"),
 ];
 
@@ -323,8 +331,15 @@ fn told_dropped(headers: &mut HeaderMap, asked: &Asked<'_>, ready: &Ready, dropp
         "members of a request were left out: its provider has no word for them"
     );
     // Names of members may have anything in them.
-    let shown: String = names.chars().map(|c| if c.is_ascii_graphic() { c } else { '_' }).collect();
-    mark(headers, "x-trunkline-dropped-params", shown.get(..MAX_DROPPED).unwrap_or(&shown));
+    let shown: String = names
+        .chars()
+        .map(|c| if c.is_ascii_graphic() { c } else { '_' })
+        .collect();
+    mark(
+        headers,
+        "x-trunkline-dropped-params",
+        shown.get(..MAX_DROPPED).unwrap_or(&shown),
+    );
 }
 
 /// LiteLLM's headers, those of which the value is known.

@@ -36,7 +36,8 @@ fn model(name: &str) -> Value {
 
 /// The list as clients of Anthropic's know it, whole: it has no pages.
 fn anthropics(names: &[&str]) -> Value {
-    let model = |name: &&str| json!({"type": "model", "id": name, "display_name": name, "created_at": CREATED_TEXT});
+    let model =
+        |name: &&str| json!({"type": "model", "id": name, "display_name": name, "created_at": CREATED_TEXT});
     json!({
         "data": names.iter().map(model).collect::<Vec<_>>(),
         "has_more": false,

@@ -107,7 +107,9 @@ impl Running {
         if let Err(error) = self.pieces.finish(&mut out) {
             return Some(self.broken(out, |ready| told::unreadable(ready, &error)));
         }
-        let Self { mut relay, pieces, .. } = *self;
+        let Self {
+            mut relay, pieces, ..
+        } = *self;
         relay.count(&pieces);
         relay.pending.sent(out.len());
         match pieces.error() {
@@ -125,7 +127,11 @@ impl Running {
 
     /// It ends in the middle, after `out`: the client is told in the stream, as LiteLLM tells it, and nothing follows that says that it
     /// was complete.
-    fn broken(self: Box<Self>, mut out: Vec<u8>, why: impl FnOnce(&Ready) -> Refused) -> (Bytes, Option<Box<Self>>) {
+    fn broken(
+        self: Box<Self>,
+        mut out: Vec<u8>,
+        why: impl FnOnce(&Ready) -> Refused,
+    ) -> (Bytes, Option<Box<Self>>) {
         let Self {
             mut relay,
             pieces,
@@ -134,7 +140,11 @@ impl Running {
         } = *self;
         relay.count(&pieces);
         let refused = why(&relay.ready);
-        if if out.is_empty() { began } else { !ends_an_event(&out) } {
+        if if out.is_empty() {
+            began
+        } else {
+            !ends_an_event(&out)
+        } {
             out.extend_from_slice(b"\n\n");
         }
         out.extend_from_slice(refused.failure.event(relay.passing.dialect).as_bytes());

@@ -28,7 +28,10 @@ pub struct Part {
 impl Part {
     /// One without citations.
     pub fn new(kind: Kind) -> Self {
-        Self { kind, citations: None }
+        Self {
+            kind,
+            citations: None,
+        }
     }
 }
 

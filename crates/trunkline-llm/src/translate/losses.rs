@@ -81,11 +81,18 @@ mod tests {
         losses.hint("store");
         losses.hint("store");
         let model = ("anthropic", "claude");
-        assert_eq!(losses.clone().settle(&Drops::default(), model), Ok(vec!["store".to_owned()]));
+        assert_eq!(
+            losses.clone().settle(&Drops::default(), model),
+            Ok(vec!["store".to_owned()])
+        );
         losses.wish("seed");
         let refused = losses.clone().settle(&Drops::default(), model).unwrap_err();
         assert_eq!(refused.param.as_deref(), Some("seed"));
-        assert!(refused.message.starts_with("anthropic does not support parameters: [\"seed\"], for model=claude"));
+        assert!(
+            refused
+                .message
+                .starts_with("anthropic does not support parameters: [\"seed\"], for model=claude")
+        );
         let all = Drops {
             all: true,
             ..Drops::default()

@@ -12,8 +12,8 @@
 //! **Invariant:** nothing is passed over in silence. A member that the other dialect has no word for is refused by name, or left out
 //! where that is allowed, and then said ([`losses`]). Where both sides speak the same dialect, nothing here is used.
 
-mod anthropic;
 pub mod answer;
+mod anthropic;
 pub mod conversation;
 pub mod losses;
 mod openai;
@@ -109,7 +109,12 @@ impl Way {
 const FORM_TOOL: &str = "json_tool_call";
 
 /// Translates a request of a client that speaks `client`.
-pub fn request(object: &RawObject<'_>, client: Dialect, target: &Target<'_>, drops: &Drops) -> Result<Translated, BadRequest> {
+pub fn request(
+    object: &RawObject<'_>,
+    client: Dialect,
+    target: &Target<'_>,
+    drops: &Drops,
+) -> Result<Translated, BadRequest> {
     let mut losses = Losses::default();
     let mut conversation = match client {
         Dialect::OpenAi => openai::request_in::read(object, &mut losses)?,
@@ -150,7 +155,11 @@ fn leave_out(conversation: Conversation, losses: &mut Losses) {
 }
 
 /// Translates a whole answer. `model` is the name that the client asked for, `created` the time in seconds.
-pub fn answer(json: &str, way: &Way, (model, created): (&str, i64)) -> Result<(String, Option<Usage>), String> {
+pub fn answer(
+    json: &str,
+    way: &Way,
+    (model, created): (&str, i64),
+) -> Result<(String, Option<Usage>), String> {
     let answer = match way.provider {
         Dialect::OpenAi => openai::answer_in::read(json, way)?,
         Dialect::Anthropic => anthropic::answer_in::read(json, way)?,

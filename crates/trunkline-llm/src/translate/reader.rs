@@ -27,7 +27,8 @@ impl<'a> Reader<'a> {
 
     /// An object within one.
     pub(super) fn open(json: &'a str, path: &str) -> Result<Self, BadRequest> {
-        let object = RawObject::parse(json).map_err(|error| wrong(path, format_args!("must be an object ({error})")))?;
+        let object = RawObject::parse(json)
+            .map_err(|error| wrong(path, format_args!("must be an object ({error})")))?;
         Ok(Self {
             object,
             path: path.to_owned(),
@@ -55,12 +56,18 @@ impl<'a> Reader<'a> {
         self.raw(name).map(str::to_owned)
     }
 
-    fn parsed<'b, T: serde::Deserialize<'b>>(&'b self, name: &'static str, what: &str) -> Result<Option<T>, BadRequest> {
+    fn parsed<'b, T: serde::Deserialize<'b>>(
+        &'b self,
+        name: &'static str,
+        what: &str,
+    ) -> Result<Option<T>, BadRequest> {
         let Some(json) = self.raw(name) else {
             return Ok(None);
         };
         let parsed = serde_json::from_str(json);
-        parsed.map(Some).map_err(|_| wrong(&self.at(name), format_args!("must be {what}")))
+        parsed
+            .map(Some)
+            .map_err(|_| wrong(&self.at(name), format_args!("must be {what}")))
     }
 
     pub(super) fn text(&self, name: &'static str) -> Result<Option<String>, BadRequest> {
@@ -68,7 +75,8 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn need_text(&self, name: &'static str) -> Result<String, BadRequest> {
-        self.text(name)?.ok_or_else(|| wrong(&self.at(name), format_args!("is missing")))
+        self.text(name)?
+            .ok_or_else(|| wrong(&self.at(name), format_args!("is missing")))
     }
 
     pub(super) fn boolean(&self, name: &'static str) -> Result<Option<bool>, BadRequest> {
@@ -97,14 +105,18 @@ impl<'a> Reader<'a> {
 
     /// An object within it.
     pub(super) fn object(&self, name: &'static str) -> Result<Option<Reader<'_>>, BadRequest> {
-        self.raw(name).map(|json| Reader::open(json, &self.at(name))).transpose()
+        self.raw(name)
+            .map(|json| Reader::open(json, &self.at(name)))
+            .transpose()
     }
 
     /// What was not read and is not null: names and JSON texts.
     pub(super) fn rest(&self) -> Vec<(&str, &str)> {
         let seen = self.seen.borrow();
         let members = self.object.members();
-        members.filter(|(name, json)| *json != "null" && !seen.contains(name)).collect()
+        members
+            .filter(|(name, json)| *json != "null" && !seen.contains(name))
+            .collect()
     }
 }
 

@@ -37,7 +37,11 @@ impl Events {
     }
 
     /// Takes a piece.
-    pub(super) fn feed(&mut self, piece: &[u8], mut each: impl FnMut(Item) -> Result<(), Unreadable>) -> Result<(), Unreadable> {
+    pub(super) fn feed(
+        &mut self,
+        piece: &[u8],
+        mut each: impl FnMut(Item) -> Result<(), Unreadable>,
+    ) -> Result<(), Unreadable> {
         let mut rest = piece;
         while let Some(&first) = rest.first() {
             if std::mem::take(&mut self.after_return) && first == b'\n' {
@@ -73,7 +77,10 @@ impl Events {
     fn check(&self, more: usize) -> Result<(), Unreadable> {
         let kept = self.line.len() + self.data.as_ref().map_or(0, String::len);
         if kept + more > self.limit {
-            return Err(Unreadable(format!("an event of the stream is longer than {} bytes", self.limit)));
+            return Err(Unreadable(format!(
+                "an event of the stream is longer than {} bytes",
+                self.limit
+            )));
         }
         Ok(())
     }
@@ -122,7 +129,9 @@ mod tests {
 
     #[test]
     fn events_are_the_same_however_they_come() {
-        let stream = "event: a\r\ndata: {\"x\":\u{e9}}\r\n\r\n: ping\n\ndata:1\ndata: 2\n\nid: 7\n\rdata: end".as_bytes();
+        let stream =
+            "event: a\r\ndata: {\"x\":\u{e9}}\r\n\r\n: ping\n\ndata:1\ndata: 2\n\nid: 7\n\rdata: end"
+                .as_bytes();
         let wanted = || {
             vec![
                 Item::Data("{\"x\":\u{e9}}".to_owned()),

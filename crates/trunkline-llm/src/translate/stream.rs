@@ -42,9 +42,11 @@ impl Stream {
             Dialect::Anthropic => Reading::Anthropic(anthropic::stream_in::Reader::new(limit)),
         };
         let writing = match way.client {
-            Dialect::OpenAi => {
-                Writing::OpenAi(openai::stream_out::Writing::new(model, created, way.include_usage))
-            }
+            Dialect::OpenAi => Writing::OpenAi(openai::stream_out::Writing::new(
+                model,
+                created,
+                way.include_usage,
+            )),
             Dialect::Anthropic => Writing::Anthropic(anthropic::stream_out::Writing::new(model)),
         };
         Self {

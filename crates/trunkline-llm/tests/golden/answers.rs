@@ -25,7 +25,11 @@ fn answers_are_what_the_other_dialect_wants() {
         let usage = usage.map(|own| {
             json!({"input": own.input, "output": own.output, "cache_read": own.cache_read, "cache_write": own.cache_write, "reasoning": own.reasoning})
         });
-        check(&path, (".in.json", ".out.json"), &pretty(&json!({"answer": answer, "usage": usage})));
+        check(
+            &path,
+            (".in.json", ".out.json"),
+            &pretty(&json!({"answer": answer, "usage": usage})),
+        );
     }
 }
 
@@ -46,6 +50,9 @@ fn what_is_no_answer_is_said() {
         (Anthropic, "{\"type\":\"message\"}"),
         (Anthropic, "{\"content\":[7]}"),
     ] {
-        assert!(translate::answer(text, &way(provider), ("m", 0)).is_err(), "{text}");
+        assert!(
+            translate::answer(text, &way(provider), ("m", 0)).is_err(),
+            "{text}"
+        );
     }
 }

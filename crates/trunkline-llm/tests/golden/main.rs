@@ -14,9 +14,13 @@ use trunkline_llm::Dialect;
 
 /// The files of a folder whose names end so, in order.
 fn inputs(folder: &str, end: &str) -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(folder);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(folder);
     let files = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
-    let mut files: Vec<PathBuf> = files.filter(|path| path.to_str().unwrap().ends_with(end)).collect();
+    let mut files: Vec<PathBuf> = files
+        .filter(|path| path.to_str().unwrap().ends_with(end))
+        .collect();
     files.sort();
     assert!(!files.is_empty(), "{folder:?} has no files");
     files

@@ -36,13 +36,18 @@ fn run(path: &Path, pieces: &[&[u8]]) -> (String, Result<(), String>, Stream) {
 /// Event names and data, without comments.
 fn events(text: &str) -> Vec<(String, String)> {
     let mut events = Vec::new();
-    for event in text.split_terminator("\n\n").filter(|event| !event.starts_with(':')) {
+    for event in text
+        .split_terminator("\n\n")
+        .filter(|event| !event.starts_with(':'))
+    {
         let mut name = "";
         for line in event.lines() {
             if let Some(own) = line.strip_prefix("event: ") {
                 name = own;
             } else {
-                let data = line.strip_prefix("data: ").unwrap_or_else(|| panic!("{line} is no data"));
+                let data = line
+                    .strip_prefix("data: ")
+                    .unwrap_or_else(|| panic!("{line} is no data"));
                 events.push((name.to_owned(), data.to_owned()));
             }
         }
@@ -61,7 +66,10 @@ fn anthropics_grammar(text: &str) {
             ("ping", "start" | "content") => {}
             ("message_start", "start") => {
                 assert!(data["message"]["usage"]["input_tokens"].is_u64());
-                assert_eq!((&data["message"]["model"], &data["message"]["role"]), (&"mine".into(), &"assistant".into()));
+                assert_eq!(
+                    (&data["message"]["model"], &data["message"]["role"]),
+                    (&"mine".into(), &"assistant".into())
+                );
                 state = "content";
             }
             ("content_block_start", "content") => {
@@ -95,12 +103,18 @@ fn openais_grammar(text: &str) {
     for (index, (name, data)) in chunks.iter().enumerate() {
         assert_eq!(name, "");
         let data: Value = serde_json::from_str(data).unwrap();
-        assert_eq!((&data["object"], &data["model"]), (&"chat.completion.chunk".into(), &"mine".into()));
+        assert_eq!(
+            (&data["object"], &data["model"]),
+            (&"chat.completion.chunk".into(), &"mine".into())
+        );
         let choices = data["choices"].as_array().unwrap();
         match choices.as_slice() {
             [] => assert!(index == chunks.len() - 1 && data["usage"]["total_tokens"].is_u64()),
             [choice] => {
-                assert_eq!((index == 0, choice["delta"]["role"] == "assistant"), (index == 0, index == 0));
+                assert_eq!(
+                    (index == 0, choice["delta"]["role"] == "assistant"),
+                    (index == 0, index == 0)
+                );
                 reasons += usize::from(choice["finish_reason"].is_string());
             }
             more => panic!("{} choices", more.len()),
@@ -131,7 +145,12 @@ fn streams_are_the_same_however_they_come() {
             assert!(stream.usage().unwrap().output.is_some(), "{}", path.display());
         }
         for at in 0..=text.len() {
-            assert_eq!(run(&path, &[&text[..at], &text[at..]]).0, whole, "{} split at {at}", path.display());
+            assert_eq!(
+                run(&path, &[&text[..at], &text[at..]]).0,
+                whole,
+                "{} split at {at}",
+                path.display()
+            );
         }
         assert_eq!(run(&path, &text.chunks(1).collect::<Vec<_>>()).0, whole);
     }
@@ -152,7 +171,10 @@ fn a_stream_that_is_cut_off_is_not_taken_for_complete() {
         let begin = text[..end].rfind("\n\n").unwrap_or_default();
         let (told, end, stream) = run(&path, &[&text.as_bytes()[..begin]]);
         assert!(end.is_err() && !stream.is_done(), "{}", path.display());
-        assert!(!told.contains("[DONE]") && !told.contains("message_stop"), "{told}");
+        assert!(
+            !told.contains("[DONE]") && !told.contains("message_stop"),
+            "{told}"
+        );
     }
 }
 
@@ -162,10 +184,19 @@ fn what_is_no_stream_of_the_dialect_is_said() {
     for (name, text) in [
         ("openai-x", "data: nonsense\n\n"),
         ("openai-x", "data: [DONE]\n\n"),
-        ("openai-x", "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":\"{}\"}}]}}]}\n\ndata: [DONE]\n\n"),
+        (
+            "openai-x",
+            "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":\"{}\"}}]}}]}\n\ndata: [DONE]\n\n",
+        ),
         ("anthropic-x", "data: {}\n\n"),
-        ("anthropic-x", "data: {\"type\":\"content_block_stop\",\"index\":0}\n\n"),
-        ("anthropic-x", "data: {\"type\":\"message_start\"}\n\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"x\"}}\n\n"),
+        (
+            "anthropic-x",
+            "data: {\"type\":\"content_block_stop\",\"index\":0}\n\n",
+        ),
+        (
+            "anthropic-x",
+            "data: {\"type\":\"message_start\"}\n\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"x\"}}\n\n",
+        ),
     ] {
         let mut own = stream(Path::new(name));
         let fed = own.feed(text.as_bytes(), &mut Vec::new());

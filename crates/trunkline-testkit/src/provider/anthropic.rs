@@ -68,12 +68,15 @@ pub(super) fn rejected(bare: &Bare, key: &str, models: &[String]) -> Result<Valu
         "/v1/messages/count_tokens" => true,
         _ => return Err(error(404, "not_found_error", "Not Found")),
     };
-    let body: Value = serde_json::from_slice(&bare.body).map_err(|_| invalid("The request body is not valid JSON"))?;
+    let body: Value =
+        serde_json::from_slice(&bare.body).map_err(|_| invalid("The request body is not valid JSON"))?;
     match wrong(&body, counts) {
         Some(text) => Err(invalid(&text)),
-        None if !models.iter().any(|own| body["model"] == own.as_str()) => {
-            Err(error(404, "not_found_error", &format!("model: {}", body["model"])))
-        }
+        None if !models.iter().any(|own| body["model"] == own.as_str()) => Err(error(
+            404,
+            "not_found_error",
+            &format!("model: {}", body["model"]),
+        )),
         None => Ok(body),
     }
 }
@@ -102,7 +105,9 @@ fn blocks(blocks: &[Value], kinds: &[&str]) -> Option<String> {
         let kind = block["type"].as_str().unwrap_or_default();
         let known = BLOCKS.iter().find(|(own, _)| *own == kind && kinds.contains(own));
         let Some((_, known)) = known else {
-            return Some(format!(".{index}: Input tag '{kind}' found using 'type' does not match any of the expected tags"));
+            return Some(format!(
+                ".{index}: Input tag '{kind}' found using 'type' does not match any of the expected tags"
+            ));
         };
         if let Some(name) = known_only(block, known) {
             return Some(format!(".{index}.{kind}.{name}: Extra inputs are not permitted"));
@@ -120,7 +125,10 @@ fn blocks(blocks: &[Value], kinds: &[&str]) -> Option<String> {
         if let Some(name) = missing {
             return Some(format!(".{index}.{kind}.{name}: Field required, and not empty"));
         }
-        if let Some(text) = block["content"].as_array().and_then(|own| self::blocks(own, &["text", "image", "document"])) {
+        if let Some(text) = block["content"]
+            .as_array()
+            .and_then(|own| self::blocks(own, &["text", "image", "document"]))
+        {
             return Some(format!(".{index}.{kind}.content{text}"));
         }
     }
@@ -129,7 +137,8 @@ fn blocks(blocks: &[Value], kinds: &[&str]) -> Option<String> {
 
 fn bad_id(id: &Value) -> bool {
     let is_good = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    id.as_str().is_none_or(|id| id.is_empty() || !id.chars().all(is_good))
+    id.as_str()
+        .is_none_or(|id| id.is_empty() || !id.chars().all(is_good))
 }
 
 fn messages(body: &Value) -> Option<String> {
@@ -144,12 +153,19 @@ fn messages(body: &Value) -> Option<String> {
             return Some(format!("messages.{index}.{name}: Extra inputs are not permitted"));
         }
         if !matches!(role, "user" | "assistant") || (index == 0 && role != "user") {
-            return Some("messages: first message must use the \"user\" role, and all of them user or assistant".to_owned());
+            return Some(
+                "messages: first message must use the \"user\" role, and all of them user or assistant"
+                    .to_owned(),
+            );
         }
         let own = match &message["content"] {
             Value::String(text) if !text.is_empty() => Vec::new(),
             Value::Array(own) if !own.is_empty() => own.clone(),
-            _ => return Some(format!("messages.{index}: all messages must have non-empty content")),
+            _ => {
+                return Some(format!(
+                    "messages.{index}: all messages must have non-empty content"
+                ));
+            }
         };
         let kinds: &[&str] = if role == "user" {
             &["text", "image", "document", "tool_result"]
@@ -161,14 +177,19 @@ fn messages(body: &Value) -> Option<String> {
         }
         let ids = |kind: &str, name: &str| -> Vec<String> {
             let own = own.iter().filter(|own| own["type"] == kind);
-            own.map(|own| own[name].as_str().unwrap_or_default().to_owned()).collect()
+            own.map(|own| own[name].as_str().unwrap_or_default().to_owned())
+                .collect()
         };
         let results = ids("tool_result", "tool_use_id");
         if let Some(id) = results.iter().find(|id| !calls.contains(id)) {
-            return Some(format!("messages.{index}: unexpected `tool_use_id` found in `tool_result` blocks: {id}"));
+            return Some(format!(
+                "messages.{index}: unexpected `tool_use_id` found in `tool_result` blocks: {id}"
+            ));
         }
         if let Some(id) = calls.iter().find(|id| !results.contains(id)) {
-            return Some(format!("messages.{index}: `tool_use` ids were found without `tool_result` blocks immediately after: {id}"));
+            return Some(format!(
+                "messages.{index}: `tool_use` ids were found without `tool_result` blocks immediately after: {id}"
+            ));
         }
         calls = ids("tool_use", "id");
     }
@@ -187,7 +208,10 @@ fn thinking(body: &Value, most: u64) -> Option<String> {
         Some("enabled") => {
             let budget = body["thinking"]["budget_tokens"].as_u64().unwrap_or(0);
             if budget < 1024 {
-                return Some("thinking.enabled.budget_tokens: Input should be greater than or equal to 1024".to_owned());
+                return Some(
+                    "thinking.enabled.budget_tokens: Input should be greater than or equal to 1024"
+                        .to_owned(),
+                );
             }
             if budget >= most && most > 0 {
                 return Some("`max_tokens` must be greater than `thinking.budget_tokens`".to_owned());
@@ -198,10 +222,15 @@ fn thinking(body: &Value, most: u64) -> Option<String> {
     if is_forced {
         return Some("Thinking may not be enabled when tool_choice forces tool use.".to_owned());
     }
-    let last = body["messages"].as_array()?.iter().rfind(|own| own["role"] == "assistant")?;
+    let last = body["messages"]
+        .as_array()?
+        .iter()
+        .rfind(|own| own["role"] == "assistant")?;
     let blocks = last["content"].as_array()?;
     let calls = blocks.iter().any(|own| own["type"] == "tool_use");
-    let thinks = blocks[0]["type"].as_str().is_some_and(|kind| kind.ends_with("thinking"));
+    let thinks = blocks[0]["type"]
+        .as_str()
+        .is_some_and(|kind| kind.ends_with("thinking"));
     (calls && !thinks).then(|| "Expected `thinking` or `redacted_thinking`, but found `tool_use`".to_owned())
 }
 
@@ -210,7 +239,9 @@ fn tools(body: &Value) -> Option<String> {
     for (index, tool) in tools.iter().enumerate().filter(|(_, own)| own["type"].is_null()) {
         let known = ["name", "description", "input_schema", "strict", "cache_control"];
         if let Some(name) = known_only(tool, &known) {
-            return Some(format!("tools.{index}.custom.{name}: Extra inputs are not permitted"));
+            return Some(format!(
+                "tools.{index}.custom.{name}: Extra inputs are not permitted"
+            ));
         }
         if tool["input_schema"]["type"] != "object" {
             return Some(format!("tools.{index}.custom.input_schema.type: Field required"));
@@ -234,13 +265,12 @@ pub(super) fn usual(path: &str, body: &Value) -> Said {
     let answered = asked.is_some_and(|own| own["content"].to_string().contains("tool_result"));
     let called = body["tools"][0]["name"].as_str().filter(|_| !answered);
     match called {
-        Some(name) => content.push(json!({"type": "tool_use", "id": "toolu_1", "name": name, "input": {"city": "Oslo"}})),
+        Some(name) => content
+            .push(json!({"type": "tool_use", "id": "toolu_1", "name": name, "input": {"city": "Oslo"}})),
         None => content.push(json!({"type": "text", "text": "Hello"})),
     }
     let stop = if called.is_some() { "tool_use" } else { "end_turn" };
-    let usage = |output: u64| {
-        json!({"input_tokens": 5, "cache_creation_input_tokens": 2, "cache_read_input_tokens": 10, "output_tokens": output})
-    };
+    let usage = |output: u64| json!({"input_tokens": 5, "cache_creation_input_tokens": 2, "cache_read_input_tokens": 10, "output_tokens": output});
     let mut message = json!({
         "id": "msg_1", "type": "message", "role": "assistant", "model": body["model"], "content": content,
         "stop_reason": stop, "stop_sequence": null, "usage": usage(3),
@@ -251,13 +281,21 @@ pub(super) fn usual(path: &str, body: &Value) -> Said {
     message["content"] = json!([]);
     message["stop_reason"] = Value::Null;
     message["usage"] = usage(1);
-    let mut events = vec![json!({"type": "message_start", "message": message}), json!({"type": "ping"})];
+    let mut events = vec![
+        json!({"type": "message_start", "message": message}),
+        json!({"type": "ping"}),
+    ];
     for (index, block) in content.iter().enumerate() {
         events.extend(pieces(index, block));
     }
     events.push(json!({"type": "message_delta", "delta": {"stop_reason": stop, "stop_sequence": null}, "usage": {"output_tokens": 3}}));
     events.push(json!({"type": "message_stop"}));
-    let text = |event: &Value| format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap_or_default());
+    let text = |event: &Value| {
+        format!(
+            "event: {}\ndata: {event}\n\n",
+            event["type"].as_str().unwrap_or_default()
+        )
+    };
     stream(events.iter().map(text).collect())
 }
 

@@ -27,7 +27,13 @@ impl Both {
         let anthropic = ScriptedProvider::start_anthropic(key.value(), &["claude-x"]).await;
         let openai = ScriptedProvider::start(key.value(), &["gpt-x"]).await;
         let entries = [
-            entry("claude", "anthropic/claude-x", &anthropic.url(), key.value(), params),
+            entry(
+                "claude",
+                "anthropic/claude-x",
+                &anthropic.url(),
+                key.value(),
+                params,
+            ),
             entry("gpt", "hosted_vllm/gpt-x", &openai.url(), key.value(), params),
             entry("hidden", "hosted_vllm/gpt-x", &openai.url(), key.value(), ""),
         ];
@@ -50,7 +56,9 @@ pub(crate) fn message(model: &str) -> Value {
 fn envelope(reply: &Reply) -> (u16, String) {
     let json = reply.json();
     assert_eq!(json["type"], "error", "{json}");
-    let words = json["error"]["message"].as_str().is_some_and(|text| !text.is_empty());
+    let words = json["error"]["message"]
+        .as_str()
+        .is_some_and(|text| !text.is_empty());
     assert!(words, "{json}");
     let kind = json["error"]["type"].as_str().unwrap_or_default().to_owned();
     (reply.status.as_u16(), kind)
@@ -95,12 +103,21 @@ async fn what_speaks_anthropics_dialect_on_both_sides_keeps_every_byte() {
     }
     // A stream too, and the revision where nobody says one.
     const STREAM: &str = "event: message_start\r\ndata: {\"type\":\"message_start\",\"message\":{\"model\":\"claude-x\",\"usage\":{\"input_tokens\":1}}}\r\n\r\n: x\n\nevent: unheard_of\ndata: {\"type\":\"unheard_of\",\"model\":\"claude-x\"}\n\nevent: message_delta\ndata: {\"type\":\"message_delta\",\"usage\":{\"output_tokens\":2}}\n\n";
-    both.anthropic.next(Turn::Stream(STREAM.chars().map(String::from).collect()));
+    both.anthropic
+        .next(Turn::Stream(STREAM.chars().map(String::from).collect()));
     let mut body = message("claude");
     body["stream"] = true.into();
-    let reply = both.gateway.client().post(MESSAGES, &body).await.expect_status(200);
+    let reply = both
+        .gateway
+        .client()
+        .post(MESSAGES, &body)
+        .await
+        .expect_status(200);
     assert_eq!(reply.text(), STREAM.replacen("claude-x", "claude", 1));
-    assert_eq!(both.anthropic.requests()[1].header("anthropic-version"), Some("2023-06-01"));
+    assert_eq!(
+        both.anthropic.requests()[1].header("anthropic-version"),
+        Some("2023-06-01")
+    );
 }
 
 #[tokio::test]
@@ -108,11 +125,22 @@ async fn what_anthropic_says_beside_an_answer_reaches_the_client() {
     let both = Both::start().await;
     let limit = ("anthropic-ratelimit-requests-remaining", "49".to_owned());
     let said = json!({"id": "m", "content": [{"type": "text", "text": "Hello"}], "usage": {"input_tokens": 1, "output_tokens": 1}});
-    both.anthropic.next(Turn::AnswerWith(200, said.to_string(), limit));
-    let reply = both.gateway.client().post(CHAT, &chat("claude")).await.expect_status(200);
+    both.anthropic
+        .next(Turn::AnswerWith(200, said.to_string(), limit));
+    let reply = both
+        .gateway
+        .client()
+        .post(CHAT, &chat("claude"))
+        .await
+        .expect_status(200);
     assert_eq!(reply.header("x-ratelimit-remaining-requests"), Some("49"));
     assert_eq!(reply.header("anthropic-ratelimit-requests-remaining"), Some("49"));
-    let reply = both.gateway.client().post(MESSAGES, &message("claude")).await.expect_status(200);
+    let reply = both
+        .gateway
+        .client()
+        .post(MESSAGES, &message("claude"))
+        .await
+        .expect_status(200);
     assert_eq!(reply.header("llm_provider-request-id"), Some("req_1"));
 }
 
@@ -126,12 +154,18 @@ async fn a_chat_with_anthropics_model_is_translated_and_says_what_was_left_out()
     let reply = client.post(CHAT, &body).await.expect_status(200);
     let answer = reply.json();
     assert_eq!(answer["choices"][0]["message"]["content"], "Hello");
-    assert_eq!((&answer["model"], &answer["object"]), (&json!("claude"), &json!("chat.completion")));
+    assert_eq!(
+        (&answer["model"], &answer["object"]),
+        (&json!("claude"), &json!("chat.completion"))
+    );
     assert_eq!(answer["usage"]["prompt_tokens_details"]["cached_tokens"], 10);
     assert!(answer["created"].as_i64().unwrap() > 1_700_000_000);
     assert_eq!(reply.header("x-trunkline-dropped-params"), Some("store"));
     let asked = both.anthropic.requests()[0].json();
-    assert_eq!((&asked["max_tokens"], &asked["metadata"]["user_id"]), (&json!(4096), &json!("u")));
+    assert_eq!(
+        (&asked["max_tokens"], &asked["metadata"]["user_id"]),
+        (&json!(4096), &json!("u"))
+    );
     let metrics = client.get("/metrics").await.text();
     for line in [
         "trunkline_llm_tokens_total{model=\"claude\",kind=\"input\"} 17",
@@ -147,7 +181,11 @@ async fn a_chat_with_anthropics_model_is_translated_and_says_what_was_left_out()
     body["drop_params"] = true.into();
     let reply = client.post(CHAT, &body).await.expect_status(200);
     assert_eq!(reply.header("x-trunkline-dropped-params"), Some("seed,store"));
-    assert_eq!(both.anthropic.requests().len(), 2, "nothing is sent that was refused");
+    assert_eq!(
+        both.anthropic.requests().len(),
+        2,
+        "nothing is sent that was refused"
+    );
 }
 
 #[tokio::test]
@@ -158,7 +196,11 @@ async fn what_may_be_left_out_is_said_in_the_file_or_at_the_deployment() {
     file.gateway.client().post(CHAT, &body).await.expect_status(200);
     let own = Both::with("      drop_params: true\n", "").await;
     own.gateway.client().post(CHAT, &body).await.expect_status(200);
-    let less = Both::with("      drop_params: false\n", "litellm_settings:\n  drop_params: true\n").await;
+    let less = Both::with(
+        "      drop_params: false\n",
+        "litellm_settings:\n  drop_params: true\n",
+    )
+    .await;
     less.gateway.client().post(CHAT, &body).await.expect_status(400);
     // Named ones, also where nothing is translated.
     let named = Both::with("      additional_drop_params: [seed, temperature]\n", "").await;
@@ -177,7 +219,10 @@ async fn a_message_of_an_openai_model_is_translated() {
     let reply = client.post(MESSAGES, &message("gpt")).await.expect_status(200);
     let answer = reply.json();
     assert_eq!(answer["content"], json!([{"type": "text", "text": "Hello"}]));
-    assert_eq!((&answer["model"], &answer["stop_reason"]), (&json!("gpt"), &json!("end_turn")));
+    assert_eq!(
+        (&answer["model"], &answer["stop_reason"]),
+        (&json!("gpt"), &json!("end_turn"))
+    );
     assert_eq!(answer["usage"]["input_tokens"], 5);
     assert_eq!(both.openai.requests()[0].path, "/v1/chat/completions");
     assert_eq!(both.openai.requests()[0].header("anthropic-version"), None);
@@ -185,7 +230,10 @@ async fn a_message_of_an_openai_model_is_translated() {
     body["stream"] = true.into();
     let reply = client.post(MESSAGES, &body).await.expect_status(200);
     let text = reply.text();
-    assert!(text.starts_with("event: message_start\n") && text.ends_with("data: {\"type\":\"message_stop\"}\n\n"), "{text}");
+    assert!(
+        text.starts_with("event: message_start\n") && text.ends_with("data: {\"type\":\"message_stop\"}\n\n"),
+        "{text}"
+    );
     assert!(text.contains("\"output_tokens\":3"), "{text}");
 }
 
@@ -196,21 +244,43 @@ async fn errors_are_in_anthropics_envelope() {
     let reply = both.gateway.anonymous().post(MESSAGES, &message("claude")).await;
     assert_eq!(envelope(&reply), (401, "authentication_error".to_owned()));
     assert!(reply.header("www-authenticate").is_some());
-    assert!(reply.json()["request_id"].as_str().is_some_and(|id| !id.is_empty()));
+    assert!(
+        reply.json()["request_id"]
+            .as_str()
+            .is_some_and(|id| !id.is_empty())
+    );
     let made = client.post("/key/generate", &json!({"models": ["gpt"]})).await;
     let made = made.expect_status(200).json();
     let limited = with_key(&both.gateway, made["key"].as_str().unwrap());
     let reply = limited.post(MESSAGES, &message("claude")).await;
     assert_eq!(envelope(&reply), (403, "permission_error".to_owned()));
     limited.post(MESSAGES, &message("gpt")).await.expect_status(200);
-    for body in ["{", "[]", "{\"model\":\"nobody\"}", "{\"model\":\"claude\",\"guardrails\":[\"a\"]}", "{\"model\":\"claude\",\"metadata\":{\"user_id\":1}}"] {
+    for body in [
+        "{",
+        "[]",
+        "{\"model\":\"nobody\"}",
+        "{\"model\":\"claude\",\"guardrails\":[\"a\"]}",
+        "{\"model\":\"claude\",\"metadata\":{\"user_id\":1}}",
+    ] {
         let reply = raw(&client, MESSAGES, body).await;
-        assert_eq!(envelope(&reply), (400, "invalid_request_error".to_owned()), "{body}");
+        assert_eq!(
+            envelope(&reply),
+            (400, "invalid_request_error".to_owned()),
+            "{body}"
+        );
     }
     let large = format!("{{\"model\":\"claude\",\"x\":\"{}\"}}", "x".repeat(5000));
-    assert_eq!(envelope(&raw(&client, MESSAGES, &large).await), (413, "request_too_large".to_owned()));
+    assert_eq!(
+        envelope(&raw(&client, MESSAGES, &large).await),
+        (413, "request_too_large".to_owned())
+    );
     // What the providers say.
-    for (status, kind) in [(429, "rate_limit_error"), (529, "overloaded_error"), (404, "not_found_error"), (500, "api_error")] {
+    for (status, kind) in [
+        (429, "rate_limit_error"),
+        (529, "overloaded_error"),
+        (404, "not_found_error"),
+        (500, "api_error"),
+    ] {
         for (provider, model) in [(&both.anthropic, "claude"), (&both.openai, "gpt")] {
             let body = json!({"type": "error", "error": {"type": kind, "message": "words"}}).to_string();
             provider.next(Turn::AnswerWith(status, body, ("retry-after", "7".to_owned())));
@@ -243,7 +313,11 @@ async fn streams_that_break_end_with_an_error_of_the_clients_dialect() {
         (CHAT, "claude", begin.to_owned(), false),
         (CHAT, "claude", format!("{begin}data: nonsense\n\n"), false),
     ] {
-        let provider = if model == "claude" { &both.anthropic } else { &both.openai };
+        let provider = if model == "claude" {
+            &both.anthropic
+        } else {
+            &both.openai
+        };
         let turn = if is_broken { Turn::Broken } else { Turn::Stream };
         provider.next(turn(vec![texts]));
         let mut body = if path == CHAT { chat(model) } else { message(model) };
@@ -251,9 +325,15 @@ async fn streams_that_break_end_with_an_error_of_the_clients_dialect() {
         let text = client.post(path, &body).await.expect_status(200).text();
         let last = text.trim_end().rsplit("\n\n").next().unwrap();
         if path == CHAT {
-            assert!(last.starts_with("data: {\"error\":{") && !text.contains("[DONE]"), "{text}");
+            assert!(
+                last.starts_with("data: {\"error\":{") && !text.contains("[DONE]"),
+                "{text}"
+            );
         } else {
-            assert!(last.starts_with("event: error\ndata: {\"type\":\"error\""), "{text}");
+            assert!(
+                last.starts_with("event: error\ndata: {\"type\":\"error\""),
+                "{text}"
+            );
             assert!(!text.contains("message_stop"), "{text}");
         }
     }
@@ -265,8 +345,20 @@ async fn another_deployment_may_speak_another_dialect() {
     let anthropic = ScriptedProvider::start_anthropic(key.value(), &["claude-x"]).await;
     let openai = ScriptedProvider::start(key.value(), &["gpt-x"]).await;
     let entries = [
-        entry("m", "anthropic/claude-x", &anthropic.url(), key.value(), "      order: 1\n"),
-        entry("m", "hosted_vllm/gpt-x", &openai.url(), key.value(), "      order: 2\n"),
+        entry(
+            "m",
+            "anthropic/claude-x",
+            &anthropic.url(),
+            key.value(),
+            "      order: 1\n",
+        ),
+        entry(
+            "m",
+            "hosted_vllm/gpt-x",
+            &openai.url(),
+            key.value(),
+            "      order: 2\n",
+        ),
     ];
     let more = "router_settings:\n  disable_cooldowns: true\n";
     let gateway = TestGateway::start(&format!("model_list:\n{}{more}", entries.concat())).await;
@@ -290,16 +382,29 @@ async fn tokens_are_counted_by_who_can_and_models_are_listed_as_the_client_knows
     let client = both.gateway.client();
     let mut body = message("claude");
     body.as_object_mut().unwrap().remove("max_tokens");
-    let reply = client.post("/v1/messages/count_tokens", &body).await.expect_status(200);
+    let reply = client
+        .post("/v1/messages/count_tokens", &body)
+        .await
+        .expect_status(200);
     assert_eq!(reply.json(), json!({"input_tokens": 14}));
     body["model"] = "gpt".into();
     let reply = client.post("/anthropic/v1/messages/count_tokens", &body).await;
     assert_eq!(envelope(&reply), (400, "invalid_request_error".to_owned()));
     body["model"] = "claude".into();
     body["stream"] = true.into();
-    assert_eq!(envelope(&client.post("/v1/messages/count_tokens", &body).await).0, 400);
-    let list = client.with_header("anthropic-version", "2023-06-01").get("/v1/models").await.json();
-    assert_eq!((&list["first_id"], &list["last_id"], &list["has_more"]), (&json!("claude"), &json!("hidden"), &json!(false)));
+    assert_eq!(
+        envelope(&client.post("/v1/messages/count_tokens", &body).await).0,
+        400
+    );
+    let list = client
+        .with_header("anthropic-version", "2023-06-01")
+        .get("/v1/models")
+        .await
+        .json();
+    assert_eq!(
+        (&list["first_id"], &list["last_id"], &list["has_more"]),
+        (&json!("claude"), &json!("hidden"), &json!(false))
+    );
     assert_eq!(list["data"][0]["type"], "model");
 }
 
@@ -307,7 +412,13 @@ async fn tokens_are_counted_by_who_can_and_models_are_listed_as_the_client_knows
 async fn limits_and_routes_of_a_key_hold_for_messages() {
     let both = Both::start().await;
     let make = async |body: Value| {
-        let made = both.gateway.client().post("/key/generate", &body).await.expect_status(200).json();
+        let made = both
+            .gateway
+            .client()
+            .post("/key/generate", &body)
+            .await
+            .expect_status(200)
+            .json();
         with_key(&both.gateway, made["key"].as_str().unwrap())
     };
     let once = make(json!({"models": ["claude"], "rpm_limit": 1})).await;
@@ -326,21 +437,37 @@ async fn s19_no_credential_of_a_client_reaches_a_provider_and_none_of_a_provider
     let both = Both::start().await;
     let master = both.gateway.master_key();
     let client = with_key(&both.gateway, master).with_header("cookie", "a=b");
-    for (path, body) in [(MESSAGES, message("claude")), (MESSAGES, message("gpt")), (CHAT, chat("claude"))] {
+    for (path, body) in [
+        (MESSAGES, message("claude")),
+        (MESSAGES, message("gpt")),
+        (CHAT, chat("claude")),
+    ] {
         client.post(path, &body).await.expect_status(200);
         let refusal = json!({"error": {"message": format!("bad key {}", both.key.value())}}).to_string();
         for provider in [&both.anthropic, &both.openai] {
             provider.next(Turn::Answer(401, refusal.clone()));
         }
         let reply = client.post(path, &body).await;
-        assert!(!reply.everything().contains(both.key.value()), "{}", reply.everything());
+        assert!(
+            !reply.everything().contains(both.key.value()),
+            "{}",
+            reply.everything()
+        );
         // What is left of the script is somebody else's.
         for model in ["claude", "gpt"] {
             client.post(CHAT, &chat(model)).await;
         }
     }
-    for request in both.anthropic.requests().into_iter().chain(both.openai.requests()) {
+    for request in both
+        .anthropic
+        .requests()
+        .into_iter()
+        .chain(both.openai.requests())
+    {
         let all = format!("{:?}", request.headers);
-        assert!(!all.contains(master) && request.header("cookie").is_none(), "{all}");
+        assert!(
+            !all.contains(master) && request.header("cookie").is_none(),
+            "{all}"
+        );
     }
 }

@@ -12,7 +12,10 @@ use crate::support::World;
 async fn report(world: &World, key: &str) -> Option<Value> {
     let mut command = Command::new(tools::python("openai")?);
     command
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/client_openai.py"))
+        .arg(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/python/client_openai.py"
+        ))
         .env("OPENAI_BASE_URL", format!("{}/v1", world.gateway.url()))
         .env("OPENAI_API_KEY", key);
     run(command).await
@@ -65,7 +68,10 @@ async fn sdks_of_both_dialects_work_with_providers_of_both() {
     };
     let mut command = Command::new(python);
     command
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/client_anthropic.py"))
+        .arg(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/python/client_anthropic.py"
+        ))
         .env("GATEWAY_URL", both.gateway.url())
         .env("GATEWAY_KEY", made["key"].as_str().unwrap());
     let report = run(command).await.unwrap();

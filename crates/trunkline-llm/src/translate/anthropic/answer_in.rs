@@ -54,7 +54,10 @@ impl Block {
         }
         let wrong = |error: serde_json::Error| format!("a block of its content cannot be read: {error}");
         let typed: Typed = serde_json::from_str(json).map_err(wrong)?;
-        if !matches!(typed.kind.as_str(), "text" | "thinking" | "redacted_thinking" | "tool_use") {
+        if !matches!(
+            typed.kind.as_str(),
+            "text" | "thinking" | "redacted_thinking" | "tool_use"
+        ) {
             return Ok(Kind::Other {
                 kind: typed.kind,
                 json: json.to_owned(),
@@ -71,7 +74,9 @@ impl Block {
             _ => Kind::ToolUse {
                 id: own.id.unwrap_or_default(),
                 name: own.name.unwrap_or_default(),
-                input: own.input.map_or_else(|| "{}".to_owned(), |own| own.get().to_owned()),
+                input: own
+                    .input
+                    .map_or_else(|| "{}".to_owned(), |own| own.get().to_owned()),
             },
         })
     }
@@ -103,12 +108,16 @@ pub(in crate::translate) fn read(json: &str, way: &Way) -> Result<Answer, String
             kind => kind,
         };
         let citations = match &kind {
-            Kind::Text(_) => serde_json::from_str::<Block>(block.get()).ok().and_then(|own| own.citations),
+            Kind::Text(_) => serde_json::from_str::<Block>(block.get())
+                .ok()
+                .and_then(|own| own.citations),
             _ => None,
         };
         parts.push(Part {
             kind,
-            citations: citations.map(|own| own.get().to_owned()).filter(|json| json != "null"),
+            citations: citations
+                .map(|own| own.get().to_owned())
+                .filter(|json| json != "null"),
         });
     }
     let calls = parts.iter().any(|own| matches!(own.kind, Kind::ToolUse { .. }));

@@ -27,14 +27,19 @@ pub(super) fn block(kind: &Kind, is_begin: bool) -> Option<String> {
         }
         Kind::Thinking { text, signature } => {
             out = typed("thinking");
-            out.text("thinking", text).text("signature", signature.as_deref().unwrap_or_default());
+            out.text("thinking", text)
+                .text("signature", signature.as_deref().unwrap_or_default());
         }
         Kind::Redacted(data) => {
             out = typed("redacted_thinking");
             out.text("data", data);
         }
         Kind::ToolUse { id, name, input } => {
-            let input = if is_begin { "{}".to_owned() } else { as_object(input) };
+            let input = if is_begin {
+                "{}".to_owned()
+            } else {
+                as_object(input)
+            };
             out = typed("tool_use");
             out.text("id", id).text("name", name).json("input", input);
         }
@@ -44,9 +49,18 @@ pub(super) fn block(kind: &Kind, is_begin: bool) -> Option<String> {
 }
 
 /// JSON text of a message so far.
-pub(super) fn message(id: &str, model: &str, content: &[String], end: (Option<&str>, Option<&str>), usage: String) -> String {
+pub(super) fn message(
+    id: &str,
+    model: &str,
+    content: &[String],
+    end: (Option<&str>, Option<&str>),
+    usage: String,
+) -> String {
     let mut out = Writer::default();
-    out.text("id", id).text("type", "message").text("role", "assistant").text("model", model);
+    out.text("id", id)
+        .text("type", "message")
+        .text("role", "assistant")
+        .text("model", model);
     out.json("content", list(content));
     ending(&mut out, end);
     out.json("usage", usage);
@@ -65,7 +79,11 @@ pub(super) fn ending(out: &mut Writer, (reason, sequence): (Option<&str>, Option
 
 /// JSON text of the answer.
 pub(in crate::translate) fn write(answer: &Answer, model: &str) -> String {
-    let content: Vec<String> = answer.parts.iter().filter_map(|part| block(&part.kind, false)).collect();
+    let content: Vec<String> = answer
+        .parts
+        .iter()
+        .filter_map(|part| block(&part.kind, false))
+        .collect();
     let (reason, sequence) = stop(answer.stop.as_ref());
     let usage = usage::write(answer.usage.as_ref());
     message(&answer.id, model, &content, (Some(reason), sequence), usage)

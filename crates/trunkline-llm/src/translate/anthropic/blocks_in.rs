@@ -6,7 +6,11 @@ use crate::translate::losses::Losses;
 use crate::translate::reader::{Reader, is_text, wrong};
 
 /// A member that is text, or a list of blocks.
-pub(super) fn content(own: &Reader<'_>, name: &'static str, losses: &mut Losses) -> Result<Vec<Block>, BadRequest> {
+pub(super) fn content(
+    own: &Reader<'_>,
+    name: &'static str,
+    losses: &mut Losses,
+) -> Result<Vec<Block>, BadRequest> {
     let Some(json) = own.raw(name) else {
         return Ok(Vec::new());
     };
@@ -84,6 +88,11 @@ fn source(block: &Reader<'_>, losses: &mut Losses) -> Result<Source, BadRequest>
         "file" => Source::File(own.need_text("file_id")?),
         "text" => Source::Text(own.need_text("data")?),
         "content" => Source::Blocks(content(&own, "content", losses)?),
-        other => return Err(wrong(&own.at("type"), format_args!("is {other:?}, which is no kind of source"))),
+        other => {
+            return Err(wrong(
+                &own.at("type"),
+                format_args!("is {other:?}, which is no kind of source"),
+            ));
+        }
     })
 }

@@ -50,7 +50,9 @@ impl Blocks<'_> {
             }
             Kind::ToolUse { id, name, input } => {
                 let mut out = typed("tool_use");
-                out.text("id", &clean(id)).text("name", name).json("input", as_object(input));
+                out.text("id", &clean(id))
+                    .text("name", name)
+                    .json("input", as_object(input));
                 out
             }
             Kind::ToolResult { id, blocks, is_error } => {

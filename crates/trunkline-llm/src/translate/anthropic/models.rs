@@ -45,7 +45,9 @@ pub(super) fn abilities(model: &str) -> Abilities {
 /// The family, and the version of a name.
 fn version(model: &str) -> Option<(Option<&str>, (u32, u32))> {
     let (_, name) = model.split_once("claude")?;
-    let mut parts = name.split(['-', '.', '@', ':', '_']).filter(|part| !part.is_empty());
+    let mut parts = name
+        .split(['-', '.', '@', ':', '_'])
+        .filter(|part| !part.is_empty());
     let mut family = None;
     let mut numbers = Vec::new();
     for part in parts.by_ref() {
@@ -55,7 +57,9 @@ fn version(model: &str) -> Option<(Option<&str>, (u32, u32))> {
             Ok(_) => break,
             Err(_) if numbers.len() == 2 && family.is_some() => break,
             Err(_) => {
-                family = family.or(["opus", "sonnet", "haiku", "instant"].into_iter().find(|own| *own == part));
+                family = family.or(["opus", "sonnet", "haiku", "instant"]
+                    .into_iter()
+                    .find(|own| *own == part));
             }
         }
     }
@@ -81,7 +85,10 @@ mod tests {
             ("claude-opus-4-20250514", (32_000, false, false)),
             ("claude-opus-4-1-20250805", (32_000, true, false)),
             ("claude-sonnet-4-5", (64_000, true, false)),
-            ("us.anthropic.claude-haiku-4-5-20251001-v1:0", (64_000, true, false)),
+            (
+                "us.anthropic.claude-haiku-4-5-20251001-v1:0",
+                (64_000, true, false),
+            ),
             ("claude-opus-4-6", (128_000, true, true)),
             ("claude-sonnet-4.6", (64_000, true, true)),
             ("claude-2.1", (4096, false, false)),

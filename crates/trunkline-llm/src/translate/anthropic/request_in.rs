@@ -18,7 +18,10 @@ const HINTS: [&str; 5] = [
 ];
 
 /// Reads a body.
-pub(in crate::translate) fn read(object: &RawObject<'_>, losses: &mut Losses) -> Result<Conversation, BadRequest> {
+pub(in crate::translate) fn read(
+    object: &RawObject<'_>,
+    losses: &mut Losses,
+) -> Result<Conversation, BadRequest> {
     let reader = Reader::of(object.clone());
     reader.raw("model");
     let (choice, parallel_tools) = tool_choice(&reader)?;
@@ -51,7 +54,10 @@ pub(in crate::translate) fn read(object: &RawObject<'_>, losses: &mut Losses) ->
             "assistant" => Role::Assistant,
             "system" => Role::System,
             other => {
-                return Err(wrong(&message.at("role"), format_args!("is {other:?}, which is neither user nor assistant")));
+                return Err(wrong(
+                    &message.at("role"),
+                    format_args!("is {other:?}, which is neither user nor assistant"),
+                ));
             }
         };
         own.say(role, blocks_in::content(&message, "content", losses)?);
@@ -126,7 +132,10 @@ pub(in crate::translate) fn choice(own: &Reader<'_>) -> Result<ToolChoice, BadRe
         "any" => Ok(ToolChoice::Any),
         "none" => Ok(ToolChoice::None),
         "tool" => Ok(ToolChoice::Tool(own.need_text("name")?)),
-        other => Err(wrong(&own.at("type"), format_args!("is {other:?}, which is none of auto, any, tool and none"))),
+        other => Err(wrong(
+            &own.at("type"),
+            format_args!("is {other:?}, which is none of auto, any, tool and none"),
+        )),
     }
 }
 
@@ -142,7 +151,10 @@ pub(in crate::translate) fn thinking(reader: &Reader<'_>) -> Result<Option<Reaso
             Some(budget) => Ok(Some(Reasoning::Budget(budget))),
             None => Err(wrong(&own.at("budget_tokens"), format_args!("is missing"))),
         },
-        other => Err(wrong(&own.at("type"), format_args!("is {other:?}, which is none of enabled, adaptive, between_tools and disabled"))),
+        other => Err(wrong(
+            &own.at("type"),
+            format_args!("is {other:?}, which is none of enabled, adaptive, between_tools and disabled"),
+        )),
     }
 }
 
@@ -179,6 +191,9 @@ fn schema(format: &Reader<'_>) -> Result<Format, BadRequest> {
             strict: true,
         }),
         ("json_schema", None) => Err(wrong(&format.at("schema"), format_args!("is missing"))),
-        (other, _) => Err(wrong(&format.at("type"), format_args!("is {other:?}, which is no form of an answer"))),
+        (other, _) => Err(wrong(
+            &format.at("type"),
+            format_args!("is {other:?}, which is no form of an answer"),
+        )),
     }
 }

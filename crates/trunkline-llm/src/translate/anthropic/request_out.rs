@@ -66,14 +66,24 @@ pub(in crate::translate) fn write(
         _ => 0,
     };
     let usual = target.max_tokens.unwrap_or(can.max_tokens);
-    let most = own.max_tokens.unwrap_or_else(|| usual.max(if budget > 0 { budget + BESIDE_THOUGHT } else { 0 }));
+    let most = own
+        .max_tokens
+        .unwrap_or_else(|| usual.max(if budget > 0 { budget + BESIDE_THOUGHT } else { 0 }));
     body.json("max_tokens", most.to_string());
     messages(own, &mut body, &mut Blocks { losses, betas })?;
-    for (name, number) in [("temperature", &own.temperature), ("top_p", &own.top_p), ("top_k", &own.top_k)] {
+    for (name, number) in [
+        ("temperature", &own.temperature),
+        ("top_p", &own.top_p),
+        ("top_k", &own.top_k),
+    ] {
         body.maybe(name, number.as_deref());
     }
     if !own.stop.is_empty() {
-        let texts: Vec<String> = own.stop.iter().map(|text| trunkline_mcp::edit::string(text)).collect();
+        let texts: Vec<String> = own
+            .stop
+            .iter()
+            .map(|text| trunkline_mcp::edit::string(text))
+            .collect();
         body.list("stop_sequences", &texts);
     }
     let native = form(own, &can, way);
@@ -108,9 +118,9 @@ pub(in crate::translate) fn write(
 
 /// An address or a number of a telephone: the provider does not want to know them, and LiteLLM leaves them out too.
 fn is_personal(user: &str) -> bool {
-    let is_address = user
-        .split_once('@')
-        .is_some_and(|(name, host)| !name.is_empty() && host.contains('.') && !user.contains([' ', '/', ':']));
+    let is_address = user.split_once('@').is_some_and(|(name, host)| {
+        !name.is_empty() && host.contains('.') && !user.contains([' ', '/', ':'])
+    });
     let digits = user.chars().filter(char::is_ascii_digit).count();
     let is_number = digits >= 7 && user.chars().all(|c| c.is_ascii_digit() || "+ ()-".contains(c));
     is_address || is_number
@@ -142,7 +152,12 @@ fn messages(own: &Conversation, body: &mut Writer, blocks: &mut Blocks<'_>) -> R
     match turns.first() {
         // What was lost is said instead.
         None if blocks.losses.has_content() => {}
-        None => return Err(bad(Some("messages"), "`messages` must have a message of the user's that is not empty")),
+        None => {
+            return Err(bad(
+                Some("messages"),
+                "`messages` must have a message of the user's that is not empty",
+            ));
+        }
         Some((Role::Assistant, _)) => {
             let text = "`messages` must begin with one of the user's: the provider's conversations do";
             return Err(bad(Some("messages"), text));
@@ -204,7 +219,9 @@ fn thinking(own: &Conversation, can: &Abilities, losses: &mut Losses) -> (Option
         // Older models do not think unless they are told to, and not all of them know the word.
         Some(Reasoning::Off) => (can.words.then_some(Thinking::Off), None),
         Some(Reasoning::Budget(tokens)) => (said(*tokens).or(Some(Thinking::Budget(*tokens))), None),
-        Some(Reasoning::Adaptive(effort)) => (said(0).or(Some(Thinking::Adaptive)), effort.as_deref().map(word)),
+        Some(Reasoning::Adaptive(effort)) => {
+            (said(0).or(Some(Thinking::Adaptive)), effort.as_deref().map(word))
+        }
         // Clients that know only the word do not give thoughts back, without which the provider would refuse the turn after a call.
         Some(Reasoning::Effort(_)) if calls_without_thought(own) => {
             losses.hint("reasoning_effort");
@@ -233,7 +250,15 @@ fn calls_without_thought(own: &Conversation) -> bool {
     last.is_some_and(|turn| {
         let has = |is: fn(&Kind) -> bool| turn.blocks.iter().any(|own| is(&own.kind));
         has(|own| matches!(own, Kind::ToolUse { .. }))
-            && !has(|own| matches!(own, Kind::Thinking { signature: Some(_), .. } | Kind::Redacted(_)))
+            && !has(|own| {
+                matches!(
+                    own,
+                    Kind::Thinking {
+                        signature: Some(_),
+                        ..
+                    } | Kind::Redacted(_)
+                )
+            })
     })
 }
 
@@ -253,11 +278,16 @@ fn output_config(body: &mut Writer, effort: Option<&str>, schema: Option<&str>) 
 /// The schema, if the model takes one as such: then it has to be one that is meant exactly. Otherwise the form becomes a tool.
 fn form(own: &mut Conversation, can: &Abilities, way: &mut Way) -> Option<String> {
     let (schema, description) = match own.format.take()? {
-        Format::Schema { schema, strict: true, .. } if can.forms => return Some(schema),
+        Format::Schema {
+            schema, strict: true, ..
+        } if can.forms => return Some(schema),
         Format::Schema {
             schema, description, ..
         } => (schema, description),
-        Format::Json => ("{\"type\":\"object\",\"additionalProperties\":true}".to_owned(), None),
+        Format::Json => (
+            "{\"type\":\"object\",\"additionalProperties\":true}".to_owned(),
+            None,
+        ),
     };
     way.form_is_tool = true;
     own.tools.push(Tool::Function {
@@ -298,7 +328,9 @@ fn tools(
     body.list("tools", &tools);
     let choice = match &own.tool_choice {
         // The form has to come, unless another tool is called first. Whoever thinks cannot be made to call.
-        None if form_is_tool && !thinks && own.tools.len() == 1 => Some(ToolChoice::Tool(FORM_TOOL.to_owned())),
+        None if form_is_tool && !thinks && own.tools.len() == 1 => {
+            Some(ToolChoice::Tool(FORM_TOOL.to_owned()))
+        }
         None | Some(ToolChoice::Auto) if form_is_tool && !thinks => Some(ToolChoice::Any),
         None if own.parallel_tools.is_some() => Some(ToolChoice::Auto),
         choice => choice.clone(),
@@ -317,7 +349,10 @@ fn tools(
         }
     };
     if let (Some(parallel), false) = (own.parallel_tools, choice == ToolChoice::None) {
-        out.json("disable_parallel_tool_use", if parallel { "false" } else { "true" });
+        out.json(
+            "disable_parallel_tool_use",
+            if parallel { "false" } else { "true" },
+        );
     }
     body.json("tool_choice", out.done());
 }

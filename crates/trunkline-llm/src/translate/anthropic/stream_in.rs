@@ -102,7 +102,12 @@ impl Reader {
     }
 
     /// Takes the data of an event.
-    pub(in crate::translate) fn data(&mut self, data: &str, way: &Way, out: &mut Vec<Event>) -> Result<(), Unreadable> {
+    pub(in crate::translate) fn data(
+        &mut self,
+        data: &str,
+        way: &Way,
+        out: &mut Vec<Event>,
+    ) -> Result<(), Unreadable> {
         if self.is_over {
             return Ok(());
         }
@@ -122,7 +127,9 @@ impl Reader {
             "ping" => out.push(Event::Ping),
             "error" => {
                 self.is_over = true;
-                let json = wire.error.map_or_else(|| "{}".to_owned(), |own| own.get().to_owned());
+                let json = wire
+                    .error
+                    .map_or_else(|| "{}".to_owned(), |own| own.get().to_owned());
                 let said = ProviderError::read(json.as_bytes());
                 out.push(Event::Failed {
                     kind: said.kind,
@@ -130,8 +137,15 @@ impl Reader {
                     json,
                 });
             }
-            "content_block_start" | "content_block_delta" | "content_block_stop" | "message_delta" | "message_stop" => {
-                return Err(Unreadable(format!("the stream has {} before message_start", wire.kind)));
+            "content_block_start"
+            | "content_block_delta"
+            | "content_block_stop"
+            | "message_delta"
+            | "message_stop" => {
+                return Err(Unreadable(format!(
+                    "the stream has {} before message_start",
+                    wire.kind
+                )));
             }
             // Others may come, and are to be passed over, says the provider.
             _ => {}
@@ -154,7 +168,9 @@ impl Reader {
 
     fn opens(&mut self, wire: Wire, way: &Way, out: &mut Vec<Event>) -> Result<(), Unreadable> {
         self.close(out);
-        let json = wire.content_block.ok_or_else(|| Unreadable("a block of the stream is missing".to_owned()))?;
+        let json = wire
+            .content_block
+            .ok_or_else(|| Unreadable("a block of the stream is missing".to_owned()))?;
         let kind = Block::read(json.get()).map_err(Unreadable)?;
         let is_form = match &kind {
             Kind::ToolUse { name, .. } => way.form_is_tool && name == FORM_TOOL,
@@ -201,10 +217,14 @@ impl Reader {
 
     fn more(&mut self, wire: Wire, out: &mut Vec<Event>) -> Result<(), Unreadable> {
         let (Some(delta), Some(open)) = (wire.delta, &mut self.open) else {
-            return Err(Unreadable("the stream goes on with a block that is not open".to_owned()));
+            return Err(Unreadable(
+                "the stream goes on with a block that is not open".to_owned(),
+            ));
         };
         if wire.index.is_some_and(|index| index != open.index) {
-            return Err(Unreadable("the stream goes on with a block that is not open".to_owned()));
+            return Err(Unreadable(
+                "the stream goes on with a block that is not open".to_owned(),
+            ));
         }
         let is_other = matches!(open.kind, Kind::Other { .. });
         match delta.kind.as_deref() {
@@ -252,7 +272,9 @@ impl Reader {
             }
             // There are services that give the arguments at once.
             Kind::ToolUse { input, .. } if !open.has_input && open.is_form => out.push(Event::Text(input)),
-            Kind::ToolUse { input, .. } if !open.has_input && input != "{}" => out.push(Event::Arguments(input)),
+            Kind::ToolUse { input, .. } if !open.has_input && input != "{}" => {
+                out.push(Event::Arguments(input))
+            }
             _ => {}
         }
         out.push(Event::Close);

@@ -33,7 +33,10 @@ impl Writing {
         match event {
             Event::Begin { id } => {
                 let mut own = typed("message_start");
-                own.json("message", message(&id, &self.model, &[], (None, None), usage::write(took)));
+                own.json(
+                    "message",
+                    message(&id, &self.model, &[], (None, None), usage::write(took)),
+                );
                 send("message_start", &own, out);
                 send("ping", &typed("ping"), out);
             }
@@ -41,7 +44,9 @@ impl Writing {
             Event::Text(text) => self.delta("text_delta", |own| own.text("text", &text), out),
             Event::Thinking(text) => self.delta("thinking_delta", |own| own.text("thinking", &text), out),
             Event::Signature(text) => self.delta("signature_delta", |own| own.text("signature", &text), out),
-            Event::Arguments(text) => self.delta("input_json_delta", |own| own.text("partial_json", &text), out),
+            Event::Arguments(text) => {
+                self.delta("input_json_delta", |own| own.text("partial_json", &text), out)
+            }
             Event::Citation(json) => self.delta("citations_delta", |own| own.json("citation", json), out),
             Event::Close => {
                 if std::mem::take(&mut self.is_open) {

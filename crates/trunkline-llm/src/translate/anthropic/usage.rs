@@ -43,8 +43,9 @@ impl Counts {
         };
         self.input_tokens = later.input_tokens.or(self.input_tokens);
         self.cache_read_input_tokens = later.cache_read_input_tokens.or(self.cache_read_input_tokens);
-        self.cache_creation_input_tokens =
-            later.cache_creation_input_tokens.or(self.cache_creation_input_tokens);
+        self.cache_creation_input_tokens = later
+            .cache_creation_input_tokens
+            .or(self.cache_creation_input_tokens);
         self.cache_creation = later.cache_creation.or(self.cache_creation);
         self.output_tokens = later.output_tokens.or(self.output_tokens);
         self.output_tokens_details = later.output_tokens_details.or(self.output_tokens_details);
@@ -72,12 +73,21 @@ impl Counts {
 /// JSON text of `usage`. The dialect has no way to say that a number is not known: it is 0 then.
 pub(super) fn write(usage: Option<&Usage>) -> String {
     let usage = usage.copied().unwrap_or_default();
-    let cached = usage.cache_read.unwrap_or(0).saturating_add(usage.cache_write.unwrap_or(0));
+    let cached = usage
+        .cache_read
+        .unwrap_or(0)
+        .saturating_add(usage.cache_write.unwrap_or(0));
     let anew = usage.input.unwrap_or(0).saturating_sub(cached);
     let mut own = Writer::default();
     own.json("input_tokens", anew.to_string());
-    own.json("cache_creation_input_tokens", usage.cache_write.unwrap_or(0).to_string());
-    own.json("cache_read_input_tokens", usage.cache_read.unwrap_or(0).to_string());
+    own.json(
+        "cache_creation_input_tokens",
+        usage.cache_write.unwrap_or(0).to_string(),
+    );
+    own.json(
+        "cache_read_input_tokens",
+        usage.cache_read.unwrap_or(0).to_string(),
+    );
     own.json("output_tokens", usage.output.unwrap_or(0).to_string());
     own.done()
 }

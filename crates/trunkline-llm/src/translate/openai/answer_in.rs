@@ -89,7 +89,10 @@ impl Message {
     /// What was thought, in plain words.
     pub(super) fn thought(&self) -> Option<&str> {
         let other = self.reasoning.as_ref().and_then(Value::as_str);
-        self.reasoning_content.as_deref().or(other).filter(|text| !text.is_empty())
+        self.reasoning_content
+            .as_deref()
+            .or(other)
+            .filter(|text| !text.is_empty())
     }
 
     /// Thoughts and texts. Mistral has both in a list.
@@ -129,7 +132,8 @@ pub(super) fn stop(word: &str) -> Stop {
 
 /// Reads an answer.
 pub(in crate::translate) fn read(json: &str, way: &Way) -> Result<Answer, String> {
-    let wire: Wire = serde_json::from_str(json).map_err(|error| format!("it is no chat completion: {error}"))?;
+    let wire: Wire =
+        serde_json::from_str(json).map_err(|error| format!("it is no chat completion: {error}"))?;
     let choice = wire.choices.into_iter().next();
     let choice = choice.ok_or("it is a chat completion without a choice")?;
     let id = wire.id.unwrap_or_default();
@@ -173,7 +177,10 @@ fn thoughts(message: &Message) -> Vec<Kind> {
     let blocks = message.thinking_blocks.as_deref().unwrap_or_default();
     if blocks.is_empty() {
         let text = message.thought().map(str::to_owned);
-        let thought = text.map(|text| Kind::Thinking { text, signature: None });
+        let thought = text.map(|text| Kind::Thinking {
+            text,
+            signature: None,
+        });
         return thought.into_iter().collect();
     }
     let kind = |own: &Thought| match &own.data {

@@ -43,7 +43,8 @@ pub(super) fn thought(kind: &Kind) -> Option<String> {
     match kind {
         Kind::Thinking { text, signature } => {
             let mut out = typed("thinking");
-            out.text("thinking", text).text("signature", signature.as_deref().unwrap_or_default());
+            out.text("thinking", text)
+                .text("signature", signature.as_deref().unwrap_or_default());
             Some(out.done())
         }
         Kind::Redacted(data) => {
@@ -83,7 +84,9 @@ fn message(answer: &Answer) -> String {
                 let mut function = Writer::default();
                 function.text("name", name).text("arguments", &as_object(input));
                 let mut call = Writer::default();
-                call.text("id", id).text("type", "function").json("function", function.done());
+                call.text("id", id)
+                    .text("type", "function")
+                    .json("function", function.done());
                 calls.push(call.done());
             }
             Kind::Other { json, .. } => others.push(json.clone()),

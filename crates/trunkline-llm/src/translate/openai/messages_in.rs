@@ -19,10 +19,15 @@ pub(super) fn read(messages: &[&str], own: &mut Conversation, losses: &mut Losse
                 function_call = format!("call_{index}");
                 (Role::Assistant, assistant(&message, &function_call, losses)?)
             }
-            "tool" => (Role::User, vec![result(&message, message.need_text("tool_call_id")?, losses)?]),
+            "tool" => (
+                Role::User,
+                vec![result(&message, message.need_text("tool_call_id")?, losses)?],
+            ),
             "function" => (Role::User, vec![result(&message, function_call.clone(), losses)?]),
             other => {
-                let text = format_args!("is {other:?}, which is none of system, developer, user, assistant and tool");
+                let text = format_args!(
+                    "is {other:?}, which is none of system, developer, user, assistant and tool"
+                );
                 return Err(wrong(&message.at("role"), text));
             }
         };
@@ -32,9 +37,14 @@ pub(super) fn read(messages: &[&str], own: &mut Conversation, losses: &mut Losse
         }
         for (name, json) in message.rest() {
             match name {
-                "name" if role == Role::User && blocks.iter().any(|own| matches!(own.kind, Kind::ToolResult { .. })) => {}
+                "name"
+                    if role == Role::User
+                        && blocks
+                            .iter()
+                            .any(|own| matches!(own.kind, Kind::ToolResult { .. })) => {}
                 // What answers have, and what repeats other members.
-                "reasoning_content" | "reasoning" | "annotations" | "provider_specific_fields" | "images" => {}
+                "reasoning_content" | "reasoning" | "annotations" | "provider_specific_fields" | "images" => {
+                }
                 "name" | "prefix" => losses.hint(format!("messages.{name}")),
                 _ if json == "[]" || json == "{}" => {}
                 _ => losses.wish(message.at(name)),
@@ -56,7 +66,12 @@ fn content(message: &Reader<'_>, losses: &mut Losses) -> Result<Vec<Block>, BadR
         return Ok(vec![Block::new(Kind::Text(text), path)]);
     }
     let mut blocks = Vec::new();
-    for (index, json) in message.list("content")?.unwrap_or_default().into_iter().enumerate() {
+    for (index, json) in message
+        .list("content")?
+        .unwrap_or_default()
+        .into_iter()
+        .enumerate()
+    {
         let part = Reader::open(json, &format!("{path}[{index}]"))?;
         let kind = part_of(&part, json, losses)?;
         blocks.push(Block {
@@ -121,7 +136,9 @@ fn file(part: &Reader<'_>) -> Result<Kind, BadRequest> {
             true => source(&data, &own.at("file_data"))?,
             // Base64 alone, as some send it.
             false => Source::Data {
-                media_type: own.text("format")?.unwrap_or_else(|| "application/pdf".to_owned()),
+                media_type: own
+                    .text("format")?
+                    .unwrap_or_else(|| "application/pdf".to_owned()),
                 data,
             },
         };
@@ -139,9 +156,14 @@ fn file(part: &Reader<'_>) -> Result<Kind, BadRequest> {
 /// The address of a picture or a document: where it is, or what it is.
 fn source(url: &str, path: &str) -> Result<Source, BadRequest> {
     if let Some(rest) = url.strip_prefix("data:") {
-        let split = rest.split_once(";base64,").or_else(|| rest.split_once("; base64,"));
+        let split = rest
+            .split_once(";base64,")
+            .or_else(|| rest.split_once("; base64,"));
         let Some((media_type, data)) = split else {
-            return Err(wrong(path, format_args!("must be `data:TYPE;base64,…`, or an address of http or https")));
+            return Err(wrong(
+                path,
+                format_args!("must be `data:TYPE;base64,…`, or an address of http or https"),
+            ));
         };
         // Parameters of the type are nobody's.
         let media_type = media_type.split(';').next().unwrap_or_default();
@@ -153,16 +175,28 @@ fn source(url: &str, path: &str) -> Result<Source, BadRequest> {
     if url.starts_with("https://") || url.starts_with("http://") {
         return Ok(Source::Url(url.to_owned()));
     }
-    Err(wrong(path, format_args!("must be `data:TYPE;base64,…`, or an address of http or https")))
+    Err(wrong(
+        path,
+        format_args!("must be `data:TYPE;base64,…`, or an address of http or https"),
+    ))
 }
 
-fn assistant(message: &Reader<'_>, function_call: &str, losses: &mut Losses) -> Result<Vec<Block>, BadRequest> {
+fn assistant(
+    message: &Reader<'_>,
+    function_call: &str,
+    losses: &mut Losses,
+) -> Result<Vec<Block>, BadRequest> {
     let mut blocks = thoughts(message)?;
     blocks.extend(content(message, losses)?);
     if let Some(text) = message.text("refusal")? {
         blocks.push(Block::new(Kind::Text(text), message.at("refusal")));
     }
-    for (index, json) in message.list("tool_calls")?.unwrap_or_default().into_iter().enumerate() {
+    for (index, json) in message
+        .list("tool_calls")?
+        .unwrap_or_default()
+        .into_iter()
+        .enumerate()
+    {
         let path = format!("{}[{index}]", message.at("tool_calls"));
         let call = Reader::open(json, &path)?;
         let Some(function) = call.object("function")? else {
@@ -176,7 +210,11 @@ fn assistant(message: &Reader<'_>, function_call: &str, losses: &mut Losses) -> 
         blocks.push(block);
     }
     if let Some(function) = message.object("function_call")? {
-        blocks.push(called(&function, function_call.to_owned(), &message.at("function_call"))?);
+        blocks.push(called(
+            &function,
+            function_call.to_owned(),
+            &message.at("function_call"),
+        )?);
     }
     Ok(blocks)
 }
@@ -193,7 +231,12 @@ fn called(function: &Reader<'_>, id: String, path: &str) -> Result<Block, BadReq
 /// What an answer before this one had, as LiteLLM gives it and takes it back.
 fn thoughts(message: &Reader<'_>) -> Result<Vec<Block>, BadRequest> {
     let mut blocks = Vec::new();
-    for (index, json) in message.list("thinking_blocks")?.unwrap_or_default().into_iter().enumerate() {
+    for (index, json) in message
+        .list("thinking_blocks")?
+        .unwrap_or_default()
+        .into_iter()
+        .enumerate()
+    {
         let path = format!("{}[{index}]", message.at("thinking_blocks"));
         let own = Reader::open(json, &path)?;
         let kind = match own.need_text("type")?.as_str() {
@@ -202,7 +245,12 @@ fn thoughts(message: &Reader<'_>) -> Result<Vec<Block>, BadRequest> {
                 text: own.text("thinking")?.unwrap_or_default(),
                 signature: own.text("signature")?.filter(|text| !text.is_empty()),
             },
-            other => return Err(wrong(&own.at("type"), format_args!("is {other:?}, which is no kind of thought"))),
+            other => {
+                return Err(wrong(
+                    &own.at("type"),
+                    format_args!("is {other:?}, which is no kind of thought"),
+                ));
+            }
         };
         blocks.push(Block::new(kind, path));
     }

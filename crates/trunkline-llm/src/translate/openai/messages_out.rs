@@ -82,8 +82,16 @@ impl<'a> Messages<'a> {
     }
 
     fn result<'b>(&mut self, id: &str, blocks: &'b [Block], pictures: &mut Vec<(String, &'b Block)>) {
-        let is_picture =
-            |own: &&Block| matches!(own.kind, Kind::Image(_) | Kind::Document { source: Source::Data { .. }, .. });
+        let is_picture = |own: &&Block| {
+            matches!(
+                own.kind,
+                Kind::Image(_)
+                    | Kind::Document {
+                        source: Source::Data { .. },
+                        ..
+                    }
+            )
+        };
         pictures.extend(blocks.iter().filter(is_picture).map(|own| (id.to_owned(), own)));
         let content = self.content(blocks.iter().filter(|own| !is_picture(own)));
         let mut message = Writer::default();
@@ -100,9 +108,13 @@ impl<'a> Messages<'a> {
                 Kind::Text(own) => text.push_str(own),
                 Kind::ToolUse { id, name, input } => {
                     let mut function = Writer::default();
-                    function.text("name", &self.way.short_name(name)).text("arguments", &as_object(input));
+                    function
+                        .text("name", &self.way.short_name(name))
+                        .text("arguments", &as_object(input));
                     let mut call = Writer::default();
-                    call.text("id", id).text("type", "function").json("function", function.done());
+                    call.text("id", id)
+                        .text("type", "function")
+                        .json("function", function.done());
                     calls.push(call.done());
                 }
                 // Thoughts are for whoever signed them.
@@ -129,12 +141,16 @@ impl<'a> Messages<'a> {
 
     /// One text is a string, for there are servers that know nothing else; more is a list.
     fn content<'b>(&mut self, blocks: impl Iterator<Item = &'b Block>) -> Option<String> {
-        let blocks: Vec<&Block> = blocks.filter(|own| own.kind != Kind::Text(String::new())).collect();
-        if let [Block {
-            kind: Kind::Text(text),
-            cache,
-            ..
-        }] = blocks.as_slice()
+        let blocks: Vec<&Block> = blocks
+            .filter(|own| own.kind != Kind::Text(String::new()))
+            .collect();
+        if let [
+            Block {
+                kind: Kind::Text(text),
+                cache,
+                ..
+            },
+        ] = blocks.as_slice()
             && (cache.is_none() || !self.has_cache_marks)
         {
             self.mark(blocks[0]);
@@ -183,7 +199,12 @@ impl<'a> Messages<'a> {
         Some(part.done())
     }
 
-    fn document(&mut self, block: &Block, source: &Source, (title, context): (Option<&str>, Option<&str>)) -> Option<Writer> {
+    fn document(
+        &mut self,
+        block: &Block,
+        source: &Source,
+        (title, context): (Option<&str>, Option<&str>),
+    ) -> Option<Writer> {
         match source {
             Source::Data { media_type, data } => {
                 if context.is_some() {

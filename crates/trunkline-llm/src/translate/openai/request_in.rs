@@ -36,7 +36,10 @@ const NOTHING: [(&str, &[&str]); 11] = [
 ];
 
 /// Reads a body.
-pub(in crate::translate) fn read(object: &RawObject<'_>, losses: &mut Losses) -> Result<Conversation, BadRequest> {
+pub(in crate::translate) fn read(
+    object: &RawObject<'_>,
+    losses: &mut Losses,
+) -> Result<Conversation, BadRequest> {
     let reader = Reader::of(object.clone());
     reader.raw("model");
     let mut own = Conversation {
@@ -62,7 +65,9 @@ pub(in crate::translate) fn read(object: &RawObject<'_>, losses: &mut Losses) ->
     let messages = messages.ok_or_else(|| wrong("messages", format_args!("is missing")))?;
     messages_in::read(&messages, &mut own, losses)?;
     for (name, json) in reader.rest() {
-        let asks_nothing = NOTHING.iter().any(|(own, texts)| *own == name && texts.contains(&json));
+        let asks_nothing = NOTHING
+            .iter()
+            .any(|(own, texts)| *own == name && texts.contains(&json));
         if asks_nothing {
             continue;
         }
@@ -125,7 +130,9 @@ fn format(reader: &Reader<'_>) -> Result<Option<Format>, BadRequest> {
             let Some(own) = format.object("json_schema")? else {
                 return Err(wrong("response_format.json_schema", format_args!("is missing")));
             };
-            let schema = own.json("schema").unwrap_or_else(|| "{\"type\":\"object\"}".to_owned());
+            let schema = own
+                .json("schema")
+                .unwrap_or_else(|| "{\"type\":\"object\"}".to_owned());
             Ok(Some(Format::Schema {
                 name: own.text("name")?,
                 description: own.text("description")?,
@@ -133,7 +140,10 @@ fn format(reader: &Reader<'_>) -> Result<Option<Format>, BadRequest> {
                 strict: own.boolean("strict")?.unwrap_or(false),
             }))
         }
-        other => Err(wrong("response_format.type", format_args!("is {other:?}, which is no form of an answer"))),
+        other => Err(wrong(
+            "response_format.type",
+            format_args!("is {other:?}, which is no form of an answer"),
+        )),
     }
 }
 
@@ -159,8 +169,16 @@ fn tools(reader: &Reader<'_>) -> Result<Vec<Tool>, BadRequest> {
         tools.push(tool);
     }
     // The older way.
-    for (index, json) in reader.list("functions")?.unwrap_or_default().into_iter().enumerate() {
-        tools.push(self::function(&Reader::open(json, &format!("functions[{index}]"))?)?);
+    for (index, json) in reader
+        .list("functions")?
+        .unwrap_or_default()
+        .into_iter()
+        .enumerate()
+    {
+        tools.push(self::function(&Reader::open(
+            json,
+            &format!("functions[{index}]"),
+        )?)?);
     }
     Ok(tools)
 }
@@ -185,7 +203,10 @@ fn tool_choice(reader: &Reader<'_>) -> Result<Option<ToolChoice>, BadRequest> {
                 Some("auto") => Ok(Some(ToolChoice::Auto)),
                 Some("required" | "any") => Ok(Some(ToolChoice::Any)),
                 Some("none") => Ok(Some(ToolChoice::None)),
-                other => Err(wrong(name, format_args!("is {other:?}, which is none of auto, required and none"))),
+                other => Err(wrong(
+                    name,
+                    format_args!("is {other:?}, which is none of auto, required and none"),
+                )),
             };
         }
         let own = Reader::open(json, name)?;

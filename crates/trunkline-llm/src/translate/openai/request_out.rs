@@ -56,7 +56,10 @@ pub(in crate::translate) fn write(
     way.shorten(&own.tools);
     let mut body = Writer::default();
     body.text("model", target.model);
-    body.json("messages", Messages::new(has_cache_marks, way, losses).write(&own.turns));
+    body.json(
+        "messages",
+        Messages::new(has_cache_marks, way, losses).write(&own.turns),
+    );
     if let Some(most) = own.max_tokens {
         let name = if target.provider == "openai" {
             "max_completion_tokens"
@@ -75,7 +78,11 @@ pub(in crate::translate) fn write(
         None => {}
     }
     if !own.stop.is_empty() {
-        let texts: Vec<String> = own.stop.iter().map(|text| trunkline_mcp::edit::string(text)).collect();
+        let texts: Vec<String> = own
+            .stop
+            .iter()
+            .map(|text| trunkline_mcp::edit::string(text))
+            .collect();
         body.list("stop", &texts);
     }
     tools(own, &mut body, has_cache_marks, way, losses);
@@ -121,7 +128,10 @@ fn tools(own: &Conversation, body: &mut Writer, has_cache_marks: bool, way: &Way
         function.text("name", &way.short_name(name));
         function.maybe_text("description", description.as_deref());
         function.maybe("parameters", schema.as_deref());
-        function.maybe("strict", strict.map(|strict| if strict { "true" } else { "false" }));
+        function.maybe(
+            "strict",
+            strict.map(|strict| if strict { "true" } else { "false" }),
+        );
         let mut tool = typed("function");
         tool.json("function", function.done());
         if has_cache_marks {

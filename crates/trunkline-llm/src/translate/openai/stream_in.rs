@@ -84,7 +84,12 @@ impl Reader {
     }
 
     /// Takes the data of an event.
-    pub(in crate::translate) fn data(&mut self, data: &str, way: &Way, out: &mut Vec<Event>) -> Result<(), Unreadable> {
+    pub(in crate::translate) fn data(
+        &mut self,
+        data: &str,
+        way: &Way,
+        out: &mut Vec<Event>,
+    ) -> Result<(), Unreadable> {
         if self.is_over {
             return Ok(());
         }
@@ -124,7 +129,11 @@ impl Reader {
     }
 
     /// The stream is over; whether it was complete. There are services that do not say so.
-    pub(in crate::translate) fn finish(&mut self, way: &Way, out: &mut Vec<Event>) -> Result<bool, Unreadable> {
+    pub(in crate::translate) fn finish(
+        &mut self,
+        way: &Way,
+        out: &mut Vec<Event>,
+    ) -> Result<bool, Unreadable> {
         if !self.is_over && self.stop.is_some() {
             self.end(way, out)?;
         }
@@ -248,7 +257,10 @@ impl Reader {
             }
         }
         if bytes > 0 && self.calls.iter().map(|own| own.arguments.len()).sum::<usize>() > self.limit {
-            return Err(Unreadable(format!("calls of tools have more than {} bytes", self.limit)));
+            return Err(Unreadable(format!(
+                "calls of tools have more than {} bytes",
+                self.limit
+            )));
         }
         let waits = match self.open {
             Some(Part::Call(other)) => other != at && RawObject::parse(&self.calls[other].arguments).is_err(),
@@ -263,7 +275,8 @@ impl Reader {
 
     /// Hands on what is known of a call, and of those before it that waited.
     fn tell(&mut self, at: usize, way: &Way, out: &mut Vec<Event>) {
-        let waiting = (0..at).find(|before| !self.calls[*before].has_ended && self.open != Some(Part::Call(*before)));
+        let waiting =
+            (0..at).find(|before| !self.calls[*before].has_ended && self.open != Some(Part::Call(*before)));
         if let Some(before) = waiting
             && !self.calls[before].name.is_empty()
         {

@@ -47,29 +47,43 @@ impl Writing {
                 let mut function = Writer::default();
                 function.text("name", &name).text("arguments", "");
                 let mut call = self.call();
-                call.text("id", &id).text("type", "function").json("function", function.done());
+                call.text("id", &id)
+                    .text("type", "function")
+                    .json("function", function.done());
                 delta.list("tool_calls", &[call.done()]);
             }
             Event::Open(kind @ Kind::Redacted(_)) => {
                 delta.list("thinking_blocks", &thought(&kind).into_iter().collect::<Vec<_>>());
             }
             Event::Open(Kind::Other { json, .. }) => {
-                delta.json("provider_specific_fields", format!("{{\"content_blocks\":[{json}]}}"));
+                delta.json(
+                    "provider_specific_fields",
+                    format!("{{\"content_blocks\":[{json}]}}"),
+                );
             }
             Event::Text(text) => {
                 delta.text("content", &text);
             }
             Event::Thinking(text) => {
                 delta.text("reasoning_content", &text);
-                let block = Kind::Thinking { text, signature: None };
-                delta.list("thinking_blocks", &thought(&block).into_iter().collect::<Vec<_>>());
+                let block = Kind::Thinking {
+                    text,
+                    signature: None,
+                };
+                delta.list(
+                    "thinking_blocks",
+                    &thought(&block).into_iter().collect::<Vec<_>>(),
+                );
             }
             Event::Signature(text) => {
                 let block = Kind::Thinking {
                     text: String::new(),
                     signature: Some(text),
                 };
-                delta.list("thinking_blocks", &thought(&block).into_iter().collect::<Vec<_>>());
+                delta.list(
+                    "thinking_blocks",
+                    &thought(&block).into_iter().collect::<Vec<_>>(),
+                );
             }
             Event::Arguments(text) => {
                 self.is_bare_call = false;
@@ -125,7 +139,9 @@ impl Writing {
     fn send(&self, choices: &[String], usage: Option<&str>, out: &mut Vec<u8>) {
         let mut chunk = Writer::default();
         chunk.text("id", &self.id).text("object", "chat.completion.chunk");
-        chunk.json("created", self.created.to_string()).text("model", &self.model);
+        chunk
+            .json("created", self.created.to_string())
+            .text("model", &self.model);
         chunk.json("choices", list(choices)).maybe("usage", usage);
         send(&chunk.done(), out);
     }
