@@ -140,7 +140,7 @@ pub const PROVIDERS: &[Provider] = &[
         ..Provider::at(
             "anthropic",
             "https://api.anthropic.com",
-            &["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"],
+            &["ANTHROPIC_API_KEY"],
             &Endpoint::ANTHROPIC,
         )
         .base_variables(&["ANTHROPIC_API_BASE", "ANTHROPIC_BASE_URL"])

@@ -4,6 +4,8 @@
 use std::fs;
 use std::path::Path;
 
+use proptest::prelude::*;
+use proptest::sample::{Index, subsequence};
 use serde_json::Value;
 use trunkline_llm::Dialect;
 use trunkline_llm::translate::{Stream, Way};
@@ -204,4 +206,62 @@ fn what_is_no_stream_of_the_dialect_is_said() {
         found.push(fed.unwrap_err().to_string());
     }
     assert!(found.iter().all(|text| !text.is_empty()));
+}
+
+/// The events of all streams of a dialect.
+fn all_events(provider: Dialect) -> Vec<String> {
+    let paths = inputs("streams", ".in.sse");
+    let texts = paths
+        .iter()
+        .filter(|path| dialect(path) == provider)
+        .map(|path| fs::read_to_string(path).unwrap().replace("\r\n", "\n"));
+    texts.flat_map(|text| text.split_inclusive("\n\n").map(str::to_owned).collect::<Vec<_>>()).collect()
+}
+
+/// Events in an order in which no provider sends them: what the client gets is of its grammar, or the gateway says that it is not.
+fn in_any_order(name: &str, picks: &[Index]) {
+    let path = Path::new(name);
+    let events = all_events(dialect(path));
+    let mut own = stream(path);
+    let mut out = Vec::new();
+    let fed = picks.iter().try_for_each(|pick| own.feed(pick.get(&events).as_bytes(), &mut out));
+    let complete = fed.is_ok() && own.finish(&mut out).is_ok();
+    let text = String::from_utf8(out).unwrap();
+    match dialect(path) {
+        Dialect::OpenAi if complete => anthropics_grammar(&text),
+        Dialect::Anthropic if complete => openais_grammar(&text),
+        _ => assert!(!text.contains("[DONE]") && !text.contains("message_stop"), "{text}"),
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_openais_providers_never_send_breaks_no_grammar(picks in prop::collection::vec(any::<Index>(), 0..30)) {
+        in_any_order("openai-x", &picks);
+    }
+
+    #[test]
+    fn what_anthropic_never_sends_breaks_no_grammar(picks in prop::collection::vec(any::<Index>(), 0..30)) {
+        in_any_order("anthropic-x", &picks);
+    }
+
+    #[test]
+    fn with_pieces_missing_the_grammar_holds(
+        (name, kept) in prop_oneof![Just("openai-x"), Just("anthropic-x")].prop_flat_map(|name| {
+            let count = all_events(dialect(Path::new(name))).len();
+            (Just(name), subsequence((0..count).collect::<Vec<_>>(), 0..=count.min(40)))
+        })
+    ) {
+        let events = all_events(dialect(Path::new(name)));
+        let mut own = stream(Path::new(name));
+        let mut out = Vec::new();
+        let fed = kept.iter().try_for_each(|at| own.feed(events[*at].as_bytes(), &mut out));
+        let complete = fed.is_ok() && own.finish(&mut out).is_ok();
+        let text = String::from_utf8(out).unwrap();
+        if complete && name == "openai-x" {
+            anthropics_grammar(&text);
+        } else if complete {
+            openais_grammar(&text);
+        }
+    }
 }

@@ -108,7 +108,9 @@ impl Reader {
             });
             return Ok(());
         }
-        if self.id.is_none() {
+        let choices = chunk.choices.unwrap_or_default();
+        // There are services whose first piece says nothing, and not even its id.
+        if self.id.is_none() && !choices.is_empty() {
             let id = chunk.id.unwrap_or_default();
             out.push(Event::Begin { id: id.clone() });
             self.id = Some(id);
@@ -116,7 +118,6 @@ impl Reader {
         if let Some(usage) = chunk.usage.and_then(|own| Usage::read(own.get())) {
             self.usage = Some(usage);
         }
-        let choices = chunk.choices.unwrap_or_default();
         for choice in choices.into_iter().filter(|own| own.index.unwrap_or(0) == 0) {
             if let Some(delta) = choice.delta {
                 self.delta(delta, way, out)?;
