@@ -4,6 +4,7 @@
 use std::fs;
 
 use serde_json::{Value, json};
+use trunkline_llm::Dialect::{Anthropic, OpenAi};
 use trunkline_llm::translate::{self, Way};
 
 use crate::{check, dialect, inputs, other, pretty};
@@ -42,7 +43,6 @@ fn what_is_no_answer_is_said() {
         include_usage: false,
         names: Vec::new(),
     };
-    use trunkline_llm::Dialect::{Anthropic, OpenAi};
     for (provider, text) in [
         (OpenAi, "{}"),
         (OpenAi, "{\"choices\":[]}"),

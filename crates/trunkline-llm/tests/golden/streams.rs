@@ -215,7 +215,13 @@ fn all_events(provider: Dialect) -> Vec<String> {
         .iter()
         .filter(|path| dialect(path) == provider)
         .map(|path| fs::read_to_string(path).unwrap().replace("\r\n", "\n"));
-    texts.flat_map(|text| text.split_inclusive("\n\n").map(str::to_owned).collect::<Vec<_>>()).collect()
+    texts
+        .flat_map(|text| {
+            text.split_inclusive("\n\n")
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        })
+        .collect()
 }
 
 /// Events in an order in which no provider sends them: what the client gets is of its grammar, or the gateway says that it is not.
@@ -224,13 +230,18 @@ fn in_any_order(name: &str, picks: &[Index]) {
     let events = all_events(dialect(path));
     let mut own = stream(path);
     let mut out = Vec::new();
-    let fed = picks.iter().try_for_each(|pick| own.feed(pick.get(&events).as_bytes(), &mut out));
+    let fed = picks
+        .iter()
+        .try_for_each(|pick| own.feed(pick.get(&events).as_bytes(), &mut out));
     let complete = fed.is_ok() && own.finish(&mut out).is_ok();
     let text = String::from_utf8(out).unwrap();
     match dialect(path) {
         Dialect::OpenAi if complete => anthropics_grammar(&text),
         Dialect::Anthropic if complete => openais_grammar(&text),
-        _ => assert!(!text.contains("[DONE]") && !text.contains("message_stop"), "{text}"),
+        _ => assert!(
+            !text.contains("[DONE]") && !text.contains("message_stop"),
+            "{text}"
+        ),
     }
 }
 

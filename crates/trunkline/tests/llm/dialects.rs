@@ -7,6 +7,7 @@ use crate::support::{chat, entry, raw};
 
 pub(crate) const MESSAGES: &str = "/v1/messages";
 const CHAT: &str = "/v1/chat/completions";
+const STREAM: &str = "event: message_start\r\ndata: {\"type\":\"message_start\",\"message\":{\"model\":\"claude-x\",\"usage\":{\"input_tokens\":1}}}\r\n\r\n: x\n\nevent: unheard_of\ndata: {\"type\":\"unheard_of\",\"model\":\"claude-x\"}\n\nevent: message_delta\ndata: {\"type\":\"message_delta\",\"usage\":{\"output_tokens\":2}}\n\n";
 
 /// A provider of each dialect, and a gateway with the models `claude` and `gpt` of them.
 pub(crate) struct Both {
@@ -102,7 +103,6 @@ async fn what_speaks_anthropics_dialect_on_both_sides_keeps_every_byte() {
         assert!(metrics.contains(line), "{line}\n{metrics}");
     }
     // A stream too, and the revision where nobody says one.
-    const STREAM: &str = "event: message_start\r\ndata: {\"type\":\"message_start\",\"message\":{\"model\":\"claude-x\",\"usage\":{\"input_tokens\":1}}}\r\n\r\n: x\n\nevent: unheard_of\ndata: {\"type\":\"unheard_of\",\"model\":\"claude-x\"}\n\nevent: message_delta\ndata: {\"type\":\"message_delta\",\"usage\":{\"output_tokens\":2}}\n\n";
     both.anthropic
         .next(Turn::Stream(STREAM.chars().map(String::from).collect()));
     let mut body = message("claude");

@@ -32,7 +32,7 @@ pub(super) struct Message {
     pub(super) content: Option<Value>,
     #[serde(default)]
     pub(super) refusal: Option<String>,
-    /// What the model thought, as DeepSeek, LiteLLM and many more call it.
+    /// What the model thought, as `DeepSeek`, LiteLLM and many more call it.
     #[serde(default)]
     pub(super) reasoning_content: Option<String>,
     /// The same, as `OpenRouter` and newer servers call it; there are others that have an object there.

@@ -132,15 +132,16 @@ fn file(part: &Reader<'_>) -> Result<Kind, BadRequest> {
     };
     let title = own.text("filename")?;
     if let Some(data) = own.text("file_data")? {
-        let source = match data.contains(':') {
-            true => source(&data, &own.at("file_data"))?,
+        let source = if data.contains(':') {
+            source(&data, &own.at("file_data"))?
+        } else {
             // Base64 alone, as some send it.
-            false => Source::Data {
+            Source::Data {
                 media_type: own
                     .text("format")?
                     .unwrap_or_else(|| "application/pdf".to_owned()),
                 data,
-            },
+            }
         };
         return Ok(document(source, title));
     }
