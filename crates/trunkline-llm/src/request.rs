@@ -2,6 +2,7 @@
 //! else changed.
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use trunkline_mcp::depth;
 use trunkline_mcp::edit::{RawObject, is_same_key};
 
@@ -149,6 +150,9 @@ impl<'a> Request<'a> {
             return Err(bad(Some(name), text));
         }
         refuse_gateway_tools(&object)?;
+        if dialect == Dialect::Anthropic {
+            refuse_models_of_tools(&object)?;
+        }
         let named = match object.get("model") {
             None | Some("null") => None,
             Some(_) => Some(text_of(&object, "model")?),
@@ -335,6 +339,23 @@ fn refuse_gateway_tools(object: &RawObject<'_>) -> Result<(), BadRequest> {
     Ok(())
 }
 
+/// Tools of Anthropic's that ask a model of their own (an advisor): it would be one that nobody decided about.
+fn refuse_models_of_tools(object: &RawObject<'_>) -> Result<(), BadRequest> {
+    let tools = object.get("tools").unwrap_or("[]");
+    // What is no list is the provider's to judge.
+    let tools: Vec<&RawValue> = serde_json::from_str(tools).unwrap_or_default();
+    for (index, tool) in tools.iter().enumerate() {
+        let path = format!("tools[{index}]");
+        let tool = RawObject::parse(tool.get())
+            .map_err(|error| bad(Some(&path), format!("`{path}` must be an object: {error}")))?;
+        if tool.all_keys().any(|key| is_same_key("model", &key)) {
+            let text = format!("`{path}` names a model that this key is not asked about: leave it out");
+            return Err(bad(Some(&path), text));
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -385,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn whom_a_message_is_for_stands_in_its_metadata() {
+    fn of_a_message_it_is_read_whom_it_is_for_and_that_no_other_model_is_asked() {
         let read = |body: &'static str| Request::read_in(Dialect::Anthropic, body.as_bytes(), None);
         let of = |body| read(body).unwrap().user;
         assert_eq!(
@@ -394,6 +415,9 @@ mod tests {
         );
         assert_eq!(of(r#"{"model":"m","metadata":{"user_id":null}}"#), None);
         for body in [
+            r#"{"model":"m","tools":[{"name":"a"},{"type":"advisor_20260301","model":"claude-opus-4-6"}]}"#,
+            r#"{"model":"m","tools":[{"type":"advisor_20260301","\u004dodel":"claude-opus-4-6"}]}"#,
+            r#"{"model":"m","tools":[{"type":"x","type":"y"}]}"#,
             r#"{"model":"m","metadata":{"user_id":7}}"#,
             r#"{"model":"m","metadata":{"User_Id":"u"}}"#,
             r#"{"model":"m","metadata":[]}"#,

@@ -212,7 +212,10 @@ fn answer(
 }
 
 /// The body, if it is taken.
-#[expect(clippy::result_large_err, reason = "the error is the answer, and this is a test")]
+#[expect(
+    clippy::result_large_err,
+    reason = "the error is the answer, and this is a test"
+)]
 fn taken(bare: &Bare, key: &str, models: &[String]) -> Result<Value, Said> {
     if bare.header("authorization") != Some(key) {
         let given = bare.header("authorization").unwrap_or_default();

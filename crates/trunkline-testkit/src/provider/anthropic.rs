@@ -56,7 +56,10 @@ fn invalid(message: &str) -> Said {
 }
 
 /// What it does not take, of any request.
-#[expect(clippy::result_large_err, reason = "the error is the answer, and this is a test")]
+#[expect(
+    clippy::result_large_err,
+    reason = "the error is the answer, and this is a test"
+)]
 pub(super) fn rejected(bare: &Bare, key: &str, models: &[String]) -> Result<Value, Said> {
     if bare.header("x-api-key") != Some(key) {
         return Err(error(401, "authentication_error", "invalid x-api-key"));
