@@ -32,6 +32,8 @@ pub struct Renamer {
     /// The line that has no end yet.
     line: Vec<u8>,
     counts: Counts,
+    /// Pieces of blocks that came.
+    events: u64,
     is_done: bool,
     error: Option<String>,
 }
@@ -44,6 +46,7 @@ impl Renamer {
             limit,
             line: Vec::new(),
             counts: Counts::default(),
+            events: 0,
             is_done: false,
             error: None,
         }
@@ -78,6 +81,11 @@ impl Renamer {
         self.counts.usage()
     }
 
+    /// Events so far that said something.
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
     /// Whether the stream said that it is complete.
     pub fn is_done(&self) -> bool {
         self.is_done
@@ -101,6 +109,7 @@ impl Renamer {
         }
         let kind = event.get_string("type");
         self.is_done |= kind.as_deref() == Some("message_stop");
+        self.events += u64::from(kind.as_deref() == Some("content_block_delta"));
         let message = event.get("message").map(str::to_owned)?;
         let mut message = RawObject::parse(&message).ok()?;
         if let Some(usage) = message.get("usage") {
@@ -146,7 +155,7 @@ mod tests {
                 (usage.input, usage.cache_read, usage.output),
                 (Some(7), Some(4), Some(9))
             );
-            assert!(renamer.is_done() && renamer.error().is_none());
+            assert!(renamer.is_done() && renamer.error().is_none() && renamer.events() == 1);
         }
         assert_eq!(run(&bytes.chunks(1).collect::<Vec<_>>()).0, wanted);
         let (_, renamer) =

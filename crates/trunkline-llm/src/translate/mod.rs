@@ -84,25 +84,26 @@ impl Way {
             if let Tool::Function { name, .. } = tool
                 && name.chars().count() > MAX_TOOL_NAME
             {
-                self.names.push((self.short_name(name), name.clone()));
+                self.names.push((short_name(name), name.clone()));
             }
         }
-    }
-
-    fn short_name(&self, name: &str) -> String {
-        if name.chars().count() <= MAX_TOOL_NAME {
-            return name.to_owned();
-        }
-        let begin: String = name.chars().take(MAX_TOOL_NAME - 9).collect();
-        let digest = Sha256::digest(name);
-        let [a, b, c, d] = [digest[0], digest[1], digest[2], digest[3]];
-        format!("{begin}_{a:02x}{b:02x}{c:02x}{d:02x}")
     }
 
     fn whole_name(&self, name: String) -> String {
         let found = self.names.iter().find(|(short, _)| *short == name);
         found.map_or(name, |(_, whole)| whole.clone())
     }
+}
+
+/// A name as OpenAI's dialect takes it.
+fn short_name(name: &str) -> String {
+    if name.chars().count() <= MAX_TOOL_NAME {
+        return name.to_owned();
+    }
+    let begin: String = name.chars().take(MAX_TOOL_NAME - 9).collect();
+    let digest = Sha256::digest(name);
+    let [a, b, c, d] = [digest[0], digest[1], digest[2], digest[3]];
+    format!("{begin}_{a:02x}{b:02x}{c:02x}{d:02x}")
 }
 
 /// The tool by which the form of an answer is asked for, where a model knows no other way: LiteLLM's name.

@@ -30,6 +30,8 @@ struct Inner {
     way: Way,
     reading: Reading,
     writing: Writing,
+    /// Pieces of parts that were told.
+    events: u64,
     is_done: bool,
     error: Option<String>,
 }
@@ -55,6 +57,7 @@ impl Stream {
                 way,
                 reading,
                 writing,
+                events: 0,
                 is_done: false,
                 error: None,
             },
@@ -80,6 +83,11 @@ impl Stream {
         self.inner.usage()
     }
 
+    /// Events so far that said something.
+    pub fn events(&self) -> u64 {
+        self.inner.events
+    }
+
     /// Whether the stream said that it is complete.
     pub fn is_done(&self) -> bool {
         self.inner.is_done
@@ -95,6 +103,8 @@ impl Inner {
     fn item(&mut self, item: Item, out: &mut Vec<u8>) -> Result<(), Unreadable> {
         let mut told = Vec::new();
         let read = match (item, &mut self.reading) {
+            // Nothing follows the end.
+            (Item::Comment, _) if self.is_done || self.error.is_some() => Ok(()),
             (Item::Comment, _) => {
                 told.push(Event::Ping);
                 Ok(())
@@ -126,6 +136,7 @@ impl Inner {
             match &event {
                 Event::Failed { json, .. } => self.error = Some(json.clone()),
                 Event::Done => self.is_done = true,
+                Event::Text(_) | Event::Thinking(_) | Event::Arguments(_) => self.events += 1,
                 _ => {}
             }
             match &mut self.writing {

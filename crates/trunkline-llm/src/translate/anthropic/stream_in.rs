@@ -273,7 +273,7 @@ impl Reader {
             // There are services that give the arguments at once.
             Kind::ToolUse { input, .. } if !open.has_input && open.is_form => out.push(Event::Text(input)),
             Kind::ToolUse { input, .. } if !open.has_input && input != "{}" => {
-                out.push(Event::Arguments(input))
+                out.push(Event::Arguments(input));
             }
             _ => {}
         }

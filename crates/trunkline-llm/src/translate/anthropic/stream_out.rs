@@ -45,7 +45,7 @@ impl Writing {
             Event::Thinking(text) => self.delta("thinking_delta", |own| own.text("thinking", &text), out),
             Event::Signature(text) => self.delta("signature_delta", |own| own.text("signature", &text), out),
             Event::Arguments(text) => {
-                self.delta("input_json_delta", |own| own.text("partial_json", &text), out)
+                self.delta("input_json_delta", |own| own.text("partial_json", &text), out);
             }
             Event::Citation(json) => self.delta("citations_delta", |own| own.json("citation", json), out),
             Event::Close => {

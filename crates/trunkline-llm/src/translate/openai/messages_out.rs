@@ -2,22 +2,20 @@
 
 use crate::translate::conversation::{Block, Kind, Role, Source, Turn};
 use crate::translate::losses::Losses;
-use crate::translate::{Way, Writer, as_object, list, typed};
+use crate::translate::{Writer, as_object, list, short_name, typed};
 
 /// What is written where.
 pub(super) struct Messages<'a> {
     /// The provider knows `cache_control`.
     pub(super) has_cache_marks: bool,
-    pub(super) way: &'a mut Way,
     pub(super) losses: &'a mut Losses,
     out: Vec<String>,
 }
 
 impl<'a> Messages<'a> {
-    pub(super) fn new(has_cache_marks: bool, way: &'a mut Way, losses: &'a mut Losses) -> Self {
+    pub(super) fn new(has_cache_marks: bool, losses: &'a mut Losses) -> Self {
         Self {
             has_cache_marks,
-            way,
             losses,
             out: Vec::new(),
         }
@@ -109,7 +107,7 @@ impl<'a> Messages<'a> {
                 Kind::ToolUse { id, name, input } => {
                     let mut function = Writer::default();
                     function
-                        .text("name", &self.way.short_name(name))
+                        .text("name", &short_name(name))
                         .text("arguments", &as_object(input));
                     let mut call = Writer::default();
                     call.text("id", id)

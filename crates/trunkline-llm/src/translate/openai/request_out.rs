@@ -5,7 +5,7 @@ use crate::BadRequest;
 use crate::request::bad;
 use crate::translate::conversation::{Conversation, Format, Reasoning, Tool, ToolChoice};
 use crate::translate::losses::Losses;
-use crate::translate::{Target, Way, Writer, typed};
+use crate::translate::{Target, Way, Writer, short_name, typed};
 
 /// Members of this dialect that clients of another one may send all the same.
 const OWN: [&str; 10] = [
@@ -58,7 +58,7 @@ pub(in crate::translate) fn write(
     body.text("model", target.model);
     body.json(
         "messages",
-        Messages::new(has_cache_marks, way, losses).write(&own.turns),
+        Messages::new(has_cache_marks, losses).write(&own.turns),
     );
     if let Some(most) = own.max_tokens {
         let name = if target.provider == "openai" {
@@ -85,7 +85,7 @@ pub(in crate::translate) fn write(
             .collect();
         body.list("stop", &texts);
     }
-    tools(own, &mut body, has_cache_marks, way, losses);
+    tools(own, &mut body, has_cache_marks, losses);
     reasoning(own.reasoning.as_ref(), target, &mut body, losses);
     if let Some(format) = &own.format {
         body.json("response_format", form(format));
@@ -110,7 +110,7 @@ pub(in crate::translate) fn write(
     Ok(body.done())
 }
 
-fn tools(own: &Conversation, body: &mut Writer, has_cache_marks: bool, way: &Way, losses: &mut Losses) {
+fn tools(own: &Conversation, body: &mut Writer, has_cache_marks: bool, losses: &mut Losses) {
     let mut tools = Vec::new();
     for (index, tool) in own.tools.iter().enumerate() {
         let Tool::Function {
@@ -125,7 +125,7 @@ fn tools(own: &Conversation, body: &mut Writer, has_cache_marks: bool, way: &Way
             continue;
         };
         let mut function = Writer::default();
-        function.text("name", &way.short_name(name));
+        function.text("name", &short_name(name));
         function.maybe_text("description", description.as_deref());
         function.maybe("parameters", schema.as_deref());
         function.maybe(
@@ -159,7 +159,7 @@ fn tools(own: &Conversation, body: &mut Writer, has_cache_marks: bool, way: &Way
         }
         Some(ToolChoice::Tool(name)) => {
             let mut function = Writer::default();
-            function.text("name", &way.short_name(name));
+            function.text("name", &short_name(name));
             let mut choice = typed("function");
             choice.json("function", function.done());
             body.json("tool_choice", choice.done());
