@@ -22,7 +22,7 @@ fn inputs(folder: &str, end: &str) -> Vec<PathBuf> {
         .filter(|path| path.to_str().unwrap().ends_with(end))
         .collect();
     files.sort();
-    assert!(!files.is_empty(), "{folder:?} has no files");
+    assert!(!files.is_empty(), "{} has no files", folder.display());
     files
 }
 

@@ -89,8 +89,7 @@ fn anthropics_grammar(text: &str) {
                 assert!(data["usage"]["output_tokens"].is_u64());
                 state = "stopping";
             }
-            ("message_stop", "stopping") => state = "over",
-            ("error", "start" | "content") => state = "over",
+            ("message_stop", "stopping") | ("error", "start" | "content") => state = "over",
             _ => panic!("{name} while {state}"),
         }
     }
