@@ -115,6 +115,7 @@ impl MigrationSet {
             step!("00", 14, "rules"),
             step!("00", 15, "approvals"),
             step!("00", 16, "budgets"),
+            step!("00", 17, "limits"),
         ])
     }
 

@@ -409,6 +409,27 @@ pub(crate) const TABLES: &[Table] = &[
         ],
         indexed: &["binding", "principal", "expires_at"],
     },
+    Table {
+        name: "limit_minute",
+        columns: &[
+            text("counted").key(),
+            int("began_at").or("0"),
+            int("granted").or("0"),
+            int("following").or("0"),
+        ],
+        indexed: &[],
+    },
+    Table {
+        name: "limit_place",
+        columns: &[
+            text("counted").key(),
+            text("replica").key(),
+            int("places").or("0"),
+            int("asked").or("0"),
+            int("asked_at").or("0"),
+        ],
+        indexed: &[],
+    },
 ];
 
 const fn column(name: &'static str, kind: Kind) -> Column {

@@ -12,7 +12,7 @@ use crate::connect::{self, ConnectError};
 use crate::db::{Db, Stmt, StoreError};
 use crate::schema::Dialect;
 use crate::{
-    call_approval, call_record, catalogue, key, migrate, replica, server, session_ended, session_news,
+    call_approval, call_record, catalogue, key, limit_share, migrate, replica, server, session_ended, session_news,
     session_state, session_upstream, status, tenant, toolset, verify,
 };
 
@@ -159,6 +159,7 @@ fn all_statements() -> impl Iterator<Item = &'static Stmt> {
         session_state::ALL,
         session_upstream::ALL,
         replica::ALL,
+        limit_share::ALL,
         migrate::ALL,
         migrate::applied::ALL,
         status::ALL,

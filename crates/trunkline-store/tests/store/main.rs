@@ -13,6 +13,7 @@ mod call_approvals;
 mod fixture;
 mod keys;
 mod kill;
+mod limit_shares;
 mod migrations;
 mod records;
 mod registry;
