@@ -1,40 +1,41 @@
 //! Limits of calls: how many of a key, of all keys of a team or a user, of an organisation or an end user by their budgets, and of a
-//! server in a minute, and how many at the same time. Exact within this process; every replica counts for itself.
+//! server in a minute, and how many at the same time.
 //!
 //! A minute begins with the first call and lasts 60 seconds; the first one after it begins another (as LiteLLM counts). A
 //! call that one limit refuses is counted for none, and nothing of it is sent. Who has no limits takes no lock.
 //!
-//! [`held`] is who is counted; [`exceeded`] is how one too many is refused.
+//! With SQLite there is one process, which counts in memory. With `PostgreSQL` there may be several, and what each lets through it
+//! has taken from the database before, beside requests: all together never let more through than the limit.
+//!
+//! [`held`] is who is counted; [`minutes`] and [`places`] are what this process knows of them; [`sharing`] asks the database;
+//! [`exceeded`] is how one too many is refused.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::time::Instant;
 use trunkline_model::{Principal, Server};
 
 mod exceeded;
 mod held;
+mod minutes;
+mod places;
+mod sharing;
 
 pub use exceeded::{Exceeded, Limit, Max, Source};
 use held::{Counted, Due};
-
-/// What "a minute" is.
-const WINDOW: Duration = Duration::from_mins(1);
-/// When to try again if too much goes on at the same time: nobody knows when something of it ends.
-const RETRY_PARALLEL: Duration = Duration::from_secs(1);
+use minutes::Minutes;
+use places::Places;
+use sharing::Waking;
+pub use sharing::keep;
 
 /// What the calls of this process have used up. People choose the names of teams and users, so the maps have the careful hash.
 #[derive(Default)]
 pub struct Limits {
-    windows: Mutex<HashMap<Counted, Window>>,
-    parallel: Mutex<HashMap<Counted, u32>>,
-}
-
-#[derive(Clone, Copy)]
-struct Window {
-    began: Instant,
-    calls: u32,
+    minutes: Mutex<Minutes>,
+    places: Mutex<Places>,
+    /// Not: this process has all limits to itself.
+    is_shared: bool,
+    waking: Waking,
 }
 
 /// The place of a call among those of everybody whose it is; free again when this is dropped.
@@ -45,94 +46,67 @@ pub struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut parallel = self.limits.parallel();
-        for counted in &self.of {
-            if let Some(count) = parallel.get_mut(counted) {
-                *count = count.saturating_sub(1);
-                if *count == 0 {
-                    parallel.remove(counted);
-                }
-            }
-        }
+        self.limits.places().release(&self.of);
     }
 }
 
 impl Limits {
-    fn windows(&self) -> MutexGuard<'_, HashMap<Counted, Window>> {
-        self.windows.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Limits that other processes count, too; [`keep`] takes this one's shares.
+    pub fn shared() -> Self {
+        Self {
+            is_shared: true,
+            ..Self::default()
+        }
     }
 
-    fn parallel(&self) -> MutexGuard<'_, HashMap<Counted, u32>> {
-        self.parallel.lock().unwrap_or_else(PoisonError::into_inner)
+    fn minutes(&self) -> MutexGuard<'_, Minutes> {
+        self.minutes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn places(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether whoever asks has calls left, before anything is looked up for one. Counts nothing.
-    pub fn check(&self, principal: &Principal) -> Result<(), Exceeded> {
+    pub async fn check(&self, principal: &Principal) -> Result<(), Exceeded> {
         held::spending(principal, None)?;
-        let due: Vec<Due> = held::in_a_minute(principal, None).collect();
-        if due.is_empty() {
-            return Ok(());
-        }
-        room(&self.windows(), &due, Instant::now(), None)
+        self.minute(held::in_a_minute(principal, None).collect(), None, false)
+            .await
     }
 
     /// Counts a call of a server, or refuses it.
-    pub fn count(&self, principal: &Principal, server: &Server) -> Result<(), Exceeded> {
+    pub async fn count(&self, principal: &Principal, server: &Server) -> Result<(), Exceeded> {
         held::spending(principal, Some(server))?;
-        let due: Vec<Due> = held::in_a_minute(principal, Some(server)).collect();
-        if due.is_empty() {
-            return Ok(());
-        }
-        self.take(due, Some(server))
+        let due = held::in_a_minute(principal, Some(server)).collect();
+        self.minute(due, Some(server), true).await
     }
 
     /// Counts a request to a model, or refuses it.
-    pub fn count_request(&self, principal: &Principal) -> Result<(), Exceeded> {
+    pub async fn count_request(&self, principal: &Principal) -> Result<(), Exceeded> {
         held::spending_on_models(principal)?;
-        let due: Vec<Due> = held::in_a_minute(principal, None).collect();
+        self.minute(held::in_a_minute(principal, None).collect(), None, true)
+            .await
+    }
+
+    async fn minute(&self, due: Vec<Due>, server: Option<&Server>, spend: bool) -> Result<(), Exceeded> {
         if due.is_empty() {
             return Ok(());
         }
-        self.take(due, None)
-    }
-
-    fn take(&self, due: Vec<Due>, server: Option<&Server>) -> Result<(), Exceeded> {
-        let now = Instant::now();
-        let mut windows = self.windows();
-        room(&windows, &due, now, server)?;
-        for Due { counted, .. } in due {
-            let window = windows.entry(counted).or_insert(Window { began: now, calls: 0 });
-            if is_over(window, now) {
-                *window = Window { began: now, calls: 0 };
-            }
-            window.calls = window.calls.saturating_add(1);
-        }
-        Ok(())
+        self.waking
+            .until_known(|now, forced| self.minutes().attempt(&due, server, now, (spend, forced)))
+            .await
     }
 
     /// A place among the calls that everybody whose it is may have at the same time; `None` if they have as many as they like.
-    pub fn place(self: &Arc<Self>, principal: &Principal) -> Result<Option<Place>, Exceeded> {
+    pub async fn place(self: &Arc<Self>, principal: &Principal) -> Result<Option<Place>, Exceeded> {
         let due: Vec<Due> = held::at_the_same_time(principal).collect();
         if due.is_empty() {
             return Ok(None);
         }
-        let mut parallel = self.parallel();
-        let full = due
-            .iter()
-            .find(|due| parallel.get(&due.counted).copied().unwrap_or(0) >= due.max);
-        if let Some(due) = full {
-            return Err(Exceeded {
-                limit: due.limit,
-                max: due.max.into(),
-                server: None,
-                retry_after: RETRY_PARALLEL,
-            });
-        }
-        let of: Vec<Counted> = due.into_iter().map(|due| due.counted).collect();
-        for counted in &of {
-            *parallel.entry(counted.clone()).or_default() += 1;
-        }
-        drop(parallel);
+        let of = self
+            .waking
+            .until_known(|now, forced| self.places().attempt(&due, now, forced))
+            .await?;
         Ok(Some(Place {
             limits: self.clone(),
             of,
@@ -141,50 +115,19 @@ impl Limits {
 
     /// Forgets the minutes that are over; called every minute.
     pub fn reap(&self) {
-        let now = Instant::now();
-        let mut windows = self.windows();
-        windows.retain(|_, window| !is_over(window, now));
-        let left = windows.len();
-        windows.shrink_to(left * 2);
+        self.minutes().reap(Instant::now());
     }
-}
-
-fn is_over(window: &Window, now: Instant) -> bool {
-    now.duration_since(window.began) >= WINDOW
-}
-
-/// Whether one more is within all of these.
-fn room(
-    windows: &HashMap<Counted, Window>,
-    due: &[Due],
-    now: Instant,
-    server: Option<&Server>,
-) -> Result<(), Exceeded> {
-    for Due { counted, limit, max } in due {
-        let window = windows.get(counted).filter(|window| !is_over(window, now));
-        if window.map_or(0, |window| window.calls) < *max {
-            continue;
-        }
-        let ends = window.map_or(WINDOW, |window| {
-            WINDOW.saturating_sub(now.duration_since(window.began))
-        });
-        let whole = u64::from(ends.subsec_nanos() > 0) + ends.as_secs();
-        return Err(Exceeded {
-            limit: *limit,
-            max: (*max).into(),
-            server: server.filter(|_| limit.is_of_a_server()).map(Server::prefix),
-            retry_after: Duration::from_secs(whole.max(1)),
-        });
-    }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use trunkline_model::{
         Approval, CallLimits, Holder, KeyHash, Level, Origin, ServerDefinition, ServerId, Stamps, VirtualKey,
     };
 
+    use super::minutes::WINDOW;
     use super::*;
 
     pub(super) fn server(name: &str, rpm: Option<u32>) -> Server {
@@ -224,42 +167,49 @@ mod tests {
     async fn a_minute_begins_with_the_first_call_and_lasts_sixty_seconds() {
         let limits = Limits::default();
         let (mine, other, any) = (key(1, rpm(2)), key(2, rpm(2)), server("a", None));
-        assert_eq!(limits.count(&mine, &any), Ok(()));
+        assert_eq!(limits.count(&mine, &any).await, Ok(()));
         tokio::time::advance(Duration::from_secs(40)).await;
-        assert_eq!(limits.check(&mine), Ok(()));
+        assert_eq!(limits.check(&mine).await, Ok(()));
         assert_eq!(
-            limits.count(&mine, &server("b", None)),
+            limits.count(&mine, &server("b", None)).await,
             Ok(()),
             "whatever the server"
         );
         assert_eq!(
-            refused(limits.check(&mine)),
+            refused(limits.check(&mine).await),
             (Limit::Rpm(Level::Key, Source::Own), 20)
         );
         tokio::time::advance(Duration::from_millis(18_500)).await;
         assert_eq!(
-            refused(limits.count(&mine, &any)),
+            refused(limits.count(&mine, &any).await),
             (Limit::Rpm(Level::Key, Source::Own), 2)
         );
-        assert_eq!(limits.count(&other, &any), Ok(()), "another key's are its own");
+        assert_eq!(
+            limits.count(&other, &any).await,
+            Ok(()),
+            "another key's are its own"
+        );
         tokio::time::advance(Duration::from_millis(1_499)).await;
         assert_eq!(
-            refused(limits.count(&mine, &any)),
+            refused(limits.count(&mine, &any).await),
             (Limit::Rpm(Level::Key, Source::Own), 1)
         );
         tokio::time::advance(Duration::from_millis(1)).await;
-        assert_eq!((limits.check(&mine), limits.count(&mine, &any)), (Ok(()), Ok(())));
-        assert_eq!(limits.count(&mine, &any), Ok(()));
         assert_eq!(
-            refused(limits.count(&mine, &any)),
+            (limits.check(&mine).await, limits.count(&mine, &any).await),
+            (Ok(()), Ok(()))
+        );
+        assert_eq!(limits.count(&mine, &any).await, Ok(()));
+        assert_eq!(
+            refused(limits.count(&mine, &any).await),
             (Limit::Rpm(Level::Key, Source::Own), 60)
         );
         // Nothing is kept of what is over.
         tokio::time::advance(WINDOW).await;
         limits.reap();
-        assert!(limits.windows().is_empty());
+        assert!(limits.minutes().len() == 0);
         assert_eq!(
-            refused(limits.count(&key(3, rpm(0)), &any)),
+            refused(limits.count(&key(3, rpm(0)), &any).await),
             (Limit::Rpm(Level::Key, Source::Own), 60)
         );
     }
@@ -279,34 +229,34 @@ mod tests {
             ..CallLimits::default()
         };
         let (mine, master) = (key(1, per_server), Principal::from_master_key());
-        assert_eq!(limits.count(&master, &busy), Ok(()), "everybody's");
+        assert_eq!(limits.count(&master, &busy).await, Ok(()), "everybody's");
         for _ in 0..5 {
-            assert_eq!(refused(limits.count(&mine, &busy)), (Limit::ServerRpm, 60));
+            assert_eq!(refused(limits.count(&mine, &busy).await), (Limit::ServerRpm, 60));
         }
-        let exceeded = limits.count(&master, &busy).unwrap_err();
+        let exceeded = limits.count(&master, &busy).await.unwrap_err();
         assert_eq!(
             exceeded.to_string(),
             r#"Rate limit exceeded: rpm of MCP server "busy" is 1 a minute; try again in 60 s"#
         );
-        assert_eq!(limits.count(&mine, &idle), Ok(()));
+        assert_eq!(limits.count(&mine, &idle).await, Ok(()));
         assert_eq!(
-            refused(limits.count(&mine, &idle)),
+            refused(limits.count(&mine, &idle).await),
             (Limit::ServerRpmOf(Level::Key), 60),
             "the least counts"
         );
         let free = server("free", None);
         assert_eq!(
-            (limits.count(&mine, &free), limits.count(&mine, &free)),
+            (limits.count(&mine, &free).await, limits.count(&mine, &free).await),
             (Ok(()), Ok(()))
         );
-        let exceeded = limits.count(&mine, &free).unwrap_err();
+        let exceeded = limits.count(&mine, &free).await.unwrap_err();
         assert_eq!(
             exceeded.to_string(),
             "Rate limit exceeded: rpm_limit of this key is 3 a minute; try again in 60 s"
         );
-        assert_eq!(limits.count(&master, &idle), Ok(()));
+        assert_eq!(limits.count(&master, &idle).await, Ok(()));
         assert_eq!(
-            limits.windows().len(),
+            limits.minutes().len(),
             3,
             "who has no limits leaves nothing behind"
         );
@@ -320,18 +270,24 @@ mod tests {
             ..CallLimits::default()
         };
         let (mine, other) = (key(1, two.clone()), key(2, two));
-        let held = (limits.place(&mine), limits.place(&mine));
+        let held = (limits.place(&mine).await, limits.place(&mine).await);
         assert!(matches!(held, (Ok(Some(_)), Ok(Some(_)))));
-        let full = limits.place(&mine).err().unwrap();
+        let full = limits.place(&mine).await.err().unwrap();
         assert_eq!(
             full.to_string(),
             "Rate limit exceeded: max_parallel_requests of this key is 2 at the same time; try again in 1 s"
         );
-        assert!(limits.place(&other).is_ok());
+        assert!(limits.place(&other).await.is_ok());
         drop(held);
-        assert!(limits.place(&mine).is_ok());
-        assert!(limits.parallel().is_empty());
-        assert!(matches!(limits.place(&key(3, CallLimits::default())), Ok(None)));
-        assert!(matches!(limits.place(&Principal::from_master_key()), Ok(None)));
+        assert!(limits.place(&mine).await.is_ok());
+        assert!(limits.places().len() == 0);
+        assert!(matches!(
+            limits.place(&key(3, CallLimits::default())).await,
+            Ok(None)
+        ));
+        assert!(matches!(
+            limits.place(&Principal::from_master_key()).await,
+            Ok(None)
+        ));
     }
 }

@@ -12,8 +12,8 @@ use crate::connect::{self, ConnectError};
 use crate::db::{Db, Stmt, StoreError};
 use crate::schema::Dialect;
 use crate::{
-    call_approval, call_record, catalogue, key, limit_share, migrate, replica, server, session_ended, session_news,
-    session_state, session_upstream, status, tenant, toolset, verify,
+    call_approval, call_record, catalogue, key, limit_share, migrate, replica, server, session_ended,
+    session_news, session_state, session_upstream, status, tenant, toolset, verify,
 };
 
 /// One open database: SQLite (one writer, two readers) or `PostgreSQL` (up to five connections). Cheap to clone.

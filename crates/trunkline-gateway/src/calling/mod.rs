@@ -153,7 +153,7 @@ pub async fn begin(
 ) -> Result<Call, CallError> {
     // Looking for a name may send something, too.
     if operation.is_limited() {
-        gateway.limits.check(&context.principal)?;
+        gateway.limits.check(&context.principal).await?;
     }
     let mut params = RawObject::parse(params).map_err(|error| CallError::Params(error.to_string()))?;
     let target = resolve(gateway, context, &operation, &mut params, only).await?;
@@ -165,7 +165,7 @@ pub async fn begin(
     } else {
         Grant::Free
     };
-    match begin_at(gateway, context, operation, target, params) {
+    match begin_at(gateway, context, operation, target, params).await {
         Ok(call) => Ok(Call { grant, ..call }),
         Err(error) => {
             // Nothing was sent: the yes is for the next time.
@@ -176,14 +176,14 @@ pub async fn begin(
 }
 
 /// Begins a call whose target is known, and allowed; no call of a tool, which has rules.
-pub fn begin_at(
+pub async fn begin_at(
     gateway: &Gateway,
     context: &Context,
     operation: Operation,
     mut target: Target,
     mut params: RawObject<'_>,
 ) -> Result<Call, CallError> {
-    let place = limited(gateway, context, &operation, &target.server)?;
+    let place = limited(gateway, context, &operation, &target.server).await?;
     let tasked = Tasked::of(context, &operation, &mut target, &mut params);
     let token = if matches!(tasked.as_deref(), Some(Tasked::Wanted)) {
         tasks::seal_token(gateway, context, &mut params)?;
@@ -254,7 +254,7 @@ pub fn begin_at(
 }
 
 /// Counts the call, and gives it its place, unless it is one too many.
-fn limited(
+async fn limited(
     gateway: &Gateway,
     context: &Context,
     operation: &Operation,
@@ -266,9 +266,9 @@ fn limited(
     // One list asks many servers, all at the same time.
     let place = match operation {
         Operation::ListTasks => None,
-        _ => gateway.limits.place(&context.principal)?,
+        _ => gateway.limits.place(&context.principal).await?,
     };
-    gateway.limits.count(&context.principal, server)?;
+    gateway.limits.count(&context.principal, server).await?;
     Ok(place)
 }
 

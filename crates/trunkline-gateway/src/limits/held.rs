@@ -24,6 +24,26 @@ pub(super) enum Counted {
     Server(ServerId),
 }
 
+impl Counted {
+    /// The same for every process: JSON, so that no two have one name whatever people call them.
+    pub(super) fn name(&self) -> String {
+        Value::from(self.words()).to_string()
+    }
+
+    fn words(&self) -> Vec<String> {
+        match self {
+            Self::Key(hash) => vec![Level::Key.as_str().to_owned(), hash.to_hex()],
+            Self::Level(level, id) => vec![level.as_str().to_owned(), id.to_string()],
+            Self::Of(whom, server) => {
+                let mut words = whom.words();
+                words.push(server.as_str().to_owned());
+                words
+            }
+            Self::Server(server) => vec![Level::Server.as_str().to_owned(), server.as_str().to_owned()],
+        }
+    }
+}
+
 /// A limit that holds for a call.
 pub(super) struct Due {
     pub(super) counted: Counted,
@@ -326,27 +346,31 @@ mod tests {
             let any = server("a", None);
             // Of another key: for all but the key itself they count together, whatever the server.
             let again = if level == Level::Key { &one } else { &two };
-            let place = limits.place(&one).unwrap();
+            let place = limits.place(&one).await.unwrap();
             assert!(place.is_some(), "{level:?}");
-            let full = limits.place(again).err().unwrap();
+            let full = limits.place(again).await.err().unwrap();
             assert_eq!(
                 (full.limit.as_str(), full.limit.level()),
                 ("max_parallel_requests", level)
             );
-            assert_eq!(limits.count(&one, &any), Ok(()), "{level:?}");
-            let exceeded = limits.count(again, &server("b", None)).unwrap_err();
+            assert_eq!(limits.count(&one, &any).await, Ok(()), "{level:?}");
+            let exceeded = limits.count(again, &server("b", None)).await.unwrap_err();
             assert_eq!(
                 exceeded.to_string(),
                 format!("Rate limit exceeded: {text}; try again in 60 s")
             );
-            assert_eq!(limits.check(again), Err(exceeded), "{level:?}");
+            assert_eq!(limits.check(again).await, Err(exceeded), "{level:?}");
             drop(place);
             assert!(
-                limits.parallel().is_empty() && limits.place(again).is_ok(),
+                limits.places().len() == 0 && limits.place(again).await.is_ok(),
                 "{level:?}"
             );
-            assert_eq!(limits.count(&nobody_in_particular(), &any), Ok(()), "{level:?}");
-            assert_eq!(limits.windows().len(), 1, "{level:?}");
+            assert_eq!(
+                limits.count(&nobody_in_particular(), &any).await,
+                Ok(()),
+                "{level:?}"
+            );
+            assert_eq!(limits.minutes().len(), 1, "{level:?}");
         }
     }
 
@@ -361,8 +385,8 @@ mod tests {
                 };
                 holder.budget = Some(budget(|budget| budget.rpm_limit = Some(budgets)));
             });
-            assert_eq!(limits.count(&mine, &server("a", None)), Ok(()));
-            let refused = limits.count(&mine, &server("a", None)).unwrap_err();
+            assert_eq!(limits.count(&mine, &server("a", None)).await, Ok(()));
+            let refused = limits.count(&mine, &server("a", None)).await.unwrap_err();
             assert_eq!(refused.limit, Limit::Rpm(Level::Key, source));
         }
     }
@@ -377,8 +401,8 @@ mod tests {
             })
         };
         let limits = Limits::default();
-        assert_eq!(limits.count(&of_team(1), &server("a", None)), Ok(()));
-        let exceeded = limits.count(&of_team(2), &server("a", None)).unwrap_err();
+        assert_eq!(limits.count(&of_team(1), &server("a", None)).await, Ok(()));
+        let exceeded = limits.count(&of_team(2), &server("a", None)).await.unwrap_err();
         assert_eq!(
             (exceeded.limit, exceeded.to_string().as_str()),
             (
@@ -386,11 +410,11 @@ mod tests {
                 r#"Rate limit exceeded: mcp_rpm_limit of MCP server "a" is 1 a minute; try again in 60 s"#
             )
         );
-        assert_eq!(limits.count(&of_team(2), &server("b", None)), Ok(()));
+        assert_eq!(limits.count(&of_team(2), &server("b", None)).await, Ok(()));
     }
 
-    #[test]
-    fn what_has_a_price_is_refused_to_whoever_has_a_budget() {
+    #[tokio::test]
+    async fn what_has_a_price_is_refused_to_whoever_has_a_budget() {
         let priced = |costs: serde_json::Value| {
             let mut own = server("a", None);
             own.definition.mcp_info = json!({"mcp_server_cost_info": costs}).as_object().cloned();
@@ -406,13 +430,13 @@ mod tests {
         ];
         for edit in edits {
             let mine = of_all(1, edit);
-            assert_eq!(limits.check(&mine), Ok(()));
+            assert_eq!(limits.check(&mine).await, Ok(()));
             for free in [
                 json!(null),
                 json!({}),
                 json!({"default_cost_per_query": 0.0, "tool_name_to_cost_per_query": {"t": 0}}),
             ] {
-                assert_eq!(limits.count(&mine, &priced(free)), Ok(()));
+                assert_eq!(limits.count(&mine, &priced(free)).await, Ok(()));
             }
             for costs in [
                 json!({"default_cost_per_query": 0.01}),
@@ -420,7 +444,7 @@ mod tests {
                 json!({"default_cost_per_query": "much"}),
                 json!([]),
             ] {
-                let refused = limits.count(&mine, &priced(costs)).unwrap_err();
+                let refused = limits.count(&mine, &priced(costs)).await.unwrap_err();
                 assert_eq!(
                     (refused.limit.as_str(), refused.max, refused.server.as_deref()),
                     (
@@ -434,14 +458,16 @@ mod tests {
         // Who has no budget may have what costs: nobody said what it may cost.
         let free = of_all(1, |_, _| {});
         assert_eq!(
-            limits.count(&free, &priced(json!({"default_cost_per_query": 1}))),
+            limits
+                .count(&free, &priced(json!({"default_cost_per_query": 1})))
+                .await,
             Ok(())
         );
         let none_left = of_all(1, |own, _| {
             own.budget = Some(budget(|budget| budget.max_budget = Some(Amount::ZERO)));
         });
         assert_eq!(
-            limits.check(&none_left).unwrap_err().to_string(),
+            limits.check(&none_left).await.unwrap_err().to_string(),
             "Budget has been exceeded! max_budget of the budget of this key is 0"
         );
     }

@@ -140,7 +140,7 @@ async fn handle(
     let who = (&caller.request_id, &caller.principal);
     let mut pending = Pending::of(&gateway, who, kind(endpoint), body.len());
     pending.model(&request.model);
-    let asked = match let_in(&gateway, &caller, endpoint, &parts.headers, request) {
+    let asked = match let_in(&gateway, &caller, endpoint, &parts.headers, request).await {
         Ok(asked) => asked,
         Err(refused) => {
             pending.finish(refused.word, Some(refused.failure.message.clone()));
@@ -179,7 +179,7 @@ fn read<'a>(
 
 /// Decide and limit.
 #[expect(clippy::result_large_err, reason = "the error is the answer, and it is rare")]
-fn let_in<'a>(
+async fn let_in<'a>(
     gateway: &'a Arc<Gateway>,
     caller: &'a Caller,
     endpoint: Endpoint,
@@ -206,10 +206,12 @@ fn let_in<'a>(
     let place = gateway
         .limits
         .place(principal)
+        .await
         .map_err(|exceeded| told::limited(&exceeded))?;
     gateway
         .limits
         .count_request(principal)
+        .await
         .map_err(|exceeded| told::limited(&exceeded))?;
     Ok(Asked {
         gateway,

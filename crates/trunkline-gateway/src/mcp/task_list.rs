@@ -249,7 +249,7 @@ async fn ask(
     }
     let operation = Operation::ListTasks;
     let target = Target::of_server(server, operation.method());
-    let mut call = calling::begin_at(gateway, context, operation, target, params)?;
+    let mut call = calling::begin_at(gateway, context, operation, target, params).await?;
     let seen = Seen {
         gateway,
         context,

@@ -16,7 +16,7 @@ mod forward;
 pub mod hop;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -89,8 +89,21 @@ pub struct Peers {
     hop: TokenSealer,
     handles: TokenSealer,
     known: watch::Sender<Known>,
+    /// When the last sign of life that was written was sent.
+    heard_at: Mutex<Option<Instant>>,
     ask: Notify,
     telling: Arc<Semaphore>,
+}
+
+/// This replica as one of all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// How many there are, as far as is known, this one among them.
+    pub replicas: u32,
+    /// Which of them this one is, from 0: another one on each, if all know the same.
+    pub rank: u32,
+    /// Not later than when the others heard of it the last time; `None` if they never did.
+    pub heard_at: Option<Instant>,
 }
 
 /// The others, and where they are.
@@ -114,6 +127,7 @@ impl Peers {
             hop: TokenSealer::derive(root, "replica hop"),
             handles: TokenSealer::derive(root, "replica handle"),
             known: watch::Sender::new(nobody),
+            heard_at: Mutex::new(None),
             ask: Notify::new(),
             telling: Arc::new(Semaphore::new(MAX_TELLING)),
         }
@@ -133,6 +147,25 @@ impl Peers {
     /// What a handle names, whoever holds it.
     pub fn open(&self, context: &[&str], token: &str) -> Option<Held> {
         Held::from_bytes(&self.handles.open(context, token)?)
+    }
+
+    /// What this replica is among all.
+    pub fn standing(&self) -> Standing {
+        let known = self.known.borrow();
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        Standing {
+            replicas: count(known.replicas.len().saturating_add(1)),
+            rank: count(known.replicas.keys().filter(|id| **id < self.own).count()),
+            heard_at: *self.heard_at.lock().unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+
+    /// Says that this replica is alive.
+    async fn say(&self, store: &Store) -> Result<(), StoreError> {
+        let sent_at = Instant::now();
+        store.replica_beat(&self.row()).await?;
+        *self.heard_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(sent_at);
+        Ok(())
     }
 
     /// The others that can be reached.
@@ -196,7 +229,7 @@ impl Peers {
         if matches!(self.place, Place::Alone) {
             return Ok(());
         }
-        store.replica_beat(&self.row()).await?;
+        self.say(store).await?;
         self.read(store, None).await
     }
 
@@ -265,7 +298,7 @@ impl Keeping {
     async fn once(&mut self, peers: &Peers, store: &Store, beat: bool) -> Result<(), StoreError> {
         self.read_at = Some(Instant::now());
         if beat {
-            store.replica_beat(&peers.row()).await?;
+            peers.say(store).await?;
         }
         // After an outage of the database all are stale: who could not say that it is alive does not judge the others.
         let steady = self

@@ -122,15 +122,15 @@ fn what_is_taken_in_advance_is_a_part_of_what_is_left() {
 
 async fn in_advance(db: &Db) {
     let store = db.store().await;
-    let more = |need, want| MinuteAsk {
-        need,
-        want,
-        ..of(40)
-    };
+    let more = |need, want| MinuteAsk { need, want, ..of(40) };
     let first = minute(&store, more(1, 100)).await;
     assert_eq!((first.got, first.remaining), (10, 30));
     assert_eq!(minute(&store, more(0, 100)).await.got, 7);
-    assert_eq!(minute(&store, more(20, 100)).await.got, 20, "whoever waits gets it");
+    assert_eq!(
+        minute(&store, more(20, 100)).await.got,
+        20,
+        "whoever waits gets it"
+    );
     assert_eq!(minute(&store, more(0, 100)).await.got, 0, "three are left");
     // A share of the minute after it, which begins where this one ends.
     let ahead = minute(
@@ -186,7 +186,8 @@ async fn heard_of(db: &Db) {
         1,
         "the other one has its four still"
     );
-    db.by_hand("UPDATE replica SET seen_at = seen_at - 16000000").await;
+    db.by_hand("UPDATE replica SET seen_at = seen_at - 16000000")
+        .await;
     beat(&store, ONE).await;
     assert_eq!(
         places(&store, ONE, 6, 5).await,

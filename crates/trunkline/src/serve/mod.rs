@@ -28,6 +28,7 @@ use trunkline_gateway::accept::Edge;
 use trunkline_gateway::caps::Caps;
 use trunkline_gateway::client_address::ClientAddresses;
 use trunkline_gateway::conversations::Conversations;
+use trunkline_gateway::limits::Limits;
 use trunkline_gateway::peers::{Peers, Place};
 use trunkline_gateway::record::Recorder;
 use trunkline_gateway::sessions::EndedSessions;
@@ -162,6 +163,7 @@ async fn start(
 async fn end(gateway: Arc<Gateway>, writer: tokio::task::JoinHandle<()>) {
     gateway.upstreams.shutdown().await;
     let store = gateway.registry.store().clone();
+    gateway.limits.leave(&gateway.peers, &store).await;
     gateway.peers.leave(&store).await;
     // The recorder's last clones go with the gateway, which ends the writer after its last batch.
     drop(gateway);
@@ -213,6 +215,11 @@ async fn build(
     );
     let ended = EndedSessions::new(store.session_ended_list().await?);
     let peers = peers(settings, arguments, listening, &store).await;
+    let limits = if store.is_shared() {
+        Limits::shared()
+    } else {
+        Limits::default()
+    };
     let (recorder, records) = Recorder::new(store.clone());
     let (denials, denied) = Denials::new(store);
     let authenticator = Arc::new(Authenticator::new(
@@ -234,7 +241,7 @@ async fn build(
         parking: TokenSealer::derive(&settings.root_secret(), "mcp request state"),
         tasks: HandleSealer::derive(&settings.root_secret(), "mcp task"),
         caps: Arc::new(caps(general, &upstreams)),
-        limits: Arc::default(),
+        limits: Arc::new(limits),
         models: trunkline_gateway::llm::Models::new(settings.config.models.clone()),
         callers: trunkline_gateway::callers::Callers::default(),
         conversations: Conversations::new(

@@ -33,6 +33,7 @@ pub(crate) fn begin(gateway: &Arc<Gateway>) -> JoinSet<()> {
     tasks.spawn(prune_records(gateway.clone()));
     tasks.spawn(prune_audit_log(gateway.clone()));
     tasks.spawn(trunkline_gateway::peers::keep(gateway.clone()));
+    tasks.spawn(trunkline_gateway::limits::keep(gateway.clone()));
     tasks
 }
 

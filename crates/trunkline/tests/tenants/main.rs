@@ -5,9 +5,12 @@
 mod budgets;
 mod customers;
 mod levels;
+#[path = "../bug2/proxy.rs"]
+mod proxy;
 mod replicas;
 mod roles;
 mod routes;
+mod shared_limits;
 mod streams;
 #[path = "../keys/support.rs"]
 mod support;
