@@ -63,25 +63,26 @@ pub(crate) fn check(principal: &Principal, server: &Server, tool: &ToolUse<'_>) 
     let covers = |own: &ToolCondition| {
         own.is_about_all() || own.tools.iter().any(|entry| is_named(entry, &prefix, tool.name))
     };
-    let decided = || {
-        let covering = conditions.iter().enumerate().filter(|(_, own)| covers(own));
-        covering.filter(|(_, own)| is_known(own.when.needs(), tool))
+    // Once: a server may have many, of which few are about one tool.
+    let decided: Vec<(usize, &ToolCondition)> = conditions
+        .iter()
+        .enumerate()
+        .filter(|(_, own)| covers(own) && is_known(own.when.needs(), tool))
+        .collect();
+    let Some((first, _)) = decided.first() else {
+        return Ok(());
     };
-    let needs = decided().fold(Needs::default(), |all, (_, own)| all.and(own.when.needs()));
     let denied = |reason, index: usize| Denial {
         part: u16::try_from(index).ok(),
         ..Denial::of_server(reason, Rule::ToolConditions)
     };
-    let mut facts = None;
-    for (index, condition) in decided() {
-        let facts = match &mut facts {
-            Some(facts) => facts,
-            None => match gather(needs, principal, server, tool) {
-                Some(gathered) => facts.insert(gathered),
-                None => return Err(denied(Reason::ConditionError, index)),
-            },
-        };
-        match condition.when.holds(facts) {
+    let needs = decided
+        .iter()
+        .fold(Needs::default(), |all, (_, own)| all.and(own.when.needs()));
+    let mut facts =
+        gather(needs, principal, server, tool).ok_or_else(|| denied(Reason::ConditionError, *first))?;
+    for (index, condition) in decided {
+        match condition.when.holds(&mut facts) {
             Ok(true) => {}
             Ok(false) => return Err(denied(Reason::ConditionFailed, index)),
             Err(_) => return Err(denied(Reason::ConditionError, index)),

@@ -388,11 +388,13 @@ async fn behind_wires(text: &str) -> Option<(ScratchDatabase, Vec<(Proxy, TestGa
     } else {
         format!("{address}:5432")
     };
+    // With the same root secret: others would not take them for replicas.
+    let builder = TestGateway::builder().config(text);
     let mut gateways = Vec::new();
     for _ in 0..2 {
         let proxy = Proxy::new(&address).await;
         let url = format!("{user}@127.0.0.1:{}/{name}", proxy.port());
-        let builder = TestGateway::builder().config(text).database_url(&url);
+        let builder = builder.clone().database_url(&url);
         gateways.push((proxy, builder.start().await));
     }
     for (_, gateway) in &gateways {
