@@ -1,6 +1,6 @@
 # Every target works on a fresh clone with Rust and Python 3.10; Node adds the TypeScript tests.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-policy contracts conformance
+.PHONY: help demo test check bench bench-policy bench-scale contracts conformance
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ bench: ## measure direct, gateway and nginx in one run, as published (two minute
 
 bench-policy: ## measure decisions among 1,000 servers, 10,000 keys and 100 conditions (built for release)
 	@cargo bench -q -p trunkline-policy --bench decision -- $(ARGS)
+
+bench-scale: ## time and memory of a start over 100,000 keys and 5,000 servers in PostgreSQL
+	@scripts/with-postgres.sh python3 bench/scale.py $(ARGS)
 
 contracts: ## write docs/openapi.json and docs/config.schema.json again
 	@cargo xtask contracts

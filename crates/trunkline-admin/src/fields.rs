@@ -317,7 +317,7 @@ pub(crate) const FIELDS: &[Field] = &[
         }),
     },
     field!(Count max_concurrent_requests = 1, "Calls in flight at the same time."),
-    field!(Count rpm = 0, "Calls per minute over all callers, of each replica."),
+    field!(Count rpm = 0, "Calls per minute over all callers and replicas."),
     mode!(
         prefix,
         PrefixMode::Always,

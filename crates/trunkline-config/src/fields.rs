@@ -292,7 +292,7 @@ pub(crate) const SERVER: &[Field] = {
             "rpm",
             Integer,
             "unlimited",
-            "Calls per minute over all callers, of each replica; what is more is refused with 429 ([limits](keys.md#limits)).",
+            "Calls per minute over all callers and replicas; what is more is refused with 429 ([limits](keys.md#limits)).",
         ),
         field(
             "prefix",

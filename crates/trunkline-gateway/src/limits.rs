@@ -88,24 +88,24 @@ impl Limits {
             .await
     }
 
-    async fn minute(&self, due: Vec<Due>, server: Option<&Server>, spend: bool) -> Result<(), Exceeded> {
+    async fn minute(&self, mut due: Vec<Due>, server: Option<&Server>, spend: bool) -> Result<(), Exceeded> {
         if due.is_empty() {
             return Ok(());
         }
         self.waking
-            .until_known(|now, forced| self.minutes().attempt(&due, server, now, (spend, forced)))
+            .until_known(|now, forced| self.minutes().attempt(&mut due, server, now, (spend, forced)))
             .await
     }
 
     /// A place among the calls that everybody whose it is may have at the same time; `None` if they have as many as they like.
     pub async fn place(self: &Arc<Self>, principal: &Principal) -> Result<Option<Place>, Exceeded> {
-        let due: Vec<Due> = held::at_the_same_time(principal).collect();
+        let mut due: Vec<Due> = held::at_the_same_time(principal).collect();
         if due.is_empty() {
             return Ok(None);
         }
         let of = self
             .waking
-            .until_known(|now, forced| self.places().attempt(&due, now, forced))
+            .until_known(|now, forced| self.places().attempt(&mut due, now, forced))
             .await?;
         Ok(Some(Place {
             limits: self.clone(),

@@ -56,8 +56,8 @@ macro_rules! fields {
 }
 
 fields! {
-    Integer "max_parallel_requests" "Calls at the same time; of each replica.";
-    Integer "rpm_limit" "Calls in a minute; of each replica.";
+    Integer "max_parallel_requests" "Calls at the same time; on all replicas together.";
+    Integer "rpm_limit" "Calls in a minute; on all replicas together.";
     Integer "tpm_limit" "Tokens of models in a minute.";
     Integer "tpd_limit" "Tokens of models in a day.";
     Dollars "max_budget" "What may be spent, in dollars. Calls of servers that have a price are refused to whoever has one.";

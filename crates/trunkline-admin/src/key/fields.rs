@@ -39,14 +39,14 @@ pub(crate) const SERVED: [(&str, &str); 14] = [
         "models",
         "Which models it may use: names, the beginning of names with `*`, `all-proxy-models`, `all-team-models`. Empty: its team's list, and nothing without one.",
     ),
-    ("rpm_limit", "Calls in a minute; of each replica."),
+    ("rpm_limit", "Calls in a minute; on all replicas together."),
     (
         "max_parallel_requests",
-        "Calls at the same time; of each replica.",
+        "Calls at the same time; on all replicas together.",
     ),
     (
         "mcp_rpm_limit",
-        "Calls in a minute of single servers, each by id, name or alias; of each replica.",
+        "Calls in a minute of single servers, each by id, name or alias; on all replicas together.",
     ),
     ("budget_id", "Its budget, which has to be there."),
 ];

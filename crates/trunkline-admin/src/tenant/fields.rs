@@ -42,14 +42,17 @@ pub(crate) static TEAM: Kind = Kind {
             "object_permission",
             "What its keys may use at most, and what those of them may use that say `all-team-mcpservers`. `all-proxy-mcpservers`: every server.",
         ),
-        ("rpm_limit", "Calls of all its keys in a minute; of each replica."),
+        (
+            "rpm_limit",
+            "Calls of all its keys in a minute; on all replicas together.",
+        ),
         (
             "max_parallel_requests",
-            "Calls of all its keys at the same time; of each replica.",
+            "Calls of all its keys at the same time; on all replicas together.",
         ),
         (
             "mcp_rpm_limit",
-            "Calls of all its keys in a minute of single servers, each by id, name or alias; of each replica.",
+            "Calls of all its keys in a minute of single servers, each by id, name or alias; on all replicas together.",
         ),
         (
             "models",
@@ -108,10 +111,13 @@ pub(crate) static USER: Kind = Kind {
         ),
         METADATA,
         ("object_permission", "What its keys may use at most."),
-        ("rpm_limit", "Calls of all its keys in a minute; of each replica."),
+        (
+            "rpm_limit",
+            "Calls of all its keys in a minute; on all replicas together.",
+        ),
         (
             "max_parallel_requests",
-            "Calls of all its keys at the same time; of each replica.",
+            "Calls of all its keys at the same time; on all replicas together.",
         ),
         (
             "models",

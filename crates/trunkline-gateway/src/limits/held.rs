@@ -1,15 +1,20 @@
 //! Whose limits hold for a call: the key's, its team's, its user's, the organisation's and the end user's; each with its own and,
 //! where it has one, its budget's, of which the lesser counts.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
 use trunkline_model::{Amount, Budget, CallLimits, KeyHash, Level, Principal, Server, ServerId};
 
 use super::exceeded::{Exceeded, Limit, Max, Source};
 
 /// When to ask again if a budget is used up: only an administrator can change it.
 const RETRY_BUDGET: Duration = Duration::from_hours(1);
+
+/// Bytes of a name in the database.
+const MAX_NAME: usize = 512;
 
 /// Whose calls are counted.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -25,9 +30,19 @@ pub(super) enum Counted {
 }
 
 impl Counted {
-    /// The same for every process: JSON, so that no two have one name whatever people call them.
+    /// The same for every process: JSON, so that no two have one name whatever people call them. A long one is its digest: no index
+    /// takes what is too long, and the others are asked for with it.
     pub(super) fn name(&self) -> String {
-        Value::from(self.words()).to_string()
+        let name = Value::from(self.words()).to_string();
+        if name.len() <= MAX_NAME {
+            return name;
+        }
+        let digest = Sha256::digest(name.as_bytes());
+        digest.iter().fold("sha256:".to_owned(), |mut text, byte| {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
     }
 
     fn words(&self) -> Vec<String> {
@@ -49,6 +64,8 @@ pub(super) struct Due {
     pub(super) counted: Counted,
     pub(super) limit: Limit,
     pub(super) max: u32,
+    /// The call is one of those who wait for a share since so many were asked for.
+    pub(super) waits_since: Option<u32>,
 }
 
 /// One of those whose call it is.
@@ -94,6 +111,7 @@ impl Held<'_> {
             counted: self.counted(),
             limit: Limit::Rpm(self.level, source),
             max,
+            waits_since: None,
         })
     }
 
@@ -103,6 +121,7 @@ impl Held<'_> {
             counted: Counted::Of(Box::new(self.counted()), server.id.clone()),
             limit: Limit::ServerRpmOf(self.level),
             max,
+            waits_since: None,
         })
     }
 
@@ -115,6 +134,7 @@ impl Held<'_> {
             counted: self.counted(),
             limit: Limit::Parallel(self.level, source),
             max,
+            waits_since: None,
         })
     }
 }
@@ -171,6 +191,7 @@ pub(super) fn in_a_minute<'c>(
             counted: Counted::Server(server.id.clone()),
             limit: Limit::ServerRpm,
             max: server.definition.rpm?,
+            waits_since: None,
         })
     });
     of_whom.chain(everybodys)
@@ -411,6 +432,34 @@ mod tests {
             )
         );
         assert_eq!(limits.count(&of_team(2), &server("b", None)).await, Ok(()));
+    }
+
+    #[test]
+    fn nobodys_calls_are_counted_under_the_name_of_another() {
+        let of = |level, id: &str| Counted::Level(level, id.into());
+        let key = Counted::Key(KeyHash([1; 32]));
+        let server = |whom: &Counted, id: &str| Counted::Of(Box::new(whom.clone()), ServerId::new(id));
+        let long = "x".repeat(3_000);
+        let all = [
+            key.clone(),
+            of(Level::Team, "a"),
+            of(Level::User, "a"),
+            of(Level::Team, "a\",\"b"),
+            server(&of(Level::Team, "a"), "b"),
+            server(&key, "a"),
+            Counted::Server(ServerId::new("a")),
+            of(Level::Team, &long),
+            of(Level::Team, &format!("{long}y")),
+            of(Level::Team, "\0"),
+        ];
+        let names: std::collections::HashSet<String> = all.iter().map(Counted::name).collect();
+        assert_eq!(names.len(), all.len(), "{names:?}");
+        assert!(
+            names
+                .iter()
+                .all(|name| name.len() <= MAX_NAME && !name.contains('\0'))
+        );
+        assert_eq!(server(&of(Level::Team, "a"), "b").name(), r#"["team","a","b"]"#);
     }
 
     #[tokio::test]

@@ -58,6 +58,8 @@ struct Minute {
     max: u32,
     /// Calls that wait.
     need: u32,
+    /// What was asked for it came to an end so often: who still waits then is to be counted again.
+    asks: u32,
     /// What to take in advance.
     pace: u32,
     asked_at: Option<Instant>,
@@ -84,6 +86,7 @@ impl Minute {
             name: None,
             max,
             need: 0,
+            asks: 0,
             pace: 1,
             asked_at: None,
             queued: false,
@@ -115,7 +118,8 @@ impl Minute {
             _ => None,
         };
         let before = std::mem::replace(self, Self::new(self.max, now));
-        (self.need, self.pace, self.queued) = (before.need, before.pace, before.queued);
+        (self.need, self.asks) = (before.need, before.asks);
+        (self.pace, self.queued) = (before.pace, before.queued);
         (self.asked_at, self.used_at) = (before.asked_at, before.used_at);
         if begins.is_some() {
             (self.name, self.granted) = (begins, before.ahead.min(self.max));
@@ -242,10 +246,10 @@ impl Minute {
 }
 
 impl Minutes {
-    /// Whether one more is within all of these; and counts it, if it is to be spent. `forced`: nobody waits any more.
+    /// Whether one more is within all of these; and counts it, if it is to be spent. `forced`: it does not wait any more.
     pub(super) fn attempt(
         &mut self,
-        due: &[Due],
+        due: &mut [Due],
         server: Option<&Server>,
         now: Instant,
         (spend, forced): (bool, bool),
@@ -256,7 +260,10 @@ impl Minutes {
             self.counting
         };
         let mut waits = false;
-        for Due { counted, limit, max } in due {
+        for Due {
+            counted, limit, max, ..
+        } in &*due
+        {
             let fresh = Minute::new(*max, now);
             let minute = match self.by.get_mut(counted) {
                 Some(minute) => {
@@ -300,10 +307,11 @@ impl Minutes {
     }
 
     /// A call waits for all of these that have nothing left.
-    fn need(&mut self, due: &[Due], now: Instant) {
+    fn need(&mut self, due: &mut [Due], now: Instant) {
         for own in due {
             let minute = of(&mut self.by, own, now);
-            if !minute.has_room(self.counting) {
+            if !minute.has_room(self.counting) && own.waits_since != Some(minute.asks) {
+                own.waits_since = Some(minute.asks);
                 minute.need = minute.need.saturating_add(1);
                 queue(&mut self.queue, minute, &own.counted);
             }
@@ -350,6 +358,7 @@ impl Minutes {
     ) {
         if let Some(minute) = self.by.get_mut(counted) {
             minute.answered(ask, share, sent_at, now);
+            (minute.need, minute.asks) = (0, minute.asks.wrapping_add(1));
         }
     }
 
@@ -357,6 +366,7 @@ impl Minutes {
     pub(super) fn failed(&mut self, (counted, _): &(Counted, MinuteAsk)) {
         if let Some(minute) = self.by.get_mut(counted) {
             minute.asked_ahead = false;
+            (minute.need, minute.asks) = (0, minute.asks.wrapping_add(1));
             // It is to be paid when there is somebody to be paid.
             if minute.unpaid() > 0 {
                 queue(&mut self.queue, minute, counted);
@@ -413,3 +423,6 @@ fn whole_seconds(time: Duration) -> Duration {
     let whole = u64::from(time.subsec_nanos() > 0) + time.as_secs();
     Duration::from_secs(whole.max(1))
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,6 +27,8 @@ const FULL_FOR: Duration = Duration::from_millis(200);
 pub(super) struct Places {
     by: HashMap<Counted, Held>,
     pub(super) counting: Counting,
+    /// When the others may take this replica for gone, if there are others.
+    pub(super) held_until: Option<Instant>,
     /// Who has something to ask for.
     queue: Vec<Counted>,
 }
@@ -38,6 +40,8 @@ struct Held {
     max: u32,
     /// Calls that wait.
     need: u32,
+    /// What was asked for it came to an end so often: who still waits then is to be counted again.
+    asks: u32,
     queued: bool,
     /// An answer was lost, or the replica was not heard of: the database is to be told again.
     unsure: bool,
@@ -52,6 +56,7 @@ impl Held {
             leased: 0,
             max,
             need: 0,
+            asks: 0,
             queued: false,
             unsure: false,
             full_until: None,
@@ -111,15 +116,25 @@ impl Held {
 }
 
 impl Places {
-    /// A place among all of these, or in none. `forced`: nobody waits any more.
-    pub(super) fn attempt(&mut self, due: &[Due], now: Instant, forced: bool) -> Attempt<Vec<Counted>> {
+    /// A place among all of these, or in none. `forced`: it does not wait any more.
+    pub(super) fn attempt(&mut self, due: &mut [Due], now: Instant, forced: bool) -> Attempt<Vec<Counted>> {
+        // The whole process may have slept.
+        let is_lapsed = self.held_until.is_some_and(|until| now >= until);
+        if is_lapsed {
+            self.held_until = None;
+            self.lapse();
+            self.counting = self.counting.without_waiting();
+        }
         let counting = if forced {
             self.counting.without_waiting()
         } else {
             self.counting
         };
         let mut waits = false;
-        for Due { counted, limit, max } in due {
+        for Due {
+            counted, limit, max, ..
+        } in &*due
+        {
             let fresh = Held::new(*max, now);
             let held = match self.by.get_mut(counted) {
                 Some(held) => {
@@ -166,10 +181,11 @@ impl Places {
         asks
     }
 
-    fn need(&mut self, due: &[Due], now: Instant) {
+    fn need(&mut self, due: &mut [Due], now: Instant) {
         for own in due {
             let held = of(&mut self.by, own, now);
-            if !held.has_room(self.counting) {
+            if !held.has_room(self.counting) && own.waits_since != Some(held.asks) {
+                own.waits_since = Some(held.asks);
                 held.need = held.need.saturating_add(1);
                 queue(&mut self.queue, held, &own.counted);
             }
@@ -236,6 +252,7 @@ impl Places {
         if let Some(held) = self.by.get_mut(counted) {
             held.leased = places;
             held.unsure = false;
+            (held.need, held.asks) = (0, held.asks.wrapping_add(1));
             held.full_until = (places < ask.hold && places <= held.running).then(|| now + FULL_FOR);
         }
     }
@@ -244,6 +261,7 @@ impl Places {
     pub(super) fn failed(&mut self, (counted, _): &(Counted, PlaceAsk)) {
         if let Some(held) = self.by.get_mut(counted) {
             held.unsure = true;
+            (held.need, held.asks) = (0, held.asks.wrapping_add(1));
         }
     }
 
@@ -267,3 +285,6 @@ fn queue(queue: &mut Vec<Counted>, held: &mut Held, counted: &Counted) -> bool {
     queue.push(counted.clone());
     true
 }
+
+#[cfg(test)]
+mod tests;

@@ -179,18 +179,20 @@ impl Keeping {
             limits.places().look(standing.replicas, now);
         }
         // Once a second, while it does not answer.
-        let mut due = self.failed_at.is_none() || tick;
-        while due {
-            let asked = self.collect(limits, standing);
-            let is_empty = asked.minutes.is_empty() && asked.places.is_empty();
-            if is_empty && self.failed_at.is_none() {
-                return;
-            }
-            let done = self.ask(limits, store, &asked, (peers, standing)).await;
-            self.note(done.err());
-            self.count(limits, standing);
-            limits.waking.answered.notify_waiters();
-            due = self.failed_at.is_none() && !is_empty;
+        if self.failed_at.is_some() && !tick {
+            return;
+        }
+        let asked = self.collect(limits, standing);
+        let is_empty = asked.minutes.is_empty() && asked.places.is_empty();
+        if is_empty && self.failed_at.is_none() {
+            return;
+        }
+        let done = self.ask(limits, store, &asked, (peers, standing)).await;
+        self.note(done.err());
+        self.count(limits, standing);
+        if !is_empty {
+            // There may be more than was asked for at once.
+            limits.waking.ask.notify_one();
         }
     }
 
@@ -217,7 +219,9 @@ impl Keeping {
             }
         };
         limits.minutes().counting = counting(answers);
-        limits.places().counting = counting(answers && !self.lapsed && !self.settles(now));
+        let mut places = limits.places();
+        places.counting = counting(answers && !self.lapsed && !self.settles(now));
+        places.held_until = standing.heard_at.map(|at| at + HEARD_OF).filter(|_| heard_of);
     }
 
     fn settles(&self, now: Instant) -> bool {

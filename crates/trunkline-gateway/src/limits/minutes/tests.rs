@@ -1,0 +1,279 @@
+//! Several processes and a database that is a few lines here: whatever is asked, lost and late, no minute has more calls than the limit.
+
+use proptest::prelude::*;
+use trunkline_model::{Level, ServerId};
+
+use super::super::exceeded::{Limit, Source};
+use super::super::sharing::Part;
+use super::*;
+
+/// The database: what the store's statement does.
+#[derive(Default)]
+struct Database {
+    row: Option<(i64, u32, u32)>,
+}
+
+impl Database {
+    fn ask(&mut self, now: i64, ask: &MinuteAsk, replicas: u32) -> MinuteShare {
+        let (began, used, ahead) = match self.row {
+            Some(row) if now < row.0 + WINDOW_MICROS => row,
+            Some((began, _, following)) if following > 0 && now < began + 2 * WINDOW_MICROS => {
+                (began + WINDOW_MICROS, following, 0)
+            }
+            _ => (now, 0, 0),
+        };
+        let back = if ask.back_of == began { ask.back } else { 0 };
+        let taken = (used + ask.spent).saturating_sub(back);
+        let left = ask.max.saturating_sub(taken);
+        let got = ask.need.max(ask.want.min(left / (2 * replicas))).min(left);
+        let got_ahead = ask
+            .following
+            .min(ask.max / (2 * replicas))
+            .min(ask.max.saturating_sub(ahead));
+        self.row = Some((began, taken + got, ahead + got_ahead));
+        MinuteShare {
+            counted: ask.counted.clone(),
+            began_at: began,
+            ends_in: Duration::from_micros(u64::try_from(began + WINDOW_MICROS - now).unwrap()),
+            got,
+            got_ahead,
+            remaining: left - got,
+        }
+    }
+}
+
+fn counted() -> Counted {
+    Counted::Server(ServerId::new("s"))
+}
+
+fn due(max: u32) -> Vec<Due> {
+    vec![Due {
+        counted: counted(),
+        limit: Limit::Rpm(Level::Key, Source::Own),
+        max,
+        waits_since: None,
+    }]
+}
+
+fn part(rank: usize) -> Part {
+    Part {
+        replicas: 3,
+        rank: u32::try_from(rank).unwrap(),
+    }
+}
+
+struct World {
+    database: Database,
+    replicas: Vec<Minutes>,
+    began: Instant,
+    now: Instant,
+    max: u32,
+    /// Calls by the database's minutes.
+    calls: HashMap<i64, u32>,
+}
+
+impl World {
+    fn new(max: u32) -> Self {
+        let replica = |rank| Minutes {
+            counting: Counting::Shared(part(rank)),
+            ..Minutes::default()
+        };
+        let now = Instant::now();
+        Self {
+            database: Database::default(),
+            replicas: (0..3).map(replica).collect(),
+            began: now,
+            now,
+            max,
+            calls: HashMap::new(),
+        }
+    }
+
+    fn micros(&self) -> i64 {
+        i64::try_from((self.now - self.began).as_micros()).unwrap()
+    }
+
+    fn pass(&mut self, millis: u64) {
+        self.now += Duration::from_millis(millis);
+    }
+
+    /// Whether it was let through; `None` if it has to wait.
+    fn call(&mut self, replica: usize) -> Option<bool> {
+        let minutes = &mut self.replicas[replica];
+        match minutes.attempt(&mut due(self.max), None, self.now, (true, false)) {
+            Attempt::Done((), _) => {
+                let name = minutes.by[&counted()].name;
+                let name = name.expect("what is let through has a minute");
+                *self.calls.entry(name).or_default() += 1;
+                assert!(
+                    (name..name + WINDOW_MICROS).contains(&self.micros()),
+                    "within its minute"
+                );
+                Some(true)
+            }
+            Attempt::Full(_) => Some(false),
+            Attempt::Wait => None,
+        }
+    }
+
+    /// One request and its answer. `lost`: the request (1), the answer (2).
+    fn exchange(&mut self, replica: usize, millis: u64, lost: u8) {
+        let asks = self.replicas[replica].collect(8, self.now);
+        let sent_at = self.now;
+        self.pass(millis);
+        for own in &asks {
+            let now = self.micros();
+            let share = (lost != 1).then(|| self.database.ask(now, &own.1, 3));
+            self.pass(millis);
+            match share.filter(|_| lost != 2) {
+                Some(share) => self.replicas[replica].answered(own, &share, sent_at, self.now),
+                None => self.replicas[replica].failed(own),
+            }
+        }
+    }
+
+    /// A call that waits for what it needs.
+    fn done(&mut self, replica: usize) -> bool {
+        for _ in 0..5 {
+            match self.call(replica) {
+                Some(done) => return done,
+                None => self.exchange(replica, 1, 0),
+            }
+        }
+        false
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Call(usize),
+    Burst(usize, u8),
+    Look(usize),
+    Exchange(usize, u64, u8),
+    Pass(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0..3_usize).prop_map(Step::Call),
+        2 => (0..3_usize, 1..40_u8).prop_map(|(replica, calls)| Step::Burst(replica, calls)),
+        2 => (0..3_usize).prop_map(Step::Look),
+        4 => (0..3_usize, 0..50_u64, 0..6_u8).prop_map(|(replica, millis, lost)| Step::Exchange(replica, millis, lost)),
+        3 => prop_oneof![0..300_u64, 0..20_000_u64, 50_000..130_000_u64].prop_map(Step::Pass),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn no_minute_has_more_calls_than_the_limit(
+        max in prop_oneof![0..5_u32, 5..60_u32, Just(1_000)],
+        steps in proptest::collection::vec(step(), 1..120),
+    ) {
+        let mut world = World::new(max);
+        for step in steps {
+            match step {
+                Step::Call(replica) => {
+                    world.call(replica);
+                }
+                Step::Burst(replica, calls) => {
+                    for _ in 0..calls {
+                        world.done(replica);
+                    }
+                }
+                Step::Look(replica) => {
+                    let now = world.now;
+                    world.replicas[replica].look(now);
+                }
+                Step::Exchange(replica, millis, lost) => world.exchange(replica, millis, lost),
+                Step::Pass(millis) => world.pass(millis),
+            }
+            prop_assert!(world.calls.values().all(|calls| *calls <= max), "{:?}", world.calls);
+        }
+    }
+
+    /// One process that has all calls has the whole limit, however they come.
+    #[test]
+    fn one_replica_with_all_calls_gets_the_limit(max in 1..200_u32, pause in 0..200_u64) {
+        let mut world = World::new(max);
+        let began = world.now;
+        let mut done = 0;
+        while world.now - began < Duration::from_secs(50) {
+            done += u32::from(world.done(0));
+            world.exchange(0, 0, 0);
+            world.pass(pause.max(50_000 / u64::from(max * 2)));
+            if done == max {
+                break;
+            }
+        }
+        let room = 50_000 / pause.max(50_000 / u64::from(max * 2)).max(1);
+        prop_assert!(u64::from(done) >= u64::from(max).min(room.saturating_sub(2)), "{done} of {max} in {room}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_calls_on_at_the_end_of_a_minute_has_a_share_of_the_next() {
+    let mut world = World::new(100);
+    assert!(world.done(0));
+    world.pass(57_000);
+    assert!(world.done(0));
+    let now = world.now;
+    world.replicas[0].look(now);
+    world.exchange(0, 1, 0);
+    world.pass(3_500);
+    assert_eq!(world.call(0), Some(true), "nobody is asked");
+    assert_eq!(world.calls.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_used_is_given_back_but_for_one() {
+    let mut world = World::new(100);
+    for _ in 0..12 {
+        assert!(world.done(0));
+        world.exchange(0, 1, 0);
+    }
+    let spare = |world: &World| world.replicas[0].by[&counted()].spare();
+    assert!(spare(&world) > 1, "{}", spare(&world));
+    world.pass(3_000);
+    let now = world.now;
+    world.replicas[0].look(now);
+    world.exchange(0, 1, 0);
+    assert_eq!(spare(&world), 1);
+    assert_eq!(world.database.row.unwrap().1, 13);
+    assert_eq!((0..100).filter(|_| world.done(1)).count(), 87);
+    // A lower limit is for the others what is left of it.
+    world.max = 5;
+    assert!(!world.done(0) && !world.done(1) && !world.done(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_database_there_are_parts_and_what_they_let_through_is_paid() {
+    let mut world = World::new(10);
+    assert!(world.done(1));
+    let spare = world.replicas[1].by[&counted()].spare();
+    let apart = |world: &mut World, replica: usize| {
+        world.replicas[replica].counting = Counting::Apart(part(replica));
+        let mut due = due(10);
+        let mut done = 0;
+        while let Attempt::Done(..) =
+            world.replicas[replica].attempt(&mut due, None, world.now, (true, false))
+        {
+            done += 1;
+        }
+        done
+    };
+    // Four, three and three; the second has used one of them.
+    assert_eq!([0, 1, 2].map(|replica| apart(&mut world, replica)), [4, 2, 3]);
+    world.pass(1_000);
+    for replica in 0..3 {
+        // Lost, and asked for again.
+        world.exchange(replica, 1, 1);
+        world.replicas[replica].counting = Counting::Shared(part(replica));
+        world.exchange(replica, 1, 0);
+    }
+    assert_eq!(world.database.row.unwrap().1, 10, "with {spare} in advance");
+    assert!(!world.done(0) && !world.done(1) && !world.done(2));
+    // What somebody else used up is nobody's part.
+    assert_eq!(apart(&mut world, 0), 0);
+    world.pass(60_000);
+    assert_eq!(apart(&mut world, 0), 4, "the next minute");
+}
