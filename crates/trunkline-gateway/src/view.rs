@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use trunkline_mcp::edit::RawObject;
 use trunkline_mcp::list::Shown;
 use trunkline_mcp::{ListKind, apps, name, narrow};
-use trunkline_model::{KeyMap, Rejected, RejectedItem, Server, Snapshot};
+use trunkline_model::{KeyMap, Rejected, RejectedItem, Server, ServerId, Snapshot};
 use trunkline_policy::arguments::Shape;
 use trunkline_upstream::Catalogue;
 use trunkline_upstream::fault::printable;
@@ -100,12 +100,57 @@ pub struct Views {
 struct Cache {
     revision: u64,
     views: KeyMap<(usize, Form), Arc<View>>,
+    /// The prefixes of the revision's servers.
+    prefixes: Arc<Prefixes>,
+    /// Views that were made since replaced ones were looked for.
+    made: usize,
+}
+
+/// The prefixes of active servers, in order, and whose each is.
+#[derive(Default)]
+struct Prefixes(Vec<(String, ServerId)>);
+
+impl Prefixes {
+    fn of(snapshot: &Snapshot) -> Self {
+        let active = snapshot.servers().iter().filter(|server| server.is_active());
+        let mut all: Vec<_> = active
+            .map(|server| (server.prefix(), server.id.clone()))
+            .collect();
+        all.sort_unstable();
+        Self(all)
+    }
+
+    /// Those of other servers that could stand at the beginning of this server's exposed names.
+    fn rivals(&self, server: &Server, prefix: &str) -> Vec<String> {
+        let own = format!("{prefix}{}", name::SEPARATOR);
+        // The same prefix twice cannot be registered; if it is there all the same, the one with the higher id yields.
+        let same = self.beginning(prefix).filter(|(other, _)| other == prefix);
+        let others = same.chain(self.beginning(&own));
+        others
+            .filter(|(_, id)| *id != server.id)
+            .map(|(other, _)| other.clone())
+            .collect()
+    }
+
+    fn beginning<'p>(&'p self, with: &'p str) -> impl Iterator<Item = &'p (String, ServerId)> {
+        let first = self.0.partition_point(|(other, _)| other.as_str() < with);
+        self.0[first..]
+            .iter()
+            .take_while(move |(other, _)| other.starts_with(with))
+    }
 }
 
 impl Cache {
     /// Views of catalogues that nobody else holds any more: a newer one took their place, and a server whose tools
     /// change every other second must not fill the memory with what they were (S38).
+    ///
+    /// Going through all of them for each that is made would be a square of the servers.
     fn forget_replaced(&mut self) {
+        self.made += 1;
+        if self.made < self.views.len() / 8 {
+            return;
+        }
+        self.made = 0;
         let held_here = |views: &KeyMap<(usize, Form), Arc<View>>, at: usize| {
             Form::ALL
                 .iter()
@@ -124,8 +169,10 @@ impl Cache {
     }
 }
 
-/// Views that are kept; catalogues of clients' own credentials come and go.
+/// Views that are kept besides those of every server's own catalogues; those of clients' own credentials come and go.
 const MAX_VIEWS: usize = 4096;
+/// Catalogues of one server in all forms that clients of either era see.
+const VIEWS_OF_SERVER: usize = 8;
 
 impl Views {
     /// The view of a catalogue.
@@ -142,18 +189,24 @@ impl Views {
             ..form
         };
         let key = (Arc::as_ptr(catalogue) as usize, form);
-        {
+        let prefixes = {
             let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
             // Names depend on the other servers' prefixes, so a change of the registry makes all of them anew.
-            if cache.revision != snapshot.revision || cache.views.len() >= MAX_VIEWS {
+            let is_new = cache.revision != snapshot.revision;
+            if is_new || cache.prefixes.0.is_empty() {
+                cache.prefixes = Arc::new(Prefixes::of(snapshot));
+            }
+            let most = MAX_VIEWS + VIEWS_OF_SERVER * snapshot.servers().len();
+            if is_new || cache.views.len() >= most {
                 cache.revision = snapshot.revision;
                 cache.views.clear();
             }
             if let Some(view) = cache.views.get(&key) {
                 return view.clone();
             }
-        }
-        let view = Arc::new(build(snapshot, server, catalogue, form));
+            cache.prefixes.clone()
+        };
+        let view = Arc::new(build((snapshot, &prefixes), server, catalogue, form));
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         if cache.revision == snapshot.revision {
             cache.forget_replaced();
@@ -163,9 +216,14 @@ impl Views {
     }
 }
 
-fn build(snapshot: &Snapshot, server: &Arc<Server>, catalogue: &Arc<Catalogue>, form: Form) -> View {
+fn build(
+    (snapshot, prefixes): (&Snapshot, &Prefixes),
+    server: &Arc<Server>,
+    catalogue: &Arc<Catalogue>,
+    form: Form,
+) -> View {
     let prefix = server.prefix();
-    let rivals = rivals(snapshot, server, &prefix);
+    let rivals = prefixes.rivals(server, &prefix);
     let mut items = Vec::with_capacity(catalogue.items.len());
     let mut by_exposed = HashMap::with_capacity(catalogue.items.len());
     let mut by_own = HashMap::with_capacity(catalogue.items.len());
@@ -266,19 +324,6 @@ fn digest(json: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     json.hash(&mut hasher);
     hasher.finish()
-}
-
-/// Prefixes of other servers that could stand at the beginning of this server's exposed names.
-fn rivals(snapshot: &Snapshot, server: &Server, prefix: &str) -> Vec<String> {
-    let own = format!("{prefix}{}", name::SEPARATOR);
-    snapshot
-        .servers()
-        .iter()
-        .filter(|other| other.id != server.id && other.is_active())
-        .map(|other| other.prefix())
-        // The same prefix twice cannot be registered; if it is there all the same, the one with the higher id yields.
-        .filter(|other| other.starts_with(&own) || *other == prefix)
-        .collect()
 }
 
 /// A name that could also be read as another server's (`x-y` + `a-b` beside a server `x-y-a`) carries a hash, whatever
@@ -418,8 +463,14 @@ mod tests {
     fn b16_no_two_servers_share_a_name() {
         let (short, long) = (server("x-y"), server("x-y-a"));
         let snapshot = Snapshot::new(1, vec![short.clone(), long.clone()]);
-        let name =
-            |s: &Arc<Server>, tool: &str| exposed(&s.prefix(), tool, &rivals(&snapshot, s, &s.prefix()), s);
+        let name = |s: &Arc<Server>, tool: &str| {
+            exposed(
+                &s.prefix(),
+                tool,
+                &Prefixes::of(&snapshot).rivals(s, &s.prefix()),
+                s,
+            )
+        };
         assert_eq!(name(&long, "b-c"), "x-y-a-b-c");
         assert_ne!(name(&short, "a-b-c"), "x-y-a-b-c");
         assert_eq!(name(&short, "a-b-c"), name(&short, "a-b-c"));
