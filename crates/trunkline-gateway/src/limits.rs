@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 use trunkline_model::{Principal, Server};
+use trunkline_store::Store;
 
 mod exceeded;
 mod held;
@@ -51,10 +52,10 @@ impl Drop for Place {
 }
 
 impl Limits {
-    /// Limits that other processes count, too; [`keep`] takes this one's shares.
-    pub fn shared() -> Self {
+    /// Limits that other processes count, too, where they can share the database; [`keep`] takes this one's shares.
+    pub fn of(store: &Store) -> Self {
         Self {
-            is_shared: true,
+            is_shared: store.is_shared(),
             ..Self::default()
         }
     }

@@ -7,6 +7,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use futures_util::TryStreamExt as _;
 use sqlx::postgres::{PgPool, PgRow};
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{Postgres, Row as _, Sqlite, Transaction};
@@ -213,6 +214,31 @@ impl Db {
                 .await
                 .map(|rows| rows.into_iter().map(Row::Postgres).collect()),
         }
+    }
+
+    /// Reads, and makes something of each row as it comes: of many, never all are in memory at once.
+    pub(crate) async fn fetch_each<T>(
+        &self,
+        stmt: &'static Stmt,
+        values: Vec<Value>,
+        mut read: impl FnMut(&Row) -> T,
+    ) -> Result<Vec<T>, StoreError> {
+        let mut made = Vec::new();
+        match self {
+            Self::Sqlite { readers, .. } => {
+                let mut rows = bound!(stmt.sqlite, values).fetch(readers);
+                while let Some(row) = rows.try_next().await.map_err(StoreError::database(stmt.name))? {
+                    made.push(read(&Row::Sqlite(row)));
+                }
+            }
+            Self::Postgres(pool) => {
+                let mut rows = bound!(stmt.postgres, values).fetch(pool);
+                while let Some(row) = bounded(stmt, rows.try_next()).await? {
+                    made.push(read(&Row::Postgres(row)));
+                }
+            }
+        }
+        Ok(made)
     }
 
     /// Reads the first row, if there is one.

@@ -1,6 +1,7 @@
 //! `verification_token`: the virtual keys.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use trunkline_model::{KeyHash, VirtualKey};
 
@@ -76,14 +77,16 @@ pub type KeyEdit = Box<dyn FnOnce(&mut VirtualKey) + Send>;
 impl Store {
     /// The keys that were written after a revision of theirs; -1: all. A row that cannot be read as a whole is there with
     /// [`VirtualKey::defect`].
-    pub(crate) async fn key_list_since(&self, revision: i64) -> Result<Vec<VirtualKey>, StoreError> {
+    pub(crate) async fn key_list_since(&self, revision: i64) -> Result<Vec<Arc<VirtualKey>>, StoreError> {
         let rows = self
             .db()
-            .fetch_all(&KEY_LIST_SINCE, vec![revision.into()])
+            .fetch_each(&KEY_LIST_SINCE, vec![revision.into()], |row| {
+                key_row::decode(row).map(Arc::new)
+            })
             .await?;
-        let keys: Vec<_> = rows.iter().filter_map(key_row::decode).collect();
-        if keys.len() < rows.len() {
-            let unreadable = rows.len() - keys.len();
+        let unreadable = rows.iter().filter(|key| key.is_none()).count();
+        let keys: Vec<_> = rows.into_iter().flatten().collect();
+        if unreadable > 0 {
             tracing::warn!(
                 unreadable,
                 "rows of verification_token have a token that is the hash of no key"
@@ -93,7 +96,7 @@ impl Store {
     }
 
     /// Every key, in no order.
-    pub async fn key_list(&self) -> Result<Vec<VirtualKey>, StoreError> {
+    pub async fn key_list(&self) -> Result<Vec<Arc<VirtualKey>>, StoreError> {
         self.key_list_since(-1).await
     }
 

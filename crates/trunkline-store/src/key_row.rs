@@ -165,13 +165,15 @@ pub(crate) fn permission_text(permission: &ObjectPermission, also: &[&str]) -> S
 pub(crate) fn decode(row: &Row) -> Option<VirtualKey> {
     let hash = KeyHash::from_hex(&row.text("token").ok().flatten()?)?;
     let mut reader = Reader::new(row);
+    let metadata: Map<String, Json> = reader.json("metadata").unwrap_or_default();
     let mut key = VirtualKey {
         key_name: reader.text("key_name"),
         key_alias: reader.text("key_alias"),
         key_type: reader.text("key_type"),
         user_id: reader.text("user_id"),
         team_id: reader.text("team_id"),
-        metadata: reader.json("metadata").unwrap_or_default(),
+        // As large as it is: there are many keys.
+        metadata: metadata.into_iter().collect(),
         expires: reader.time("expires"),
         blocked: reader.bool("blocked").unwrap_or(false),
         allowed_routes: reader.json("allowed_routes").unwrap_or_default(),
@@ -201,7 +203,7 @@ pub(crate) fn decode_permission(reader: &mut Reader<'_>) -> ObjectPermission {
     let Some(mut members) = reader.json::<Map<String, Json>>("object_permission") else {
         return ObjectPermission::default();
     };
-    let permission = ObjectPermission {
+    let mut permission = ObjectPermission {
         id: member(reader, &mut members, "object_permission_id"),
         mcp_servers: member(reader, &mut members, "mcp_servers").unwrap_or_default(),
         mcp_access_groups: member(reader, &mut members, "mcp_access_groups").unwrap_or_default(),
@@ -215,6 +217,14 @@ pub(crate) fn decode_permission(reader: &mut Reader<'_>) -> ObjectPermission {
         models: member(reader, &mut members, "models").unwrap_or_default(),
         toolsets: Vec::new(),
     };
+    for list in [
+        &mut permission.mcp_servers,
+        &mut permission.mcp_access_groups,
+        &mut permission.mcp_toolsets,
+        &mut permission.models,
+    ] {
+        list.shrink_to_fit();
+    }
     let also: Vec<String> = member(reader, &mut members, ALSO).unwrap_or_default();
     if also.iter().any(|word| ![LIMITS, BUDGET].contains(&word.as_str())) {
         reader.checked::<()>("object_permission", None);

@@ -263,10 +263,9 @@ impl Keys {
             None => KeyMap::default(),
         };
         for key in read {
-            let own = before.get(&key.hash).filter(|own| ***own == key);
             // The same object for the same key: a stream sees by it that nothing is different for it.
-            let key = own.cloned().unwrap_or_else(|| Arc::new(key));
-            keys.insert(key.hash, key);
+            let own = before.get(&key.hash).filter(|own| **own == key);
+            keys.insert(key.hash, own.cloned().unwrap_or(key));
         }
         Ok(Arc::new(keys))
     }

@@ -107,10 +107,13 @@ impl Store {
 
     /// Every server, by id. A row that cannot be read as a whole is there with [`Server::defect`] (B31).
     pub async fn server_list(&self) -> Result<Vec<Server>, StoreError> {
-        let rows = self.db().fetch_all(&SERVER_LIST, vec![]).await?;
-        let servers: Vec<_> = rows.iter().filter_map(|row| self.decode(row)).collect();
-        if servers.len() < rows.len() {
-            let unreadable = rows.len() - servers.len();
+        let rows = self
+            .db()
+            .fetch_each(&SERVER_LIST, vec![], |row| self.decode(row))
+            .await?;
+        let unreadable = rows.iter().filter(|server| server.is_none()).count();
+        let servers: Vec<_> = rows.into_iter().flatten().collect();
+        if unreadable > 0 {
             tracing::warn!(
                 unreadable,
                 "rows of mcp_server have a server_id that is not a text"

@@ -178,7 +178,6 @@ fn read<'a>(
 }
 
 /// Decide and limit.
-#[expect(clippy::result_large_err, reason = "the error is the answer, and it is rare")]
 async fn let_in<'a>(
     gateway: &'a Arc<Gateway>,
     caller: &'a Caller,

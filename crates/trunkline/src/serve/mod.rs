@@ -215,11 +215,7 @@ async fn build(
     );
     let ended = EndedSessions::new(store.session_ended_list().await?);
     let peers = peers(settings, arguments, listening, &store).await;
-    let limits = if store.is_shared() {
-        Limits::shared()
-    } else {
-        Limits::default()
-    };
+    let limits = Arc::new(Limits::of(&store));
     let (recorder, records) = Recorder::new(store.clone());
     let (denials, denied) = Denials::new(store);
     let authenticator = Arc::new(Authenticator::new(
@@ -241,7 +237,7 @@ async fn build(
         parking: TokenSealer::derive(&settings.root_secret(), "mcp request state"),
         tasks: HandleSealer::derive(&settings.root_secret(), "mcp task"),
         caps: Arc::new(caps(general, &upstreams)),
-        limits: Arc::new(limits),
+        limits,
         models: trunkline_gateway::llm::Models::new(settings.config.models.clone()),
         callers: trunkline_gateway::callers::Callers::default(),
         conversations: Conversations::new(
