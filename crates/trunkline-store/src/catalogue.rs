@@ -44,16 +44,22 @@ pub struct CatalogueRow {
 impl Store {
     /// Every list, by server id.
     pub async fn catalogue_list(&self) -> Result<Vec<CatalogueRow>, StoreError> {
-        let rows = self.db().fetch_all(&CATALOGUE_LIST, vec![]).await?;
-        let mut catalogue = Vec::with_capacity(rows.len());
-        for row in &rows {
-            match decode(row) {
-                Ok(row) => catalogue.push(row),
-                // It is a cache: the next fetch writes it anew.
-                Err(error) => tracing::warn!(%error, "a row of mcp_catalogue cannot be read"),
-            }
-        }
+        let mut catalogue = Vec::new();
+        self.catalogue_each(|row| catalogue.push(row)).await?;
         Ok(catalogue)
+    }
+
+    /// The same, one by one: together they are large.
+    pub async fn catalogue_each(&self, mut each: impl FnMut(CatalogueRow)) -> Result<(), StoreError> {
+        let read = |row: &Row| match decode(row) {
+            Ok(row) => each(row),
+            // It is a cache: the next fetch writes it anew.
+            Err(error) => tracing::warn!(%error, "a row of mcp_catalogue cannot be read"),
+        };
+        self.db()
+            .fetch_each(&CATALOGUE_LIST, vec![], read)
+            .await
+            .map(drop)
     }
 
     /// Stores a list in place of the server's last one.

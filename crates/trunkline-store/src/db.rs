@@ -11,10 +11,15 @@ use futures_util::TryStreamExt as _;
 use sqlx::postgres::{PgPool, PgRow};
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{Postgres, Row as _, Sqlite, Transaction};
+use tokio::task::JoinSet;
 use trunkline_model::ServerId;
 
 /// How long one operation may wait for `PostgreSQL`. SQLite has its own bound, `busy_timeout`.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Rows that something is made of at once, and such pieces that are being made.
+const PIECE: usize = 1_024;
+const MAKING: usize = 4;
 
 /// Why the database did not do something. No variant holds a value of a row or a part of the connection URL.
 #[derive(Debug, thiserror::Error)]
@@ -237,6 +242,42 @@ impl Db {
                     made.push(read(&Row::Postgres(row)));
                 }
             }
+        }
+        Ok(made)
+    }
+
+    /// The same of very many rows, in no order: others make something of them while more come.
+    pub(crate) async fn fetch_many<T: Send + 'static>(
+        &self,
+        stmt: &'static Stmt,
+        values: Vec<Value>,
+        read: fn(&Row) -> T,
+    ) -> Result<Vec<T>, StoreError> {
+        let Self::Postgres(pool) = self else {
+            return self.fetch_each(stmt, values, read).await;
+        };
+        let mut making: JoinSet<Vec<T>> = JoinSet::new();
+        let (mut made, mut rows) = (Vec::new(), Vec::new());
+        let all = |rows: Vec<PgRow>| rows.into_iter().map(|row| read(&Row::Postgres(row))).collect();
+        let mut coming = bound!(stmt.postgres, values).fetch(pool);
+        while let Some(row) = bounded(stmt, coming.try_next()).await? {
+            rows.push(row);
+            if rows.len() == PIECE {
+                let piece = std::mem::replace(&mut rows, Vec::with_capacity(PIECE));
+                making.spawn_blocking(move || all(piece));
+            }
+            // No more are in memory than that.
+            if making.len() > MAKING {
+                if let Some(piece) = making.join_next().await {
+                    made.extend(
+                        piece.map_err(|_| StoreError::database(stmt.name)(sqlx::Error::WorkerCrashed))?,
+                    );
+                }
+            }
+        }
+        made.extend::<Vec<T>>(all(rows));
+        while let Some(piece) = making.join_next().await {
+            made.extend(piece.map_err(|_| StoreError::database(stmt.name)(sqlx::Error::WorkerCrashed))?);
         }
         Ok(made)
     }

@@ -80,7 +80,7 @@ impl Store {
     pub(crate) async fn key_list_since(&self, revision: i64) -> Result<Vec<Arc<VirtualKey>>, StoreError> {
         let rows = self
             .db()
-            .fetch_each(&KEY_LIST_SINCE, vec![revision.into()], |row| {
+            .fetch_many(&KEY_LIST_SINCE, vec![revision.into()], |row| {
                 key_row::decode(row).map(Arc::new)
             })
             .await?;

@@ -19,7 +19,7 @@ use trunkline_mcp::{Era, ListKind, ServerCapabilities, modern, rpc, task};
 use trunkline_model::{
     Circuit, Clock, Health, KeyMap, Outcome, Server, ServerId, SessionKey, Snapshot, Step,
 };
-use trunkline_store::Store;
+use trunkline_store::{CatalogueRow, Store};
 use trunkline_tls::Authorities;
 
 use crate::catalogue::{Catalogue, Known, digest_text};
@@ -344,57 +344,57 @@ impl Upstreams {
         let Some(store) = &self.shared.store else {
             return Ok(0);
         };
-        let mut seeded = 0;
-        for row in store.catalogue_list().await? {
-            let Some(server) = snapshot.get(&row.server_id) else {
-                // Its server was deleted while the list was on its way into the database.
-                store.catalogue_delete(&row.server_id).await?;
-                continue;
-            };
-            if !server.is_active() {
-                continue;
-            }
-            let entry = self.entry(server);
-            let Some(fingerprint) = entry.own_fingerprint() else {
-                continue;
-            };
-            if digest_text(&fingerprint) != row.definition_digest {
-                continue;
-            }
-            let introduction = Introduction {
-                server_info: row.server_info,
-                instructions: row.instructions,
-                capabilities: row
-                    .capabilities
-                    .as_deref()
-                    .map(ServerCapabilities::new)
-                    .unwrap_or_default(),
-            };
-            let rules = listing::rules(server, &self.shared.settings());
-            let stored = Catalogue::stored(
-                &row.tools,
-                rules,
-                introduction,
-                row.protocol_version,
-                row.fetched_at,
-            );
-            if let Some(catalogue) = stored {
-                // For whatever turns out to be spoken with it.
-                let era = if catalogue.revision.as_deref() == Some(modern::VERSION.as_str()) {
-                    Era::Modern
-                } else {
-                    Era::Legacy
-                };
-                let catalogue = Arc::new(catalogue);
-                for era in [Era::Legacy, era] {
-                    entry
-                        .catalogue(ListKind::Tools, era, fingerprint)
-                        .seed(&catalogue);
-                }
-                seeded += 1;
-            }
+        let (mut seeded, mut orphans) = (0, Vec::new());
+        let each = |row: CatalogueRow| match snapshot.get(&row.server_id) {
+            Some(server) if server.is_active() => seeded += usize::from(self.seed_one(server, row).is_some()),
+            Some(_) => {}
+            None => orphans.push(row.server_id),
+        };
+        store.catalogue_each(each).await?;
+        for id in orphans {
+            // Its server was deleted while the list was on its way into the database.
+            store.catalogue_delete(&id).await?;
         }
         Ok(seeded)
+    }
+
+    /// `None`: it is of another definition, or cannot be read.
+    fn seed_one(&self, server: &Arc<Server>, row: CatalogueRow) -> Option<()> {
+        let entry = self.entry(server);
+        let fingerprint = entry.own_fingerprint()?;
+        if digest_text(&fingerprint) != row.definition_digest {
+            return None;
+        }
+        let introduction = Introduction {
+            server_info: row.server_info,
+            instructions: row.instructions,
+            capabilities: row
+                .capabilities
+                .as_deref()
+                .map(ServerCapabilities::new)
+                .unwrap_or_default(),
+        };
+        let rules = listing::rules(server, &self.shared.settings());
+        let catalogue = Catalogue::stored(
+            &row.tools,
+            rules,
+            introduction,
+            row.protocol_version,
+            row.fetched_at,
+        )?;
+        // For whatever turns out to be spoken with it.
+        let era = if catalogue.revision.as_deref() == Some(modern::VERSION.as_str()) {
+            Era::Modern
+        } else {
+            Era::Legacy
+        };
+        let catalogue = Arc::new(catalogue);
+        for era in [Era::Legacy, era] {
+            entry
+                .catalogue(ListKind::Tools, era, fingerprint)
+                .seed(&catalogue);
+        }
+        Some(())
     }
 
     /// Starts listing every active server in the background. Servers with a stored catalogue can wait a little, so that
