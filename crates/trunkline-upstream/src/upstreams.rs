@@ -421,7 +421,8 @@ impl Upstreams {
                 tokio::time::sleep(delay).await;
                 // A client that wants the list does not wait for its turn.
                 let _turn = attempts.acquire().await;
-                slot.current(&entry, &out, Duration::ZERO).await;
+                // Boxed: most are waiting, and there may be thousands.
+                Box::pin(slot.current(&entry, &out, Duration::ZERO)).await;
                 slot.settled(TURN).await;
             });
         }
