@@ -258,10 +258,11 @@ fn keys() -> Vec<Holder> {
         let mut key = VirtualKey::new(KeyHash(hash));
         let team = &teams[number % TEAMS];
         key.team_id = Some(team.team_id.clone());
-        key.metadata = json!({"limit": 10, "level": 2, "of": number})
-            .as_object()
-            .unwrap()
-            .clone();
+        let metadata = [("limit", 10), ("level", 2), ("of", number)];
+        key.metadata = metadata
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), json!(value)))
+            .collect();
         key.object_permission = grants(&[number % 50, number % 50 + 500]);
         let mut holder = Holder::of_key(Arc::new(key));
         holder.team = Some(team.clone());

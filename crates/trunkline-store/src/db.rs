@@ -258,7 +258,7 @@ impl Db {
         };
         let mut making: JoinSet<Vec<T>> = JoinSet::new();
         let (mut made, mut rows) = (Vec::new(), Vec::new());
-        let all = |rows: Vec<PgRow>| rows.into_iter().map(|row| read(&Row::Postgres(row))).collect();
+        let all = move |rows: Vec<PgRow>| rows.into_iter().map(|row| read(&Row::Postgres(row))).collect();
         let mut coming = bound!(stmt.postgres, values).fetch(pool);
         while let Some(row) = bounded(stmt, coming.try_next()).await? {
             rows.push(row);
