@@ -11,7 +11,7 @@ use futures_util::TryStreamExt as _;
 use sqlx::postgres::{PgPool, PgRow};
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{Postgres, Row as _, Sqlite, Transaction};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use trunkline_model::ServerId;
 
 /// How long one operation may wait for `PostgreSQL`. SQLite has its own bound, `busy_timeout`.
@@ -267,17 +267,15 @@ impl Db {
                 making.spawn_blocking(move || all(piece));
             }
             // No more are in memory than that.
-            if making.len() > MAKING {
-                if let Some(piece) = making.join_next().await {
-                    made.extend(
-                        piece.map_err(|_| StoreError::database(stmt.name)(sqlx::Error::WorkerCrashed))?,
-                    );
-                }
+            if making.len() > MAKING
+                && let Some(piece) = making.join_next().await
+            {
+                made.extend(piece.map_err(crashed(stmt))?);
             }
         }
         made.extend::<Vec<T>>(all(rows));
         while let Some(piece) = making.join_next().await {
-            made.extend(piece.map_err(|_| StoreError::database(stmt.name)(sqlx::Error::WorkerCrashed))?);
+            made.extend(piece.map_err(crashed(stmt))?);
         }
         Ok(made)
     }
@@ -379,6 +377,11 @@ impl Tx {
             Self::Postgres(tx) => bounded(&COMMIT, tx.commit()).await,
         }
     }
+}
+
+/// Something could not be made of rows.
+fn crashed(stmt: &'static Stmt) -> impl FnOnce(JoinError) -> StoreError {
+    move |_| StoreError::database(stmt.name)(sqlx::Error::WorkerCrashed)
 }
 
 /// Bounds an operation on a network that may swallow packets.
