@@ -219,19 +219,20 @@ mod tests {
         let stop = CancellationToken::new();
         let _stop = stop.clone().drop_guard();
         let ((first, at_first), (second, at_second)) = (thread(&stop), thread(&stop));
-        let (heard, hears) = mpsc::channel();
+        let (heard, told) = mpsc::channel();
         let changed = Box::new(move |_| heard.send(std::thread::current().id()).unwrap());
         let (from, mut says) = std::io::pipe().unwrap();
         let home = Home::new(&first);
-        let reading = first.block_on(async {
+        let wire = {
+            let _entered = first.enter();
             let (input, _output) = pipe::pipe().unwrap();
-            let wire = Wire::Pipe(Pipe::new(&PipeEnd::new(input)).0);
-            let duplex = Duplex::new("program", Era::Legacy, wire, &TaskTracker::new(), changed);
-            let (home, reader) = (home.clone(), Reader::new(from.into(), 1024));
-            first.spawn(async move { reader.read(&home, &duplex).await })
-        });
+            Wire::Pipe(Pipe::new(&PipeEnd::new(input)).0)
+        };
+        let duplex = Duplex::new("program", Era::Legacy, wire, &TaskTracker::new(), changed);
+        let (at, reader) = (home.clone(), Reader::new(from.into(), 1024));
+        let reading = first.spawn(async move { reader.read(&at, &duplex).await });
         let mut say = |text: &[u8]| says.write_all(text).unwrap();
-        let heard_at = || hears.recv_timeout(Duration::from_secs(10)).unwrap();
+        let heard_at = || told.recv_timeout(Duration::from_secs(10)).unwrap();
         let call = |from: &Handle| from.block_on(async { home.called() });
         say(CHANGED);
         assert_eq!(heard_at(), at_first);
