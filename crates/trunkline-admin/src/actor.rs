@@ -52,6 +52,50 @@ impl Admin {
     }
 }
 
+/// Who may change keys and teams: a proxy admin everything, and a user what is its own or its teams', within the bounds that
+/// [`crate::key::delegate`] sets. Whom neither is, is refused before the body is read.
+pub(crate) struct Manager {
+    principal: Principal,
+    path: String,
+    actor: Actor,
+}
+
+impl Manager {
+    /// The stable name of the caller, for logs and stamps.
+    pub(crate) fn id(&self) -> &str {
+        self.principal.id()
+    }
+
+    /// Who it is, for the audit log.
+    pub(crate) fn actor(&self) -> &Actor {
+        &self.actor
+    }
+
+    /// The path of the request, percent-encoded as it came, for logs.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Whether it may do everything.
+    pub(crate) fn is_full(&self) -> bool {
+        self.principal.is_proxy_admin()
+    }
+
+    /// Its key, as it was when it was let in; the master key is none.
+    pub(crate) fn key(&self) -> Option<&VirtualKey> {
+        self.principal.key().map(|key| &**key)
+    }
+}
+
+/// Whether a user's keys may change anything: those of a team act as a member of the team, whatever the user is elsewhere.
+pub(crate) fn may_change(user: &User, key: &VirtualKey) -> bool {
+    match user.user_role {
+        None | Some(UserRole::InternalUser) => true,
+        Some(UserRole::ProxyAdmin) => key.team_id.is_some(),
+        Some(UserRole::ProxyAdminViewer | UserRole::InternalUserViewer) => false,
+    }
+}
+
 /// Whether it is an admin of the team, who may see all its keys. A key of another team is nobody there.
 fn manages(principal: &Principal, team: &Team) -> bool {
     let user = principal.holder().and_then(|holder| holder.user.as_ref());
@@ -196,6 +240,26 @@ impl FromRequestParts<Arc<App>> for Admin {
             actor: audit::actor(parts, &authenticated.principal),
             principal: authenticated.principal,
             admission: authenticated.admission,
+            path: path_of(parts),
+        })
+    }
+}
+
+impl FromRequestParts<Arc<App>> for Manager {
+    type Rejection = Rejected;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Rejected> {
+        let Authenticated { principal, .. } = authenticate(parts, app)?;
+        let is_delegate = principal.holder().is_some_and(|holder| {
+            let user = holder.user.as_ref();
+            user.is_some_and(|user| may_change(user, &holder.key))
+        });
+        if !principal.is_proxy_admin() && !is_delegate {
+            return Err(Rejected::NotAdmin(path_of(parts)));
+        }
+        Ok(Self {
+            actor: audit::actor(parts, &principal),
+            principal,
             path: path_of(parts),
         })
     }

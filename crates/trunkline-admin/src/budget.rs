@@ -67,7 +67,7 @@ pub(crate) async fn new(
         change.apply(&mut budget);
         Ok((vec![DirectoryWrite::PutBudget(budget.clone())], budget))
     };
-    let budget = app.change(&admin, plan).await?;
+    let budget = app.change(admin.actor(), plan).await?;
     tracing::info!(
         actor = by,
         path = admin.path(),
@@ -102,7 +102,7 @@ pub(crate) async fn update(
         touch(&mut budget.stamps, now, by);
         Ok((vec![DirectoryWrite::PutBudget(budget.clone())], budget))
     };
-    let budget = app.change(&admin, plan).await?;
+    let budget = app.change(admin.actor(), plan).await?;
     tracing::info!(
         actor = by,
         path = admin.path(),
@@ -138,7 +138,7 @@ pub(crate) async fn delete(
             Budget::clone(stored),
         ))
     };
-    let budget = app.change(&admin, plan).await?;
+    let budget = app.change(admin.actor(), plan).await?;
     tracing::info!(
         actor = admin.id(),
         path = admin.path(),

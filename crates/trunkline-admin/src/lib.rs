@@ -111,12 +111,18 @@ impl App {
     /// Changes keys and whom they belong to: `plan` says what, of what is stored.
     async fn change<T>(
         &self,
-        admin: &actor::Admin,
+        by: &trunkline_store::Actor,
         plan: impl FnOnce(
             &trunkline_auth::Directory,
         ) -> Result<(Vec<trunkline_store::DirectoryWrite>, T), key::error::KeyError>,
     ) -> Result<T, key::error::KeyError> {
-        self.registry.keys().change(admin.actor(), plan).await
+        self.registry.keys().change(by, plan).await
+    }
+
+    /// A key that was just written, with the toolsets that it is bound to.
+    fn as_stored(&self, key: trunkline_model::VirtualKey) -> Arc<trunkline_model::VirtualKey> {
+        let stored = self.registry.keys().ring().get(&key.hash);
+        stored.unwrap_or_else(|| Arc::new(key))
     }
 
     /// What time it is, in the database's precision, so that what is answered is what is stored.
@@ -126,8 +132,9 @@ impl App {
     }
 }
 
-/// The management API as a router. Every route of it asks for the key of a proxy admin, but for `/key/info` and
-/// `GET /v1/mcp/toolset`, which show a key its own.
+/// The management API as a router. Every route of it asks for the key of a proxy admin, but for those that show a caller its own
+/// (`/key/info`, `GET /v1/mcp/toolset` …), and those by which a user changes what is its own or its teams' (`/key/*`,
+/// `/team/member_*`).
 pub fn router(state: AdminState) -> axum::Router {
     let app = Arc::new(App {
         registry: state.registry,
@@ -164,6 +171,8 @@ fn tenants() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(tenant::team_members::member_add))
         .routes(routes!(tenant::team_members::member_update))
         .routes(routes!(tenant::team_members::member_delete))
+        .routes(routes!(tenant::team_permissions::permissions_list))
+        .routes(routes!(tenant::team_permissions::permissions_update))
         .routes(routes!(tenant::user::new))
         .routes(routes!(tenant::user::update))
         .routes(routes!(tenant::user::delete))

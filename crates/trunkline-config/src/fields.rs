@@ -723,6 +723,18 @@ pub(crate) const GENERAL: &[Field] = {
             "Networks in which clients are internal: they see servers with `available_on_public_internet: false`. A list replaces the default; with an empty one nobody is.",
         ),
         field(
+            "allowed_ips",
+            Texts,
+            "",
+            "The only clients that get in, by address or network (`10.0.0.0/8`): others are 403 everywhere but at `/health/liveliness` and `/health/readiness`, and so are those whose address is not known. Without it: everybody.",
+        ),
+        field(
+            "trusted_proxy_ranges",
+            Texts,
+            "",
+            "The same as `mcp_trusted_proxy_ranges`; what is in either counts.",
+        ),
+        field(
             "use_x_forwarded_for",
             Bool,
             "`false`",

@@ -34,6 +34,8 @@ pub struct General {
     pub egress_allow: Vec<String>,
     /// Networks in which clients are internal, in CIDR form.
     pub internal_ip_ranges: Vec<String>,
+    /// The only clients that get in, in CIDR form; `None`: everybody.
+    pub allowed_ips: Option<Vec<String>>,
     /// `X-Forwarded-For` of trusted proxies says where clients are.
     pub use_x_forwarded_for: bool,
     /// Networks of the proxies that are trusted, in CIDR form.
@@ -100,6 +102,7 @@ impl Default for General {
             allowed_origins: Vec::new(),
             egress_allow: Vec::new(),
             internal_ip_ranges: INTERNAL.map(ToOwned::to_owned).to_vec(),
+            allowed_ips: None,
             use_x_forwarded_for: false,
             trusted_proxy_ranges: Vec::new(),
             xff_num_trusted_hops: None,
@@ -303,6 +306,18 @@ fn network(section: &mut Section<'_>, general: &mut General) {
     general.allowed_origins = list("allowed_origins", checks::origin);
     general.egress_allow = list("mcp_egress_allow", checks::egress);
     general.trusted_proxy_ranges = list("mcp_trusted_proxy_ranges", checks::network);
+    let more = list("trusted_proxy_ranges", checks::network);
+    general.trusted_proxy_ranges.extend(more);
+    let allowed = list("allowed_ips", checks::network);
+    if section.node("allowed_ips").is_some() {
+        if allowed.is_empty() {
+            section.error(
+                "allowed_ips",
+                "names nobody, so that nobody would get in: remove it, or name addresses",
+            );
+        }
+        general.allowed_ips = Some(allowed);
+    }
     let internal = list("mcp_internal_ip_ranges", checks::network);
     if section.node("mcp_internal_ip_ranges").is_some() {
         general.internal_ip_ranges = internal;
@@ -336,7 +351,11 @@ fn clients(section: &mut Section<'_>, general: &mut General) {
         );
     }
     if !general.use_x_forwarded_for {
-        for name in ["mcp_trusted_proxy_ranges", "mcp_xff_num_trusted_hops"] {
+        for name in [
+            "mcp_trusted_proxy_ranges",
+            "trusted_proxy_ranges",
+            "mcp_xff_num_trusted_hops",
+        ] {
             if section.node(name).is_some() {
                 section.warn(name, "has no effect without `use_x_forwarded_for: true`.");
             }

@@ -62,8 +62,6 @@ impl Effect {
 
 const SENT_IN: &str = "callers of other networks, clients or roles would be let in.";
 const SCOPE: &str = "keys would reach servers they should not.";
-const ADDRESS: &str =
-    "client addresses behind a proxy are not told apart yet, so a rule about them would not hold.";
 const GUARDRAILS: &str =
     "guardrails are not served: calls would pass without the check. Remove it only if that is meant.";
 
@@ -114,11 +112,6 @@ pub(crate) const GENERAL_REFUSED: &[(&str, &str)] = &[
         "litellm_jwtauth",
         "JWT authentication is not served yet, nor are the restrictions in it.",
     ),
-    (
-        "allowed_ips",
-        "restricting client addresses is not served yet: callers of other networks would be let in.",
-    ),
-    ("trusted_proxy_ranges", ADDRESS),
     (
         "allowed_routes",
         "restricting routes is not served yet: they would be open.",

@@ -50,6 +50,9 @@ pub struct Arrived {
 
 const LOOPBACK_HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
+/// What orchestrators ask, from addresses of their own: anybody may see it.
+const PROBES: [&str; 2] = ["/health/liveliness", "/health/readiness"];
+
 /// Why a request does not get in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum EdgeError {
@@ -62,6 +65,11 @@ pub enum EdgeError {
     /// `Origin` is not one of ours.
     #[error("this Origin is not allowed; add it to general_settings.allowed_origins")]
     OriginNotAllowed,
+    /// The client is none of `allowed_ips`, or nobody knows where it is.
+    #[error(
+        "Access forbidden: this client's IP address is not allowed; general_settings.allowed_ips says which are"
+    )]
+    AddressNotAllowed,
 }
 
 impl EdgeError {
@@ -69,7 +77,7 @@ impl EdgeError {
         match self {
             Self::BadHost => StatusCode::BAD_REQUEST,
             Self::HostNotAllowed => StatusCode::MISDIRECTED_REQUEST,
-            Self::OriginNotAllowed => StatusCode::FORBIDDEN,
+            Self::OriginNotAllowed | Self::AddressNotAllowed => StatusCode::FORBIDDEN,
         }
     }
 }
@@ -168,8 +176,11 @@ pub fn serve<'a>(
             Arrival::Answered(_) => (Ok(()), ClientAddress::default()),
             Arrival::Client => {
                 let edge = gateway.edge.load();
+                let client = edge.clients.of(peer, request.headers());
+                let is_admitted = edge.clients.admits(client) || PROBES.contains(&request.uri().path());
                 let checked = edge.check(request.uri(), request.headers());
-                (checked, edge.clients.of(peer, request.headers()))
+                let admitted = is_admitted.then_some(()).ok_or(EdgeError::AddressNotAllowed);
+                (checked.and(admitted), client)
             }
         };
         let mut response = match checked {

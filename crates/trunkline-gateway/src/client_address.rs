@@ -19,6 +19,8 @@ const FORWARDED: [&str; 3] = ["x-forwarded-for", "forwarded", "x-real-ip"];
 pub struct ClientAddresses {
     /// `mcp_internal_ip_ranges`
     pub internal: Vec<IpNetwork>,
+    /// `allowed_ips`: the only clients that get in; `None`: everybody.
+    pub allowed: Option<Vec<IpNetwork>>,
     /// `use_x_forwarded_for`
     pub use_x_forwarded_for: bool,
     /// `mcp_trusted_proxy_ranges`: from whom `X-Forwarded-For` is believed.
@@ -40,6 +42,13 @@ impl ClientAddresses {
                 ClientNetwork::External
             },
         }
+    }
+
+    /// Whether a client gets in. Of whom it is not known where it is, it is not known that it may.
+    pub fn admits(&self, client: ClientAddress) -> bool {
+        self.allowed
+            .as_ref()
+            .is_none_or(|allowed| client.address.is_some_and(|address| contains(allowed, address)))
     }
 
     fn address(&self, peer: IpAddr, headers: &HeaderMap) -> Option<IpAddr> {
@@ -115,6 +124,7 @@ mod tests {
     fn behind(hops: Option<u32>) -> ClientAddresses {
         ClientAddresses {
             internal: networks(&["10.0.0.0/8", "127.0.0.0/8", "fc00::/7"]),
+            allowed: None,
             use_x_forwarded_for: true,
             trusted_proxies: networks(&["10.9.0.0/16"]),
             trusted_hops: hops,
@@ -218,6 +228,39 @@ mod tests {
         assert_eq!(client(Some(0), &["10.1.1.1"]), (None, false));
         let many = vec!["10.9.0.1"; MAX_ENTRIES + 1].join(",");
         assert_eq!(client(None, &[&many]), (None, false));
+    }
+
+    #[test]
+    fn s33_who_is_not_known_to_be_allowed_is_not() {
+        let rule = ClientAddresses {
+            allowed: Some(networks(&["192.0.2.1", "fd00::/8"])),
+            ..behind(None)
+        };
+        let admits = |rule: &ClientAddresses, peer: &str, forwarded: Option<&'static str>| {
+            let mut headers = HeaderMap::new();
+            headers.extend(forwarded.map(|value| {
+                let name = HeaderName::from_static("x-forwarded-for");
+                (name, HeaderValue::from_static(value))
+            }));
+            rule.admits(rule.of(peer.parse().unwrap(), &headers))
+        };
+        for (peer, forwarded, expected) in [
+            ("192.0.2.1", None, true),
+            ("::ffff:192.0.2.1", None, true),
+            ("fd00::7", None, true),
+            ("192.0.2.2", None, false),
+            ("10.9.0.1", Some("192.0.2.1"), true),
+            ("10.9.0.1", Some("192.0.2.1, 198.51.100.1"), false),
+            // Nobody that is known has written it.
+            ("192.0.2.1", Some("192.0.2.1"), false),
+            ("10.9.0.1", None, false),
+        ] {
+            assert_eq!(admits(&rule, peer, forwarded), expected, "{peer} {forwarded:?}");
+        }
+        assert!(
+            admits(&behind(None), "198.51.100.1", Some("x")),
+            "nobody is kept out without a list"
+        );
     }
 
     proptest! {

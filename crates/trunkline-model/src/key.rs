@@ -81,6 +81,8 @@ pub struct VirtualKey {
     pub budget_id: Option<String>,
     /// Secrets that it had before, and that are good for a while.
     pub previous: Vec<PreviousSecret>,
+    /// What of it is no administrator's.
+    pub delegation: Delegation,
     /// What of its row cannot be read. Such a key is refused: what is missing may have been a restriction.
     pub defect: Option<String>,
 }
@@ -113,6 +115,7 @@ impl VirtualKey {
             limits: CallLimits::default(),
             budget_id: None,
             previous: Vec::new(),
+            delegation: Delegation::default(),
             defect: None,
         }
     }
@@ -126,6 +129,41 @@ impl VirtualKey {
     pub fn may_call(&self, route: Route<'_>) -> bool {
         self.allowed_routes.is_empty() || self.allowed_routes.iter().any(|rule| route.is_covered_by(rule))
     }
+}
+
+impl VirtualKey {
+    /// Its alias, if an administrator has given it: what rules about calls go by. What its holder calls it proves nothing.
+    pub fn vouched_alias(&self) -> Option<&str> {
+        self.key_alias.as_deref().filter(|_| !self.delegation.alias)
+    }
+
+    /// Its metadata, if an administrator has given it.
+    pub fn vouched_metadata(&self) -> Option<&Map<String, Value>> {
+        (!self.delegation.metadata).then_some(&self.metadata)
+    }
+
+    /// A limit that an administrator has set on it, by its field's name.
+    pub fn administrators_limit(&self) -> Option<&'static str> {
+        let set = self
+            .limits
+            .first()
+            .or(self.budget_id.as_ref().map(|_| "budget_id"));
+        set.filter(|_| !self.delegation.is_whole)
+    }
+}
+
+/// What of a key those have done who are no proxy admins: users with keys of their own, and admins of teams.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Delegation {
+    /// The user that has seen its secret, if it was no administrator that made it or gave it another. With that user's
+    /// membership the key goes.
+    pub by: Option<String>,
+    /// Whether such a user has made it, and no administrator has written it since: nothing on it is an administrator's decision.
+    pub is_whole: bool,
+    /// Whether such a user has chosen `key_alias`.
+    pub alias: bool,
+    /// Whether such a user has written `metadata`.
+    pub metadata: bool,
 }
 
 /// A secret that a key had before it was given another.
@@ -152,6 +190,35 @@ impl CallLimits {
     /// Whether nothing is limited.
     pub fn is_none(&self) -> bool {
         self.rpm_limit.is_none() && self.max_parallel_requests.is_none() && self.mcp_rpm_limit.is_empty()
+    }
+
+    /// The name of a limit that is set, if any is.
+    pub fn first(&self) -> Option<&'static str> {
+        let names = [
+            (self.rpm_limit.is_some(), "rpm_limit"),
+            (self.max_parallel_requests.is_some(), "max_parallel_requests"),
+            (!self.mcp_rpm_limit.is_empty(), "mcp_rpm_limit"),
+        ];
+        names
+            .into_iter()
+            .find_map(|(is_set, name)| is_set.then_some(name))
+    }
+
+    /// Whether everything that these limits let through, `bound` lets through, too; the field that lets more through if not.
+    pub fn check_within(&self, bound: &Self) -> Result<(), &'static str> {
+        let is_within =
+            |own: Option<u32>, most: Option<u32>| most.is_none_or(|most| own.is_some_and(|own| own <= most));
+        let of_server =
+            |(server, most): (&String, &u32)| is_within(self.mcp_rpm_limit.get(server).copied(), Some(*most));
+        if !is_within(self.rpm_limit, bound.rpm_limit) {
+            Err("rpm_limit")
+        } else if !is_within(self.max_parallel_requests, bound.max_parallel_requests) {
+            Err("max_parallel_requests")
+        } else if !bound.mcp_rpm_limit.iter().all(of_server) {
+            Err("mcp_rpm_limit")
+        } else {
+            Ok(())
+        }
     }
 
     /// Calls of a server in a minute: the least of all entries that name it.
@@ -282,6 +349,46 @@ impl ObjectPermission {
     /// Whether this toolset was granted.
     pub fn has_toolset(&self, toolset: &Toolset) -> bool {
         !self.says(NO_MCP_SERVERS) && self.toolsets.iter().any(|own| own.id == toolset.id)
+    }
+
+    /// Whether a key with these servers, groups, toolsets and tools may use no more than one with those of `bound`, beside which it
+    /// stands: by what is written, so that it holds whatever servers and toolsets become. Models are not looked at. The
+    /// member that has more if not.
+    pub fn check_within(&self, bound: &Self) -> Result<(), &'static str> {
+        let all_in = |own: &[String], most: &[String]| own.iter().all(|name| most.contains(name));
+        let is_nothing = self.says(NO_MCP_SERVERS);
+        if is_nothing {
+            return Ok(());
+        }
+        // What is for every key is taken away, too, by that word and by lists of tools.
+        if bound.says(NO_MCP_SERVERS) || !all_in(&self.mcp_servers, &bound.mcp_servers) {
+            return Err("mcp_servers");
+        }
+        if !all_in(&self.mcp_access_groups, &bound.mcp_access_groups) {
+            return Err("mcp_access_groups");
+        }
+        if !all_in(&self.mcp_toolsets, &bound.mcp_toolsets) {
+            return Err("mcp_toolsets");
+        }
+        let narrows = |(server, most): (&String, &Vec<String>)| {
+            let own = self.mcp_tool_permissions.get(server);
+            own.is_some_and(|own| most.iter().any(|tool| tool == ALL_TOOLS) || all_in(own, most))
+        };
+        match bound.mcp_tool_permissions.iter().all(narrows) {
+            true => Ok(()),
+            false => Err("mcp_tool_permissions"),
+        }
+    }
+
+    /// Takes over what of `bound` only takes away, where this says nothing of the same name.
+    pub fn inherit(&mut self, bound: &Self) {
+        if bound.says(NO_MCP_SERVERS) && !self.says(NO_MCP_SERVERS) {
+            self.mcp_servers.push(NO_MCP_SERVERS.to_owned());
+        }
+        for (server, tools) in &bound.mcp_tool_permissions {
+            let own = self.mcp_tool_permissions.entry(server.clone());
+            own.or_insert_with(|| tools.clone());
+        }
     }
 
     /// Looks up which toolsets are granted. What is written and not there grants nothing.

@@ -38,7 +38,7 @@ pub use clock::{Clock, SystemClock};
 pub use deployment::{Deployment, DeploymentParams, ModelList, RouterRules};
 pub use health::{Circuit, Health};
 pub use ids::{ReplicaId, RequestId, ServerId, SessionKey};
-pub use key::{CallLimits, KeyHash, ObjectPermission, PreviousSecret, Route, VirtualKey};
+pub use key::{CallLimits, Delegation, KeyHash, ObjectPermission, PreviousSecret, Route, VirtualKey};
 pub use key_map::KeyMap;
 pub use network::{ClientAddress, ClientNetwork, IpNetwork, NotANetwork};
 pub use notice::{Notice, Severity};
@@ -56,7 +56,8 @@ pub use server::{
 };
 pub use snapshot::Snapshot;
 pub use tenant::{
-    EndUser, Level, Member, MemberRole, Organization, OrganizationMember, Team, User, UserRole,
+    EndUser, Level, MEMBER_PERMISSIONS, Member, MemberRole, Organization, OrganizationMember, Team, User,
+    UserRole,
 };
 pub use tls::{Pem, TlsSettings, TlsVersion};
 pub use tool_rule::{Claim, Filled, Hold, RuleProblem, Source, ToolApproval, ToolArguments, ToolCondition};

@@ -52,6 +52,8 @@ pub struct Team {
     pub members: Vec<Member>,
     /// Its keys are refused until it is unblocked.
     pub blocked: bool,
+    /// What members that are no admins may do with their own keys of the team: some of [`MEMBER_PERMISSIONS`].
+    pub member_permissions: Vec<String>,
     /// The administrator's own.
     pub metadata: Map<String, Value>,
     /// What its keys may use at most, and what those of them may use that say `all-team-mcpservers`.
@@ -63,6 +65,20 @@ pub struct Team {
     /// What of its row cannot be read. Its keys are refused: what is missing may have been a restriction.
     pub defect: Option<String>,
 }
+
+/// LiteLLM's words of `team_member_permissions` that mean something here: the routes. `/key/info` is every member's, of its own
+/// keys, whether it is there or not.
+pub const MEMBER_PERMISSIONS: [&str; 9] = [
+    "/key/generate",
+    "/key/update",
+    "/key/bulk_update",
+    "/key/delete",
+    "/key/regenerate",
+    "/key/{key_id}/regenerate",
+    "/key/block",
+    "/key/unblock",
+    "/key/info",
+];
 
 impl Team {
     /// What a user is in it.

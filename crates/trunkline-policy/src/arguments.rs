@@ -142,10 +142,10 @@ fn claimed(principal: &Principal, claim: &Claim) -> Option<Value> {
     match claim {
         Claim::UserId => text(principal.user_id()),
         Claim::TeamId => text(principal.team_id()),
-        Claim::KeyAlias => text(principal.key().and_then(|key| key.key_alias.as_deref())),
+        Claim::KeyAlias => text(principal.key().and_then(|key| key.vouched_alias())),
         Claim::EndUserId => text(principal.end_user().map(|own| &*own.id)),
         Claim::Metadata(member) => {
-            let value = principal.key()?.metadata.get(member)?;
+            let value = principal.key()?.vouched_metadata()?.get(member)?;
             let empty = value.is_null() || value.as_str() == Some("");
             (!empty).then(|| value.clone())
         }

@@ -163,7 +163,7 @@ fn principal_fact(principal: &Principal, with_metadata: bool) -> Fact {
         ("key_hash", Fact::optional(key.map(|key| &*key.id))),
         (
             "key_alias",
-            Fact::optional(key.and_then(|key| key.key_alias.as_deref())),
+            Fact::optional(key.and_then(|key| key.vouched_alias())),
         ),
         ("user_id", Fact::optional(principal.user_id())),
         (
@@ -186,7 +186,7 @@ fn principal_fact(principal: &Principal, with_metadata: bool) -> Fact {
     ];
     if with_metadata {
         let none = serde_json::Map::new();
-        let metadata = key.map_or(&none, |key| &key.metadata);
+        let metadata = key.and_then(|key| key.vouched_metadata()).unwrap_or(&none);
         members.push(("metadata", Fact::object(metadata)));
     }
     Fact::members(members)

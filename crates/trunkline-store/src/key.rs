@@ -5,11 +5,9 @@ use std::sync::Arc;
 
 use trunkline_model::{KeyHash, VirtualKey};
 
-use crate::audit::Actor;
 use crate::audit::entry::{self, Entry};
 use crate::db::{Row, StoreError, Tx, Value, stmts};
 use crate::key_row;
-use crate::server::KEYS;
 use crate::server_row::Cell;
 use crate::store::Store;
 
@@ -18,13 +16,13 @@ macro_rules! key_columns {
     () => {
         "token, key_name, key_alias, key_type, user_id, team_id, metadata, expires, blocked, allowed_routes, \
          object_permission, created_at, created_by, updated_at, updated_by, rotation_count, last_rotation_at, rpm_limit, \
-         max_parallel_requests, mcp_rpm_limit, budget_id, previous_tokens, revision"
+         max_parallel_requests, mcp_rpm_limit, budget_id, previous_tokens, delegation, delegated_revision, revision"
     };
 }
 
 macro_rules! key_parameters {
     () => {
-        "$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23"
+        "$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25"
     };
 }
 
@@ -39,9 +37,9 @@ stmts! {
     );
     /// The last parameter is the token that the row had.
     KEY_UPDATE = concat!(
-        "UPDATE verification_token SET (", key_columns!(), ") = (", key_parameters!(), ") WHERE token = $24"
+        "UPDATE verification_token SET (", key_columns!(), ") = (", key_parameters!(), ") WHERE token = $26"
     );
-    KEY_BLOCK = "UPDATE verification_token SET (blocked, updated_at, updated_by, revision) = ($2, $3, $4, $5) WHERE token = $1";
+    KEY_BLOCK = "UPDATE verification_token SET (blocked, updated_at, updated_by, delegated_revision, revision) = ($2, $3, $4, $5, $6) WHERE token = $1";
     KEY_DELETE = "DELETE FROM verification_token WHERE token = $1";
 }
 
@@ -71,7 +69,7 @@ pub enum KeyWriteError {
     Store(#[from] StoreError),
 }
 
-/// A change of a key that was read in the transaction that will write it.
+/// A change of a key as it is stored when nobody else can write.
 pub type KeyEdit = Box<dyn FnOnce(&mut VirtualKey) + Send>;
 
 impl Store {
@@ -106,87 +104,57 @@ impl Store {
         let hash = |row: &Row| KeyHash::from_hex(&row.text("token").ok().flatten()?);
         Ok(rows.iter().filter_map(hash).collect())
     }
+}
 
-    pub(crate) async fn key_insert(&self, by: &Actor, key: &VirtualKey) -> Result<(), KeyWriteError> {
-        let mut change = self.begin_change(KEYS, by).await?;
-        let cells = key_row::encode(key, change.revision)?;
-        check_alias(&mut change.tx, key, key.hash).await?;
-        if change.tx.execute(&KEY_INSERT, values(cells)).await? == 0 {
-            return Err(KeyWriteError::Duplicate);
-        }
-        let entry = entry_of(key.hash, None, Some(key))?;
-        Ok(change.commit(vec![entry]).await?)
+/// Writes a new key.
+pub(crate) async fn insert(tx: &mut Tx, key: &VirtualKey, revision: i64) -> Result<(), KeyWriteError> {
+    let cells = key_row::encode(key, revision)?;
+    check_alias(tx, key, key.hash).await?;
+    if tx.execute(&KEY_INSERT, values(cells)).await? == 0 {
+        return Err(KeyWriteError::Duplicate);
     }
+    Ok(())
+}
 
-    /// Reads a key, changes it, and writes it, its hash too. Returns it as it was written.
-    pub(crate) async fn key_update(
-        &self,
-        by: &Actor,
-        hash: KeyHash,
-        edit: KeyEdit,
-    ) -> Result<VirtualKey, KeyWriteError> {
-        let mut change = self.begin_change(KEYS, by).await?;
-        let tx = &mut change.tx;
-        let before = get(tx, hash).await?;
-        if let Some(defect) = before.defect {
-            return Err(KeyWriteError::Unreadable { defect });
-        }
-        let mut key = before.clone();
-        edit(&mut key);
-        check_alias(tx, &key, hash).await?;
-        let replaced = key.hash != hash;
-        if replaced && find(tx, key.hash).await?.is_some() {
-            return Err(KeyWriteError::Duplicate);
-        }
-        let mut parameters = values(key_row::encode(&key, change.revision)?);
-        parameters.push(hash.to_hex().into());
-        tx.execute(&KEY_UPDATE, parameters).await?;
-        let entry = entry_of(hash, Some(&before), Some(&key))?;
-        change.commit(vec![entry]).await?;
-        Ok(key)
+/// Writes another state of the key with this hash, its hash too. What cannot be read as a whole is refused: it would be lost.
+pub(crate) async fn replace(
+    tx: &mut Tx,
+    hash: KeyHash,
+    key: &VirtualKey,
+    revision: i64,
+) -> Result<(), KeyWriteError> {
+    let before = find(tx, hash).await?.ok_or(KeyWriteError::NotFound)?;
+    if let Some(defect) = before.defect {
+        return Err(KeyWriteError::Unreadable { defect });
     }
+    check_alias(tx, key, hash).await?;
+    if key.hash != hash && find(tx, key.hash).await?.is_some() {
+        return Err(KeyWriteError::Duplicate);
+    }
+    let mut parameters = values(key_row::encode(key, revision)?);
+    parameters.push(hash.to_hex().into());
+    tx.execute(&KEY_UPDATE, parameters).await?;
+    Ok(())
+}
 
-    /// Blocks or unblocks a key, also one that cannot be read. Returns it as it was written.
-    pub(crate) async fn key_block(
-        &self,
-        by: &Actor,
-        hash: KeyHash,
-        edit: impl FnOnce(&mut VirtualKey),
-    ) -> Result<VirtualKey, KeyWriteError> {
-        let mut change = self.begin_change(KEYS, by).await?;
-        let before = get(&mut change.tx, hash).await?;
-        let mut key = before.clone();
-        edit(&mut key);
-        let parameters = vec![
-            hash.to_hex().into(),
-            Value::Bool(Some(key.blocked)),
-            crate::server_row::time(key.stamps.updated_at),
-            crate::server_row::text(key.stamps.updated_by.as_ref()),
-            change.revision.into(),
-        ];
-        change.tx.execute(&KEY_BLOCK, parameters).await?;
-        let entry = entry_of(hash, Some(&before), Some(&key))?;
-        change.commit(vec![entry]).await?;
-        Ok(key)
-    }
+/// Blocks or unblocks a key, also one that cannot be read.
+pub(crate) async fn block(tx: &mut Tx, key: &VirtualKey, revision: i64) -> Result<(), KeyWriteError> {
+    let parameters = vec![
+        key.hash.to_hex().into(),
+        Value::Bool(Some(key.blocked)),
+        crate::server_row::time(key.stamps.updated_at),
+        crate::server_row::text(key.stamps.updated_by.as_ref()),
+        key_row::delegated_revision(&key.delegation, revision),
+        revision.into(),
+    ];
+    tx.execute(&KEY_BLOCK, parameters).await?;
+    Ok(())
+}
 
-    /// Deletes keys; how many there were.
-    pub(crate) async fn key_delete(&self, by: &Actor, hashes: &[KeyHash]) -> Result<u64, StoreError> {
-        let mut change = self.begin_change(KEYS, by).await?;
-        let mut entries = Vec::new();
-        for hash in hashes {
-            // Named twice, it is there once.
-            if let Some(before) = find(&mut change.tx, *hash).await? {
-                entries.push(entry_of(*hash, Some(&before), None)?);
-                change.tx.execute(&KEY_DELETE, vec![hash.to_hex().into()]).await?;
-            }
-        }
-        let deleted = entries.len() as u64;
-        if deleted > 0 {
-            change.commit(entries).await?;
-        }
-        Ok(deleted)
-    }
+/// Deletes a key.
+pub(crate) async fn delete(tx: &mut Tx, hash: KeyHash) -> Result<(), KeyWriteError> {
+    tx.execute(&KEY_DELETE, vec![hash.to_hex().into()]).await?;
+    Ok(())
 }
 
 /// The row of the audit log about a key.
@@ -203,10 +171,6 @@ pub(crate) fn entry_of(
         before.as_deref(),
         after.as_deref(),
     ))
-}
-
-async fn get(tx: &mut Tx, hash: KeyHash) -> Result<VirtualKey, KeyWriteError> {
-    find(tx, hash).await?.ok_or(KeyWriteError::NotFound)
 }
 
 async fn find(tx: &mut Tx, hash: KeyHash) -> Result<Option<VirtualKey>, StoreError> {

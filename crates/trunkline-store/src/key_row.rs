@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value as Json};
-use trunkline_model::{CallLimits, KeyHash, ObjectPermission, PreviousSecret, Stamps, VirtualKey};
+use trunkline_model::{
+    CallLimits, Delegation, KeyHash, ObjectPermission, PreviousSecret, Stamps, VirtualKey,
+};
 
 use crate::db::{Row, StoreError, Value};
 use crate::server_row::{Cell, Reader, json, text, time};
@@ -33,6 +35,7 @@ pub(crate) fn encode(key: &VirtualKey, revision: i64) -> Result<Vec<Cell>, Store
         limits,
         budget_id,
         previous,
+        delegation,
         defect: _,
     } = key;
     let CallLimits {
@@ -59,7 +62,7 @@ pub(crate) fn encode(key: &VirtualKey, revision: i64) -> Result<Vec<Cell>, Store
         ("allowed_routes", json(allowed_routes).into()),
         (
             "object_permission",
-            permission_text(object_permission, &also(None, budget_id.as_ref())).into(),
+            permission_text(object_permission, &key_also(budget_id.as_ref(), delegation)).into(),
         ),
         ("created_at", time(*created_at)),
         ("created_by", text(created_by.as_ref())),
@@ -75,6 +78,8 @@ pub(crate) fn encode(key: &VirtualKey, revision: i64) -> Result<Vec<Cell>, Store
         ("mcp_rpm_limit", json(mcp_rpm_limit).into()),
         ("budget_id", text(budget_id.as_ref())),
         ("previous_tokens", previous_text(previous)),
+        ("delegation", delegation_text(delegation)),
+        ("delegated_revision", delegated_revision(delegation, revision)),
         ("revision", revision.into()),
     ];
     refuse_nul(cells)
@@ -85,11 +90,79 @@ pub(crate) fn encode(key: &VirtualKey, revision: i64) -> Result<Vec<Cell>, Store
 const ALSO: &str = "restricted_by";
 const LIMITS: &str = "limits";
 const BUDGET: &str = "budget";
+/// What its holder has said of a key, which a version before 0018 would take for an administrator's word.
+const WORDS: &str = "words";
 
 /// The words for what is there.
 pub(crate) fn also(limits: Option<&CallLimits>, budget_id: Option<&String>) -> Vec<&'static str> {
     let limits = limits.filter(|limits| !limits.is_none()).map(|_| LIMITS);
     limits.into_iter().chain(budget_id.map(|_| BUDGET)).collect()
+}
+
+/// The same of a key.
+fn key_also(budget_id: Option<&String>, delegation: &Delegation) -> Vec<&'static str> {
+    let words = (delegation.alias || delegation.metadata).then_some(WORDS);
+    also(None, budget_id).into_iter().chain(words).collect()
+}
+
+/// The revision in which it was written by somebody who is no administrator, beside that of the row: a version that does not know the
+/// column writes another revision, and only for administrators.
+pub(crate) fn delegated_revision(delegation: &Delegation, revision: i64) -> Value {
+    Value::Int(delegation.is_whole.then_some(revision))
+}
+
+fn delegation_text(delegation: &Delegation) -> Value {
+    let Delegation {
+        by,
+        is_whole: _,
+        alias,
+        metadata,
+    } = delegation;
+    let words = [(alias, "key_alias"), (metadata, "metadata")];
+    let words: Vec<&str> = words
+        .into_iter()
+        .filter_map(|(is_own, word)| is_own.then_some(word))
+        .collect();
+    if by.is_none() && words.is_empty() {
+        return Value::Text(None);
+    }
+    let members = [
+        ("by".to_owned(), by.clone().into()),
+        ("words".to_owned(), words.into()),
+    ];
+    Value::Text(Some(Json::Object(members.into_iter().collect()).to_string()))
+}
+
+/// What of it cannot be read may be that an administrator has not said something.
+fn decode_delegation(reader: &mut Reader<'_>) -> Delegation {
+    let revision = reader.int("revision");
+    let mut delegation = Delegation {
+        is_whole: reader
+            .int("delegated_revision")
+            .is_some_and(|own| Some(own) == revision),
+        ..Delegation::default()
+    };
+    let Some(mut members) = reader.json::<Map<String, Json>>("delegation") else {
+        return delegation;
+    };
+    delegation.by = match members.remove("by") {
+        None | Some(Json::Null) => None,
+        Some(Json::String(user_id)) => Some(user_id),
+        Some(_) => reader.checked("delegation", None),
+    };
+    let words = members.remove("words").unwrap_or_else(|| Json::Array(Vec::new()));
+    let words: Option<Vec<String>> = serde_json::from_value(words).ok();
+    for word in reader.checked("delegation", words).unwrap_or_default() {
+        match word.as_str() {
+            "key_alias" => delegation.alias = true,
+            "metadata" => delegation.metadata = true,
+            _ => reader.checked::<()>("delegation", None).unwrap_or_default(),
+        }
+    }
+    if !members.is_empty() {
+        reader.checked::<()>("delegation", None);
+    }
+    delegation
 }
 
 fn previous_text(previous: &[PreviousSecret]) -> Value {
@@ -193,6 +266,7 @@ pub(crate) fn decode(row: &Row) -> Option<VirtualKey> {
         },
         budget_id: reader.text("budget_id"),
         previous: decode_previous(&mut reader),
+        delegation: decode_delegation(&mut reader),
         ..VirtualKey::new(hash)
     };
     key.defect = (!reader.defects.is_empty()).then(|| reader.defects.join("; "));
@@ -226,7 +300,10 @@ pub(crate) fn decode_permission(reader: &mut Reader<'_>) -> ObjectPermission {
         list.shrink_to_fit();
     }
     let also: Vec<String> = member(reader, &mut members, ALSO).unwrap_or_default();
-    if also.iter().any(|word| ![LIMITS, BUDGET].contains(&word.as_str())) {
+    if also
+        .iter()
+        .any(|word| ![LIMITS, BUDGET, WORDS].contains(&word.as_str()))
+    {
         reader.checked::<()>("object_permission", None);
     }
     let means_something = |value: &Json| match value {

@@ -16,7 +16,6 @@ use crate::key::{KeyEdit, KeyWriteError};
 use crate::server::KEYS;
 use crate::store::Store;
 use crate::tenant::DirectoryWrite;
-use crate::verify::chain;
 
 /// The virtual keys, and whom they belong to.
 pub struct Keys {
@@ -55,11 +54,14 @@ impl Keys {
         self.changed.subscribe()
     }
 
-    /// Stores a new key.
+    /// Stores a new key: [`Keys::change`] of one row.
     pub async fn insert(&self, by: &Actor, key: VirtualKey) -> Result<Arc<VirtualKey>, KeyWriteError> {
-        let mut revision = self.revision.lock().await;
-        self.store.key_insert(by, &key).await?;
-        Ok(self.written(&mut revision, key, None).await)
+        let hash = key.hash;
+        self.change(by, |_| {
+            Ok::<_, KeyWriteError>((vec![DirectoryWrite::NewKey(Box::new(key))], ()))
+        })
+        .await?;
+        self.ring.get(&hash).ok_or(KeyWriteError::NotFound)
     }
 
     /// Changes a key; with another hash it is another secret from then on, and the one before opens nothing.
@@ -69,10 +71,14 @@ impl Keys {
         hash: KeyHash,
         edit: KeyEdit,
     ) -> Result<Arc<VirtualKey>, KeyWriteError> {
-        let mut revision = self.revision.lock().await;
-        let key = self.store.key_update(by, hash, edit).await?;
-        let gone = (key.hash != hash).then_some(hash);
-        Ok(self.written(&mut revision, key, gone).await)
+        let plan = |directory: &Directory| {
+            let mut key = stored(directory, hash)?;
+            edit(&mut key);
+            let own = key.hash;
+            Ok::<_, KeyWriteError>((vec![DirectoryWrite::PutKey(hash, Box::new(key))], own))
+        };
+        let own = self.change(by, plan).await?;
+        self.ring.get(&own).ok_or(KeyWriteError::NotFound)
     }
 
     /// Blocks or unblocks a key.
@@ -83,25 +89,30 @@ impl Keys {
         blocked: bool,
         (now, stamp): (Timestamp, String),
     ) -> Result<Arc<VirtualKey>, KeyWriteError> {
-        let mut revision = self.revision.lock().await;
-        let edit = |key: &mut VirtualKey| {
+        let plan = |directory: &Directory| {
+            let mut key = stored(directory, hash)?;
             key.blocked = blocked;
             key.stamps.updated_at = Some(now);
             key.stamps.updated_by = Some(stamp);
+            Ok::<_, KeyWriteError>((vec![DirectoryWrite::BlockKey(Box::new(key))], ()))
         };
-        let key = self.store.key_block(by, hash, edit).await?;
-        Ok(self.written(&mut revision, key, None).await)
+        self.change(by, plan).await?;
+        self.ring.get(&hash).ok_or(KeyWriteError::NotFound)
     }
 
     /// Deletes keys; how many there were.
-    pub async fn delete(&self, by: &Actor, hashes: &[KeyHash]) -> Result<u64, StoreError> {
-        let mut revision = self.revision.lock().await;
-        let deleted = self.store.key_delete(by, hashes).await?;
-        if deleted > 0 {
-            self.read_back(&mut revision).await;
-            self.without(hashes);
-        }
-        Ok(deleted)
+    pub async fn delete(&self, by: &Actor, hashes: &[KeyHash]) -> Result<u64, KeyWriteError> {
+        let plan = |directory: &Directory| {
+            // Named twice, it is there once.
+            let mut there: Vec<KeyHash> = hashes.to_vec();
+            there.retain(|hash| directory.keys.contains_key(hash));
+            there.sort();
+            there.dedup();
+            let count = there.len() as u64;
+            let writes = there.into_iter().map(DirectoryWrite::DeleteKey).collect();
+            Ok::<_, KeyWriteError>((writes, count))
+        };
+        self.change(by, plan).await
     }
 
     /// Changes several rows at once: `plan` says which, of what there is when nobody else can write. Nothing is changed if it
@@ -123,6 +134,9 @@ impl Keys {
         }
         let before = self.ring.directory();
         let (writes, done) = plan(&before)?;
+        if writes.is_empty() {
+            return Ok(done);
+        }
         let mut entries = Vec::new();
         for write in &writes {
             write.write(&mut change.tx, own).await?;
@@ -159,55 +173,6 @@ impl Keys {
         if bind::all(&mut directory, &toolsets) {
             self.put(directory);
         }
-    }
-
-    /// Brings the ring up to a change that was just written. If the database went away in this moment, the change is
-    /// applied from memory: it is stored, so that it has to be seen.
-    async fn written(
-        &self,
-        revision: &mut MutexGuard<'_, i64>,
-        key: VirtualKey,
-        gone: Option<KeyHash>,
-    ) -> Arc<VirtualKey> {
-        if self.read_back(revision).await
-            && let Some(stored) = self.ring.get(&key.hash)
-        {
-            self.without(gone.as_slice());
-            return stored;
-        }
-        let written = key.clone();
-        let gone = gone.map(DirectoryWrite::DeleteKey);
-        self.apply(gone.into_iter().chain([DirectoryWrite::NewKey(Box::new(key))]));
-        self.ring.get(&written.hash).unwrap_or_else(|| Arc::new(written))
-    }
-
-    /// Takes keys out that are known to be gone, should they be there still: whatever was read, they open nothing.
-    fn without(&self, gone: &[KeyHash]) {
-        let ring = &self.ring;
-        let left: Vec<KeyHash> = gone
-            .iter()
-            .copied()
-            .filter(|hash| ring.get(hash).is_some())
-            .collect();
-        if !left.is_empty() {
-            self.apply(left.into_iter().map(DirectoryWrite::DeleteKey));
-        }
-    }
-
-    /// Whether what was written could be read.
-    async fn read_back(&self, revision: &mut MutexGuard<'_, i64>) -> bool {
-        let read = async {
-            let written = self.store.revisions().await?.keys;
-            self.reload(revision, written).await
-        };
-        let read: Result<(), StoreError> = read.await;
-        if let Err(error) = &read {
-            tracing::warn!(
-                error = chain(error),
-                "a key was written but could not be read back"
-            );
-        }
-        read.is_ok()
     }
 
     /// Reads what is new, and looks whether something is gone: with many keys, a change of one must not read all. `written`
@@ -290,6 +255,12 @@ impl Keys {
         self.ring.replace(directory);
         self.changed.send_modify(|count| *count += 1);
     }
+}
+
+/// The key with this hash.
+fn stored(directory: &Directory, hash: KeyHash) -> Result<VirtualKey, KeyWriteError> {
+    let key = directory.keys.get(&hash).ok_or(KeyWriteError::NotFound)?;
+    Ok(VirtualKey::clone(key))
 }
 
 fn same_keys(before: &Arc<KeyMap>, after: &Arc<KeyMap>) -> bool {

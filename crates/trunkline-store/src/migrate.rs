@@ -116,6 +116,7 @@ impl MigrationSet {
             step!("00", 15, "approvals"),
             step!("00", 16, "budgets"),
             step!("00", 17, "limits"),
+            step!("00", 18, "delegation"),
         ])
     }
 

@@ -9,8 +9,7 @@ use trunkline_model::{Budget, EndUser, KeyHash, Organization, Team, User, Virtua
 
 use crate::audit::entry::{self, Entry};
 use crate::db::{Row, StoreError, Tx, stmts};
-use crate::key::{KEY_DELETE, KEY_INSERT, KeyWriteError, entry_of as key_entry, values};
-use crate::key_row;
+use crate::key::{self, KeyWriteError, values};
 use crate::store::Store;
 use crate::tenant_row::{Statements, TenantRow};
 
@@ -29,7 +28,7 @@ macro_rules! stamp_excluded {
 
 macro_rules! team_columns {
     () => {
-        concat!("team_id, team_alias, organization_id, members_with_roles, blocked, metadata, object_permission, rpm_limit, max_parallel_requests, mcp_rpm_limit, ", stamp_columns!())
+        concat!("team_id, team_alias, organization_id, members_with_roles, blocked, metadata, object_permission, rpm_limit, max_parallel_requests, mcp_rpm_limit, team_member_permissions, ", stamp_columns!())
     };
 }
 
@@ -86,10 +85,10 @@ stmts! {
     TEAM_LIST_SINCE = concat!("SELECT ", team_columns!(), " FROM team_table WHERE revision > $1");
     TEAM_IDS = "SELECT team_id AS id FROM team_table";
     TEAM_PUT = concat!(
-        "INSERT INTO team_table (", team_columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) \
+        "INSERT INTO team_table (", team_columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) \
          ON CONFLICT (team_id) DO UPDATE SET (", team_columns!(), ") = (excluded.team_id, excluded.team_alias, \
          excluded.organization_id, excluded.members_with_roles, excluded.blocked, excluded.metadata, excluded.object_permission, excluded.rpm_limit, \
-         excluded.max_parallel_requests, excluded.mcp_rpm_limit, ",
+         excluded.max_parallel_requests, excluded.mcp_rpm_limit, excluded.team_member_permissions, ",
         stamp_excluded!(), ")"
     );
     TEAM_DELETE = "DELETE FROM team_table WHERE team_id = $1";
@@ -199,6 +198,10 @@ pub enum DirectoryWrite {
     PutBudget(Budget),
     /// A new key.
     NewKey(Box<VirtualKey>),
+    /// Another state of the key with this hash, and it may be another hash.
+    PutKey(KeyHash, Box<VirtualKey>),
+    /// Whether a key is blocked, and its stamps: also of one that cannot be read.
+    BlockKey(Box<VirtualKey>),
     /// No team any more.
     DeleteTeam(String),
     /// No user any more.
@@ -289,22 +292,15 @@ impl DirectoryWrite {
             Self::PutOrganization(row) => put(tx, row, revision).await,
             Self::PutEndUser(row) => put(tx, row, revision).await,
             Self::PutBudget(row) => put(tx, row, revision).await,
-            Self::NewKey(key) => {
-                let cells = key_row::encode(key, revision)?;
-                if tx.execute(&KEY_INSERT, values(cells)).await? == 0 {
-                    return Err(KeyWriteError::Duplicate);
-                }
-                Ok(())
-            }
+            Self::NewKey(own) => key::insert(tx, own, revision).await,
+            Self::PutKey(hash, own) => key::replace(tx, *hash, own, revision).await,
+            Self::BlockKey(own) => key::block(tx, own, revision).await,
             Self::DeleteTeam(id) => delete::<Team>(tx, id).await,
             Self::DeleteUser(id) => delete::<User>(tx, id).await,
             Self::DeleteOrganization(id) => delete::<Organization>(tx, id).await,
             Self::DeleteEndUser(id) => delete::<EndUser>(tx, id).await,
             Self::DeleteBudget(id) => delete::<Budget>(tx, id).await,
-            Self::DeleteKey(hash) => {
-                tx.execute(&KEY_DELETE, vec![hash.to_hex().into()]).await?;
-                Ok(())
-            }
+            Self::DeleteKey(hash) => key::delete(tx, *hash).await,
         }
     }
 
@@ -316,15 +312,23 @@ impl DirectoryWrite {
             Self::PutOrganization(row) => put_entry(row, &before.organizations),
             Self::PutEndUser(row) => put_entry(row, &before.end_users),
             Self::PutBudget(row) => put_entry(row, &before.budgets),
-            Self::NewKey(key) => key_entry(key.hash, None, Some(key)).map(Some),
+            Self::NewKey(own) => key::entry_of(own.hash, None, Some(own)).map(Some),
+            Self::PutKey(hash, own) => {
+                let before = before.keys.get(hash).map(|own| &**own);
+                key::entry_of(*hash, before, Some(own)).map(Some)
+            }
+            Self::BlockKey(own) => {
+                let before = before.keys.get(&own.hash).map(|own| &**own);
+                key::entry_of(own.hash, before, Some(own)).map(Some)
+            }
             Self::DeleteTeam(id) => delete_entry(id, &before.teams),
             Self::DeleteUser(id) => delete_entry(id, &before.users),
             Self::DeleteOrganization(id) => delete_entry(id, &before.organizations),
             Self::DeleteEndUser(id) => delete_entry(id, &before.end_users),
             Self::DeleteBudget(id) => delete_entry(id, &before.budgets),
             Self::DeleteKey(hash) => {
-                let key = before.keys.get(hash);
-                key.map(|key| key_entry(*hash, Some(key), None)).transpose()
+                let own = before.keys.get(hash);
+                own.map(|own| key::entry_of(*hash, Some(own), None)).transpose()
             }
         }
     }
@@ -337,8 +341,13 @@ impl DirectoryWrite {
             Self::PutOrganization(row) => insert(&mut directory.organizations, row),
             Self::PutEndUser(row) => insert(&mut directory.end_users, row),
             Self::PutBudget(row) => insert(&mut directory.budgets, row),
-            Self::NewKey(key) => {
-                Arc::make_mut(&mut directory.keys).insert(key.hash, Arc::new(*key));
+            Self::NewKey(own) | Self::BlockKey(own) => {
+                Arc::make_mut(&mut directory.keys).insert(own.hash, Arc::new(*own));
+            }
+            Self::PutKey(hash, own) => {
+                let keys = Arc::make_mut(&mut directory.keys);
+                keys.remove(&hash);
+                keys.insert(own.hash, Arc::new(*own));
             }
             Self::DeleteTeam(id) => remove(&mut directory.teams, &id),
             Self::DeleteUser(id) => remove(&mut directory.users, &id),

@@ -128,6 +128,7 @@ impl TenantRow for Team {
             organization_id,
             members,
             blocked,
+            member_permissions,
             metadata,
             object_permission,
             limits,
@@ -149,6 +150,7 @@ impl TenantRow for Team {
             ("rpm_limit", count(limits.rpm_limit)),
             ("max_parallel_requests", count(limits.max_parallel_requests)),
             ("mcp_rpm_limit", json(&limits.mcp_rpm_limit).into()),
+            ("team_member_permissions", json(member_permissions).into()),
         ];
         cells.extend(stamp_cells(stamps, revision));
         refuse_nul(cells)
@@ -166,6 +168,7 @@ impl TenantRow for Team {
                 Some(Member { user_id, role })
             }),
             blocked: reader.bool("blocked").unwrap_or(false),
+            member_permissions: reader.json("team_member_permissions").unwrap_or_default(),
             metadata: reader.json("metadata").unwrap_or_default(),
             object_permission: decode_permission(&mut reader),
             limits: CallLimits {

@@ -78,18 +78,23 @@ pub(crate) async fn denied(State(app): State<Arc<App>>, mut request: Request, ne
     if matches!(status, StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED)
         && let Some(by) = let_in.0.get()
     {
-        app.denials.send(Denial {
-            at: app.now(),
-            object_id: by.operation.clone().unwrap_or_default(),
-            by: by.clone(),
-            table: "",
-            details: vec![
-                ("reason", "management_refused".into()),
-                ("status", status.as_u16().into()),
-            ],
-        });
+        refused(&app, by, status);
     }
     response
+}
+
+/// Writes down that somebody was refused something. What is refused as a whole is noted by [`denied`]; this is for parts.
+pub(crate) fn refused(app: &App, by: &Actor, status: StatusCode) {
+    app.denials.send(Denial {
+        at: app.now(),
+        object_id: by.operation.clone().unwrap_or_default(),
+        by: by.clone(),
+        table: "",
+        details: vec![
+            ("reason", "management_refused".into()),
+            ("status", status.as_u16().into()),
+        ],
+    });
 }
 
 /// Why the log is not shown.

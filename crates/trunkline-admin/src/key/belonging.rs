@@ -4,22 +4,26 @@ use trunkline_auth::Directory;
 use trunkline_model::key::{
     ALL_PROXY_MCP_SERVERS, ALL_TEAM_MODELS, NO_DEFAULT_MODELS, NO_MCP_SERVERS, Part, SERVER_WORDS,
 };
-use trunkline_model::{Server, Snapshot, Team, Toolset, VirtualKey};
+use trunkline_model::{ObjectPermission, Server, Snapshot, Team, Toolset, VirtualKey};
 
 use super::error::KeyError;
-use super::fields::Change;
-use crate::App;
 use crate::budget;
 use crate::tenant::{readable, team};
 
-/// Refuses what would be more than the key's team has. `own`: the key that is changed.
-pub(crate) fn check(change: &Change, own: Option<&VirtualKey>, app: &App) -> Result<(), KeyError> {
-    let directory = app.directory();
-    budget::check(change.budget_id(), &directory)?;
-    let before = own.and_then(|own| own.team_id.as_deref());
-    let team_id = change.team_id(before);
-    let is_another = own.is_none() || team_id != before;
-    let Some(team_id) = team_id else { return Ok(()) };
+/// Refuses what would be more than the key's team has. `before`: the key as it is, if it is changed and not made.
+pub(crate) fn check(
+    after: &VirtualKey,
+    before: Option<&VirtualKey>,
+    directory: &Directory,
+    snapshot: &Snapshot,
+) -> Result<(), KeyError> {
+    if after.budget_id != before.and_then(|own| own.budget_id.clone()) {
+        budget::check(after.budget_id.as_deref(), directory)?;
+    }
+    let is_another = before.is_none_or(|own| own.team_id != after.team_id);
+    let Some(team_id) = &after.team_id else {
+        return Ok(());
+    };
     let Some(team) = directory.teams.get(team_id) else {
         // A key whose team is gone can still be changed: it is refused in any case.
         return (!is_another).then_some(()).ok_or_else(|| team::nobody(team_id));
@@ -29,15 +33,15 @@ pub(crate) fn check(change: &Change, own: Option<&VirtualKey>, app: &App) -> Res
     }
     let granted = Granted {
         team,
-        before: own.filter(|_| !is_another),
+        before: before.filter(|_| !is_another).map(|own| &own.object_permission),
     };
-    granted.check(change, own, &app.registry.snapshot())
+    granted.check(&after.object_permission, snapshot)
 }
 
 /// What a key of a team may be given: what the team has, and what is for every key. What a key has already it keeps.
 struct Granted<'a> {
     team: &'a Team,
-    before: Option<&'a VirtualKey>,
+    before: Option<&'a ObjectPermission>,
 }
 
 impl Granted<'_> {
@@ -54,15 +58,9 @@ impl Granted<'_> {
             || servers.all(|server| server.is_none_or(|server| self.has(server)))
     }
 
-    fn check(&self, change: &Change, own: Option<&VirtualKey>, snapshot: &Snapshot) -> Result<(), KeyError> {
-        let stored = own.map(|own| &own.object_permission);
-        let servers = change.mcp_servers().or(stored.map(|own| &*own.mcp_servers));
-        let groups = change
-            .mcp_access_groups()
-            .or(stored.map(|own| &*own.mcp_access_groups));
-        let kept = self.before.map(|own| &own.object_permission);
-        for name in servers.unwrap_or_default() {
-            let is_kept = kept.is_some_and(|own| own.mcp_servers.contains(name));
+    fn check(&self, after: &ObjectPermission, snapshot: &Snapshot) -> Result<(), KeyError> {
+        for name in &after.mcp_servers {
+            let is_kept = self.before.is_some_and(|own| own.mcp_servers.contains(name));
             let is_word = SERVER_WORDS.contains(&name.as_str());
             // What nobody has grants nothing now; later it is the team's list that counts.
             let is_had = snapshot.find(name).is_none_or(|server| self.has(server));
@@ -70,17 +68,18 @@ impl Granted<'_> {
                 return Err(self.refused(name));
             }
         }
-        for group in groups.unwrap_or_default() {
-            let is_kept = kept.is_some_and(|own| own.mcp_access_groups.contains(group));
+        for group in &after.mcp_access_groups {
+            let is_kept = self
+                .before
+                .is_some_and(|own| own.mcp_access_groups.contains(group));
             let is_had = snapshot.access_group(group).all(|server| self.has(server));
             if !(is_kept || is_had) {
                 return Err(self.refused(group));
             }
         }
-        self.check_models(change.models().or(stored.map(|own| &*own.models)))?;
-        let toolsets = change.mcp_toolsets().or(stored.map(|own| &*own.mcp_toolsets));
-        for name in toolsets.unwrap_or_default() {
-            let is_kept = kept.is_some_and(|own| own.mcp_toolsets.contains(name));
+        self.check_models(&after.models)?;
+        for name in &after.mcp_toolsets {
+            let is_kept = self.before.is_some_and(|own| own.mcp_toolsets.contains(name));
             let found = snapshot.toolsets().find(name);
             let is_had = found.is_none_or(|toolset| self.has_toolset(toolset, snapshot));
             if !(is_kept || is_had) {
@@ -91,14 +90,13 @@ impl Granted<'_> {
     }
 
     /// The same of models: a team without a list has none to give.
-    fn check_models(&self, models: Option<&[String]>) -> Result<(), KeyError> {
-        let kept = self.before.map(|own| &own.object_permission.models);
+    fn check_models(&self, models: &[String]) -> Result<(), KeyError> {
         let is_had = |name: &String| {
             [ALL_TEAM_MODELS, NO_DEFAULT_MODELS].contains(&name.as_str())
-                || kept.is_some_and(|kept| kept.contains(name))
+                || self.before.is_some_and(|kept| kept.models.contains(name))
                 || trunkline_policy::models::covers(&self.team.object_permission, name)
         };
-        match models.unwrap_or_default().iter().find(|name| !is_had(name)) {
+        match models.iter().find(|name| !is_had(name)) {
             None => Ok(()),
             Some(name) => Err(KeyError::TooMuch(
                 "models",

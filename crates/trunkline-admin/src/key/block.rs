@@ -5,14 +5,19 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use serde_json::{Map, Value};
+use trunkline_auth::Directory;
+use trunkline_model::VirtualKey;
+use trunkline_store::DirectoryWrite;
 
+use super::delegate::{Hand, Operation};
 use super::error::KeyError;
 use super::fields::refuse_others;
 use super::schema::{KeyNamed, KeyRow};
 use super::{lookup, row};
 use crate::App;
-use crate::actor::Admin;
+use crate::actor::Manager;
 use crate::body::JsonObject;
+use crate::tenant::touch;
 
 /// Block a virtual key
 ///
@@ -30,14 +35,16 @@ use crate::body::JsonObject;
     ),
 )]
 pub(crate) async fn block(
-    admin: Admin,
+    manager: Manager,
     State(app): State<Arc<App>>,
     JsonObject(body): JsonObject,
 ) -> Result<Json<Value>, KeyError> {
-    set(&body, true, &admin, &app).await
+    set(&body, true, &manager, &app).await
 }
 
 /// Unblock a virtual key
+///
+/// What an administrator has made or blocked, only an administrator unblocks.
 #[utoipa::path(
     post,
     path = "/key/unblock",
@@ -51,31 +58,40 @@ pub(crate) async fn block(
     ),
 )]
 pub(crate) async fn unblock(
-    admin: Admin,
+    manager: Manager,
     State(app): State<Arc<App>>,
     JsonObject(body): JsonObject,
 ) -> Result<Json<Value>, KeyError> {
-    set(&body, false, &admin, &app).await
+    set(&body, false, &manager, &app).await
 }
 
 async fn set(
     body: &Map<String, Value>,
     blocked: bool,
-    admin: &Admin,
+    manager: &Manager,
     app: &App,
 ) -> Result<Json<Value>, KeyError> {
     refuse_others(body, &["key"])?;
     let hash = lookup::required(body)?;
     let now = app.now();
-    let stamp = (now, admin.id().to_owned());
-    let key = app
-        .registry
-        .keys()
-        .set_blocked(admin.actor(), hash, blocked, stamp)
-        .await?;
+    let operation = if blocked {
+        Operation::Block
+    } else {
+        Operation::Unblock
+    };
+    let plan = |directory: &Directory| {
+        let hand = Hand::of(manager, directory)?;
+        let before = hand.reach(hash, operation)?;
+        let mut key = VirtualKey::clone(&before);
+        key.blocked = blocked;
+        touch(&mut key.stamps, now, manager.id());
+        hand.bound_change(&before, &mut key)?;
+        Ok((vec![DirectoryWrite::BlockKey(Box::new(key.clone()))], key))
+    };
+    let key = app.as_stored(app.change(manager.actor(), plan).await?);
     tracing::info!(
-        actor = admin.id(),
-        path = admin.path(),
+        actor = manager.id(),
+        path = manager.path(),
         key = &*key.id,
         blocked,
         "key blocked or unblocked"

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use http::StatusCode;
 use serde_json::{Map, Value, json};
 
+use super::delegate::Operation;
 use super::error::KeyError;
 use super::fields::refuse_others;
 use super::lookup;
@@ -13,7 +15,8 @@ use super::row;
 use super::schema::{KeyChanges, KeyChangesDone};
 use super::update;
 use crate::App;
-use crate::actor::Admin;
+use crate::actor::Manager;
+use crate::audit;
 use crate::body::{At, JsonObject, Loc, Problems};
 
 /// Keys of one request, as with LiteLLM.
@@ -35,22 +38,28 @@ const MAX_KEYS: usize = 500;
     ),
 )]
 pub(crate) async fn bulk_update(
-    admin: Admin,
+    manager: Manager,
     State(app): State<Arc<App>>,
     JsonObject(body): JsonObject,
 ) -> Result<Json<Value>, KeyError> {
     refuse_others(&body, &["keys"])?;
     let items = items(&body)?;
+    // What is not the caller's is not shown with its reason.
+    let seen = manager.is_full();
     let (mut done, mut failed) = (Vec::new(), Vec::new());
     for item in &items {
         let given = item.get("key").and_then(Value::as_str).unwrap_or_default();
         // A key is never repeated, as in every answer.
         let hash = lookup::hash_of(given);
         let shown = hash.map_or_else(|| given.to_owned(), trunkline_model::KeyHash::to_hex);
-        match update::one(&admin, &app, item).await {
+        match update::one(&manager, &app, item, Operation::BulkUpdate).await {
             Ok(row) => done.push(json!({"key": shown, "key_info": row})),
             Err(error) => {
-                let own = hash.and_then(|hash| app.registry.keys().ring().get(&hash));
+                if error.is_denial() {
+                    audit::refused(&app, manager.actor(), StatusCode::FORBIDDEN);
+                }
+                let own = seen.then_some(hash).flatten();
+                let own = own.and_then(|hash| app.registry.keys().ring().get(&hash));
                 let info = own.map(|own| row::info(&own, app.now()));
                 failed.push(json!({"key": shown, "key_info": info, "failed_reason": error.reason()}));
             }

@@ -6,15 +6,18 @@ use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use trunkline_auth::Directory;
 use trunkline_model::KeyHash;
+use trunkline_store::DirectoryWrite;
 use utoipa::ToSchema;
 
+use super::delegate::{Hand, Operation};
 use super::error::KeyError;
 use super::fields::{names, refuse_others};
 use super::lookup;
 use super::schema::KeysNamed;
 use crate::App;
-use crate::actor::Admin;
+use crate::actor::Manager;
 use crate::body::{At, JsonObject, Problems};
 
 /// What was deleted.
@@ -27,7 +30,7 @@ pub(crate) struct DeletedKeys {
 /// Delete virtual keys
 ///
 /// They are refused from then on, and their open streams end, on every replica, within a second. 404 if there is none of
-/// them, or one that the caller does not manage.
+/// them. Of a caller that is no administrator each has to be one that it may delete: 403, and nothing is deleted.
 #[utoipa::path(
     post,
     path = "/key/delete",
@@ -41,21 +44,45 @@ pub(crate) struct DeletedKeys {
     ),
 )]
 pub(crate) async fn delete(
-    admin: Admin,
+    manager: Manager,
     State(app): State<Arc<App>>,
     JsonObject(body): JsonObject,
 ) -> Result<Json<DeletedKeys>, KeyError> {
     refuse_others(&body, &["keys", "key_aliases"])?;
     let named = named(&body, &app)?;
-    let hashes = named.iter().filter_map(|(_, hash)| *hash);
-    let hashes: Vec<KeyHash> = hashes.collect();
-    if app.registry.keys().delete(admin.actor(), &hashes).await? == 0 {
-        return Err(KeyError::NotFound);
-    }
+    let plan = |directory: &Directory| {
+        let hand = Hand::of(&manager, directory)?;
+        // Who is no administrator is not told what there is: one that it may not delete is all.
+        let reached = named.iter().map(|(_, hash)| match hash {
+            Some(hash) => hand.reach(*hash, Operation::Delete),
+            None if manager.is_full() => Err(KeyError::NotFound),
+            None => Err(KeyError::NotOwn),
+        });
+        let mut hashes = Vec::new();
+        for key in reached {
+            match key {
+                Ok(key) => {
+                    hand.check_deletion(&key)?;
+                    hashes.push(key.hash);
+                }
+                Err(KeyError::NotFound) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        // Named twice, it is there once.
+        hashes.sort();
+        hashes.dedup();
+        if hashes.is_empty() {
+            return Err(KeyError::NotFound);
+        }
+        let writes = hashes.iter().copied().map(DirectoryWrite::DeleteKey).collect();
+        Ok((writes, hashes))
+    };
+    let hashes = app.change(manager.actor(), plan).await?;
     for hash in hashes {
         tracing::info!(
-            actor = admin.id(),
-            path = admin.path(),
+            actor = manager.id(),
+            path = manager.path(),
             key = hash.to_hex(),
             "key deleted"
         );

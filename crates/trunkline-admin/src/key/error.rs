@@ -60,6 +60,11 @@ impl IntoResponse for KeyError {
 }
 
 impl KeyError {
+    /// Whether the caller may not do it, whatever else is the matter.
+    pub(crate) fn is_denial(&self) -> bool {
+        matches!(self, Self::NotOwn | Self::TooMuch(..))
+    }
+
     /// Why, for people, on one line.
     pub(crate) fn reason(self) -> String {
         match self.words() {

@@ -184,36 +184,6 @@ impl Change {
         }
     }
 
-    /// The team that a key is of from now on, that was of `before`.
-    pub(crate) fn team_id<'a>(&'a self, before: Option<&'a str>) -> Option<&'a str> {
-        self.team_id.as_ref().map_or(before, Said::as_deref)
-    }
-
-    /// The budget that the body gives.
-    pub(crate) fn budget_id(&self) -> Option<&str> {
-        self.budget_id.as_ref().and_then(Said::as_deref)
-    }
-
-    /// The models that the body grants, if it says anything about them.
-    pub(crate) fn models(&self) -> Option<&[String]> {
-        self.models.as_deref()
-    }
-
-    /// The servers that the body grants, if it says anything about them.
-    pub(crate) fn mcp_servers(&self) -> Option<&[String]> {
-        self.permission.as_ref()?.mcp_servers()
-    }
-
-    /// The same of groups.
-    pub(crate) fn mcp_access_groups(&self) -> Option<&[String]> {
-        self.permission.as_ref()?.mcp_access_groups()
-    }
-
-    /// The same of toolsets.
-    pub(crate) fn mcp_toolsets(&self) -> Option<&[String]> {
-        self.permission.as_ref()?.mcp_toolsets()
-    }
-
     /// Makes the key as the body says. `new_id` is for what has none yet.
     pub(crate) fn apply(self, key: &mut VirtualKey, new_id: String) {
         let Self {
@@ -230,6 +200,9 @@ impl Change {
             limits,
             budget_id,
         } = self;
+        // An administrator's word, unless whoever changes the key is none.
+        key.delegation.alias &= key_alias.is_none();
+        key.delegation.metadata &= metadata.is_none();
         set(&mut key.key_alias, key_alias.map(Said::value));
         set(&mut key.user_id, user_id.map(Said::value));
         set(&mut key.team_id, team_id.map(Said::value));
@@ -274,15 +247,6 @@ impl<T> Said<T> {
         match self {
             Self::Null => None,
             Self::Value(value) => Some(value),
-        }
-    }
-}
-
-impl Said<String> {
-    pub(crate) fn as_deref(&self) -> Option<&str> {
-        match self {
-            Self::Null => None,
-            Self::Value(text) => Some(text),
         }
     }
 }

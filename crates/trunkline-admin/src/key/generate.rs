@@ -5,23 +5,24 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use serde_json::{Map, Value};
-use trunkline_auth::{key_hash, key_name, new_key};
+use trunkline_auth::{Directory, key_hash, key_name, new_key};
 use trunkline_model::{Secret, Stamps, VirtualKey};
-use trunkline_store::KeyWriteError;
+use trunkline_store::{DirectoryWrite, KeyWriteError};
 
+use super::delegate::Hand;
 use super::error::KeyError;
 use super::fields::{Change, chosen_key};
 use super::schema::{KeyMade, NewKey};
 use super::{belonging, row};
 use crate::App;
-use crate::actor::Admin;
+use crate::actor::Manager;
 use crate::body::JsonObject;
 use crate::tenant::new_stamps;
 
 /// Make a virtual key
 ///
 /// The answer is the only one that has the key. Without `object_permission` it may use the servers that are for every key,
-/// and no others; `all-team-mcpservers` in its `mcp_servers` is what its team has. Fields of LiteLLM's that are not served yet are refused unless they are null or empty.
+/// and no others. A user makes keys of its own and of its teams, which have no more than it may hand out. `all-team-mcpservers` in its `mcp_servers` is what its team has. Fields of LiteLLM's that are not served yet are refused unless they are null or empty.
 #[utoipa::path(
     post,
     path = "/key/generate",
@@ -37,28 +38,38 @@ use crate::tenant::new_stamps;
     ),
 )]
 pub(crate) async fn generate(
-    admin: Admin,
+    manager: Manager,
     State(app): State<Arc<App>>,
     JsonObject(body): JsonObject,
 ) -> Result<Json<Value>, KeyError> {
-    make(&admin, &app, &body).await
+    make(&manager, &app, &body, false).await
 }
 
-/// Makes the key that a body describes.
+/// Makes the key that a body describes. `is_service`: it is nobody's.
 pub(crate) async fn make(
-    admin: &Admin,
+    manager: &Manager,
     app: &App,
     body: &Map<String, Value>,
+    is_service: bool,
 ) -> Result<Json<Value>, KeyError> {
     let now = app.now();
     let change = Change::read(body, &["key"], now)?;
-    belonging::check(&change, None, app)?;
-    let secret = secret(chosen_key(body, "key")?, "key", app)?;
-    let key = key_of(&secret, change, (app.new_id)(), new_stamps(now, admin.id()));
-    let key = app.registry.keys().insert(admin.actor(), key).await?;
+    let chosen = chosen_key(body, "key")?;
+    let is_chosen = chosen.is_some();
+    let secret = secret(chosen, "key", app)?;
+    let mut key = key_of(&secret, change, (app.new_id)(), new_stamps(now, manager.id()));
+    let snapshot = app.registry.snapshot();
+    let plan = |directory: &Directory| {
+        let hand = Hand::of(manager, directory)?;
+        hand.check_chosen(is_chosen, "key")?;
+        hand.bound_new(&mut key, is_service)?;
+        belonging::check(&key, None, directory, &snapshot)?;
+        Ok((vec![DirectoryWrite::NewKey(Box::new(key.clone()))], key))
+    };
+    let key = app.as_stored(app.change(manager.actor(), plan).await?);
     tracing::info!(
-        actor = admin.id(),
-        path = admin.path(),
+        actor = manager.id(),
+        path = manager.path(),
         key = &*key.id,
         "key made"
     );

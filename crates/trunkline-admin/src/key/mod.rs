@@ -2,6 +2,7 @@
 //!
 //! - [`fields`] is what a body may say about a key, and what of LiteLLM's is not served yet.
 //! - [`belonging`] is to whom a key may belong, and what it may be given there.
+//! - [`delegate`] is who changes keys, and how far it may.
 //! - [`limits`] is what one may say about limits of calls.
 //! - [`wanted`] is which keys a list is of.
 //! - [`row`] is how answers show one. The key itself is in the answer that makes it, and nowhere else.
@@ -11,6 +12,7 @@ pub(crate) mod aliases;
 pub(crate) mod belonging;
 pub(crate) mod block;
 pub(crate) mod bulk_update;
+pub(crate) mod delegate;
 pub(crate) mod delete;
 pub(crate) mod error;
 pub(crate) mod fields;

@@ -75,18 +75,6 @@ impl PermissionChange {
         Some(change)
     }
 
-    pub(crate) fn mcp_servers(&self) -> Option<&[String]> {
-        self.mcp_servers.as_deref()
-    }
-
-    pub(crate) fn mcp_access_groups(&self) -> Option<&[String]> {
-        self.mcp_access_groups.as_deref()
-    }
-
-    pub(crate) fn mcp_toolsets(&self) -> Option<&[String]> {
-        self.mcp_toolsets.as_deref()
-    }
-
     /// Makes the grants as the body says. `new_id` is for those that have none yet.
     pub(crate) fn apply(self, permission: &mut ObjectPermission, new_id: String) {
         let Self {

@@ -7,16 +7,18 @@ use axum::extract::{Path, State};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
-use trunkline_auth::{key_hash, key_name};
+use trunkline_auth::{Directory, key_hash, key_name};
 use trunkline_model::{KeyHash, PreviousSecret, VirtualKey};
+use trunkline_store::DirectoryWrite;
 
 use super::belonging;
+use super::delegate::{Hand, Operation};
 use super::error::KeyError;
 use super::fields::{Change, chosen_key, span};
 use super::schema::{KeyMade, KeyRegenerated};
 use super::{generate, lookup, row};
 use crate::App;
-use crate::actor::Admin;
+use crate::actor::Manager;
 use crate::body::{At, JsonObject, Problems};
 use crate::tenant;
 
@@ -43,12 +45,12 @@ const MAX_PREVIOUS: usize = 8;
     ),
 )]
 pub(crate) async fn regenerate(
-    admin: Admin,
+    manager: Manager,
     State(app): State<Arc<App>>,
     JsonObject(body): JsonObject,
 ) -> Result<Json<Value>, KeyError> {
     let hash = lookup::required(&body)?;
-    renew(hash, &body, &admin, &app).await
+    renew(hash, &body, (&manager, Operation::Regenerate), &app).await
 }
 
 /// Give a virtual key another secret (the key's hash is in the path)
@@ -68,14 +70,14 @@ pub(crate) async fn regenerate(
     ),
 )]
 pub(crate) async fn regenerate_named(
-    admin: Admin,
+    manager: Manager,
     State(app): State<Arc<App>>,
     Path(key): Path<String>,
     JsonObject(body): JsonObject,
 ) -> Result<Json<Value>, KeyError> {
     // LiteLLM's client sends the key as it is, too.
     let hash = lookup::hash_of(&key).ok_or(KeyError::NotFound)?;
-    renew(hash, &body, &admin, &app).await
+    renew(hash, &body, (&manager, Operation::RegenerateNamed), &app).await
 }
 
 /// Until when the secret before is good, if the body says that it is for a while.
@@ -116,36 +118,38 @@ fn keep(key: &mut VirtualKey, until: Option<Timestamp>, now: Timestamp) {
 async fn renew(
     hash: KeyHash,
     body: &Map<String, Value>,
-    admin: &Admin,
+    (manager, operation): (&Manager, Operation),
     app: &App,
 ) -> Result<Json<Value>, KeyError> {
     let now = app.now();
     let change = Change::read(body, &["key", "new_key", "grace_period"], now)?;
     let until = grace(body, now)?;
-    let own = app.registry.keys().ring().get(&hash);
-    belonging::check(&change, own.as_deref(), app)?;
-    let secret = generate::secret(chosen_key(body, "new_key")?, "new_key", app)?;
-    let (by, new_id) = (admin.id().to_owned(), (app.new_id)());
-    let (new_hash, name) = (key_hash(secret.expose()), key_name(&secret));
-    let edit = move |key: &mut VirtualKey| {
-        change.apply(key, new_id);
-        keep(key, until, now);
-        key.hash = new_hash;
-        key.id = new_hash.to_hex().into();
-        key.key_name = Some(name);
-        key.stamps.updated_at = Some(now);
-        key.stamps.updated_by = Some(by);
+    let chosen = chosen_key(body, "new_key")?;
+    let is_chosen = chosen.is_some();
+    let secret = generate::secret(chosen, "new_key", app)?;
+    let new_id = (app.new_id)();
+    let snapshot = app.registry.snapshot();
+    let plan = |directory: &Directory| {
+        let hand = Hand::of(manager, directory)?;
+        let before = hand.reach(hash, operation)?;
+        hand.check_chosen(is_chosen, "new_key")?;
+        let mut key = VirtualKey::clone(&before);
+        change.apply(&mut key, new_id);
+        keep(&mut key, until, now);
+        key.hash = key_hash(secret.expose());
+        key.id = key.hash.to_hex().into();
+        key.key_name = Some(key_name(&secret));
+        tenant::touch(&mut key.stamps, now, manager.id());
         key.rotation_count = key.rotation_count.saturating_add(1);
         key.last_rotation_at = Some(now);
+        hand.bound_renewal(&before, &mut key)?;
+        belonging::check(&key, Some(&before), directory, &snapshot)?;
+        Ok((vec![DirectoryWrite::PutKey(hash, Box::new(key.clone()))], key))
     };
-    let key = app
-        .registry
-        .keys()
-        .update(admin.actor(), hash, Box::new(edit))
-        .await?;
+    let key = app.as_stored(app.change(manager.actor(), plan).await?);
     // Not the path: it may have a key in it.
     tracing::info!(
-        actor = admin.id(),
+        actor = manager.id(),
         before = hash.to_hex(),
         key = &*key.id,
         "key regenerated"

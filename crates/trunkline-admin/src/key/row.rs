@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use trunkline_auth::Authenticator;
 use trunkline_model::key::{ALL_TEAM_MCP_SERVERS, Part, SERVER_WORDS};
-use trunkline_model::{ObjectPermission, Secret, Snapshot, VirtualKey};
+use trunkline_model::{Delegation, ObjectPermission, Secret, Snapshot, VirtualKey};
 
 use crate::App;
 
@@ -30,7 +30,7 @@ pub(crate) fn info(key: &VirtualKey, now: Timestamp) -> Map<String, Value> {
     let (stamps, permission) = (&key.stamps, &key.object_permission);
     let previous = key.previous.iter().filter(|own| now < own.until);
     let previous = previous.map(|own| json!({"token": own.hash.to_hex(), "until": own.until.to_string()}));
-    let own: [(&str, Value); 25] = [
+    let own: [(&str, Value); 26] = [
         ("key_name", Value::from(key.key_name.clone())),
         ("key_alias", key.key_alias.clone().into()),
         ("key_type", key.key_type.clone().into()),
@@ -55,6 +55,7 @@ pub(crate) fn info(key: &VirtualKey, now: Timestamp) -> Map<String, Value> {
         ("mcp_rpm_limit", json!(key.limits.mcp_rpm_limit)),
         ("budget_id", key.budget_id.clone().into()),
         ("previous_secrets", previous.collect()),
+        ("delegation", delegation(&key.delegation)),
         ("defect", key.defect.clone().into()),
     ];
     let mut row = neutral();
@@ -79,6 +80,19 @@ pub(crate) fn made(key: &VirtualKey, secret: &Secret, app: &App) -> Map<String, 
         warnings(key, &app.registry.snapshot()).into(),
     );
     row
+}
+
+/// What of it is no administrator's, if anything is.
+fn delegation(own: &Delegation) -> Value {
+    if *own == Delegation::default() {
+        return Value::Null;
+    }
+    let words = [(own.alias, "key_alias"), (own.metadata, "metadata")];
+    let words: Vec<&str> = words
+        .into_iter()
+        .filter_map(|(is_own, word)| is_own.then_some(word))
+        .collect();
+    json!({"by": own.by, "is_whole": own.is_whole, "words": words})
 }
 
 /// Why it is let in or not, in a word.

@@ -194,6 +194,14 @@ fn row() -> ObjectBuilder {
                 .description(Some("Secrets that it had before, and that are good until then.")),
         )
         .property(
+            "delegation",
+            nullable(Type::Object)
+                .description(Some("What of it is no administrator's; null for what is."))
+                .property("by", text("The user that has seen its secret, if no administrator made it or gave it another."))
+                .property("is_whole", typed(Type::Boolean).description(Some("Whether no administrator has written it since a user made it.")))
+                .property("words", texts("Of `key_alias` and `metadata`, what a user has written. Rules about calls do not see it.")),
+        )
+        .property(
             "defect",
             text("What of its row cannot be read; such a key is refused."),
         )

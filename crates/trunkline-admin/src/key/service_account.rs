@@ -10,7 +10,7 @@ use super::error::KeyError;
 use super::generate;
 use super::schema::{KeyMade, NewServiceAccount};
 use crate::App;
-use crate::actor::Admin;
+use crate::actor::Manager;
 use crate::body::JsonObject;
 use crate::tenant::fields;
 
@@ -33,7 +33,7 @@ use crate::tenant::fields;
     ),
 )]
 pub(crate) async fn service_account(
-    admin: Admin,
+    manager: Manager,
     State(app): State<Arc<App>>,
     JsonObject(mut body): JsonObject,
 ) -> Result<Json<Value>, KeyError> {
@@ -47,7 +47,7 @@ pub(crate) async fn service_account(
         return Err(KeyError::Bad("user_id", text.to_owned()));
     }
     name(&mut body, &app);
-    generate::make(&admin, &app, &body).await
+    generate::make(&manager, &app, &body, true).await
 }
 
 /// Puts the service's name into `metadata`. What is no object there is refused as in any other key.

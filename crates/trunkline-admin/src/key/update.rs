@@ -5,20 +5,26 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use serde_json::{Map, Value};
+use trunkline_auth::Directory;
+use trunkline_model::VirtualKey;
+use trunkline_store::DirectoryWrite;
 
 use super::belonging;
+use super::delegate::{Hand, Operation};
 use super::error::KeyError;
 use super::fields::Change;
 use super::schema::{KeyChange, KeyRow};
 use super::{lookup, row};
 use crate::App;
-use crate::actor::Admin;
+use crate::actor::Manager;
 use crate::body::JsonObject;
+use crate::tenant::touch;
 
 /// Change a virtual key
 ///
 /// What the body does not name stays as it is, also of the members of `object_permission`. It counts from the next request
-/// on, and for open streams within a second, on every replica. Without `key`, `key_alias` says which.
+/// on, and for open streams within a second, on every replica. Without `key`, `key_alias` says which. Users and admins of teams narrow
+/// what an administrator has said of a key, and change what they have made within what they may hand out.
 #[utoipa::path(
     post,
     path = "/key/update",
@@ -34,40 +40,47 @@ use crate::body::JsonObject;
     ),
 )]
 pub(crate) async fn update(
-    admin: Admin,
+    manager: Manager,
     State(app): State<Arc<App>>,
     JsonObject(body): JsonObject,
 ) -> Result<Json<Value>, KeyError> {
-    Ok(Json(one(&admin, &app, &body).await?))
+    Ok(Json(one(&manager, &app, &body, Operation::Update).await?))
 }
 
 /// Changes the key that a body names; the key as it is now.
-pub(crate) async fn one(admin: &Admin, app: &App, body: &Map<String, Value>) -> Result<Value, KeyError> {
+pub(crate) async fn one(
+    manager: &Manager,
+    app: &App,
+    body: &Map<String, Value>,
+    operation: Operation,
+) -> Result<Value, KeyError> {
     let now = app.now();
     let change = Change::read(body, &["key"], now)?;
     let alias = body.get("key_alias").and_then(Value::as_str);
-    let hash = match (body.get("key"), alias) {
-        (None | Some(Value::Null), Some(alias)) => {
-            lookup::by_alias(app, alias).ok_or(KeyError::NotFound)?.hash
-        }
-        _ => lookup::required(body)?,
+    let named = match (body.get("key"), alias) {
+        (None | Some(Value::Null), Some(alias)) => Err(alias),
+        _ => Ok(lookup::required(body)?),
     };
-    let own = app.registry.keys().ring().get(&hash);
-    belonging::check(&change, own.as_deref(), app)?;
-    let (by, new_id) = (admin.id().to_owned(), (app.new_id)());
-    let edit = move |key: &mut trunkline_model::VirtualKey| {
-        change.apply(key, new_id);
-        key.stamps.updated_at = Some(now);
-        key.stamps.updated_by = Some(by);
+    let new_id = (app.new_id)();
+    let snapshot = app.registry.snapshot();
+    let plan = |directory: &Directory| {
+        let hand = Hand::of(manager, directory)?;
+        let hash = match named {
+            Ok(hash) => hash,
+            Err(alias) => hand.named(alias)?,
+        };
+        let before = hand.reach(hash, operation)?;
+        let mut key = VirtualKey::clone(&before);
+        change.apply(&mut key, new_id);
+        touch(&mut key.stamps, now, manager.id());
+        hand.bound_change(&before, &mut key)?;
+        belonging::check(&key, Some(&before), directory, &snapshot)?;
+        Ok((vec![DirectoryWrite::PutKey(hash, Box::new(key.clone()))], key))
     };
-    let key = app
-        .registry
-        .keys()
-        .update(admin.actor(), hash, Box::new(edit))
-        .await?;
+    let key = app.as_stored(app.change(manager.actor(), plan).await?);
     tracing::info!(
-        actor = admin.id(),
-        path = admin.path(),
+        actor = manager.id(),
+        path = manager.path(),
         key = &*key.id,
         "key changed"
     );

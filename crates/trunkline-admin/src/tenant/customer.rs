@@ -51,7 +51,7 @@ pub(crate) async fn new(
         apply(change, &mut end_user, new_id);
         Ok((vec![DirectoryWrite::PutEndUser(end_user.clone())], end_user))
     };
-    let end_user = app.change(&admin, plan).await?;
+    let end_user = app.change(admin.actor(), plan).await?;
     tracing::info!(
         actor = by,
         path = admin.path(),
@@ -88,7 +88,7 @@ pub(crate) async fn update(
         touch(&mut end_user.stamps, now, by);
         Ok((vec![DirectoryWrite::PutEndUser(end_user.clone())], end_user))
     };
-    let end_user = app.change(&admin, plan).await?;
+    let end_user = app.change(admin.actor(), plan).await?;
     tracing::info!(
         actor = by,
         path = admin.path(),
@@ -119,7 +119,7 @@ pub(crate) async fn delete(
         let writes = user_ids.iter().cloned().map(DirectoryWrite::DeleteEndUser);
         Ok((writes.collect(), ()))
     };
-    app.change(&admin, plan).await?;
+    app.change(admin.actor(), plan).await?;
     tracing::info!(actor = admin.id(), path = admin.path(), end_users = ?user_ids, "end users deleted");
     let count = user_ids.len();
     Ok(Json(json!({
@@ -226,7 +226,7 @@ async fn set_blocked(
         let writes = changed.iter().cloned().map(DirectoryWrite::PutEndUser);
         Ok((writes.collect(), changed))
     };
-    let changed = app.change(admin, plan).await?;
+    let changed = app.change(admin.actor(), plan).await?;
     tracing::info!(actor = by, path = admin.path(), end_users = ?user_ids, blocked, "end users blocked or unblocked");
     let directory = app.directory();
     let rows: Vec<Value> = changed

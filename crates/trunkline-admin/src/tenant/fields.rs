@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
-use trunkline_model::{CallLimits, Level, ObjectPermission, UserRole};
+use trunkline_model::{CallLimits, Level, MEMBER_PERMISSIONS, ObjectPermission, UserRole};
 
 use crate::body::{At, Loc, Problems};
 use crate::fields::one_of;
@@ -51,6 +51,10 @@ pub(crate) static TEAM: Kind = Kind {
             "Calls of all its keys at the same time; on all replicas together.",
         ),
         (
+            "team_member_permissions",
+            "What members that are no admins may do with their own keys of the team: routes, as `/team/permissions_list` has them.",
+        ),
+        (
             "mcp_rpm_limit",
             "Calls of all its keys in a minute of single servers, each by id, name or alias; on all replicas together.",
         ),
@@ -81,7 +85,6 @@ pub(crate) static TEAM: Kind = Kind {
         "team_member_rpm_limit",
         "team_member_tpm_limit",
         "team_member_key_duration",
-        "team_member_permissions",
         "default_team_member_models",
         "guardrails",
         "disable_global_guardrails",
@@ -225,6 +228,7 @@ pub(crate) struct Change {
     permission: Option<PermissionChange>,
     limits: LimitsChange,
     models: Option<Vec<String>>,
+    member_permissions: Option<Vec<String>>,
 }
 
 impl Change {
@@ -247,6 +251,10 @@ impl Change {
             }
             (Some(_), "blocked") => {
                 self.blocked = optional(value, at, |v, at| at.flag(v)).and_then(Said::value);
+            }
+            (Some(_), "team_member_permissions") => {
+                self.member_permissions =
+                    optional(value, at, member_permissions).map(Said::unwrap_or_default);
             }
             (Some(_), "user_role") => self.role = optional(value, at, role),
             (Some(_), "object_permission") => {
@@ -291,6 +299,10 @@ impl Change {
         set(field, self.blocked);
     }
 
+    pub(crate) fn set_member_permissions(&self, field: &mut Vec<String>) {
+        set(field, self.member_permissions.clone());
+    }
+
     pub(crate) fn set_role(&self, field: &mut Option<UserRole>) {
         match self.role {
             None => {}
@@ -320,6 +332,18 @@ impl Change {
             change.apply(field, new_id);
         }
     }
+}
+
+/// Words that mean something; others would be a permission that somebody relies on.
+fn member_permissions(value: &Value, at: &mut At<'_>) -> Option<Vec<String>> {
+    let words = texts(value, at)?;
+    for (index, word) in words.iter().enumerate() {
+        if !MEMBER_PERMISSIONS.contains(&word.as_str()) {
+            let message = format!("Input should be {}", one_of(&MEMBER_PERMISSIONS));
+            return at.within(Loc::Index(index), |at| at.problem("enum", message));
+        }
+    }
+    Some(words)
 }
 
 fn role(value: &Value, at: &mut At<'_>) -> Option<UserRole> {

@@ -15,6 +15,7 @@ pub(crate) mod schema;
 pub(crate) mod team;
 pub(crate) mod team_list;
 pub(crate) mod team_members;
+pub(crate) mod team_permissions;
 pub(crate) mod user;
 pub(crate) mod user_list;
 

@@ -54,7 +54,7 @@ pub(crate) async fn new(
         let write = DirectoryWrite::PutOrganization(organization.clone());
         Ok((vec![write], organization))
     };
-    let organization = app.change(&admin, plan).await?;
+    let organization = app.change(admin.actor(), plan).await?;
     let organization_id = &organization.organization_id;
     tracing::info!(
         actor = by,
@@ -106,7 +106,7 @@ pub(super) async fn edited(
         let write = DirectoryWrite::PutOrganization(organization.clone());
         Ok((vec![write], organization))
     };
-    let organization = app.change(admin, plan).await?;
+    let organization = app.change(admin.actor(), plan).await?;
     tracing::info!(
         actor = by,
         path = admin.path(),
@@ -143,7 +143,7 @@ pub(crate) async fn delete(
         writes.extend(ids.iter().cloned().map(DirectoryWrite::DeleteOrganization));
         Ok((writes, (rows, teams, keys)))
     };
-    let (rows, teams, keys) = app.change(&admin, plan).await?;
+    let (rows, teams, keys) = app.change(admin.actor(), plan).await?;
     tracing::info!(
         actor = admin.id(),
         path = admin.path(),

@@ -49,7 +49,7 @@ pub(crate) fn team(team: &Team, directory: &Directory) -> Map<String, Value> {
         "max_parallel_requests": team.limits.max_parallel_requests, "rpm_limit": team.limits.rpm_limit,
         "mcp_rpm_limit": team.limits.mcp_rpm_limit, "tpm_limit": null, "tpd_limit": null, "budget_duration": null, "budget_reset_at": null,
         "budget_limits": null, "model_spend": {}, "model_max_budget": {}, "router_settings": {},
-        "team_member_permissions": [], "access_group_ids": [], "policies": [], "default_team_member_models": [],
+        "team_member_permissions": team.member_permissions, "access_group_ids": [], "policies": [], "default_team_member_models": [],
         "model_id": null, "litellm_model_table": null, "defect": team.defect,
     });
     neutral(columns, &team.object_permission, &team.stamps)

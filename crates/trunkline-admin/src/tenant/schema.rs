@@ -56,6 +56,19 @@ shapes! {
     TeamMemberChange as "TeamMemberUpdateRequest" = closed(member().property("role", text("`admin` or `user`.")));
     /// The body that names a member.
     TeamMemberNamed as "TeamMemberDeleteRequest" = closed(member());
+    /// The body that says what its members may do.
+    TeamPermissionsChange as "UpdateTeamMemberPermissionsRequest" = closed(
+        object()
+            .property("team_id", text("Which team."))
+            .required("team_id")
+            .property("team_member_permissions", texts("All that members may do."))
+            .required("team_member_permissions")
+    );
+    /// What its members may do.
+    TeamPermissions as "GetTeamMemberPermissionsResponse" = object()
+        .property("team_id", text("Which team."))
+        .property("team_member_permissions", texts("What members that are no admins may do with their own keys of the team."))
+        .property("all_available_permissions", texts("What they could be let do."));
     /// A team in an answer.
     TeamRow as "LiteLLM_TeamTable" = row(&TEAM, "team_id").property("members_with_roles", members("Who is in it.", "`admin` or `user`."));
 
@@ -137,7 +150,7 @@ fn fields(kind: &Kind) -> ObjectBuilder {
             "blocked" => object.property(*name, nullable(Type::Boolean).description(Some(*doc))),
             "object_permission" => object.property(*name, permission(doc)),
             "rpm_limit" | "max_parallel_requests" | "mcp_rpm_limit" => limit(object, name, doc),
-            "models" => object.property(*name, texts(doc)),
+            "models" | "team_member_permissions" => object.property(*name, texts(doc)),
             _ => object.property(*name, text(doc)),
         })
 }

@@ -46,12 +46,12 @@ pub(crate) async fn new(
             stamps: new_stamps(now, by),
             ..Team::default()
         };
-        let (mut writes, _) = team_members::add(&mut team, members, directory, (&app, now, by))?;
+        let (mut writes, _) = team_members::add(&mut team, members, directory, Some((&app, now, by)))?;
         apply(change, &mut team, new_id);
         writes.push(DirectoryWrite::PutTeam(team.clone()));
         Ok((writes, team))
     };
-    let team = app.change(&admin, plan).await?;
+    let team = app.change(admin.actor(), plan).await?;
     tracing::info!(
         actor = by,
         path = admin.path(),
@@ -135,7 +135,7 @@ pub(crate) async fn delete(
         }
         Ok(deletion(&team_ids, directory))
     };
-    let deleted_keys = app.change(&admin, plan).await?;
+    let deleted_keys = app.change(admin.actor(), plan).await?;
     tracing::info!(
         actor = admin.id(),
         path = admin.path(),
@@ -218,7 +218,7 @@ async fn edited(
         touch(&mut team.stamps, now, by);
         Ok((vec![DirectoryWrite::PutTeam(team.clone())], team))
     };
-    let team = app.change(admin, plan).await?;
+    let team = app.change(admin.actor(), plan).await?;
     tracing::info!(
         actor = by,
         path = admin.path(),
@@ -254,6 +254,7 @@ fn apply(change: Change, team: &mut Team, new_id: String) {
     change.set_text("team_alias", &mut team.team_alias);
     change.set_text("organization_id", &mut team.organization_id);
     change.set_blocked(&mut team.blocked);
+    change.set_member_permissions(&mut team.member_permissions);
     change.set_metadata(&mut team.metadata);
     change.set_permission_and_limits(&mut team.object_permission, &mut team.limits, new_id);
 }

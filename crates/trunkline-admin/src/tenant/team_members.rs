@@ -14,8 +14,9 @@ use super::fields::{self, Named};
 use super::schema::{Answer, Failures, TeamMemberChange, TeamMemberNamed, TeamMembersNew, TeamRow};
 use super::{new_stamps, row, team, touch};
 use crate::App;
-use crate::actor::Admin;
+use crate::actor::Manager;
 use crate::body::JsonObject;
+use crate::key::delegate::Hand;
 use crate::key::error::KeyError;
 use crate::key::fields::refuse_others;
 
@@ -27,29 +28,32 @@ const MAX_MEMBERS: usize = 10_000;
 
 /// Add members to a team
 ///
-/// Each by `user_id` or by `user_email`. A user that is not there is made.
+/// Each by `user_id` or by `user_email`. A user that is not there is made, if a proxy admin adds it.
 #[utoipa::path(
     post, path = "/team/member_add", tag = "Teams", request_body = TeamMembersNew,
     responses((status = 200, description = "The team as it is now, with `updated_users` and `updated_team_memberships`.", body = TeamRow), Failures),
 )]
 pub(crate) async fn member_add(
-    admin: Admin,
+    manager: Manager,
     State(app): State<Arc<App>>,
     JsonObject(body): JsonObject,
 ) -> Result<Json<Value>, KeyError> {
     refuse_others(&body, &["team_id", "member"])?;
     let team_id = fields::required(&body, "team_id")?;
     let members = fields::members(&body, "member", &ROLES)?.ok_or_else(|| fields::missing("member"))?;
-    let (now, by) = (app.now(), admin.id());
+    let (now, by) = (app.now(), manager.id());
     let plan = |directory: &Directory| {
+        let hand = Hand::of(&manager, directory)?;
+        hand.check_leads(&team_id)?;
         let mut team = team::stored(&team_id, directory)?;
-        let (mut writes, added) = add(&mut team, members, directory, (&app, now, by))?;
+        let making = hand.makes_users().then_some((&*app, now, by));
+        let (mut writes, added) = add(&mut team, members, directory, making)?;
         touch(&mut team.stamps, now, by);
         writes.push(DirectoryWrite::PutTeam(team.clone()));
         Ok((writes, (team, added)))
     };
-    let (team, added) = app.change(&admin, plan).await?;
-    tracing::info!(actor = by, path = admin.path(), team_id, members = ?added, "members added to a team");
+    let (team, added) = app.change(manager.actor(), plan).await?;
+    tracing::info!(actor = by, path = manager.path(), team_id, members = ?added, "members added to a team");
     let directory = app.directory();
     let mut answer = row::team(&team, &directory);
     let users: Vec<Value> = added
@@ -71,29 +75,37 @@ pub(crate) async fn member_add(
     Ok(Json(answer.into()))
 }
 
-/// Adds members to a team that is written with what this gives; their ids. Users that are not there are made.
+/// Adds members to a team that is written with what this gives; their ids. Users that are not there are made, if the caller may.
 pub(super) fn add(
     team: &mut Team,
     members: Vec<Named>,
     directory: &Directory,
-    (app, now, by): (&App, Timestamp, &str),
+    making: Option<(&App, Timestamp, &str)>,
 ) -> Result<(Vec<DirectoryWrite>, Vec<String>), KeyError> {
     let mut new: Vec<User> = Vec::new();
     let mut added = Vec::new();
     for named in members {
         let role = named.role.as_deref().and_then(MemberRole::parse);
         let known = user_of(&named, directory.users.values().map(|user| &**user).chain(&new))?;
-        let user_id = known.unwrap_or_else(|| {
-            let user = User {
-                user_id: named.user_id.unwrap_or_else(|| (app.new_id)()),
-                user_email: named.user_email,
-                stamps: new_stamps(now, by),
-                ..User::default()
-            };
-            let user_id = user.user_id.clone();
-            new.push(user);
-            user_id
-        });
+        let user_id = match (known, making) {
+            (Some(user_id), _) => user_id,
+            (None, Some((app, now, by))) => {
+                let user = User {
+                    user_id: named.user_id.unwrap_or_else(|| (app.new_id)()),
+                    user_email: named.user_email,
+                    stamps: new_stamps(now, by),
+                    ..User::default()
+                };
+                let user_id = user.user_id.clone();
+                new.push(user);
+                user_id
+            }
+            // It could be the label on somebody's key, which would be a user's then.
+            (None, None) => {
+                let text = "member: there is no such user, and only proxy admins make users".to_owned();
+                return Err(KeyError::TooMuch("member", text));
+            }
+        };
         if team.role_of(&user_id).is_some() {
             let text = format!("User already in team. Member: user_id={user_id}");
             return Err(KeyError::Bad("member", text));
@@ -143,7 +155,7 @@ pub(super) fn is_same_email(a: Option<&str>, b: Option<&str>) -> bool {
     responses((status = 200, description = "The member as it is now.", body = Answer), Failures),
 )]
 pub(crate) async fn member_update(
-    admin: Admin,
+    manager: Manager,
     State(app): State<Arc<App>>,
     JsonObject(body): JsonObject,
 ) -> Result<Json<Value>, KeyError> {
@@ -163,7 +175,7 @@ pub(crate) async fn member_update(
             member.role = role;
         }
     };
-    let (_, member) = edited(&team_id, &named, edit, &admin, &app).await?;
+    let (_, member) = edited(&team_id, &named, edit, &manager, &app).await?;
     let email = app
         .directory()
         .users
@@ -178,13 +190,13 @@ pub(crate) async fn member_update(
 
 /// Remove a member from a team
 ///
-/// The keys that it has in the team are deleted with it.
+/// The keys that it has in the team are deleted with it, and those that it has made there.
 #[utoipa::path(
     post, path = "/team/member_delete", tag = "Teams", request_body = TeamMemberNamed,
     responses((status = 200, description = "The team as it is now.", body = TeamRow), Failures),
 )]
 pub(crate) async fn member_delete(
-    admin: Admin,
+    manager: Manager,
     State(app): State<Arc<App>>,
     JsonObject(body): JsonObject,
 ) -> Result<Json<Value>, KeyError> {
@@ -198,7 +210,7 @@ pub(crate) async fn member_delete(
     let edit = |team: &mut Team, at: usize| {
         team.members.remove(at);
     };
-    let (team, _) = edited(&team_id, &named, edit, &admin, &app).await?;
+    let (team, _) = edited(&team_id, &named, edit, &manager, &app).await?;
     Ok(Json(row::team(&team, &app.directory()).into()))
 }
 
@@ -225,11 +237,12 @@ async fn edited(
     team_id: &str,
     named: &Named,
     edit: impl FnOnce(&mut Team, usize),
-    admin: &Admin,
+    manager: &Manager,
     app: &App,
 ) -> Result<(Team, Member), KeyError> {
-    let (now, by) = (app.now(), admin.id());
+    let (now, by) = (app.now(), manager.id());
     let plan = |directory: &Directory| {
+        Hand::of(manager, directory)?.check_leads(team_id)?;
         let mut team = team::stored(team_id, directory)?;
         let known = user_of(named, directory.users.values().map(|user| &**user))?;
         // Of a member whose row is gone the id is left.
@@ -248,16 +261,18 @@ async fn edited(
         let mut writes = vec![DirectoryWrite::PutTeam(team.clone())];
         if team.role_of(&member.user_id).is_none() {
             let keys = directory.keys.values().filter(|key| {
-                key.team_id.as_deref() == Some(team_id) && key.user_id.as_ref() == Some(&member.user_id)
+                // Those too whose secret it has seen: it could use them still.
+                let is_its = [&key.user_id, &key.delegation.by].contains(&&Some(member.user_id.clone()));
+                key.team_id.as_deref() == Some(team_id) && is_its
             });
             writes.extend(keys.map(|key| DirectoryWrite::DeleteKey(key.hash)));
         }
         Ok((writes, (team, member)))
     };
-    let (team, member) = app.change(admin, plan).await?;
+    let (team, member) = app.change(manager.actor(), plan).await?;
     tracing::info!(
         actor = by,
-        path = admin.path(),
+        path = manager.path(),
         team_id,
         user_id = member.user_id,
         "member of a team changed"

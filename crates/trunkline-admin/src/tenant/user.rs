@@ -72,7 +72,7 @@ pub(crate) async fn new(
         }
         Ok((writes, user))
     };
-    let user = app.change(&admin, plan).await?;
+    let user = app.change(admin.actor(), plan).await?;
     tracing::info!(
         actor = by,
         path = admin.path(),
@@ -155,7 +155,7 @@ pub(crate) async fn update(
         touch(&mut user.stamps, now, by);
         Ok((vec![DirectoryWrite::PutUser(user.clone())], user))
     };
-    let user = app.change(&admin, plan).await?;
+    let user = app.change(admin.actor(), plan).await?;
     tracing::info!(
         actor = by,
         path = admin.path(),
@@ -167,7 +167,7 @@ pub(crate) async fn update(
 
 /// Delete users
 ///
-/// Their keys and their memberships are deleted with them. 404, and nothing is deleted, if there is one that is not there. The
+/// Their keys, those that they have made for teams, and their memberships are deleted with them. 404, and nothing is deleted, if there is one that is not there. The
 /// answer is how many there were.
 #[utoipa::path(
     post, path = "/user/delete", tag = "Users", request_body = UsersNamed,
@@ -187,7 +187,12 @@ pub(crate) async fn delete(
         }
         let is_gone = |id: &String| user_ids.contains(id);
         let keys = directory.keys.values();
-        let keys = keys.filter(|key| key.user_id.as_ref().is_some_and(is_gone));
+        // Those too whose secret such a user has seen: it could use them still.
+        let is_theirs = |key: &&Arc<VirtualKey>| {
+            let own = [&key.user_id, &key.delegation.by];
+            own.into_iter().flatten().any(is_gone)
+        };
+        let keys = keys.filter(is_theirs);
         let mut writes: Vec<_> = keys.map(|key| DirectoryWrite::DeleteKey(key.hash)).collect();
         for team in directory.teams.values() {
             // What cannot be read names nobody.
@@ -209,7 +214,7 @@ pub(crate) async fn delete(
         writes.extend(user_ids.iter().cloned().map(DirectoryWrite::DeleteUser));
         Ok((writes, ()))
     };
-    app.change(&admin, plan).await?;
+    app.change(admin.actor(), plan).await?;
     tracing::info!(
         actor = by,
         path = admin.path(),

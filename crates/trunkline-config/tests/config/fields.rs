@@ -186,9 +186,24 @@ fn s33_what_says_where_clients_are_belongs_together() {
     assert!(config.general.use_x_forwarded_for);
     assert_eq!(config.general.trusted_proxy_ranges, ["192.0.2.7", "fd00::/8"]);
     assert_eq!(config.general.xff_num_trusted_hops, Some(2));
+    assert_eq!(config.general.allowed_ips, None);
+    let both =
+        "use_x_forwarded_for: true, mcp_trusted_proxy_ranges: [192.0.2.7], trusted_proxy_ranges: [192.0.2.8]";
+    let both = parse(&format!(
+        "general_settings: {{{both}, allowed_ips: [10.0.0.1, 'fd00::/8']}}"
+    ))
+    .unwrap();
+    assert!(both.notices.is_empty(), "{:?}", both.notices);
+    assert_eq!(both.general.trusted_proxy_ranges, ["192.0.2.7", "192.0.2.8"]);
+    let allowed = ["10.0.0.1".to_owned(), "fd00::/8".to_owned()];
+    assert_eq!(both.general.allowed_ips.as_deref(), Some(&allowed[..]));
     for (alone, says) in [
         ("use_x_forwarded_for: true", "without mcp_trusted_proxy_ranges"),
         (ranges, "without `use_x_forwarded_for: true`"),
+        (
+            "trusted_proxy_ranges: [192.0.2.7]",
+            "without `use_x_forwarded_for: true`",
+        ),
         (
             "mcp_xff_num_trusted_hops: 2",
             "without `use_x_forwarded_for: true`",
@@ -212,6 +227,10 @@ fn s33_what_says_where_clients_are_belongs_together() {
         "mcp_internal_ip_ranges: [private]",
         "use_x_forwarded_for: true, mcp_trusted_proxy_ranges: [lb.internal]",
         "mcp_xff_num_trusted_hops: 0",
+        "use_x_forwarded_for: true, trusted_proxy_ranges: [lb.internal]",
+        "allowed_ips: [office]",
+        "allowed_ips: 10.0.0.1",
+        "allowed_ips: []",
     ] {
         assert!(
             parse(&format!("general_settings: {{{wrong}}}")).is_err(),

@@ -242,7 +242,7 @@ fn what_protects_something_and_is_not_served_stops_the_start() {
     for setting in [
         "guardrails: [{guardrail_name: x}]",
         "include: [other.yaml]",
-        "general_settings: {allowed_ips: [10.0.0.1]}",
+        "general_settings: {admin_only_routes: [/key/generate]}",
         "general_settings: {enable_jwt_auth: true}",
         "general_settings: {mcp_allowed_clients: [{alias: a, value: b}]}",
         "general_settings: {mcp_require_explicit_server_scope: true}",

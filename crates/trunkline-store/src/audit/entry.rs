@@ -36,10 +36,12 @@ const SECRET: &str = "(secret)";
 const OTHER_SECRET: &str = "(another secret)";
 
 /// Columns that change with every write, and say nothing that the row does not.
-const STAMPS: [&str; 3] = ["updated_at", "updated_by", "revision"];
+const STAMPS: [&str; 4] = ["updated_at", "updated_by", "delegated_revision", "revision"];
 
 /// Columns that hold JSON.
-const JSON: [&str; 31] = [
+const JSON: [&str; 33] = [
+    "delegation",
+    "team_member_permissions",
     "model_max_budget",
     "previous_tokens",
     "metadata",

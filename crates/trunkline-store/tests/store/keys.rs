@@ -7,7 +7,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::json;
 use trunkline_auth::key_hash;
-use trunkline_model::{CallLimits, KeyHash, ObjectPermission, PreviousSecret, Stamps, VirtualKey};
+use trunkline_model::{
+    CallLimits, Delegation, KeyHash, ObjectPermission, PreviousSecret, Stamps, VirtualKey,
+};
 use trunkline_store::{KeyWriteError, Registry, Store};
 
 use crate::fixture::{at, both, by};
@@ -77,6 +79,12 @@ fn full(number: usize) -> VirtualKey {
                 until: at(-3),
             },
         ],
+        delegation: Delegation {
+            by: text("by"),
+            is_whole: true,
+            alias: true,
+            metadata: true,
+        },
         ..key(number)
     }
 }
@@ -227,6 +235,9 @@ both! {
             ("expires", "9223372036854775807"),
             ("rpm_limit", "-1"),
             ("mcp_rpm_limit", r#"'{"s":-1}'"#),
+            ("delegation", r#"'{"by":1}'"#),
+            ("delegation", r#"'{"words":["later"]}'"#),
+            ("delegation", r#"'{"more":1}'"#),
         ];
         for (number, (column, value)) in broken.iter().enumerate() {
             keys.insert(&by(), key(number)).await.unwrap();
@@ -251,7 +262,28 @@ both! {
         }
         let good = keys.ring().get(&hash(20)).unwrap();
         assert_eq!((&good.defect, good.object_permission.mcp_servers.as_slice()), (&None, &["a".to_owned()][..]));
-        assert_eq!(db.ask("SELECT CAST(count(*) AS TEXT) FROM verification_token").await, ["10"]);
+        assert_eq!(db.ask("SELECT CAST(count(*) AS TEXT) FROM verification_token").await, ["13"]);
+    }
+
+    async fn s18_what_a_version_before_delegation_writes_is_an_administrators(db) {
+        let store = db.store().await;
+        let registry = load(&store).await;
+        let keys = registry.keys();
+        let own = Delegation { by: Some("u".to_owned()), is_whole: true, alias: true, metadata: false };
+        keys.insert(&by(), VirtualKey { delegation: own.clone(), ..aliased(1, "one") }).await.unwrap();
+        assert_eq!(load(&store).await.keys().ring().get(&hash(1)).unwrap().delegation, own);
+        // It knows neither column, and writes the others with a revision of its own.
+        db.by_hand("UPDATE verification_token SET rpm_limit = 1, revision = 99").await;
+        db.by_hand("UPDATE registry_revision SET revision = 99 WHERE id = 2").await;
+        let read = load(&store).await.keys().ring().get(&hash(1)).unwrap();
+        assert_eq!(read.delegation, Delegation { is_whole: false, ..own });
+        assert_eq!(read.administrators_limit(), Some("rpm_limit"));
+        // And it refuses a key whose alias it would take for an administrator's word.
+        let stored = db.ask("SELECT object_permission FROM verification_token").await;
+        assert!(stored[0].contains("restricted_by\":[\"words\"]"), "{stored:?}");
+        let keys = load(&store).await;
+        let block = keys.keys().set_blocked(&by(), hash(1), true, (at(5), "admin".to_owned())).await.unwrap();
+        assert!(block.blocked && !block.delegation.is_whole);
     }
 
     async fn b42_a_row_of_no_key_hides_no_deletion(db) {

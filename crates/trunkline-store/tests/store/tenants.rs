@@ -57,6 +57,7 @@ fn team() -> Team {
         organization_id: Some(text("organization")),
         members: vec![member("u", MemberRole::Admin), member("v", MemberRole::User)],
         blocked: true,
+        member_permissions: vec!["/key/generate".to_owned(), text("permission")],
         metadata: metadata(),
         object_permission: permission(),
         limits: CallLimits {

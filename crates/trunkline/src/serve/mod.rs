@@ -385,6 +385,7 @@ fn edge(general: &General, loopback: bool) -> Edge {
         root: general.server_root_path.clone().unwrap_or_default(),
         clients: ClientAddresses {
             internal: networks(&general.internal_ip_ranges),
+            allowed: general.allowed_ips.as_deref().map(networks),
             use_x_forwarded_for: general.use_x_forwarded_for,
             trusted_proxies: networks(&general.trusted_proxy_ranges),
             trusted_hops: general.xff_num_trusted_hops,

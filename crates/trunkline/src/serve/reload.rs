@@ -71,6 +71,7 @@ settings! {
         allowed_origins = "allowed_origins",
         egress_allow = "mcp_egress_allow",
         internal_ip_ranges = "mcp_internal_ip_ranges",
+        allowed_ips = "allowed_ips",
         use_x_forwarded_for = "use_x_forwarded_for",
         trusted_proxy_ranges = "mcp_trusted_proxy_ranges",
         xff_num_trusted_hops = "mcp_xff_num_trusted_hops",

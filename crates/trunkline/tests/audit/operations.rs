@@ -161,6 +161,11 @@ fn tenants() -> Vec<Step> {
         ),
         step("POST /team/member_delete", member, ("updated", TEAM, "t")),
         step(
+            "POST /team/permissions_update",
+            json!({"team_id": "t", "team_member_permissions": ["/key/generate"]}),
+            ("updated", TEAM, "t"),
+        ),
+        step(
             "POST /team/delete",
             json!({"team_ids": ["t"]}),
             ("deleted", TEAM, "t"),

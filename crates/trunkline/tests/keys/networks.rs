@@ -205,3 +205,54 @@ async fn b49_a_change_is_told_only_to_those_who_see_the_server() {
     );
     assert_eq!(outside.tool_names().await, ["open-echo"]);
 }
+
+/// With `allowed_ips`, who comes from elsewhere reaches nothing with the best of keys, on any route.
+#[tokio::test]
+async fn b49_s33_who_is_not_allowed_by_address_gets_in_nowhere() {
+    let (gateway, upstreams) = behind(&BALANCED.replace("mcp_trusted", "trusted")).await;
+    let mine = with(&gateway, &key(&gateway, json!({})).await);
+    let text = std::fs::read_to_string(gateway.config_path()).unwrap();
+    let listed = "general_settings:\n  allowed_ips: [192.0.2.1, 10.0.0.0/8]\n";
+    std::fs::write(gateway.config_path(), text.replace("general_settings:\n", listed)).unwrap();
+    let boss = gateway.client().with_header("x-forwarded-for", "10.1.1.1");
+    boss.post("/config/reload", &json!({})).await.expect_status(200);
+    let before: Vec<usize> = upstreams.iter().map(|own| own.requests().len()).collect();
+    for http in [gateway.client(), mine.clone(), gateway.anonymous()] {
+        for (name, from) in [
+            ("x-forwarded-for", "198.51.100.1"),
+            ("x-forwarded-for", "192.0.2.1, 198.51.100.1"),
+            ("x-forwarded-for", "unknown"),
+            ("x-forwarded-for", ""),
+            ("x-forwarded-proto", "https"),
+        ] {
+            let http = http.clone().with_header(name, from);
+            for way in WAYS {
+                let params = json!({"name": "open-echo", "arguments": {"text": "inside"}});
+                assert_eq!(
+                    way.ask(&http, None, "tools/call", &params).await.0,
+                    403,
+                    "{from} {way:?}"
+                );
+            }
+            for path in [
+                "/key/info",
+                "/v1/mcp/server",
+                "/v1/models",
+                "/metrics",
+                "/nowhere",
+                "/mcp",
+            ] {
+                let reply = http.get(path).await.expect_status(403);
+                assert!(reply.text().contains("allowed_ips"), "{path}: {}", reply.text());
+            }
+            for path in ["/health/liveliness", "/health/readiness"] {
+                http.get(path).await.expect_status(200);
+            }
+        }
+    }
+    let after: Vec<usize> = upstreams.iter().map(|own| own.requests().len()).collect();
+    assert_eq!(before, after, "nothing goes anywhere");
+    let from = |addresses: &str| mine.clone().with_header("x-forwarded-for", addresses);
+    check("allowed and inside", &from("10.1.2.3"), &upstreams[1], true).await;
+    check("allowed and outside", &from("192.0.2.1"), &upstreams[1], false).await;
+}

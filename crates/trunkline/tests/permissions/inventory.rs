@@ -32,15 +32,33 @@ const EVERY_KEY: [&str; 15] = [
 ];
 
 /// What a user may see, of its own and of its teams.
-const EVERY_USER: [&str; 8] = [
+const EVERY_USER: [&str; 9] = [
     "GET /key/aliases",
     "GET /key/list",
     "GET /team/available",
     "GET /team/info",
     "GET /team/list",
+    "GET /team/permissions_list",
     "GET /user/info",
     "GET /v2/team/list",
     "GET /v2/user/info",
+];
+
+/// What a user may ask for, and is judged by what it says: its own keys and teams. Nothing that it says of others is carried out.
+const JUDGED: [&str; 13] = [
+    "POST /key/block",
+    "POST /key/bulk_update",
+    "POST /key/delete",
+    "POST /key/generate",
+    "POST /key/regenerate",
+    "POST /key/service-account/generate",
+    "POST /key/unblock",
+    "POST /key/update",
+    "POST /key/{key}/regenerate",
+    "POST /team/member_add",
+    "POST /team/member_delete",
+    "POST /team/member_update",
+    "POST /team/permissions_update",
 ];
 
 /// What a viewer may ask, although it is no GET.
@@ -275,7 +293,11 @@ async fn user(gateway: &TestGateway, role: &str, leads: bool) -> HttpClient {
 /// Who has no right to most, with what is open to each.
 async fn limited(gateway: &TestGateway) -> Vec<(&'static str, HttpClient, fn(&str) -> bool)> {
     let of_key: fn(&str) -> bool = |operation| EVERY_KEY.contains(&operation);
-    let of_user: fn(&str) -> bool =
+    let of_user: fn(&str) -> bool = |operation| {
+        let lists = [&EVERY_KEY[..], &EVERY_USER, &JUDGED];
+        lists.iter().any(|list| list.contains(&operation))
+    };
+    let of_looker: fn(&str) -> bool =
         |operation| EVERY_KEY.contains(&operation) || EVERY_USER.contains(&operation);
     let of_viewer: fn(&str) -> bool = |operation| {
         let is_seen = operation.starts_with("GET ") && !NOT_FOR_VIEWERS.contains(&operation);
@@ -303,7 +325,7 @@ async fn limited(gateway: &TestGateway) -> Vec<(&'static str, HttpClient, fn(&st
         (
             "a user who views",
             user(gateway, "internal_user_viewer", false).await,
-            of_user,
+            of_looker,
         ),
         (
             "an admin of a team",
@@ -337,6 +359,21 @@ async fn s05_s19_every_route_refuses_who_has_no_right_to_it() {
     let (what, http, _) = nowhere.unwrap();
     for operation in ENDPOINTS {
         world.refused(what, http, operation, &[403]).await;
+    }
+    // Who is judged by what it says harms nobody with it: the key is a team's that only one of them is an admin of.
+    for operation in JUDGED {
+        for (what, http, _) in limited
+            .iter()
+            .filter(|(what, _, is_open)| is_open(operation) && *what != "an admin of a team")
+        {
+            for body in world.harm().iter().filter(|body| **body != json!({})) {
+                let reply = world.send(http, operation, body).await;
+                // Of many changes, each for itself is refused.
+                let is_refused =
+                    !reply.status.is_success() || reply.text().contains("\"successful_updates\":[]");
+                assert!(is_refused, "{what}: {operation} {body}: {}", reply.everything());
+            }
+        }
     }
     world.database.is_still(&before.0);
     assert_eq!(world.upstream.requests().len(), before.1);

@@ -4,6 +4,7 @@
 
 mod budgets;
 mod customers;
+mod delegates;
 mod levels;
 #[path = "../bug2/proxy.rs"]
 mod proxy;

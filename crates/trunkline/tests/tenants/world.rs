@@ -34,6 +34,17 @@ impl World {
         Self::of(TestGateway::builder()).await
     }
 
+    /// `files` is for keys of which an administrator has said `tier: high`.
+    pub(crate) async fn with_rules() -> Self {
+        let upstreams = [upstream().await, upstream().await, upstream().await];
+        let rule = "    tool_conditions:\n      - tools: [\"*\"]\n        when: \"has(principal.metadata.tier) && principal.metadata.tier == 'high' || principal.key_alias == 'trusted'\"\n";
+        let [files, notes, open] = &upstreams;
+        let config = config(&[("files", files, rule), ("notes", notes, ""), ("open", open, "")]);
+        let gateway = TestGateway::builder().config(&config).start().await;
+        listed(&gateway, &SERVERS).await;
+        Self { gateway, upstreams }
+    }
+
     /// On PostgreSQL; `None` where there is none.
     pub(crate) async fn on_postgres() -> Option<(Self, ScratchDatabase)> {
         let database = ScratchDatabase::create()?;
