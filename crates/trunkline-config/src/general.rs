@@ -309,6 +309,10 @@ fn network(section: &mut Section<'_>, general: &mut General) {
     let more = list("trusted_proxy_ranges", checks::network);
     general.trusted_proxy_ranges.extend(more);
     let allowed = list("allowed_ips", checks::network);
+    let internal = list("mcp_internal_ip_ranges", checks::network);
+    if section.node("mcp_internal_ip_ranges").is_some() {
+        general.internal_ip_ranges = internal;
+    }
     if section.node("allowed_ips").is_some() {
         if allowed.is_empty() {
             section.error(
@@ -317,10 +321,6 @@ fn network(section: &mut Section<'_>, general: &mut General) {
             );
         }
         general.allowed_ips = Some(allowed);
-    }
-    let internal = list("mcp_internal_ip_ranges", checks::network);
-    if section.node("mcp_internal_ip_ranges").is_some() {
-        general.internal_ip_ranges = internal;
     }
     clients(section, general);
     if let Some(loopback) = section.boolean("mcp_proxy_loopback") {
