@@ -123,6 +123,11 @@ impl Caller {
         sees_all(&self.principal)
     }
 
+    /// By which what it has submitted is its own: its user, or its key.
+    pub(crate) fn name(&self) -> &str {
+        self.principal.user_id().unwrap_or(self.principal.id())
+    }
+
     /// Its user, if that is more than a label.
     pub(crate) fn user(&self) -> Option<&User> {
         self.principal.holder()?.user.as_deref()
@@ -150,6 +155,56 @@ impl Caller {
                 .is_some_and(|user| key.user_id.as_deref() == Some(&user.user_id));
         let team = key.team_id.as_ref().and_then(|id| directory.teams.get(id));
         self.sees_all() || is_own || is_users || team.is_some_and(|team| self.sees_keys_of(team))
+    }
+}
+
+/// Who may submit a server for review: a proxy admin, or a key of a team.
+pub(crate) struct Submitter {
+    principal: Principal,
+    path: String,
+    actor: Actor,
+}
+
+impl Submitter {
+    /// The stable name of the caller, for logs and stamps.
+    pub(crate) fn id(&self) -> &str {
+        self.principal.id()
+    }
+
+    /// By which its submissions are its own.
+    pub(crate) fn name(&self) -> &str {
+        &self.actor.changed_by
+    }
+
+    /// Who it is, for the audit log.
+    pub(crate) fn actor(&self) -> &Actor {
+        &self.actor
+    }
+
+    /// The path of the request, percent-encoded as it came, for logs.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Whether it may do everything.
+    pub(crate) fn is_full(&self) -> bool {
+        self.principal.is_proxy_admin()
+    }
+}
+
+impl FromRequestParts<Arc<App>> for Submitter {
+    type Rejection = Rejected;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Rejected> {
+        let Authenticated { principal, .. } = authenticate(parts, app)?;
+        if !principal.is_proxy_admin() && principal.team_id().is_none() {
+            return Err(Rejected::NotAdmin(path_of(parts)));
+        }
+        Ok(Self {
+            actor: audit::actor(parts, &principal),
+            principal,
+            path: path_of(parts),
+        })
     }
 }
 

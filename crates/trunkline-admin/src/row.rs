@@ -1,7 +1,7 @@
 //! A server as answers show it: LiteLLM's `LiteLLM_MCPServerTable`, every column, nulls included, no secrets; plus
 //! `outcome` and `warnings`.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use trunkline_model::{Circuit, Health, Origin, Outcome, Server, Transport};
 
 use crate::fields::FIELDS;
@@ -10,7 +10,7 @@ use crate::request::SERVER_ID;
 use crate::{App, checks, tool_rules};
 
 /// Columns that the gateway fills in, with what they are; a request that sets one is refused.
-pub(crate) const MANAGED: [(&str, &str); 24] = [
+pub(crate) const MANAGED: [(&str, &str); 25] = [
     (
         "is_config",
         "Whether the server comes from the configuration file, which is where it is changed then.",
@@ -26,6 +26,7 @@ pub(crate) const MANAGED: [(&str, &str); 24] = [
     ),
     ("submitted_by", "Who submitted it."),
     ("submitted_at", "When, RFC 3339."),
+    ("reviewed_by", "Who approved or rejected it."),
     ("reviewed_at", "When it was approved or rejected, RFC 3339."),
     ("review_notes", "Why."),
     ("status", "`healthy`, `unhealthy` or `unknown`."),
@@ -58,6 +59,27 @@ pub(crate) const MANAGED: [(&str, &str); 24] = [
     ("warnings", "What to know about the declaration."),
 ];
 
+/// What whoever submitted a server sees of it: what it said itself that is no secret of anybody, and what became of it.
+pub(crate) fn submission(server: &Server, warnings: Vec<String>) -> Value {
+    let time = |at: Option<jiff::Timestamp>| Value::from(at.map(|at| at.to_string()));
+    let (approval, definition) = (&server.approval, &server.definition);
+    json!({
+        "server_id": server.id.as_str(),
+        "server_name": definition.server_name,
+        "alias": definition.alias,
+        "description": definition.description,
+        "source_url": definition.source_url,
+        "transport": definition.transport.as_str(),
+        "approval_status": approval.status.as_str(),
+        "submitted_by": approval.submitted_by,
+        "submitted_at": time(approval.submitted_at),
+        "reviewed_by": approval.reviewed_by,
+        "reviewed_at": time(approval.reviewed_at),
+        "review_notes": approval.review_notes,
+        "warnings": warnings,
+    })
+}
+
 /// A row with the warnings that hold as long as the declaration stands.
 pub(crate) fn row(server: &Server, app: &App) -> Value {
     let mut warnings = checks::standing_warnings(&server.definition);
@@ -78,7 +100,7 @@ pub(crate) fn row_with(server: &Server, warnings: Vec<String>, app: &App) -> Val
     let tried = was_tried(outcome.status);
     let time = |at: Option<jiff::Timestamp>| Value::from(at.map(|at| at.to_string()));
     let (approval, stamps) = (&server.approval, &server.stamps);
-    let managed: [(&str, Value); 22] = [
+    let managed: [(&str, Value); 23] = [
         ("is_config", (server.origin == Origin::File).into()),
         ("teams", Value::Array(Vec::new())),
         ("created_at", time(stamps.created_at)),
@@ -88,6 +110,7 @@ pub(crate) fn row_with(server: &Server, warnings: Vec<String>, app: &App) -> Val
         ("approval_status", approval.status.as_str().into()),
         ("submitted_by", approval.submitted_by.clone().into()),
         ("submitted_at", time(approval.submitted_at)),
+        ("reviewed_by", approval.reviewed_by.clone().into()),
         ("reviewed_at", time(approval.reviewed_at)),
         ("review_notes", approval.review_notes.clone().into()),
         ("status", health.into()),

@@ -233,7 +233,10 @@ impl Relay {
     /// The rest of the answer as a stream.
     fn stream(self: Box<Self>, first: Option<String>) -> Response {
         let session = self.context.session.filter(|_| self.context.resumes);
-        match session.and_then(|session| self.gateway.streams.begin(&self.gateway.peers, session)) {
+        let streams = &self.gateway.streams;
+        let begun =
+            session.and_then(|session| streams.begin(&self.gateway.peers, session, self.call.subject()));
+        match begun {
             Some(stream) => {
                 tokio::spawn(self.write(stream.clone(), first));
                 stream.answer(None)

@@ -16,6 +16,7 @@ use trunkline_mcp::sse;
 use trunkline_model::{ReplicaId, SessionKey};
 
 use crate::answer;
+use crate::calling::Subject;
 use crate::peers::Peers;
 use crate::relay::KEEP_ALIVE_EVERY;
 
@@ -48,6 +49,8 @@ pub struct Resumable {
     id: Id,
     /// The sealed part of the ids of its events.
     handle: String,
+    /// Whose answer it is: who comes back must be one that may make the call still.
+    pub subject: Subject,
     state: Mutex<State>,
     /// Somebody wrote, read or left.
     changed: Notify,
@@ -75,7 +78,7 @@ impl Streams {
     }
 
     /// A new stream of a session, if there is room for one.
-    pub fn begin(&self, peers: &Peers, session: SessionKey) -> Option<Arc<Resumable>> {
+    pub fn begin(&self, peers: &Peers, session: SessionKey, subject: Subject) -> Option<Arc<Resumable>> {
         if self.lock().len() >= MAX_STREAMS {
             return None;
         }
@@ -83,6 +86,7 @@ impl Streams {
         let stream = Arc::new(Resumable {
             id,
             handle: peers.seal(&["event", &session.to_hex()], id),
+            subject,
             state: Mutex::new(State {
                 events: VecDeque::new(),
                 bytes: 0,
@@ -306,6 +310,16 @@ mod tests {
         Peers::new(&root, ReplicaId([number; 16]), place, jiff::Timestamp::UNIX_EPOCH)
     }
 
+    fn subject() -> Subject {
+        Subject {
+            server: trunkline_model::ServerId::new("s"),
+            name: "t".to_owned(),
+            annotations: None,
+            operation: crate::calling::Operation::CallTool,
+            params: "{}".into(),
+        }
+    }
+
     async fn all(response: Response) -> String {
         let body = axum::body::to_bytes(response.into_body(), usize::MAX)
             .await
@@ -317,7 +331,7 @@ mod tests {
     async fn a_stream_is_read_on_from_the_last_event() {
         let (streams, peers, elsewhere) = (Streams::default(), peers(1), peers(2));
         let session = SessionKey([1; 16]);
-        let stream = streams.begin(&peers, session).unwrap();
+        let stream = streams.begin(&peers, session, subject()).unwrap();
         for number in 1..=3 {
             assert!(stream.write(&format!("{{\"n\":{number}}}")).await);
         }
@@ -348,7 +362,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn s38_what_nobody_reads_is_bounded_and_given_up() {
-        let stream = Streams::default().begin(&peers(1), SessionKey([1; 16])).unwrap();
+        let stream = Streams::default().begin(&peers(1), SessionKey([1; 16]), subject());
+        let stream = stream.unwrap();
         drop(stream.answer(None));
         let mut written = 0;
         while stream.write("{}").await {

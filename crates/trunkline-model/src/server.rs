@@ -495,7 +495,9 @@ pub struct Approval {
     pub submitted_by: Option<String>,
     /// When.
     pub submitted_at: Option<Timestamp>,
-    /// When it was approved or rejected.
+    /// Who approved or rejected it.
+    pub reviewed_by: Option<String>,
+    /// When.
     pub reviewed_at: Option<Timestamp>,
     /// Why.
     pub review_notes: Option<String>,
@@ -507,6 +509,7 @@ impl Default for Approval {
             status: ApprovalStatus::Active,
             submitted_by: None,
             submitted_at: None,
+            reviewed_by: None,
             reviewed_at: None,
             review_notes: None,
         }

@@ -141,6 +141,7 @@ pub(crate) const TABLES: &[Table] = &[
             text("tool_conditions"),
             text("tool_approval"),
             boolean("approval_by_user").or("FALSE"),
+            text("reviewed_by"),
         ],
         indexed: &["approval_status"],
     },

@@ -39,7 +39,7 @@ macro_rules! server_columns {
          max_concurrent_requests, rpm, disallowed_tools, allowed_params, prefix, session, protocol_version, schema_compat, \
          cwd, sandbox, spec, openapi, tls_ca, tls_client_cert, tls_client_key, tls_server_name, tls_min_version, \
          connect_timeout, list_timeout, tool_arguments, tool_conditions, tool_approval, approval_by_user, \
-         approval_status, submitted_by, submitted_at, reviewed_at, review_notes, created_at, created_by, updated_at, \
+         approval_status, submitted_by, submitted_at, reviewed_by, reviewed_at, review_notes, created_at, created_by, updated_at, \
          updated_by"
     };
 }
@@ -49,7 +49,7 @@ macro_rules! server_parameters {
         "$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, \
          $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42, $43, $44, $45, $46, \
          $47, $48, $49, $50, $51, $52, $53, $54, $55, $56, $57, $58, $59, $60, $61, $62, $63, $64, $65, $66, $67, $68, $69, $70, \
-         $71, $72, $73, $74"
+         $71, $72, $73, $74, $75"
     };
 }
 

@@ -295,6 +295,7 @@ fn encode_approval(approval: &Approval, stamps: &Stamps, cells: &mut Vec<Cell>) 
         status,
         submitted_by,
         submitted_at,
+        reviewed_by,
         reviewed_at,
         review_notes,
     } = approval;
@@ -308,6 +309,7 @@ fn encode_approval(approval: &Approval, stamps: &Stamps, cells: &mut Vec<Cell>) 
         ("approval_status", status.as_str().into()),
         ("submitted_by", text(submitted_by.as_ref())),
         ("submitted_at", time(*submitted_at)),
+        ("reviewed_by", text(reviewed_by.as_ref())),
         ("reviewed_at", time(*reviewed_at)),
         ("review_notes", text(review_notes.as_ref())),
         ("created_at", time(*created_at)),
@@ -425,6 +427,7 @@ pub(crate) fn decode(vault: &Vault, row: &Row) -> Option<Server> {
             .unwrap_or(ApprovalStatus::PendingReview),
         submitted_by: reader.text("submitted_by"),
         submitted_at: reader.time("submitted_at"),
+        reviewed_by: reader.text("reviewed_by"),
         reviewed_at: reader.time("reviewed_at"),
         review_notes: reader.text("review_notes"),
     };

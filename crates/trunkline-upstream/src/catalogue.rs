@@ -415,7 +415,7 @@ impl CatalogueSlot {
         if self.kind == ListKind::Tools && entry.own_fingerprint().is_none_or(|own| own == out.fingerprint) {
             // What was there before this process was not told by it.
             let known = before.attempted.and(before.catalogue.as_ref());
-            pins::compare(&entry.server.load_full(), known, after.catalogue.as_ref());
+            pins::compare(entry, known, after.catalogue.as_ref());
         }
         let changed = match (before.usable(), after.usable()) {
             (Some(old), Some(new)) => before.generation != generation || !old.same_items(new),

@@ -4,11 +4,13 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use jiff::{SignedDuration, Timestamp};
 use trunkline_mcp::ListKind;
 use trunkline_mcp::pinned::Covered;
 use trunkline_model::{Pins, Rejected, RejectedItem, Server};
 
 use crate::catalogue::Catalogue;
+use crate::entry::Entry;
 use crate::fault::printable;
 
 /// What the pins of a server make of one of its catalogues.
@@ -128,8 +130,30 @@ const CHANGED: &str =
 /// Tools that are told one by one in the log.
 const MAX_TOLD: usize = 20;
 
+/// Rows of the audit log about one server are so far apart at least: it decides how often it changes its mind.
+const ROW_EVERY: SignedDuration = SignedDuration::from_mins(1);
+
+/// When the last row about a server was written, and how many were left out since.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    at: Option<Timestamp>,
+    left_out: u64,
+}
+
+impl Told {
+    /// Whether it is time for another row, and how many were left out before it.
+    fn due(&mut self, now: Timestamp) -> Option<u64> {
+        if self.at.is_some_and(|at| now.duration_since(at) < ROW_EVERY) {
+            self.left_out += 1;
+            return None;
+        }
+        self.at = Some(now);
+        Some(std::mem::take(&mut self.left_out))
+    }
+}
+
 /// A server lists something else than what is pinned, and did not before. The one place that hears of it.
-pub(crate) fn drifted(server: &Arc<Server>, held: &Held) {
+fn drifted(entry: &Arc<Entry>, server: &Arc<Server>, held: &Held) {
     let prefix = server.prefix();
     for (tool, reason) in held.changed.iter().take(MAX_TOLD) {
         tracing::warn!(server = %prefix, server_id = %server.id, tool = %printable(tool), "a pinned tool is {reason}");
@@ -138,15 +162,73 @@ pub(crate) fn drifted(server: &Arc<Server>, held: &Held) {
         server = %prefix, server_id = %server.id, changed = held.changed.len(), new = held.new.len(), gone = held.gone.len(),
         "the server does not list what is pinned: changed and new tools are held back"
     );
+    write_down(entry, server, held);
+}
+
+/// The row of the audit log about it, of each replica that has seen it.
+fn write_down(entry: &Arc<Entry>, server: &Arc<Server>, held: &Held) {
+    let Some(store) = entry.shared.store.clone() else {
+        return;
+    };
+    let now = entry.shared.clock.now();
+    let due = entry
+        .drift_told
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .due(now);
+    let Some(left_out) = due else { return };
+    let names = |names: &mut dyn Iterator<Item = &String>| {
+        names
+            .take(MAX_TOLD)
+            .map(|name| printable(name))
+            .collect::<Vec<_>>()
+    };
+    let mut details = vec![
+        ("reason", "pin_drift".into()),
+        ("server", server.id.as_str().into()),
+        ("changed", names(&mut held.changed.keys()).into()),
+        ("changed_count", held.changed.len().into()),
+        ("new", names(&mut held.new.iter()).into()),
+        ("new_count", held.new.len().into()),
+        ("gone", names(&mut held.gone.iter()).into()),
+        ("gone_count", held.gone.len().into()),
+    ];
+    if left_out > 0 {
+        details.push(("left_out", left_out.into()));
+    }
+    let (id, prefix) = (server.id.clone(), server.prefix());
+    entry.tasks.spawn(async move {
+        if let Err(error) = store.audit_drift(now, &id, details).await {
+            tracing::warn!(server = %prefix, %error, "that a server does not list what is pinned could not be written to the audit log");
+        }
+    });
 }
 
 /// Says so when a list has drifted since the one before it.
-pub(crate) fn compare(server: &Arc<Server>, before: Option<&Arc<Catalogue>>, after: Option<&Arc<Catalogue>>) {
-    let Some(held) = after.and_then(|catalogue| catalogue.held(server)) else {
+pub(crate) fn compare(entry: &Arc<Entry>, before: Option<&Arc<Catalogue>>, after: Option<&Arc<Catalogue>>) {
+    let server = entry.server.load_full();
+    let Some(held) = after.and_then(|catalogue| catalogue.held(&server)) else {
         return;
     };
-    let known = before.and_then(|catalogue| catalogue.held(server));
+    let known = before.and_then(|catalogue| catalogue.held(&server));
     if !held.is_nothing() && known.as_deref() != Some(&*held) {
-        drifted(server, &held);
+        drifted(entry, &server, &held);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s29_a_server_that_changes_its_mind_all_the_time_does_not_fill_the_log() {
+        let mut told = Told::default();
+        let at = |second| Timestamp::from_second(second).unwrap();
+        assert_eq!(told.due(at(100)), Some(0));
+        for second in 100..160 {
+            assert_eq!(told.due(at(second)), None);
+        }
+        assert_eq!(told.due(at(160)), Some(60));
+        assert_eq!(told.due(at(220)), Some(0));
     }
 }

@@ -189,7 +189,7 @@ pub(crate) struct RowSchema {
     changed_by: String,
     /// The hash of the key, or `master_key`; empty if it was a process.
     changed_by_api_key: String,
-    /// `created`, `updated`, `deleted`, `blocked`, `unblocked`, `rotated`, or `denied`.
+    /// `created`, `updated`, `deleted`, `blocked`, `unblocked`, `rotated`, `denied`, or `drifted`.
     action: String,
     /// LiteLLM's name of the table; empty for a refused management request.
     table_name: String,
@@ -221,4 +221,16 @@ pub(crate) struct RowSchema {
     rule: Option<String>,
     /// The HTTP status of the answer.
     status: Option<u16>,
+    /// Of a server that does not list what is pinned: pinned tools with another definition, the first of them.
+    changed: Option<Vec<String>>,
+    /// How many there are.
+    changed_count: Option<usize>,
+    /// Tools that are not pinned.
+    new: Option<Vec<String>>,
+    /// How many there are.
+    new_count: Option<usize>,
+    /// Tools that are not listed.
+    gone: Option<Vec<String>>,
+    /// How many there are.
+    gone_count: Option<usize>,
 }

@@ -16,8 +16,8 @@ use crate::{App, checks, row};
 
 /// Approve a submission
 ///
-/// Its tools are listed with its own credential, and pinned as they are. If they cannot be listed, it is approved all the same, and a
-/// warning in the answer says that nothing is pinned.
+/// Its tools are listed with its own credential, and pinned as they are. If they cannot be, nothing is approved: try again, or say
+/// `pin=false`.
 #[utoipa::path(
     put,
     path = "/v1/mcp/server/{server_id}/approve",
@@ -31,7 +31,7 @@ use crate::{App, checks, row};
         (status = 400, description = "Not pending review.", body = crate::error::ErrorBody),
         (status = 403, description = "A stdio server, and administrators may not run programs.", body = crate::error::ErrorBody),
         (status = 404, description = "No such server.", body = crate::error::ErrorBody),
-        (status = 409, description = "Managed by file, or changed while its tools were listed.", body = crate::error::ErrorBody),
+        (status = 409, description = "Managed by file, changed while its tools were listed, or its tools cannot be pinned.", body = crate::error::ErrorBody),
         (status = 422, description = "A parameter that is unknown.", body = crate::error::ValidationErrorBody),
         (status = 503, description = "The database did not store it.", body = crate::error::ErrorBody),
     ),
@@ -45,24 +45,20 @@ pub(crate) async fn approve(
     let wants_pins = wants_pins(query.as_deref().unwrap_or_default())?;
     let id = ServerId::new(id);
     let seen = super::find_reviewable(&id, ApprovalStatus::Active, &admin, &app)?;
-    let pins = if wants_pins {
-        Some(pin::at_approval(&seen, &app).await)
-    } else {
-        None
-    };
-    let (pins, warning) = match pins {
-        None => (None, None),
-        Some(Ok(pins)) => (Some(pins), None),
-        Some(Err(why)) => (None, Some(format!("pinned_tools: nothing is pinned: {why}"))),
+    let pinned = match wants_pins {
+        true => {
+            let pins = pin::at_approval(&seen, &app).await?;
+            Some((seen, pins))
+        }
+        false => None,
     };
     let verdict = Verdict {
         status: ApprovalStatus::Active,
         notes: None,
-        pinned: pins.map(|pins| (seen, pins)),
+        pinned,
     };
     let server = super::review(id, verdict, &admin, &app).await?;
-    let mut warnings = checks::standing_warnings(&server.definition);
-    warnings.extend(warning);
+    let warnings = checks::standing_warnings(&server.definition);
     Ok(Json(row::row_with(&server, warnings, &app)))
 }
 

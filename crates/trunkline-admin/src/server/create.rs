@@ -6,7 +6,8 @@ use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
 use serde_json::Value;
-use trunkline_model::{Approval, Origin, Server, ServerId, Stamps};
+use trunkline_model::{Approval, Origin, Server, ServerId, Snapshot, Stamps};
+use trunkline_store::Actor;
 
 use crate::App;
 use crate::actor::Admin;
@@ -39,35 +40,38 @@ pub(crate) async fn create(
     JsonObject(body): JsonObject,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let declared = request::new_server(&body, MayRun::of(&admin, &app))?;
-    let (server, warnings) = insert(declared, |_| Approval::default(), &admin, &app).await?;
+    let (server, warnings) = insert(
+        declared,
+        |_, _| Ok(Approval::default()),
+        (admin.id(), admin.actor()),
+        &app,
+    )
+    .await?;
     tracing::info!(actor = admin.id(), path = admin.path(), server_id = %server.id, "server registered");
     Ok((StatusCode::CREATED, Json(row::row_with(&server, warnings, &app))))
 }
 
-/// Stores what a request declares. `approval` is made from the time of the stamps.
+/// Stores what a request declares. `approval` is made from the time of the stamps and what there is, while nobody else writes.
 pub(super) async fn insert(
     declared: Declared,
-    approval: impl FnOnce(jiff::Timestamp) -> Approval,
-    admin: &Admin,
+    approval: impl FnOnce(jiff::Timestamp, &Snapshot) -> Result<Approval, ApiError>,
+    (by, actor): (&str, &Actor),
     app: &App,
 ) -> Result<(Arc<Server>, Vec<String>), ApiError> {
     let now = app.now();
+    let _writing = app.writing.lock().await;
     let server = Server {
         id: declared.id.unwrap_or_else(|| ServerId::new((app.new_id)())),
         origin: Origin::Database,
         definition: declared.definition,
-        approval: approval(now),
+        approval: approval(now, &app.registry.snapshot())?,
         stamps: Stamps {
             created_at: Some(now),
-            created_by: Some(admin.id().to_owned()),
+            created_by: Some(by.to_owned()),
             updated_at: Some(now),
-            updated_by: Some(admin.id().to_owned()),
+            updated_by: Some(by.to_owned()),
         },
         defect: None,
     };
-    let _writing = app.writing.lock().await;
-    Ok((
-        app.registry.insert(admin.actor(), server).await?,
-        declared.warnings,
-    ))
+    Ok((app.registry.insert(actor, server).await?, declared.warnings))
 }

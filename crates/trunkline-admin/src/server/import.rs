@@ -235,7 +235,13 @@ fn owner<'a>(name: &str, snapshot: &'a Snapshot) -> Option<&'a Arc<Server>> {
 
 async fn register(translated: Translated, admin: &Admin, app: &App) -> Result<Imported, ApiError> {
     let declared = request::new_server(&translated.body, MayRun::of(admin, app))?;
-    let (server, warnings) = create::insert(declared, |_| Approval::default(), admin, app).await?;
+    let (server, warnings) = create::insert(
+        declared,
+        |_, _| Ok(Approval::default()),
+        (admin.id(), admin.actor()),
+        app,
+    )
+    .await?;
     tracing::info!(actor = admin.id(), path = admin.path(), server_id = %server.id, "server registered");
     Ok(Imported {
         name: String::new(),

@@ -91,6 +91,7 @@ async fn review(id: ServerId, verdict: Verdict, admin: &Admin, app: &App) -> Res
     }
     changed.approval = Approval {
         status: verdict,
+        reviewed_by: Some(admin.actor().changed_by.clone()),
         reviewed_at: Some(now),
         review_notes: notes,
         ..changed.approval

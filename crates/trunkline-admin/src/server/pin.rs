@@ -374,8 +374,16 @@ async fn store(
     Ok(stored.definition.pinned_tools.clone().unwrap_or(Value::Null))
 }
 
-/// The pins of a submission at its approval, or why there are none.
-pub(super) async fn at_approval(server: &Arc<Server>, app: &App) -> Result<Map<String, Value>, String> {
-    let tools = list(server, app).await.map_err(|error| error.words().1)?;
-    accepted(server, &tools, &Wanted::All).map_err(|error| error.words().1)
+/// The pins of a submission at its approval. Whoever approves it relies on them: without them it is not approved.
+pub(super) async fn at_approval(server: &Arc<Server>, app: &App) -> Result<Map<String, Value>, ApiError> {
+    let pins = match list(server, app).await {
+        Ok(tools) => accepted(server, &tools, &Wanted::All),
+        Err(error) => Err(error),
+    };
+    pins.map_err(|error| {
+        ApiError::Conflict(format!(
+            "not approved, because its tools cannot be pinned: {}. Try again when it can be listed, or approve it without pins: ?pin=false",
+            error.words().1
+        ))
+    })
 }

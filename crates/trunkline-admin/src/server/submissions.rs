@@ -10,7 +10,7 @@ use trunkline_model::{ApprovalStatus, Server};
 use utoipa::ToSchema;
 
 use crate::App;
-use crate::actor::Admin;
+use crate::actor::Caller;
 use crate::openapi::ServerRow;
 use crate::row;
 
@@ -31,18 +31,22 @@ pub(crate) struct Submissions {
 }
 
 /// List the submissions
+///
+/// To administrators all of them. To others those of their user, or of their key if it has none: what became of each, and not what
+/// an administrator has made of it.
 #[utoipa::path(
     get,
     path = "/v1/mcp/server/submissions",
     tag = "MCP submissions",
-    responses((status = 200, description = "Every server that was submitted.", body = Submissions)),
+    responses((status = 200, description = "The servers that were submitted.", body = Submissions)),
 )]
-pub(crate) async fn submissions(_admin: Admin, State(app): State<Arc<App>>) -> Json<Submissions> {
+pub(crate) async fn submissions(caller: Caller, State(app): State<Arc<App>>) -> Json<Submissions> {
     let snapshot = app.registry.snapshot();
     let submitted: Vec<&Arc<Server>> = snapshot
         .servers()
         .iter()
         .filter(|server| server.approval.submitted_at.is_some())
+        .filter(|server| caller.sees_all() || server.approval.submitted_by.as_deref() == Some(caller.name()))
         .collect();
     let count = |status| {
         submitted
@@ -55,6 +59,12 @@ pub(crate) async fn submissions(_admin: Admin, State(app): State<Arc<App>>) -> J
         pending_review: count(ApprovalStatus::PendingReview),
         active: count(ApprovalStatus::Active),
         rejected: count(ApprovalStatus::Rejected),
-        items: submitted.iter().map(|server| row::row(server, &app)).collect(),
+        items: submitted
+            .iter()
+            .map(|server| match caller.sees_all() {
+                true => row::row(server, &app),
+                false => row::submission(server, Vec::new()),
+            })
+            .collect(),
     })
 }

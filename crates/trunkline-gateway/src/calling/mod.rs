@@ -7,6 +7,7 @@ mod operation;
 mod resolve;
 mod rules;
 mod shown;
+mod subject;
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -20,9 +21,8 @@ use axum::http::StatusCode;
 use tokio::sync::mpsc;
 use trunkline_mcp::edit::{self, RawObject};
 use trunkline_mcp::header::HeaderParam;
-use trunkline_mcp::{Era, ListKind, modern, rpc, task};
+use trunkline_mcp::{Era, modern, rpc, task};
 use trunkline_model::{OutcomeStatus, Server, Step};
-use trunkline_policy::CallFacts;
 use trunkline_upstream::{CallRequest, Exchange, Fault, Frame, Outgoing, Progress};
 
 use crate::Gateway;
@@ -41,6 +41,7 @@ pub use error::{CallError, Denied, internal};
 pub use operation::Operation;
 pub use rules::RuledOut;
 pub use shown::{outside, result_word, tool_error_text};
+pub use subject::Subject;
 
 use approval::Grant;
 use resolve::{check_param_headers, resolve};
@@ -560,34 +561,6 @@ impl Call {
         if let Phase::Open(exchange) = &self.phase {
             gateway.upstreams.set_apart(&self.server, exchange.session());
         }
-    }
-
-    /// Whether the caller may make it still, on this route.
-    pub fn is_allowed(&self, gateway: &Gateway, context: &Context) -> bool {
-        let Some(server) = context.servers().find(|server| server.id == self.server.id) else {
-            return false;
-        };
-        let kind = match self.operation {
-            Operation::CallTool => return self.is_tool_allowed(gateway, context, server),
-            Operation::GetPrompt => ListKind::Prompts,
-            Operation::ReadResource | Operation::Subscribe | Operation::Unsubscribe => ListKind::Resources,
-            Operation::Complete | Operation::Other(_) => return context.may_use_whole(server),
-            _ => return true,
-        };
-        context.may_use(server, kind, &self.name).is_allow()
-    }
-
-    /// Its arguments are what they were when it began; whose call it is, and when, may be something else now.
-    fn is_tool_allowed(&self, gateway: &Gateway, context: &Context, server: &Server) -> bool {
-        let Ok(params) = RawObject::parse(&self.params) else {
-            return false;
-        };
-        let call = CallFacts {
-            arguments: params.get("arguments").unwrap_or("{}"),
-            now: gateway.clock.now(),
-        };
-        let annotations = self.annotations.as_deref();
-        context.may_call(server, &self.name, annotations, call).is_allow()
     }
 
     /// The error of asking for more than there is room for.

@@ -111,7 +111,10 @@ async fn resumed(gateway: &Gateway, path: &PathSelection, context: &Context) -> 
         Err(answer) => return Some(answer),
     };
     Some(match gateway.streams.find(&gateway.peers, claims.key, last) {
-        Found::Here(stream, number) => stream.answer(Some(number)),
+        // What the caller may not call any more, or not from there, is not there.
+        Found::Here(stream, number) if stream.subject.is_allowed(gateway, context) => {
+            stream.answer(Some(number))
+        }
         Found::Elsewhere(owner) => {
             // Boxed, and only here: every stream would carry room for it.
             let request = context.request(Method::GET, Bytes::new());
@@ -123,7 +126,7 @@ async fn resumed(gateway: &Gateway, path: &PathSelection, context: &Context) -> 
                     answer::rpc_error(StatusCode::BAD_GATEWAY, "null", rpc::INTERNAL_ERROR, &text)
                 })
         }
-        Found::Nowhere => {
+        Found::Here(..) | Found::Nowhere => {
             let text =
                 "Bad Request: nothing follows this event: its answer was given up; send the request again";
             answer::rpc_error(StatusCode::BAD_REQUEST, "null", rpc::INVALID_REQUEST, text)

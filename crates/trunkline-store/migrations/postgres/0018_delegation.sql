@@ -6,3 +6,6 @@ ALTER TABLE verification_token ADD COLUMN delegated_revision BIGINT;
 
 -- What members of a team that are no admins may do with their own keys of the team: a JSON list of LiteLLM's words.
 ALTER TABLE team_table ADD COLUMN team_member_permissions TEXT;
+
+-- Who approved or rejected a submission.
+ALTER TABLE mcp_server ADD COLUMN reviewed_by TEXT;

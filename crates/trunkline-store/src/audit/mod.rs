@@ -12,6 +12,7 @@ pub(crate) mod read;
 pub(crate) mod retain;
 
 use serde_json::{Map, Value as Json, json};
+use trunkline_model::ServerId;
 
 use crate::catalogue::storable;
 use crate::db::{StoreError, Tx, Value, stmts};
@@ -77,6 +78,21 @@ impl Change<'_> {
 }
 
 impl Store {
+    /// Writes down that a server does not list what is pinned, which nobody has asked for.
+    pub async fn audit_drift(
+        &self,
+        at: jiff::Timestamp,
+        server: &ServerId,
+        details: Vec<(&'static str, Json)>,
+    ) -> Result<(), StoreError> {
+        let details = details.into_iter().map(|(name, value)| (name.to_owned(), value));
+        let entry = Entry::about("drifted", entry::SERVERS, server.as_str(), details.collect());
+        let by = Actor::process("pins");
+        let mut tx = self.db().begin().await?;
+        append_rows(&mut tx, [(at.as_microsecond(), &by, entry)].into_iter()).await?;
+        tx.commit().await
+    }
+
     /// Writes down that the configuration file changes something.
     pub(crate) async fn audit_file(
         &self,

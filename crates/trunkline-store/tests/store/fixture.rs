@@ -394,6 +394,7 @@ pub(crate) fn full(id: &str, tag: &str) -> Server {
             status: ApprovalStatus::Rejected,
             submitted_by: text("submitted_by"),
             submitted_at: Some(Timestamp::from_microsecond(1_700_000_000_123_456).unwrap()),
+            reviewed_by: Some("reviewer".to_owned()),
             reviewed_at: Some(at(-1)),
             review_notes: text("review_notes"),
         },

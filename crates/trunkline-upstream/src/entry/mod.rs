@@ -33,6 +33,7 @@ use crate::hub::Hubs;
 use crate::legacy::Legacy;
 use crate::listen::Progress;
 use crate::openapi;
+use crate::pins;
 use crate::program::Programs;
 use crate::route::Route;
 use crate::session::{Session, Sessions};
@@ -83,6 +84,8 @@ pub struct Entry {
     /// Answers to the server's own requests that are under way.
     pub(crate) asides: Arc<Semaphore>,
     catalogues: Mutex<Catalogues>,
+    /// What the audit log has of lists that are not what is pinned.
+    pub(crate) drift_told: Mutex<pins::Told>,
     /// Of a server that is an HTTP API: its document, and how its use goes.
     pub(crate) described: Arc<openapi::Described>,
     pub(crate) tasks: TaskTracker,
@@ -208,6 +211,7 @@ impl Entry {
         let places = places.map(|count| Places::new(usize::try_from(count.max(1)).unwrap_or(1)));
         let entry = Arc::new_cyclic(|me| Self {
             me: me.clone(),
+            drift_told: Mutex::default(),
             legacy: before.map(|before| before.legacy.clone()).unwrap_or_default(),
             programs: before.map(|before| before.programs.clone()).unwrap_or_default(),
             current: before.map(|before| before.current.clone()).unwrap_or_default(),

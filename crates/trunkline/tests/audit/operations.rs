@@ -291,7 +291,7 @@ fn servers() -> Vec<Step> {
             json!({}),
             ("updated", SERVER, "good"),
         )
-        .at("/v1/mcp/server/good/approve"),
+        .at("/v1/mcp/server/good/approve?pin=false"),
         step(
             "POST /v1/mcp/server/register",
             server("bad"),

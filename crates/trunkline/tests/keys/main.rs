@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod canaries;
+mod identities;
+mod isolation;
 mod limits;
 mod management;
 mod matrix;

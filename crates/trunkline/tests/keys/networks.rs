@@ -1,10 +1,14 @@
 //! Where a client is: servers that are not available on the public internet are for the internal networks alone, on every way in,
 //! and nothing that a client can write brings it inside.
 
-use serde_json::{Value, json};
-use trunkline_testkit::{HttpClient, ScriptedUpstream, TestGateway};
+use std::time::Duration;
 
-use crate::support::{WAYS, Way, config, key, listed, set, with};
+use axum::body::Bytes;
+use axum::http::Request;
+use serde_json::{Value, json};
+use trunkline_testkit::{HttpClient, McpClient, ScriptedUpstream, TestGateway, ToolAnswer, ToolCall};
+
+use crate::support::{PATIENCE, WAYS, Way, config, key, listed, set, with};
 
 /// A gateway behind a load balancer that is this machine, with a server for everybody and one for the internal networks.
 async fn behind(settings: &str) -> (TestGateway, [ScriptedUpstream; 2]) {
@@ -255,4 +259,45 @@ async fn b49_s33_who_is_not_allowed_by_address_gets_in_nowhere() {
     let from = |addresses: &str| mine.clone().with_header("x-forwarded-for", addresses);
     check("allowed and inside", &from("10.1.2.3"), &upstreams[1], true).await;
     check("allowed and outside", &from("192.0.2.1"), &upstreams[1], false).await;
+}
+
+/// An answer that broke off is read on by whoever may make the call still, and from where it may be made.
+#[tokio::test]
+async fn b49_an_answer_is_read_on_only_by_who_may_make_the_call_and_from_there() {
+    let tool = json!({"name": "slow", "inputSchema": {"type": "object"}});
+    let slow = |call: &ToolCall| ToolAnswer::progress(call, 30, Duration::from_millis(200));
+    let inner = ScriptedUpstream::builder().tool_fn(&tool, slow).start().await;
+    let servers = [("inner", &inner, "    available_on_public_internet: false\n")];
+    let gateway = TestGateway::start(&format!("general_settings:\n{BALANCED}{}", config(&servers))).await;
+    listed(&gateway, &["inner"]).await;
+    let made = crate::support::generate(&gateway, json!({"object_permission": {"mcp_servers": ["inner"]}})).await;
+    let token = made["token"].as_str().unwrap();
+    let from = |address: &str| {
+        let http = with(&gateway, made["key"].as_str().unwrap());
+        http.with_header("x-forwarded-for", address)
+    };
+    let mut client = McpClient::over(from("10.1.1.1"), "/mcp").with_protocol("2025-11-25");
+    client.initialize().await;
+    let mut stream = client.call_stream("inner-slow", &json!({}), Some("t")).await;
+    stream.expect_next(PATIENCE).await;
+    let id = stream.last_event_id().unwrap().to_owned();
+    drop(stream);
+    let session = client.session().unwrap().to_owned();
+    let again = async |address: &str| {
+        let request = Request::get("/mcp")
+            .header("accept", "text/event-stream")
+            .header("mcp-session-id", &session)
+            .header("mcp-protocol-version", "2025-11-25")
+            .header("last-event-id", &id);
+        let request = request.body(Bytes::new()).unwrap();
+        from(address).open(request).await.unwrap().status.as_u16()
+    };
+    assert_eq!(again("192.0.2.1").await, 400, "from outside there is no such server");
+    assert_eq!(again("10.0.0.1, 192.0.2.1").await, 400);
+    assert_eq!(again("10.1.1.1").await, 200);
+    let grant = |servers: Value| json!({"key": token, "object_permission": {"mcp_servers": servers}});
+    crate::support::post(&gateway, "/key/update", grant(json!([]))).await;
+    assert_eq!(again("10.1.1.1").await, 400, "the grant is gone");
+    crate::support::post(&gateway, "/key/update", grant(json!(["inner"]))).await;
+    assert_eq!(again("10.1.1.1").await, 200);
 }

@@ -13,13 +13,14 @@ use crate::support::{config, generate, key, listed, post, toolset, with};
 const PUBLIC: [&str; 2] = ["GET /health/liveliness", "GET /health/readiness"];
 
 /// What every good key may do, within its grants.
-const EVERY_KEY: [&str; 15] = [
+const EVERY_KEY: [&str; 16] = [
     "GET /key/info",
     "GET /mcp-rest/tools/list",
     "GET /v1/mcp/tools",
     "GET /v1/model/info",
     "GET /v1/models",
     "GET /v1/models/{model}",
+    "GET /v1/mcp/server/submissions",
     "GET /v1/mcp/toolset",
     "GET /v1/mcp/toolset/{toolset_id}",
     "POST /mcp-rest/tools/call",
@@ -60,6 +61,9 @@ const JUDGED: [&str; 13] = [
     "POST /team/member_update",
     "POST /team/permissions_update",
 ];
+
+/// What every key of a team may do, and no other key.
+const EVERY_TEAM_KEY: [&str; 1] = ["POST /v1/mcp/server/register"];
 
 /// What a viewer may ask, although it is no GET.
 const FOR_VIEWERS: [&str; 1] = ["POST /v1/mcp/policy/dry-run"];
@@ -297,6 +301,12 @@ async fn limited(gateway: &TestGateway) -> Vec<(&'static str, HttpClient, fn(&st
         let lists = [&EVERY_KEY[..], &EVERY_USER, &JUDGED];
         lists.iter().any(|list| list.contains(&operation))
     };
+    let of_team_key: fn(&str) -> bool =
+        |operation| EVERY_KEY.contains(&operation) || EVERY_TEAM_KEY.contains(&operation);
+    let of_member_key: fn(&str) -> bool = |operation| {
+        let lists = [&EVERY_KEY[..], &EVERY_USER, &JUDGED, &EVERY_TEAM_KEY];
+        lists.iter().any(|list| list.contains(&operation))
+    };
     let of_looker: fn(&str) -> bool =
         |operation| EVERY_KEY.contains(&operation) || EVERY_USER.contains(&operation);
     let of_viewer: fn(&str) -> bool = |operation| {
@@ -317,8 +327,8 @@ async fn limited(gateway: &TestGateway) -> Vec<(&'static str, HttpClient, fn(&st
             of_key,
         ),
         ("a key", with(gateway, &granted), of_key),
-        ("a team's key", with(gateway, &of_team), of_key),
-        ("a member's key", with(gateway, &of_member), of_user),
+        ("a team's key", with(gateway, &of_team), of_team_key),
+        ("a member's key", with(gateway, &of_member), of_member_key),
         ("a labelled key", with(gateway, &labelled), of_key),
         ("a key without routes", with(gateway, &nowhere), |_| false),
         ("a user", user(gateway, "internal_user", false).await, of_user),

@@ -117,10 +117,25 @@ async fn s29_an_approval_accepts_what_is_listed_at_that_time() {
         .await;
     submit("broken", &broken.url()).await;
     let approved = http.put("/v1/mcp/server/broken/approve", &json!({})).await;
+    let said = approved.expect_status(409).text();
+    assert!(
+        said.contains("cannot be pinned") && said.contains("?pin=false"),
+        "{said}"
+    );
+    let row = http.get("/v1/mcp/server/broken").await.expect_status(200).json();
+    assert_eq!(
+        (&row["approval_status"], &row["reviewed_by"]),
+        (&json!("pending_review"), &Value::Null)
+    );
+    // Who says so approves it without.
+    let approved = http
+        .put("/v1/mcp/server/broken/approve?pin=false", &json!({}))
+        .await;
     let approved = approved.expect_status(200).json();
-    assert_eq!(approved["approval_status"], "active");
-    let warnings = approved["warnings"].to_string();
-    assert!(warnings.contains("nothing is pinned"), "{warnings}");
+    assert_eq!(
+        (&approved["approval_status"], &approved["reviewed_by"]),
+        (&json!("active"), &json!("master_key"))
+    );
 }
 
 #[tokio::test]

@@ -282,3 +282,48 @@ async fn s30_hidden_text_is_found_where_it_is_not_taken_out() {
     let own = told(&http, "read").await;
     assert_eq!(own["changes"][0]["after"], r#""The tool read.\u{200b}""#, "{own}");
 }
+
+/// Whoever looks into the audit log sees when a server has changed what was accepted, and what.
+#[tokio::test]
+async fn s29_a_drift_is_a_row_of_the_audit_log() {
+    let upstream = upstream(&[send(), tool("read")]).await;
+    let gateway = gateway_with(&upstream).await;
+    let http = gateway.client();
+    pin(&http, json!({})).await;
+    assert_eq!(tools(&http).await, ["mail-send", "mail-read"]);
+    let mut other = send();
+    other["description"] = "Sends a mail, and a copy to somebody else.".into();
+    drift(&http, &upstream, &[other.clone(), tool("extra")]).await;
+    let rows = async || {
+        let page = http.get("/audit?action=drifted").await.expect_status(200).json();
+        page["audit_logs"].as_array().unwrap().clone()
+    };
+    trunkline_testkit::eventually("the row is written", PATIENCE, async || !rows().await.is_empty()).await;
+    let found = rows().await;
+    let row = &found[0];
+    assert_eq!(
+        (
+            &row["changed_by"],
+            &row["table_name"],
+            &row["object_id"],
+            &row["reason"]
+        ),
+        (
+            &json!("pins"),
+            &json!("LiteLLM_MCPServerTable"),
+            &json!(ID),
+            &json!("pin_drift")
+        )
+    );
+    assert_eq!(
+        (&row["changed"], &row["new"], &row["gone"], &row["changed_count"]),
+        (&json!(["send"]), &json!(["extra"]), &json!(["read"]), &json!(1))
+    );
+    // The same list again is no news, and a server that goes on changing its mind leaves no row for each time.
+    drift(&http, &upstream, &[other.clone(), tool("extra")]).await;
+    for turn in 0..5 {
+        other["description"] = format!("Turn {turn}").into();
+        drift(&http, &upstream, &[other.clone(), tool("extra")]).await;
+    }
+    assert_eq!(rows().await.len(), 1);
+}

@@ -11,4 +11,5 @@
 mod accepting;
 mod drift;
 mod places;
+mod submitting;
 mod support;
