@@ -194,6 +194,25 @@ fn refuse_references(body: &Map<String, Value>) -> Result<(), ApiError> {
     }
 }
 
+/// Refuses every reference to the environment, wherever it stands: whoever submits a server does not say which of the gateway's
+/// own variables go there.
+pub(crate) fn refuse_all_references(body: &Map<String, Value>) -> Result<(), ApiError> {
+    fn has(value: &Value) -> bool {
+        match value {
+            Value::String(text) => text.contains("os.environ/"),
+            Value::Array(items) => items.iter().any(has),
+            Value::Object(object) => object.iter().any(|(name, item)| name.contains("os.environ/") || has(item)),
+            _ => false,
+        }
+    }
+    match body.iter().find(|(_, value)| has(value)) {
+        None => Ok(()),
+        Some((key, _)) => Err(ApiError::Forbidden(format!(
+            "{key}: a submission has no references to the gateway's environment (os.environ/NAME): give a value, or let an administrator fill it in"
+        ))),
+    }
+}
+
 /// Whether a reference stands where none is resolved. `secret`: whole values may be references.
 fn has_reference(value: &Value, secret: bool) -> bool {
     match value {

@@ -42,6 +42,9 @@ pub(crate) async fn register(
     State(app): State<Arc<App>>,
     JsonObject(body): JsonObject,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
+    if !submitter.is_full() {
+        request::refuse_all_references(&body)?;
+    }
     let declared = request::new_server(&body, MayRun::No)?;
     let pending = |now, snapshot: &Snapshot| {
         check_waiting(&submitter, snapshot)?;

@@ -183,7 +183,7 @@ async fn a_store_that_fails_is_said_and_changes_nothing() {
             Some(json!({"server_id": "id-a", "description": "x"})),
         ),
         ("DELETE", "/v1/mcp/server/id-a", None),
-        ("PUT", "/v1/mcp/server/id-b/approve", None),
+        ("PUT", "/v1/mcp/server/id-b/approve?pin=false", None),
         ("PUT", "/v1/mcp/server/id-b/reject", None),
     ] {
         let answer = gateway.ask(method, path, body).await;

@@ -54,7 +54,7 @@ both! {
             ("tls_ca", "TEXT"), ("tls_client_cert", "TEXT"), ("tls_client_key", "TEXT"), ("tls_server_name", "TEXT"), ("tls_min_version", "TEXT"),
             ("connect_timeout", "DOUBLE PRECISION"), ("list_timeout", "DOUBLE PRECISION"),
             ("tool_arguments", "TEXT"), ("tool_conditions", "TEXT"), ("tool_approval", "TEXT"),
-            ("approval_by_user", "BOOLEAN NOT NULL DEFAULT FALSE")];
+            ("approval_by_user", "BOOLEAN NOT NULL DEFAULT FALSE"), ("reviewed_by", "TEXT")];
         for (column, kind) in newer_columns {
             db.by_hand(&format!("ALTER TABLE mcp_server ADD COLUMN {column} {kind}")).await;
         }

@@ -270,7 +270,8 @@ async fn b49_an_answer_is_read_on_only_by_who_may_make_the_call_and_from_there()
     let servers = [("inner", &inner, "    available_on_public_internet: false\n")];
     let gateway = TestGateway::start(&format!("general_settings:\n{BALANCED}{}", config(&servers))).await;
     listed(&gateway, &["inner"]).await;
-    let made = crate::support::generate(&gateway, json!({"object_permission": {"mcp_servers": ["inner"]}})).await;
+    let made =
+        crate::support::generate(&gateway, json!({"object_permission": {"mcp_servers": ["inner"]}})).await;
     let token = made["token"].as_str().unwrap();
     let from = |address: &str| {
         let http = with(&gateway, made["key"].as_str().unwrap());
@@ -292,7 +293,11 @@ async fn b49_an_answer_is_read_on_only_by_who_may_make_the_call_and_from_there()
         let request = request.body(Bytes::new()).unwrap();
         from(address).open(request).await.unwrap().status.as_u16()
     };
-    assert_eq!(again("192.0.2.1").await, 400, "from outside there is no such server");
+    assert_eq!(
+        again("192.0.2.1").await,
+        400,
+        "from outside there is no such server"
+    );
     assert_eq!(again("10.0.0.1, 192.0.2.1").await, 400);
     assert_eq!(again("10.1.1.1").await, 200);
     let grant = |servers: Value| json!({"key": token, "object_permission": {"mcp_servers": servers}});
