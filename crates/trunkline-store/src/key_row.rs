@@ -77,7 +77,7 @@ pub(crate) fn encode(key: &VirtualKey, revision: i64) -> Result<Vec<Cell>, Store
         ),
         ("mcp_rpm_limit", json(mcp_rpm_limit).into()),
         ("budget_id", text(budget_id.as_ref())),
-        ("previous_tokens", previous_text(previous)),
+        ("previous_tokens", previous_text(previous, id)),
         ("delegation", delegation_text(delegation)),
         ("delegated_revision", delegated_revision(delegation, revision)),
         ("revision", revision.into()),
@@ -165,11 +165,14 @@ fn decode_delegation(reader: &mut Reader<'_>) -> Delegation {
     delegation
 }
 
-fn previous_text(previous: &[PreviousSecret]) -> Value {
+/// Each with the secret that the key has now: a version that does not know the column gives the key another and leaves the column
+/// as it is, so that what is in it is nobody's then.
+fn previous_text(previous: &[PreviousSecret], token: &str) -> Value {
     let item = |own: &PreviousSecret| {
         let members = [
             ("token".to_owned(), Json::from(own.hash.to_hex())),
             ("until".to_owned(), own.until.as_microsecond().into()),
+            ("beside".to_owned(), token.into()),
         ];
         Json::Object(members.into_iter().collect())
     };
@@ -178,9 +181,13 @@ fn previous_text(previous: &[PreviousSecret]) -> Value {
 }
 
 /// One that cannot be read opens nothing: it is left out, and the key is what it is without it.
-fn decode_previous(reader: &mut Reader<'_>) -> Vec<PreviousSecret> {
+fn decode_previous(reader: &mut Reader<'_>, token: &str) -> Vec<PreviousSecret> {
     let items: Vec<Map<String, Json>> = reader.json("previous_tokens").unwrap_or_default();
     let read = |item: &Map<String, Json>| {
+        // The first version that wrote the column did not say so.
+        if item.get("beside").is_some_and(|own| own.as_str() != Some(token)) {
+            return None;
+        }
         let hash = KeyHash::from_hex(item.get("token")?.as_str()?)?;
         let until = Timestamp::from_microsecond(item.get("until")?.as_i64()?).ok()?;
         Some(PreviousSecret { hash, until })
@@ -265,7 +272,7 @@ pub(crate) fn decode(row: &Row) -> Option<VirtualKey> {
             mcp_rpm_limit: reader.json("mcp_rpm_limit").unwrap_or_default(),
         },
         budget_id: reader.text("budget_id"),
-        previous: decode_previous(&mut reader),
+        previous: decode_previous(&mut reader, &hash.to_hex()),
         delegation: decode_delegation(&mut reader),
         ..VirtualKey::new(hash)
     };

@@ -286,6 +286,21 @@ both! {
         assert!(block.blocked && !block.delegation.is_whole);
     }
 
+    async fn s34_secrets_of_before_end_with_one_that_an_older_version_gives(db) {
+        let store = db.store().await;
+        let registry = load(&store).await;
+        let previous = vec![PreviousSecret { hash: hash(1001), until: at(1_000_000_000) }];
+        registry.keys().insert(&by(), VirtualKey { previous: previous.clone(), ..key(1) }).await.unwrap();
+        assert_eq!(load(&store).await.keys().ring().get(&hash(1)).unwrap().previous, previous);
+        // It does not know the column, and what it gives another secret has none beside it.
+        db.by_hand(&format!("UPDATE verification_token SET token = '{}'", hash(2).to_hex())).await;
+        assert_eq!(load(&store).await.keys().ring().get(&hash(2)).unwrap().previous, []);
+        // What the first version with the column wrote is read as it was.
+        let first = format!(r#"[{{"token":"{}","until":1000000000000000}}]"#, hash(1001).to_hex());
+        db.by_hand(&format!("UPDATE verification_token SET previous_tokens = '{first}'")).await;
+        assert_eq!(load(&store).await.keys().ring().get(&hash(2)).unwrap().previous.len(), 1);
+    }
+
     async fn b42_a_row_of_no_key_hides_no_deletion(db) {
         let (here, there) = (load(&db.store().await).await, load(&db.store().await).await);
         let watching = tokio::spawn(there.clone().watch(std::future::pending()));

@@ -137,6 +137,52 @@ def users_of_the_gateway():
     )
 
 
+def admin_of_a_team():
+    """The same client with the key of somebody who is no proxy admin."""
+    lead_key = users.create_user({"user_id": "lead", "user_email": "lead@example.com"})["key"]
+    users.create_user({"user_id": "mate"})
+    members = [{"user_id": "lead", "role": "admin"}]
+    client.http.request("POST", "/team/new", json={"team_id": "led", "members_with_roles": members})
+    lead = Client(base_url=base_url, api_key=lead_key)
+    request = lead.http.request
+    added = request("POST", "/team/member_add", json={"team_id": "led", "member": {"user_id": "mate", "role": "user"}})
+    permissions = request("GET", "/team/permissions_list?team_id=led")
+    permitted = request(
+        "POST", "/team/permissions_update", json={"team_id": "led", "team_member_permissions": ["/key/generate"]}
+    )
+    made = lead.keys.generate(team_id="led", key_alias="by-lead", models=[], aliases={}, spend=0, duration="24h")
+    lead.keys.update(key=made["key"], key_alias="renamed-by-lead", models=[], aliases={}, spend=0)
+    renamed = lead.keys.info(key=made["token"])["info"]
+    rotated = request("POST", "/key/regenerate", json={"key": made["token"]})
+    blocked = request("POST", "/key/block", json={"key": rotated["token"]})["blocked"]
+    unblocked = request("POST", "/key/unblock", json={"key": rotated["token"]})["blocked"]
+    listed = lead.keys.list(team_id="led")["total_count"]
+    others = client.keys.generate(team_id="led", user_id="mate", key_alias="by-master")
+    deleted = lead.keys.delete(keys=[rotated["token"]])
+    removed = request("POST", "/team/member_delete", json={"team_id": "led", "user_id": "mate"})
+    report(
+        "admin of a team",
+        added=[row["user_id"] for row in added["members_with_roles"]],
+        permissions=permissions["team_member_permissions"],
+        permitted=permitted["team_member_permissions"],
+        made=[made["user_id"], made["team_id"]],
+        renamed=renamed["key_alias"],
+        rotated=rotated["token"] != made["token"],
+        blocked=[blocked, unblocked],
+        listed=listed,
+        not_for_others=status_of(lambda: lead.keys.generate(team_id="led", user_id="mate")),
+        not_the_secret_of_others=status_of(lambda: request("POST", "/key/regenerate", json={"key": others["token"]})),
+        not_elsewhere=status_of(lambda: lead.keys.generate(team_id="nowhere")),
+        not_teams=status_of(lambda: request("POST", "/team/new", json={"team_id": "more"})),
+        deleted=len(deleted["deleted_keys"]),
+        removed=[row["user_id"] for row in removed["members_with_roles"]],
+        gone=status_of(lambda: client.keys.info(key=others["token"])),
+    )
+    request = client.http.request
+    request("POST", "/team/delete", json={"team_ids": ["led"]})
+    users.delete_user(["lead", "mate"])
+
+
 def servers():
     request = client.http.request
     made = request(
@@ -168,4 +214,5 @@ report("health", status=HealthManagementClient(base_url=base_url, api_key=master
 keys()
 team_routes()
 users_of_the_gateway()
+admin_of_a_team()
 servers()

@@ -50,6 +50,12 @@ async fn b40_litellms_client_manages_keys_teams_users_and_servers() {
             "deleted": 1, "keyless": 401,
         }),
         json!({
+            "part": "admin of a team", "added": ["lead", "mate"], "permissions": [], "permitted": ["/key/generate"],
+            "made": ["lead", "led"], "renamed": "renamed-by-lead", "rotated": true, "blocked": [true, false], "listed": 1,
+            "not_for_others": 403, "not_the_secret_of_others": 403, "not_elsewhere": 403, "not_teams": 401, "deleted": 1,
+            "removed": ["lead"], "gone": 404,
+        }),
+        json!({
             "part": "servers", "made": "files", "changed": "ours", "listed": [true], "tools": ["read"], "deleted": 202,
             "left": [],
         }),

@@ -9,6 +9,7 @@ mod parity;
 #[path = "../bug2/proxy.rs"]
 #[expect(dead_code, reason = "shared with the tests of outages, which use all of it")]
 mod proxy;
+mod sessions;
 #[path = "../keys/support.rs"]
 mod support;
 mod warm;

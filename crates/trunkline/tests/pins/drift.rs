@@ -161,8 +161,9 @@ async fn s29_who_loses_a_tool_hears_of_it_and_nobody_of_what_is_held_back() {
 
     // A new tool, announced: no news. Then a pinned one goes: the first news there is.
     upstream.set_tools([send(), tool("read"), tool("extra")]);
-    upstream.push(&json!({"jsonrpc": "2.0", "method": CHANGED}));
+    // Before it is announced: it may be followed at once.
     let listings = upstream.count("tools/list");
+    upstream.push(&json!({"jsonrpc": "2.0", "method": CHANGED}));
     trunkline_testkit::eventually("the announcement was followed", PATIENCE, async || {
         upstream.count("tools/list") > listings
     })

@@ -56,16 +56,18 @@ async fn s29_s30_a_submitter_sees_what_becomes_of_what_it_submitted() {
     submit(&ann, "two", 201).await;
     submit(&service, "three", 201).await;
     submit(&boss, "four", 201).await;
-    for program in [
+    for refused in [
         json!({"transport": "stdio", "command": "sh"}),
-        json!({"credentials": {"auth_value": "os.environ/HOME"}}),
+        json!({"auth_type": "bearer_token", "credentials": {"auth_value": "os.environ/HOME"}}),
+        json!({"static_headers": {"X-A": "os.environ/LITELLM_MASTER_KEY"}}),
+        json!({"env_vars": [{"name": "A", "value": "os.environ/DATABASE_URL"}], "static_headers": {"X-A": "${A}"}}),
+        json!({"extra_headers": ["X-A: os.environ/HOME"]}),
     ] {
         let mut body = submission("bad");
         body.as_object_mut()
             .unwrap()
-            .extend(program.as_object().unwrap().clone());
-        let status = ann.post("/v1/mcp/server/register", &body).await.status.as_u16();
-        assert!((400..500).contains(&status), "{program}: {status}");
+            .extend(refused.as_object().unwrap().clone());
+        ann.post("/v1/mcp/server/register", &body).await.expect_status(403);
     }
     assert_eq!(upstream.requests().len(), 0, "nobody contacts what waits");
 

@@ -408,6 +408,9 @@ async fn s18_what_an_administrator_has_said_of_a_key_stays() {
         json!({"key": key, "rpm_limit": null, "mcp_rpm_limit": null}),
     )
     .await;
+    // What an administrator has said there of the user could be left behind by another key.
+    refused(&lead, "/key/generate", json!({"team_id": "t"}), "metadata").await;
+    post(gateway, "/key/update", json!({"key": key, "metadata": null})).await;
     let made = done(&lead, "/key/generate", json!({"team_id": "t", "rpm_limit": 1})).await;
     done(&lead, "/key/update", json!({"key": hash(&made), "rpm_limit": 2})).await;
     post(
