@@ -201,7 +201,9 @@ pub(crate) fn refuse_all_references(body: &Map<String, Value>) -> Result<(), Api
         match value {
             Value::String(text) => text.contains("os.environ/"),
             Value::Array(items) => items.iter().any(has),
-            Value::Object(object) => object.iter().any(|(name, item)| name.contains("os.environ/") || has(item)),
+            Value::Object(object) => object
+                .iter()
+                .any(|(name, item)| name.contains("os.environ/") || has(item)),
             _ => false,
         }
     }

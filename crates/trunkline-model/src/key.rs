@@ -374,10 +374,8 @@ impl ObjectPermission {
             let own = self.mcp_tool_permissions.get(server);
             own.is_some_and(|own| most.iter().any(|tool| tool == ALL_TOOLS) || all_in(own, most))
         };
-        match bound.mcp_tool_permissions.iter().all(narrows) {
-            true => Ok(()),
-            false => Err("mcp_tool_permissions"),
-        }
+        let is_within = bound.mcp_tool_permissions.iter().all(narrows);
+        is_within.then_some(()).ok_or("mcp_tool_permissions")
     }
 
     /// Takes over what of `bound` only takes away, where this says nothing of the same name.

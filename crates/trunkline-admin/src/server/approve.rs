@@ -45,12 +45,11 @@ pub(crate) async fn approve(
     let wants_pins = wants_pins(query.as_deref().unwrap_or_default())?;
     let id = ServerId::new(id);
     let seen = super::find_reviewable(&id, ApprovalStatus::Active, &admin, &app)?;
-    let pinned = match wants_pins {
-        true => {
-            let pins = pin::at_approval(&seen, &app).await?;
-            Some((seen, pins))
-        }
-        false => None,
+    let pinned = if wants_pins {
+        let pins = pin::at_approval(&seen, &app).await?;
+        Some((seen, pins))
+    } else {
+        None
     };
     let verdict = Verdict {
         status: ApprovalStatus::Active,

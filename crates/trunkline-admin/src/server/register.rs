@@ -58,9 +58,10 @@ pub(crate) async fn register(
     let by = (submitter.id(), submitter.actor());
     let (server, warnings) = create::insert(declared, pending, by, &app).await?;
     tracing::info!(actor = submitter.id(), path = submitter.path(), server_id = %server.id, "server submitted for review");
-    let shown = match submitter.is_full() {
-        true => row::row_with(&server, warnings, &app),
-        false => row::submission(&server, warnings),
+    let shown = if submitter.is_full() {
+        row::row_with(&server, warnings, &app)
+    } else {
+        row::submission(&server, warnings)
     };
     Ok((StatusCode::CREATED, Json(shown)))
 }

@@ -61,9 +61,12 @@ pub(crate) async fn submissions(caller: Caller, State(app): State<Arc<App>>) -> 
         rejected: count(ApprovalStatus::Rejected),
         items: submitted
             .iter()
-            .map(|server| match caller.sees_all() {
-                true => row::row(server, &app),
-                false => row::submission(server, Vec::new()),
+            .map(|server| {
+                if caller.sees_all() {
+                    row::row(server, &app)
+                } else {
+                    row::submission(server, Vec::new())
+                }
             })
             .collect(),
     })

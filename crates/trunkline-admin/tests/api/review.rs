@@ -45,7 +45,9 @@ async fn a_submission_serves_nobody_until_it_is_approved() {
         "an edit is no approval"
     );
 
-    let approved = gateway.ask("PUT", "/v1/mcp/server/id-a/approve?pin=false", None).await;
+    let approved = gateway
+        .ask("PUT", "/v1/mcp/server/id-a/approve?pin=false", None)
+        .await;
     assert_eq!(approved.status, 200);
     let approved = approved.json();
     assert_eq!(approved["approval_status"], "active");
@@ -56,7 +58,9 @@ async fn a_submission_serves_nobody_until_it_is_approved() {
         gateway.get("/v1/mcp/access_groups").await.json(),
         json!({"access_groups": ["group"]})
     );
-    let again = gateway.ask("PUT", "/v1/mcp/server/id-a/approve?pin=false", None).await;
+    let again = gateway
+        .ask("PUT", "/v1/mcp/server/id-a/approve?pin=false", None)
+        .await;
     assert_eq!(again.status, 400);
     assert!(again.error().contains("not pending review"));
 }
@@ -102,7 +106,9 @@ async fn submissions_are_counted() {
     for alias in ["a", "b", "c", "d"] {
         submit(&gateway, plain(alias)).await;
     }
-    gateway.ask("PUT", "/v1/mcp/server/id-a/approve?pin=false", None).await;
+    gateway
+        .ask("PUT", "/v1/mcp/server/id-a/approve?pin=false", None)
+        .await;
     gateway.ask("PUT", "/v1/mcp/server/id-b/reject", None).await;
     let list = gateway.get("/v1/mcp/server/submissions").await.json();
     let counts = ["total", "pending_review", "active", "rejected"].map(|name| list[name].as_u64().unwrap());

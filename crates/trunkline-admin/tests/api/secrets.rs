@@ -143,7 +143,12 @@ async fn every_change_is_logged_with_who_where_and_what() {
             Some(plain("a")),
             "server submitted for review",
         ),
-        ("PUT", "/v1/mcp/server/id-a/approve?pin=false", None, "submission reviewed"),
+        (
+            "PUT",
+            "/v1/mcp/server/id-a/approve?pin=false",
+            None,
+            "submission reviewed",
+        ),
         (
             "POST",
             "/mcp-rest/test/connection",

@@ -86,6 +86,7 @@ both! {
         upgraded.definition.tool_conditions.clear();
         upgraded.definition.tool_approval.clear();
         upgraded.definition.approval_by_user = false;
+        upgraded.approval.reviewed_by = None;
         assert_eq!(store.server_list().await.unwrap(), [upgraded]);
         store.call_record_insert(&[crate::records::record("r", 1)]).await.unwrap();
     }

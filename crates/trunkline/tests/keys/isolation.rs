@@ -274,10 +274,11 @@ impl World {
                     .put("/v1/mcp/server", &body)
                     .await
                     .expect_status(202);
-                match for_all {
-                    true => self.model.for_all.insert(server),
-                    false => self.model.for_all.remove(server),
-                };
+                if for_all {
+                    self.model.for_all.insert(server);
+                } else {
+                    self.model.for_all.remove(server);
+                }
                 match without {
                     Some(tool) => self.model.without.insert(server, tool),
                     None => self.model.without.remove(server),

@@ -28,17 +28,26 @@ async fn opens_nothing(what: &str, http: HttpClient, session: &str, upstreams: [
     let before = upstreams.map(|own| own.count("tools/call"));
     let http = http.with_header("mcp-session-id", session);
     for (method, params) in [("tools/list", json!({})), ("tools/call", call("files-echo"))] {
-        let reply = McpClient::over(http.clone(), "/mcp").request(method, &params).await;
+        let reply = McpClient::over(http.clone(), "/mcp")
+            .request(method, &params)
+            .await;
         let status = reply.status.as_u16();
         assert!(
             matches!(status, 400 | 401 | 403 | 404 | 503),
             "{what} {method}: {status} {}",
             text(&reply)
         );
-        assert!(!text(&reply).contains("files-echo"), "{what} {method}: {}", text(&reply));
+        assert!(
+            !text(&reply).contains("files-echo"),
+            "{what} {method}: {}",
+            text(&reply)
+        );
     }
     let deleted = McpClient::over(http, "/mcp").delete().await.status.as_u16();
-    assert!(matches!(deleted, 400 | 401 | 403 | 404 | 405 | 503), "{what}: DELETE {deleted}");
+    assert!(
+        matches!(deleted, 400 | 401 | 403 | 404 | 405 | 503),
+        "{what}: DELETE {deleted}"
+    );
     assert_eq!(upstreams.map(|own| own.count("tools/call")), before, "{what}");
 }
 
@@ -58,9 +67,11 @@ async fn s05_s21_b42_a_session_is_nobody_elses_while_what_is_written_down_of_it_
     let mine = key(here, json!({"mcp_servers": ["files"]})).await;
     let other = key(here, json!({"mcp_servers": ["notes"]})).await;
     for known in [&mine, &other] {
-        trunkline_testkit::eventually("the other replica knows it", crate::support::PATIENCE, async || {
-            Way::Bare.tools(&with(there, known), None).await.is_ok()
-        })
+        trunkline_testkit::eventually(
+            "the other replica knows it",
+            crate::support::PATIENCE,
+            async || Way::Bare.tools(&with(there, known), None).await.is_ok(),
+        )
         .await;
     }
     for table in TABLES {
@@ -68,7 +79,9 @@ async fn s05_s21_b42_a_session_is_nobody_elses_while_what_is_written_down_of_it_
         let mut client = McpClient::over(with(here, &mine), "/mcp");
         client.initialize().await;
         let session = client.session().unwrap().to_owned();
-        replicas.database.sql(&format!("ALTER TABLE {table} RENAME TO away"));
+        replicas
+            .database
+            .sql(&format!("ALTER TABLE {table} RENAME TO away"));
         for (what, http) in [
             ("another key", with(there, &other)),
             ("nobody", there.anonymous()),
@@ -81,12 +94,18 @@ async fn s05_s21_b42_a_session_is_nobody_elses_while_what_is_written_down_of_it_
         let mut own = McpClient::over(own, "/mcp");
         let reply = own.request("tools/list", &json!({})).await;
         let status = reply.status.as_u16();
-        assert!(matches!(status, 200 | 401 | 403 | 404 | 503), "{table}: {status} {}", text(&reply));
+        assert!(
+            matches!(status, 200 | 401 | 403 | 404 | 503),
+            "{table}: {status} {}",
+            text(&reply)
+        );
         assert!(!text(&reply).contains("notes-echo"), "{table}: {}", text(&reply));
         let before = notes.count("tools/call");
         own.request("tools/call", &call("notes-echo")).await;
         assert_eq!(notes.count("tools/call"), before, "{table}");
-        replicas.database.sql(&format!("ALTER TABLE away RENAME TO {table}"));
+        replicas
+            .database
+            .sql(&format!("ALTER TABLE away RENAME TO {table}"));
     }
 }
 
@@ -105,7 +124,10 @@ async fn s05_b42_a_call_that_waits_for_a_yes_is_not_made_without_the_table() {
     replicas.database.sql("ALTER TABLE call_approval RENAME TO away");
     for way in [Way::Session, Way::Bare, Way::Modern, Way::Rest] {
         let (status, said) = way.ask(&mine, None, "tools/call", &call("files-echo")).await;
-        assert!(status == 503 || said["error"].is_object(), "{way:?}: {status} {said}");
+        assert!(
+            status == 503 || said["error"].is_object(),
+            "{way:?}: {status} {said}"
+        );
         assert!(!said.to_string().contains("\"x\""), "{way:?}: {said}");
     }
     assert_eq!(files.count("tools/call"), 0);

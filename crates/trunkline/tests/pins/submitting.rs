@@ -67,7 +67,9 @@ async fn s29_s30_a_submitter_sees_what_becomes_of_what_it_submitted() {
         body.as_object_mut()
             .unwrap()
             .extend(refused.as_object().unwrap().clone());
-        ann.post("/v1/mcp/server/register", &body).await.expect_status(403);
+        ann.post("/v1/mcp/server/register", &body)
+            .await
+            .expect_status(403);
     }
     assert_eq!(upstream.requests().len(), 0, "nobody contacts what waits");
 
