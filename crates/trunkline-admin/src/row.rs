@@ -60,7 +60,7 @@ pub(crate) const MANAGED: [(&str, &str); 25] = [
 ];
 
 /// What whoever submitted a server sees of it: what it said itself that is no secret of anybody, and what became of it.
-pub(crate) fn submission(server: &Server, warnings: Vec<String>) -> Value {
+pub(crate) fn submission(server: &Server, warnings: &[String]) -> Value {
     let time = |at: Option<jiff::Timestamp>| Value::from(at.map(|at| at.to_string()));
     let (approval, definition) = (&server.approval, &server.definition);
     json!({

@@ -61,6 +61,7 @@ impl Effect {
 }
 
 const SENT_IN: &str = "callers of other networks, clients or roles would be let in.";
+const KEYS: &str = "users and admins of teams make keys within Trunkline's own bounds, and within no others: keys would be made that it refuses.";
 const SCOPE: &str = "keys would reach servers they should not.";
 const GUARDRAILS: &str =
     "guardrails are not served: calls would pass without the check. Remove it only if that is meant.";
@@ -99,6 +100,9 @@ pub(crate) const TOP_LEVEL: &[(&str, Fate)] = &[
 
 /// Settings of `general_settings` whose absence would let somebody in or something through.
 pub(crate) const GENERAL_REFUSED: &[(&str, &str)] = &[
+    ("custom_key_generate", KEYS),
+    ("custom_key_policy", KEYS),
+    ("custom_key_update", KEYS),
     (
         "custom_auth",
         "Python code is not run, so callers that it refuses would be let in.",
@@ -146,6 +150,8 @@ pub(crate) const GENERAL_REFUSED: &[(&str, &str)] = &[
 
 /// The same of `litellm_settings`.
 pub(crate) const LITELLM_REFUSED: &[(&str, &str)] = &[
+    ("key_generation_settings", KEYS),
+    ("upperbound_key_generate_params", KEYS),
     ("guardrails", GUARDRAILS),
     ("guardrail_name_config_map", GUARDRAILS),
     ("prompt_injection_params", GUARDRAILS),
@@ -389,8 +395,7 @@ pub(crate) const GENERAL_IGNORED: &[(Effect, &str)] = &[
     ),
     (
         Effect::Keys,
-        "allow_user_auth custom_key_generate custom_key_policy custom_key_update \
-         custom_team_metadata_validate default_team_disabled disable_auto_add_proxy_admin_to_teams \
+        "allow_user_auth custom_team_metadata_validate default_team_disabled disable_auto_add_proxy_admin_to_teams \
          disable_custom_api_keys disable_key_generate_for_org_admin disable_master_key_return \
          enforce_user_param enforced_params public_routes reject_clientside_metadata_tags \
          scope_user_search_to_org service_account_settings team_metadata_schema \
@@ -466,9 +471,9 @@ pub(crate) const LITELLM_IGNORED: &[(Effect, &str)] = &[
         Effect::Keys,
         "default_internal_user_params default_key_generate_params default_team_id default_team_params \
          default_team_settings disable_add_user_agent_to_request_tags enable_key_alias_format_validation \
-         key_alias_pattern key_generation_settings overwrite_user_with_key_hash \
+         key_alias_pattern overwrite_user_with_key_hash \
          personal_key_model_access_from_teams public_agent_groups require_managed_files scim_admin_group \
-         scim_upsert_user team_settings upperbound_key_generate_params validate_end_user_id_in_db",
+         scim_upsert_user team_settings validate_end_user_id_in_db",
     ),
     (
         Effect::Models,

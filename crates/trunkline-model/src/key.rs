@@ -510,6 +510,69 @@ mod tests {
     }
 
     #[test]
+    fn s18_grants_are_within_others_by_what_is_written() {
+        let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let grant = |servers: &[&str], tools: &[(&str, &[&str])]| ObjectPermission {
+            mcp_servers: list(servers),
+            mcp_tool_permissions: tools
+                .iter()
+                .map(|(server, tools)| ((*server).to_owned(), list(tools)))
+                .collect(),
+            ..ObjectPermission::default()
+        };
+        let (more, servers, tools) = (Ok(()), Err("mcp_servers"), Err("mcp_tool_permissions"));
+        let two = grant(&["a", "b"], &[]);
+        let read = grant(&["a"], &[("a", &["read"])]);
+        for (own, bound, expected) in [
+            (grant(&[], &[]), &two, more),
+            (grant(&["b"], &[("b", &["x"])]), &two, more),
+            (grant(&["c"], &[]), &two, servers),
+            (grant(&["a", ALL_TEAM_MCP_SERVERS], &[]), &two, servers),
+            // What only takes away has to be taken over.
+            (grant(&["a"], &[]), &read, tools),
+            (grant(&[], &[]), &read, tools),
+            (grant(&["a"], &[("a", &["read", "write"])]), &read, tools),
+            (grant(&["a"], &[("a", &["*"])]), &read, tools),
+            (grant(&["a"], &[("a", &[])]), &read, more),
+            (grant(&["a"], &[]), &grant(&["a", NO_MCP_SERVERS], &[]), servers),
+            (grant(&["c", NO_MCP_SERVERS], &[]), &read, more),
+            (grant(&["a"], &[]), &grant(&["a"], &[("a", &["*"])]), tools),
+        ] {
+            assert_eq!(own.check_within(bound), expected, "{own:?} in {bound:?}");
+            let mut heir = own.clone();
+            heir.inherit(bound);
+            // Unless it says more itself.
+            let is_silent = own.mcp_tool_permissions.is_empty() && expected == tools;
+            let expected = if is_silent { more } else { expected };
+            if !bound.says(NO_MCP_SERVERS) {
+                assert_eq!(heir.check_within(bound), expected, "{heir:?} in {bound:?}");
+            }
+        }
+        let groups = |groups: &[&str], toolsets: &[&str]| ObjectPermission {
+            mcp_access_groups: list(groups),
+            mcp_toolsets: list(toolsets),
+            ..ObjectPermission::default()
+        };
+        let bound = groups(&["g"], &["t"]);
+        assert_eq!(groups(&["g"], &["t"]).check_within(&bound), Ok(()));
+        assert_eq!(groups(&["h"], &[]).check_within(&bound), Err("mcp_access_groups"));
+        assert_eq!(groups(&[], &["u"]).check_within(&bound), Err("mcp_toolsets"));
+        // What a group has, and by another name, may be something else tomorrow.
+        assert_eq!(grant(&["a"], &[]).check_within(&bound), Err("mcp_servers"));
+        let limits = |rpm_limit, server: Option<u32>| CallLimits {
+            rpm_limit,
+            mcp_rpm_limit: server.map(|most| ("s".to_owned(), most)).into_iter().collect(),
+            ..CallLimits::default()
+        };
+        let bound = limits(Some(10), Some(5));
+        assert_eq!(limits(Some(10), Some(5)).check_within(&bound), Ok(()));
+        assert_eq!(limits(Some(11), Some(5)).check_within(&bound), Err("rpm_limit"));
+        assert_eq!(limits(None, Some(5)).check_within(&bound), Err("rpm_limit"));
+        assert_eq!(limits(Some(1), None).check_within(&bound), Err("mcp_rpm_limit"));
+        assert_eq!(limits(Some(1), None).check_within(&CallLimits::default()), Ok(()));
+    }
+
+    #[test]
     fn allowed_routes_narrow() {
         let mcp = |path| Route {
             is_mcp: true,

@@ -387,30 +387,30 @@ impl Delegate<'_> {
             )
         });
         or_bounded(blocked, &|| Ok(()))?;
-        after.delegation = self.words(before, after)?;
+        after.delegation = words(before, after)?;
         Ok(())
     }
+}
 
-    /// What of a key is its holder's word from now on. An administrator's word stays: rules about calls may go by it.
-    fn words(&self, before: &VirtualKey, after: &VirtualKey) -> Result<Delegation, KeyError> {
-        let own = &before.delegation;
-        let (alias, metadata) = (
-            before.key_alias != after.key_alias,
-            before.metadata != after.metadata,
-        );
-        let said = "an administrator has said it, and rules about calls may go by it";
-        if alias && !own.alias && before.key_alias.is_some() {
-            return Err(too_much("key_alias", said));
-        }
-        if metadata && !own.metadata && !before.metadata.is_empty() {
-            return Err(too_much("metadata", said));
-        }
-        Ok(Delegation {
-            alias: own.alias || alias,
-            metadata: own.metadata || metadata,
-            ..own.clone()
-        })
+/// What of a key is its holder's word from now on. An administrator's word stays: rules about calls may go by it.
+fn words(before: &VirtualKey, after: &VirtualKey) -> Result<Delegation, KeyError> {
+    let own = &before.delegation;
+    let (alias, metadata) = (
+        before.key_alias != after.key_alias,
+        before.metadata != after.metadata,
+    );
+    let said = "an administrator has said it, and rules about calls may go by it";
+    if alias && !own.alias && before.key_alias.is_some() {
+        return Err(too_much("key_alias", said));
     }
+    if metadata && !own.metadata && !before.metadata.is_empty() {
+        return Err(too_much("metadata", said));
+    }
+    Ok(Delegation {
+        alias: own.alias || alias,
+        metadata: own.metadata || metadata,
+        ..own.clone()
+    })
 }
 
 /// Whether an administrator has written something into its metadata.

@@ -61,7 +61,7 @@ pub(crate) async fn register(
     let shown = if submitter.is_full() {
         row::row_with(&server, warnings, &app)
     } else {
-        row::submission(&server, warnings)
+        row::submission(&server, &warnings)
     };
     Ok((StatusCode::CREATED, Json(shown)))
 }

@@ -65,7 +65,7 @@ pub(crate) async fn submissions(caller: Caller, State(app): State<Arc<App>>) -> 
                 if caller.sees_all() {
                     row::row(server, &app)
                 } else {
-                    row::submission(server, Vec::new())
+                    row::submission(server, &[])
                 }
             })
             .collect(),
