@@ -133,9 +133,9 @@ stmts! {
     BUDGET_DELETE = "DELETE FROM budget_table WHERE budget_id = $1";
 
     /// How many rows there are, also of those that cannot be read. Of keys those that can be anybody's: others are not in memory, and
-    /// would hide that one is gone (B42).
+    /// would hide that one is gone (B42). One pattern for the whole text would take `PostgreSQL` seven times as long.
     DIRECTORY_COUNTS = directory_counts!("length(token) = 64 AND token NOT GLOB '*[^0-9a-f]*'"),
-        postgres: directory_counts!("token ~ '^[0-9a-f]{64}$'");
+        postgres: directory_counts!("length(token) = 64 AND token !~ '[^0-9a-f]'");
 }
 
 pub(crate) const TEAMS: Statements = Statements {

@@ -14,7 +14,7 @@ use crate::support::{PATIENCE, Way, config, generate, listed, post, with};
 use crate::world::secret;
 
 /// Long enough that all who are asked at once come while the first ones run, on a busy machine, too.
-const SLOW: (u32, Duration) = (30, Duration::from_millis(100));
+const SLOW: (u32, Duration) = (20, Duration::from_millis(100));
 
 async fn upstream() -> ScriptedUpstream {
     let tool = |name: &str| json!({"name": name, "inputSchema": {"type": "object"}});
