@@ -102,8 +102,31 @@ fn keys() -> Vec<Step> {
     ]
 }
 
+/// Who is in the team `t`, and what they may do there.
+fn memberships() -> [Step; 4] {
+    let member = json!({"team_id": "t", "user_id": "u"});
+    [
+        step(
+            "POST /team/member_add",
+            json!({"team_id": "t", "member": {"user_id": "u", "role": "user"}}),
+            ("updated", TEAM, "t"),
+        ),
+        step(
+            "POST /team/member_update",
+            json!({"team_id": "t", "user_id": "u", "role": "admin"}),
+            ("updated", TEAM, "t"),
+        ),
+        step("POST /team/member_delete", member, ("updated", TEAM, "t")),
+        step(
+            "POST /team/permissions_update",
+            json!({"team_id": "t", "team_member_permissions": ["/key/generate"]}),
+            ("updated", TEAM, "t"),
+        ),
+    ]
+}
+
 fn tenants() -> Vec<Step> {
-    let (team, member) = (json!({"team_id": "t"}), json!({"team_id": "t", "user_id": "u"}));
+    let team = json!({"team_id": "t"});
     let organization = |more: Value| {
         let mut body = json!({"organization_id": "o"});
         body.as_object_mut()
@@ -112,7 +135,7 @@ fn tenants() -> Vec<Step> {
         body
     };
     let user = json!({"user_id": "u", "auto_create_key": false});
-    vec![
+    let mut steps = vec![
         step("POST /user/new", user, ("created", USER, "u")),
         step(
             "POST /user/update",
@@ -149,22 +172,9 @@ fn tenants() -> Vec<Step> {
         ),
         step("POST /team/block", team.clone(), ("blocked", TEAM, "t")),
         step("POST /team/unblock", team, ("unblocked", TEAM, "t")),
-        step(
-            "POST /team/member_add",
-            json!({"team_id": "t", "member": {"user_id": "u", "role": "user"}}),
-            ("updated", TEAM, "t"),
-        ),
-        step(
-            "POST /team/member_update",
-            json!({"team_id": "t", "user_id": "u", "role": "admin"}),
-            ("updated", TEAM, "t"),
-        ),
-        step("POST /team/member_delete", member, ("updated", TEAM, "t")),
-        step(
-            "POST /team/permissions_update",
-            json!({"team_id": "t", "team_member_permissions": ["/key/generate"]}),
-            ("updated", TEAM, "t"),
-        ),
+    ];
+    steps.extend(memberships());
+    steps.extend([
         step(
             "POST /team/delete",
             json!({"team_ids": ["t"]}),
@@ -205,7 +215,8 @@ fn tenants() -> Vec<Step> {
             json!({"user_ids": ["u"]}),
             ("deleted", USER, "u"),
         ),
-    ]
+    ]);
+    steps
 }
 
 fn budgets() -> Vec<Step> {

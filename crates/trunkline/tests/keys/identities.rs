@@ -182,7 +182,7 @@ async fn s10_nothing_that_looks_like_a_template_is_one() {
         let mut said = String::new();
         trunkline_testkit::eventually("the tool is called", PATIENCE, async || {
             let reply = gateway.client().post("/mcp-rest/tools/call", &call).await;
-            said = reply.text().to_owned();
+            said = reply.text();
             reply.status == 200
         })
         .await;

@@ -106,7 +106,7 @@ impl Model {
             let at = SETS.iter().position(|own| own == name).unwrap();
             self.sets[at].contains(&(server_of(server), tool_of(tool)))
         };
-        grant.words.contains(&server) || grant.sets.iter().any(|name| is_in(name))
+        grant.words.contains(&server) || grant.sets.iter().any(is_in)
     }
 
     fn may(&self, key: usize, server: &str, tool: &str) -> bool {

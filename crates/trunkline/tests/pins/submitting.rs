@@ -22,6 +22,34 @@ async fn seen(http: &HttpClient) -> Vec<Value> {
     list["items"].as_array().unwrap().clone()
 }
 
+/// No program, and nothing of the gateway's environment.
+async fn is_nothing_of_the_gateways(http: &HttpClient, submission: &Value) {
+    for refused in [
+        json!({"transport": "stdio", "command": "sh"}),
+        json!({"auth_type": "bearer_token", "credentials": {"auth_value": "os.environ/HOME"}}),
+        json!({"static_headers": {"X-A": "os.environ/LITELLM_MASTER_KEY"}}),
+        json!({"env_vars": [{"name": "A", "value": "os.environ/DATABASE_URL"}], "static_headers": {"X-A": "${A}"}}),
+        json!({"extra_headers": ["X-A: os.environ/HOME"]}),
+    ] {
+        let mut body = submission.clone();
+        body.as_object_mut()
+            .unwrap()
+            .extend(refused.as_object().unwrap().clone());
+        http.post("/v1/mcp/server/register", &body)
+            .await
+            .expect_status(403);
+    }
+}
+
+/// A submitter decides nothing, and sees nothing of servers.
+async fn decides_nothing(service: &HttpClient, ann: &HttpClient) {
+    for verdict in ["approve", "reject"] {
+        let path = format!("/v1/mcp/server/three/{verdict}");
+        service.put(&path, &json!({})).await.expect_status(403);
+    }
+    ann.get("/v1/mcp/server/one").await.expect_status(403);
+}
+
 #[tokio::test]
 async fn s29_s30_a_submitter_sees_what_becomes_of_what_it_submitted() {
     let upstream = ScriptedUpstream::start().await;
@@ -56,21 +84,7 @@ async fn s29_s30_a_submitter_sees_what_becomes_of_what_it_submitted() {
     submit(&ann, "two", 201).await;
     submit(&service, "three", 201).await;
     submit(&boss, "four", 201).await;
-    for refused in [
-        json!({"transport": "stdio", "command": "sh"}),
-        json!({"auth_type": "bearer_token", "credentials": {"auth_value": "os.environ/HOME"}}),
-        json!({"static_headers": {"X-A": "os.environ/LITELLM_MASTER_KEY"}}),
-        json!({"env_vars": [{"name": "A", "value": "os.environ/DATABASE_URL"}], "static_headers": {"X-A": "${A}"}}),
-        json!({"extra_headers": ["X-A: os.environ/HOME"]}),
-    ] {
-        let mut body = submission("bad");
-        body.as_object_mut()
-            .unwrap()
-            .extend(refused.as_object().unwrap().clone());
-        ann.post("/v1/mcp/server/register", &body)
-            .await
-            .expect_status(403);
-    }
+    is_nothing_of_the_gateways(&ann, &submission("bad")).await;
     assert_eq!(upstream.requests().len(), 0, "nobody contacts what waits");
 
     boss.put("/v1/mcp/server/one/approve", &json!({}))
@@ -118,14 +132,7 @@ async fn s29_s30_a_submitter_sees_what_becomes_of_what_it_submitted() {
     assert_eq!(others, ["three"]);
     assert_eq!(seen(&alone).await, [Value::Null; 0]);
     assert_eq!(seen(&boss).await.len(), 4);
-    // It decides nothing, and sees nothing of servers.
-    for (method, path) in [("approve", "three"), ("reject", "three")] {
-        service
-            .put(&format!("/v1/mcp/server/{path}/{method}"), &json!({}))
-            .await
-            .expect_status(403);
-    }
-    ann.get("/v1/mcp/server/one").await.expect_status(403);
+    decides_nothing(&service, &ann).await;
     // Nor does anybody fill the registry with what nobody looks at.
     for number in 0..19 {
         submit(&service, &format!("more{number}"), 201).await;

@@ -172,6 +172,49 @@ async fn manages(world: World) {
     }
 }
 
+/// Who is blocked, or nobody any more, changes nothing; nor does a key of another team.
+async fn whoever_is_nobody_there_changes_nothing(gateway: &TestGateway, lead: &HttpClient) {
+    let own = json!({"team_id": "t"});
+    let elsewhere = generate(gateway, json!({"team_id": "other", "user_id": "lead"})).await;
+    refused(
+        &with(gateway, &secret(&elsewhere)),
+        "/key/generate",
+        own.clone(),
+        "team_id",
+    )
+    .await;
+    refused(
+        &with(gateway, &secret(&elsewhere)),
+        "/key/generate",
+        json!({}),
+        "team_id",
+    )
+    .await;
+    post(gateway, "/team/block", json!({"team_id": "t"})).await;
+    refused(lead, "/key/generate", own.clone(), "team_id").await;
+    post(gateway, "/team/unblock", json!({"team_id": "t"})).await;
+    post(
+        gateway,
+        "/user/update",
+        json!({"user_id": "lead", "user_role": "internal_user_viewer"}),
+    )
+    .await;
+    assert_eq!(said(lead, "/key/generate", &own).await.0, 401);
+    post(
+        gateway,
+        "/user/update",
+        json!({"user_id": "lead", "user_role": null}),
+    )
+    .await;
+    post(
+        gateway,
+        "/team/member_update",
+        json!({"team_id": "t", "user_id": "lead", "role": "user"}),
+    )
+    .await;
+    refused(lead, "/key/generate", own.clone(), "team_member_permissions").await;
+}
+
 #[tokio::test]
 async fn s18_s19_an_admin_of_a_team_hands_out_no_more_than_the_team_has() {
     let world = World::new().await;
@@ -255,45 +298,7 @@ async fn s18_s19_an_admin_of_a_team_hands_out_no_more_than_the_team_has() {
     .await;
     let after = get(gateway, "/key/list?size=100&return_full_object=true").await;
     assert_eq!(before, after);
-    // Who is blocked, or nobody any more, changes nothing; nor does a key of another team.
-    let elsewhere = generate(gateway, json!({"team_id": "other", "user_id": "lead"})).await;
-    refused(
-        &with(gateway, &secret(&elsewhere)),
-        "/key/generate",
-        own(json!({})),
-        "team_id",
-    )
-    .await;
-    refused(
-        &with(gateway, &secret(&elsewhere)),
-        "/key/generate",
-        json!({}),
-        "team_id",
-    )
-    .await;
-    post(gateway, "/team/block", json!({"team_id": "t"})).await;
-    refused(&lead, "/key/generate", own(json!({})), "team_id").await;
-    post(gateway, "/team/unblock", json!({"team_id": "t"})).await;
-    post(
-        gateway,
-        "/user/update",
-        json!({"user_id": "lead", "user_role": "internal_user_viewer"}),
-    )
-    .await;
-    assert_eq!(said(&lead, "/key/generate", &own(json!({}))).await.0, 401);
-    post(
-        gateway,
-        "/user/update",
-        json!({"user_id": "lead", "user_role": null}),
-    )
-    .await;
-    post(
-        gateway,
-        "/team/member_update",
-        json!({"team_id": "t", "user_id": "lead", "role": "user"}),
-    )
-    .await;
-    refused(&lead, "/key/generate", own(json!({})), "team_member_permissions").await;
+    whoever_is_nobody_there_changes_nothing(gateway, &lead).await;
     // Each of them is in the audit log.
     eventually("the denials are written", PATIENCE, async || {
         let rows = get(gateway, "/audit?action=denied&page_size=100").await;
@@ -564,7 +569,7 @@ async fn s18_members_do_what_their_team_lets_them() {
     let stranger = user(gateway, "stranger").await;
     assert_eq!(stranger.get(path).await.status, 404);
 
-    let made = done(
+    let own = done(
         &mate,
         "/key/generate",
         json!({"team_id": "t", "object_permission": of_the_team()}),
@@ -573,18 +578,18 @@ async fn s18_members_do_what_their_team_lets_them() {
     world
         .check(
             "a member's",
-            &with(gateway, &secret(&made)),
+            &with(gateway, &secret(&own)),
             &["files-read", "open"],
         )
         .await;
-    done(&mate, "/key/update", json!({"key": hash(&made), "rpm_limit": 7})).await;
-    let made = done(&mate, "/key/regenerate", json!({"key": hash(&made)})).await;
-    let named = format!("/key/{}/regenerate", hash(&made));
+    done(&mate, "/key/update", json!({"key": hash(&own), "rpm_limit": 7})).await;
+    let renewed = done(&mate, "/key/regenerate", json!({"key": hash(&own)})).await;
+    let named = format!("/key/{}/regenerate", hash(&renewed));
     refused(&mate, &named, json!({}), "team_member_permissions").await;
     refused(
         &mate,
         "/key/delete",
-        json!({"keys": [hash(&made)]}),
+        json!({"keys": [hash(&renewed)]}),
         "team_member_permissions",
     )
     .await;
