@@ -13,6 +13,7 @@ use trunkline_model::Budget;
 use trunkline_store::DirectoryWrite;
 
 pub(crate) mod fields;
+pub(crate) mod own;
 
 use fields::Change;
 

@@ -28,6 +28,7 @@ use crate::outcome::OutcomeBody;
     models,
     model,
     model_info,
+    model_groups,
     liveliness,
     readiness,
     metrics
@@ -422,6 +423,42 @@ fn model() {}
     ),
 )]
 fn model_info() {}
+
+/// A model, with what all its deployments are together.
+#[derive(ToSchema)]
+struct ModelGroup {
+    /// The name that clients ask for.
+    model_group: String,
+    /// LiteLLM's prefixes of its providers.
+    providers: Vec<String>,
+    /// `chat`, `embedding` …
+    mode: Option<String>,
+    /// Tokens of a request, at most.
+    max_input_tokens: Option<u64>,
+    /// Tokens of an answer, at most.
+    max_output_tokens: Option<u64>,
+    /// Dollars, the most of all; null if one of them has no price.
+    input_cost_per_token: Option<f64>,
+    /// The same of answers.
+    output_cost_per_token: Option<f64>,
+}
+
+/// The models that the caller may use.
+#[derive(ToSchema)]
+struct ModelGroups {
+    /// By name.
+    data: Vec<ModelGroup>,
+}
+
+/// The models that the caller may use, each with what it costs and can do
+#[utoipa::path(
+    get,
+    path = "/model_group/info",
+    tag = "Models",
+    params(("model_group" = Option<String>, Query, description = "One of them.")),
+    responses((status = 200, description = "Those.", body = ModelGroups)),
+)]
+fn model_groups() {}
 
 /// Is the process alive?
 #[utoipa::path(

@@ -48,6 +48,7 @@ mod request;
 mod row;
 mod scrub;
 mod server;
+mod spend;
 mod tenant;
 mod test_routes;
 mod tool_rules;
@@ -104,8 +105,12 @@ struct App {
 
 impl App {
     /// The keys and whom they belong to, at one moment.
-    fn directory(&self) -> Arc<trunkline_auth::Directory> {
-        self.registry.keys().ring().directory()
+    fn directory(&self) -> spend::shown::Shown {
+        spend::shown::Shown::new(
+            self.registry.keys().ring().directory(),
+            self.registry.store().clone(),
+            self.clock.clone(),
+        )
     }
 
     /// Changes keys and whom they belong to: `plan` says what, of what is stored.
@@ -198,9 +203,22 @@ fn tenants() -> OpenApiRouter<Arc<App>> {
         .nest("/end_user", customers())
 }
 
+/// The routes about what was spent.
+fn spending() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(routes!(spend::logs::logs))
+        .routes(routes!(spend::logs::logs_v2))
+        .routes(routes!(spend::tags::tags))
+        .routes(routes!(spend::activity::users))
+        .routes(routes!(spend::activity::teams))
+        .routes(routes!(spend::activity::organizations))
+        .routes(routes!(spend::activity::tags))
+}
+
 /// The routes about end users, which LiteLLM has under two names.
 fn customers() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
+        .routes(routes!(spend::activity::customers))
         .routes(routes!(tenant::customer::new))
         .routes(routes!(tenant::customer::update))
         .routes(routes!(tenant::customer::delete))
@@ -252,6 +270,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(reload::reload))
         .routes(routes!(policy::explain::explain))
         .routes(routes!(policy::dry_run::dry_run))
+        .merge(spending())
         .routes(routes!(audit::list::list))
         .routes(routes!(audit::export::export))
         .routes(routes!(audit::get::get))

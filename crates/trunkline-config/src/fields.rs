@@ -17,6 +17,8 @@ pub(crate) enum Kind {
     Integer,
     /// Seconds, with decimals.
     Seconds,
+    /// Dollars, with decimals.
+    Dollars,
     /// A list of text.
     Texts,
     /// A list of text, or one text.
@@ -558,7 +560,7 @@ pub(crate) const DEPLOYMENT: &[Field] = &[
 
 /// The fields of `litellm_params` that are served.
 pub(crate) const LITELLM_PARAMS: &[Field] = {
-    use Kind::{Bool, Integer, Seconds, Secret, SecretMap, Text, Texts};
+    use Kind::{Bool, Dollars, Integer, Seconds, Secret, SecretMap, Text, Texts};
     &[
         field(
             "model",
@@ -634,6 +636,54 @@ pub(crate) const LITELLM_PARAMS: &[Field] = {
             Texts,
             "",
             "Members that are left out of every request.",
+        ),
+        field(
+            "input_cost_per_token",
+            Dollars,
+            "the table's",
+            "What a token of the request costs. A price may also hold above a length or for a kind of service: `…_above_200k_tokens`, `…_priority`, `…_flex`, `…_batches`.",
+        ),
+        field(
+            "output_cost_per_token",
+            Dollars,
+            "the table's",
+            "What a token of the answer costs.",
+        ),
+        field(
+            "cache_read_input_token_cost",
+            Dollars,
+            "the table's, else `input_cost_per_token`",
+            "A token of the request that the provider had in a cache.",
+        ),
+        field(
+            "cache_creation_input_token_cost",
+            Dollars,
+            "the table's",
+            "One that it puts into a cache; `cache_creation_input_token_cost_above_1hr`: for an hour.",
+        ),
+        field(
+            "input_cost_per_audio_token",
+            Dollars,
+            "the table's",
+            "Sound in the request.",
+        ),
+        field(
+            "output_cost_per_audio_token",
+            Dollars,
+            "the table's",
+            "Sound in the answer.",
+        ),
+        field(
+            "output_cost_per_reasoning_token",
+            Dollars,
+            "the table's, else `output_cost_per_token`",
+            "What is thought and not shown.",
+        ),
+        field(
+            "input_cost_per_request",
+            Dollars,
+            "",
+            "The request, besides its tokens.",
         ),
     ]
 };
@@ -865,6 +915,12 @@ pub(crate) const GENERAL: &[Field] = {
             Integer,
             "0",
             "Trunkline: days that rows of the audit log are kept. 0 is for ever.",
+        ),
+        field(
+            "maximum_spend_logs_retention_period",
+            Kind::Text,
+            "30d",
+            "How long records of calls are kept: `12h`, `30d`, `6mo`. Sums of days, and what keys, teams and others have spent, are kept.",
         ),
         field(
             "require_key_mcp_access_defined",

@@ -84,6 +84,8 @@ pub struct General {
     pub list_page_size: u32,
     /// Days that rows of the audit log are kept; 0: for ever.
     pub audit_retention_days: u32,
+    /// Hours that records of calls are kept.
+    pub record_retention_hours: u32,
     /// Text that people do not see is taken out of what servers say.
     pub strip_hidden_text: bool,
     /// Administrators may declare programs through the API, which this gateway starts then.
@@ -127,6 +129,7 @@ impl Default for General {
             max_streams_per_principal: 1_000,
             list_page_size: 0,
             audit_retention_days: 0,
+            record_retention_hours: 30 * 24,
             strip_hidden_text: false,
             stdio_from_api: false,
         }
@@ -410,6 +413,15 @@ fn limits(section: &mut Section<'_>, general: &mut General) {
     if let Some(days) = section.integer("audit_retention_days", 0, 36_500) {
         general.audit_retention_days = u32::try_from(days).unwrap_or(u32::MAX);
     }
+    if let Some(text) = section.text("maximum_spend_logs_retention_period") {
+        match retention(&text) {
+            Some(hours) => general.record_retention_hours = hours,
+            None => section.error(
+                "maximum_spend_logs_retention_period",
+                "must be an hour or more, a hundred years at most: a number with a unit, such as 12h, 30d or 6mo",
+            ),
+        }
+    }
     if let Some(failures) = section.integer("mcp_breaker_failures", 0, 1_000) {
         general.breaker_failures = u32::try_from(failures).unwrap_or(u32::MAX);
     }
@@ -466,4 +478,16 @@ fn root_path(text: &str, report: &mut Report) -> Option<String> {
         return None;
     }
     Some(format!("/{path}"))
+}
+
+/// Hours; a month has thirty days.
+fn retention(text: &str) -> Option<u32> {
+    let span = trunkline_model::spending::span(text)?;
+    let days =
+        i64::from(span.get_months()) * 30 + i64::from(span.get_weeks()) * 7 + i64::from(span.get_days());
+    let seconds = span.get_minutes() * 60 + span.get_seconds();
+    let hours = days * 24 + i64::from(span.get_hours()) + seconds / 3600;
+    u32::try_from(hours)
+        .ok()
+        .filter(|hours| (1..=876_000).contains(hours))
 }

@@ -207,11 +207,11 @@ pub(crate) const PARAMS_REFUSED: &[(&str, &str)] = &[(
 pub(crate) const PARAMS_IGNORED: &[(Effect, &str)] = &[
     (
         Effect::Limits,
-        "budget_duration default_api_key_rpm_limit default_api_key_tpm_limit input_cost_per_audio_token \
-         input_cost_per_image input_cost_per_pixel input_cost_per_query input_cost_per_second input_cost_per_token \
-         input_cost_per_token_batches cache_creation_input_token_cost cache_read_input_token_cost max_budget \
-         max_parallel_requests output_cost_per_image output_cost_per_pixel output_cost_per_reasoning_token \
-         output_cost_per_second output_cost_per_token output_cost_per_token_batches",
+        "budget_duration default_api_key_rpm_limit default_api_key_tpm_limit \
+         input_cost_per_image input_cost_per_pixel input_cost_per_query input_cost_per_second \
+         max_budget \
+         max_parallel_requests output_cost_per_image output_cost_per_pixel \
+         output_cost_per_second ",
     ),
     (
         Effect::Models,
@@ -283,7 +283,9 @@ pub(crate) fn router_names() -> impl Iterator<Item = &'static str> {
 
 /// What becomes of `name` in `litellm_params` of a deployment that is served.
 pub(crate) fn litellm_params(name: &str) -> Option<Fate> {
-    if crate::fields::find(crate::fields::LITELLM_PARAMS, name).is_some() {
+    if crate::fields::find(crate::fields::LITELLM_PARAMS, name).is_some()
+        || trunkline_llm::price::Priced::parse(name).is_some()
+    {
         return Some(Fate::Served);
     }
     fate(name, PARAMS_REFUSED, PARAMS_IGNORED)
@@ -359,7 +361,7 @@ pub(crate) const GENERAL_IGNORED: &[(Effect, &str)] = &[
          maximum_spend_logs_cleanup_batch_size maximum_spend_logs_cleanup_batch_timeout \
          maximum_spend_logs_cleanup_cron maximum_spend_logs_cleanup_max_batches \
          maximum_spend_logs_cleanup_run_budget maximum_spend_logs_cleanup_target_size \
-         maximum_spend_logs_retention_interval maximum_spend_logs_retention_period maximum_spend_logs_size \
+         maximum_spend_logs_retention_interval maximum_spend_logs_size \
          maximum_spend_logs_size_check_interval proxy_batch_write_at proxy_budget_rescheduler_max_time \
          proxy_budget_rescheduler_min_time request_tag_mappings self_serve_budget_policy \
          skip_batch_input_file_rate_limiting_for_models skip_batch_input_file_rate_limiting_for_providers \

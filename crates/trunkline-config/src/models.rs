@@ -3,11 +3,12 @@
 //! A file that LiteLLM takes may name models of providers that are not served yet. They do not stop the start: such an entry
 //! is there with a defect, which a request for it is answered with.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
+use trunkline_llm::price::{Priced, Rate};
 use trunkline_llm::provider::{self, Named, PROVIDERS, Provider};
 use trunkline_model::key::MODEL_WORDS;
 use trunkline_model::{Deployment, DeploymentParams, ModelList, RouterRules, Secret};
@@ -108,6 +109,7 @@ fn deployment(item: &mut Node, path: &str, env: &dyn Env, report: &mut Report) -
             ),
         );
     }
+    check_prices(&mut section, &model_info);
     let id = match model_info.get("id") {
         None | Some(serde_json::Value::Null) => None,
         Some(serde_json::Value::String(id)) if is_id(id) => Some(id.clone()),
@@ -363,6 +365,56 @@ fn values(section: &mut Section<'_>, provider: &Provider, env: &dyn Env) -> Depl
         order: section
             .integer("order", 0, 1_000_000)
             .and_then(|order| u32::try_from(order).ok()),
+        prices: prices(section),
+    }
+}
+
+/// Prices by LiteLLM's names, as they are written.
+fn prices(section: &mut Section<'_>) -> BTreeMap<String, String> {
+    let names: Vec<String> = section
+        .keys()
+        .filter(|name| Priced::parse(name).is_some())
+        .collect();
+    let mut prices = BTreeMap::new();
+    for name in names {
+        let Some(node) = section.node(&name).filter(|node| !node.is_absent()) else {
+            continue;
+        };
+        let text = match &node.value {
+            Value::Integer(number) => number.to_string(),
+            Value::Float(number) => number.to_string(),
+            Value::Text(text) => text.trim().to_owned(),
+            _ => String::new(),
+        };
+        if Rate::parse(&text).is_some() {
+            prices.insert(name, text);
+        } else {
+            section.error(
+                &name,
+                "must be dollars: a number that is not negative, such as 0.0000025 or 2.5e-06",
+            );
+        }
+    }
+    prices
+}
+
+/// The same in `model_info`, where LiteLLM has them, too.
+fn check_prices(section: &mut Section<'_>, model_info: &serde_json::Map<String, serde_json::Value>) {
+    for (name, value) in model_info
+        .iter()
+        .filter(|(name, _)| Priced::parse(name).is_some())
+    {
+        let is_price = match value {
+            serde_json::Value::Null => true,
+            serde_json::Value::Number(number) => Rate::parse(&number.to_string()).is_some(),
+            _ => false,
+        };
+        if !is_price {
+            section.error(
+                "model_info",
+                format!("{name} must be dollars: a number that is not negative"),
+            );
+        }
     }
 }
 

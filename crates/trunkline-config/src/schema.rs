@@ -122,6 +122,9 @@ fn property(field: &Field) -> Value {
         Kind::Seconds => {
             json!({ "anyOf": [{ "type": ["number", "null"], "exclusiveMinimum": 0 }, reference] })
         }
+        Kind::Dollars => {
+            json!({ "anyOf": [{ "type": ["number", "string", "null"], "minimum": 0 }, reference] })
+        }
         Kind::Texts => json!({ "type": ["array", "null"], "items": { "type": "string" } }),
         Kind::TextOrTexts => json!({ "type": ["string", "array", "null"], "items": { "type": "string" } }),
         Kind::TextMap | Kind::SecretMap => {
@@ -246,7 +249,7 @@ fn words_of(kind: Kind) -> String {
         Kind::Secret => "secret text".into(),
         Kind::Bool => "bool".into(),
         Kind::Integer => "integer".into(),
-        Kind::Seconds => "number".into(),
+        Kind::Seconds | Kind::Dollars => "number".into(),
         Kind::Texts => "list of text".into(),
         Kind::TextOrTexts => "text or list".into(),
         Kind::TextMap => "name to text".into(),

@@ -168,6 +168,11 @@ impl<'a> Section<'a> {
         value
     }
 
+    /// The names of all that is in it.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = String> {
+        self.entries.iter().map(|entry| entry.key.clone())
+    }
+
     /// A finite number greater than zero; a reference gives it as text.
     pub(crate) fn positive(&mut self, name: &str) -> Option<f64> {
         let value = positive_of(self.node(name)?);

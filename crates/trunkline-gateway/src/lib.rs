@@ -120,6 +120,8 @@ pub struct Gateway {
     pub list_page_size: AtomicUsize,
     /// Days that rows of the audit log are kept; 0: for ever.
     pub audit_retention_days: AtomicU32,
+    /// Hours that records of calls are kept.
+    pub record_retention_hours: AtomicU32,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Ids of requests.

@@ -37,6 +37,8 @@ pub struct Limits {
     /// Not: this process has all limits to itself.
     is_shared: bool,
     waking: Waking,
+    /// Where it is known what was spent. Without it nobody who has a budget may call what has a price.
+    spent: Option<Store>,
 }
 
 /// The place of a call among those of everybody whose it is; free again when this is dropped.
@@ -52,10 +54,11 @@ impl Drop for Place {
 }
 
 impl Limits {
-    /// Limits that other processes count, too, where they can share the database; [`keep`] takes this one's shares.
+    /// With what was spent, and limits that other processes count, too, where they can share the database; [`keep`] takes this one's shares.
     pub fn of(store: &Store) -> Self {
         Self {
             is_shared: store.is_shared(),
+            spent: Some(store.clone()),
             ..Self::default()
         }
     }
@@ -70,21 +73,21 @@ impl Limits {
 
     /// Whether whoever asks has calls left, before anything is looked up for one. Counts nothing.
     pub async fn check(&self, principal: &Principal) -> Result<(), Exceeded> {
-        held::spending(principal, None)?;
+        held::spending(principal, None, self.spent.as_ref())?;
         self.minute(held::in_a_minute(principal, None).collect(), None, false)
             .await
     }
 
     /// Counts a call of a server, or refuses it.
     pub async fn count(&self, principal: &Principal, server: &Server) -> Result<(), Exceeded> {
-        held::spending(principal, Some(server))?;
+        held::spending(principal, Some(server), self.spent.as_ref())?;
         let due = held::in_a_minute(principal, Some(server)).collect();
         self.minute(due, Some(server), true).await
     }
 
-    /// Counts a request to a model, or refuses it.
-    pub async fn count_request(&self, principal: &Principal) -> Result<(), Exceeded> {
-        held::spending_on_models(principal)?;
+    /// Counts a request to a model, or refuses it. `has_price`: it is known what it will cost.
+    pub async fn count_request(&self, principal: &Principal, has_price: bool) -> Result<(), Exceeded> {
+        held::spending_on_models(principal, has_price, self.spent.as_ref())?;
         self.minute(held::in_a_minute(principal, None).collect(), None, true)
             .await
     }

@@ -1,5 +1,8 @@
 //! Record: one line per operation, written exactly once, also when the client leaves. A bounded queue to a batch writer;
 //! never on the path: when the queue is full, the record is counted as lost and the request goes on.
+//!
+//! While the database is away the writer keeps its batch and tries again, and the queue fills up. What a call cost is charged when it
+//! ends, whether its record is written or lost.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use trunkline_model::{CallKind, CallRecord, Principal, RequestId};
+use trunkline_model::{CallKind, CallRecord, ModelUse, Payers, Principal, RequestId, ServerId};
 use trunkline_store::Store;
 
 use crate::Gateway;
@@ -20,6 +23,10 @@ const QUEUE: usize = 16 * 1024;
 const BATCH: usize = 1000;
 /// How long a record may wait for company.
 const PAUSE: Duration = Duration::from_millis(250);
+/// Between two tries of one batch: at first, and at most.
+const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+/// How long it is tried when the gateway stops.
+const LAST_TRIES: Duration = Duration::from_secs(4);
 
 /// The sending end.
 #[derive(Clone)]
@@ -31,7 +38,10 @@ pub struct Recorder {
 impl Recorder {
     /// A recorder and the writer that belongs to it. The writer ends, after the last record, when the recorder and its
     /// clones are gone or `stop` is done.
-    pub fn new(store: Store) -> (Self, impl Future<Output = ()> + Send + 'static) {
+    pub fn new(
+        store: Store,
+        new_id: Arc<dyn Fn() -> String + Send + Sync>,
+    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (queue, receiver) = mpsc::channel(QUEUE);
         let lost = Arc::new(AtomicU64::new(0));
         (
@@ -39,7 +49,14 @@ impl Recorder {
                 queue,
                 lost: lost.clone(),
             },
-            write(receiver, store, lost),
+            Writer {
+                store,
+                new_id,
+                lost,
+                failing: false,
+                said: 0,
+            }
+            .run(receiver),
         )
     }
 
@@ -56,28 +73,82 @@ impl Recorder {
     }
 }
 
-async fn write(mut receiver: mpsc::Receiver<CallRecord>, store: Store, lost: Arc<AtomicU64>) {
-    let mut batch = Vec::new();
-    let mut failing = false;
-    while receiver.recv_many(&mut batch, BATCH).await > 0 {
-        match store.call_record_insert(&batch).await {
-            Ok(()) => {
-                if std::mem::take(&mut failing) {
-                    tracing::info!("call records are written again");
-                }
+struct Writer {
+    store: Store,
+    new_id: Arc<dyn Fn() -> String + Send + Sync>,
+    lost: Arc<AtomicU64>,
+    failing: bool,
+    /// How many of the lost were told of.
+    said: u64,
+}
+
+impl Writer {
+    async fn run(mut self, mut receiver: mpsc::Receiver<CallRecord>) {
+        let mut batch = Vec::new();
+        while receiver.recv_many(&mut batch, BATCH).await > 0 {
+            self.write(&receiver, &batch).await;
+            batch.clear();
+            if !receiver.is_closed() && receiver.len() < BATCH {
+                tokio::time::sleep(PAUSE).await;
             }
-            Err(error) => {
-                lost.fetch_add(batch.len() as u64, Ordering::Relaxed);
-                if !std::mem::replace(&mut failing, true) {
-                    tracing::error!(%error, "call records cannot be written; they are lost until the database is back");
-                }
-            }
-        }
-        batch.clear();
-        if !receiver.is_closed() && receiver.len() < BATCH {
-            tokio::time::sleep(PAUSE).await;
         }
     }
+
+    /// Writes a batch, however long it takes, as long as the gateway serves. Its name is the same each time: a commit of which nobody
+    /// heard is not done twice.
+    async fn write(&mut self, receiver: &mpsc::Receiver<CallRecord>, batch: &[CallRecord]) {
+        let name = (self.new_id)();
+        let mut pause = RETRY.0;
+        let mut closed: Option<Instant> = None;
+        loop {
+            let error = match self.store.ledger_write(&name, batch).await {
+                Ok(()) => return self.written(),
+                Err(error) => error,
+            };
+            let waits = error.is_passing();
+            if !std::mem::replace(&mut self.failing, true) && waits {
+                tracing::error!(
+                    error = chain(&error),
+                    "call records cannot be written; {QUEUE} wait in memory until the database is back, what is more is lost"
+                );
+            }
+            if receiver.is_closed() && closed.is_none() {
+                closed = Some(Instant::now());
+            }
+            if !waits || closed.is_some_and(|at| at.elapsed() > LAST_TRIES) {
+                let records = batch.len();
+                self.lost.fetch_add(records as u64, Ordering::Relaxed);
+                tracing::error!(
+                    error = chain(&error),
+                    records,
+                    "call records could not be written and are lost"
+                );
+                return;
+            }
+            tokio::time::sleep(if closed.is_some() { RETRY.0 } else { pause }).await;
+            pause = (pause * 2).min(RETRY.1);
+        }
+    }
+
+    fn written(&mut self) {
+        if !std::mem::take(&mut self.failing) {
+            return;
+        }
+        let lost = self.lost.load(Ordering::Relaxed);
+        let records = lost - std::mem::replace(&mut self.said, lost);
+        tracing::info!(lost = records, "call records are written again");
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(own) = source {
+        text.push_str(": ");
+        text.push_str(&own.to_string());
+        source = own.source();
+    }
+    text
 }
 
 /// A record in the making. Dropping it unfinished says that the client left.
@@ -109,9 +180,10 @@ impl Pending {
         kind: CallKind,
         request_bytes: usize,
     ) -> Self {
+        let now = gateway.clock.now();
         let record = CallRecord {
             request_id: request_id.as_str().to_owned(),
-            started_at: gateway.clock.now(),
+            started_at: now,
             duration_us: 0,
             kind,
             principal: principal.id().to_owned(),
@@ -122,6 +194,12 @@ impl Pending {
             error: None,
             request_bytes: request_bytes as u64,
             response_bytes: 0,
+            payers: Payers::of(principal, now),
+            // Until something of it may cost anything.
+            cost: Some(0),
+            model: None,
+            tags: Vec::new(),
+            client: principal.client().address,
         };
         Self {
             gateway: gateway.clone(),
@@ -150,6 +228,34 @@ impl Pending {
         }
     }
 
+    /// Notes what a model took and what it cost; `None`: nobody knows.
+    pub fn took(&mut self, model: ModelUse, cost: Option<i64>) {
+        if let Some(record) = &mut self.record {
+            record.model = Some(Box::new(model));
+            record.cost = cost;
+        }
+    }
+
+    /// Notes by what else it is to be found.
+    pub fn tagged(&mut self, tags: Vec<String>) {
+        if let Some(record) = &mut self.record {
+            record.tags = tags;
+        }
+    }
+
+    /// Who pays.
+    pub fn payers(&self) -> Payers {
+        self.record
+            .as_ref()
+            .map(|record| record.payers.clone())
+            .unwrap_or_default()
+    }
+
+    /// Bytes that the client has by now.
+    pub fn sent_bytes(&self) -> u64 {
+        self.record.as_ref().map_or(0, |record| record.response_bytes)
+    }
+
     /// Counts bytes for the client.
     pub fn sent(&mut self, bytes: usize) {
         if let Some(record) = &mut self.record {
@@ -175,6 +281,12 @@ impl Pending {
         record.duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         record.outcome = outcome;
         record.error = error;
+        if record.kind == CallKind::CallTool && matches!(outcome, "ok" | "tool_error" | "client_gone") {
+            record.cost = tool_price(&self.gateway, &record);
+        }
+        if let Some(cost) = record.cost {
+            self.gateway.registry.store().spend().charge(&record.payers, cost);
+        }
         self.gateway.metrics.count(&record, took);
         log(&record);
         self.gateway.recorder.send(record);
@@ -185,6 +297,18 @@ impl Drop for Pending {
     fn drop(&mut self) {
         self.end("client_gone", None);
     }
+}
+
+/// What the server that was called says that a call costs; nothing if it says nothing.
+fn tool_price(gateway: &Gateway, record: &CallRecord) -> Option<i64> {
+    let snapshot = gateway.registry.snapshot();
+    let server = record
+        .server_id
+        .as_ref()
+        .and_then(|id| snapshot.get(&ServerId::new(id.as_str())));
+    server.map_or(Some(0), |server| {
+        server.price_of(record.tool.as_deref().unwrap_or_default())
+    })
 }
 
 /// Successes at debug level: a busy gateway's log is for what went wrong.
@@ -210,7 +334,7 @@ fn log(record: &CallRecord) {
 }
 
 /// Before when records may be deleted.
-pub fn retention_limit(now: Timestamp, days: u32) -> Option<Timestamp> {
-    now.checked_sub(jiff::SignedDuration::from_hours(i64::from(days) * 24))
+pub fn retention_limit(now: Timestamp, hours: u32) -> Option<Timestamp> {
+    now.checked_sub(jiff::SignedDuration::from_hours(i64::from(hours)))
         .ok()
 }

@@ -3,7 +3,7 @@
 use trunkline_mcp::depth;
 use trunkline_mcp::edit::RawObject;
 
-use crate::Usage;
+use crate::{Service, Usage};
 
 /// The answer for the client, and what it took. Errors if it is no JSON object that can be read in one way only.
 pub fn renamed(json: &str, model: &str) -> Result<(String, Option<Usage>), String> {
@@ -11,7 +11,10 @@ pub fn renamed(json: &str, model: &str) -> Result<(String, Option<Usage>), Strin
         return Err("its JSON is nested too deep".to_owned());
     }
     let mut object = RawObject::parse(json).map_err(|error| format!("it is no JSON object: {error}"))?;
-    let usage = object.get("usage").and_then(Usage::read);
+    let usage = object.get("usage").and_then(Usage::read).map(|usage| Usage {
+        service: Service::of_tier(object.get_string("service_tier").as_deref()),
+        ..usage
+    });
     if object.get("model").is_some() {
         object.set_string("model", model);
     }

@@ -13,6 +13,7 @@
 //! - [`messages`]: the same two in Anthropic's dialect.
 //! - [`translate`]: requests and answers from one dialect to another.
 //! - [`usage`]: the tokens that an answer says it took.
+//! - [`price`]: what they cost.
 //! - [`error`]: what went wrong, in the envelope of a dialect.
 //!
 //! Another OpenAI-compatible service is a row in [`provider`], and no code.
@@ -22,6 +23,7 @@ pub mod dialect;
 pub mod endpoint;
 pub mod error;
 pub mod messages;
+pub mod price;
 pub mod provider;
 pub mod request;
 pub mod stream;
@@ -33,4 +35,4 @@ pub use endpoint::Endpoint;
 pub use error::{Failure, ProviderError};
 pub use provider::{Named, Provider};
 pub use request::{BadRequest, Request, Sent};
-pub use usage::Usage;
+pub use usage::{Service, Usage};

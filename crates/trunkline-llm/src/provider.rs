@@ -27,6 +27,8 @@ pub struct Provider {
     pub model_prefix: &'static str,
     /// Members of a request that it knows by another name.
     pub renames: &'static [(&'static str, &'static str)],
+    /// Its streams say what they took if `stream_options` asks for it. Others say it anyway, and take no such member.
+    pub asks_usage: bool,
 }
 
 const EVERYTHING: &[Endpoint] = &Endpoint::OPENAI;
@@ -54,6 +56,15 @@ impl Provider {
             base_suffix: "",
             model_prefix: "",
             renames: &[],
+            asks_usage: true,
+        }
+    }
+
+    /// Its streams say what they took, and it takes no `stream_options`.
+    const fn says_usage(self) -> Self {
+        Self {
+            asks_usage: false,
+            ..self
         }
     }
 
@@ -224,6 +235,7 @@ pub const PROVIDERS: &[Provider] = &[
         &["PERPLEXITYAI_API_KEY", "PERPLEXITY_API_KEY"],
         CHAT,
     )
+    .says_usage()
     .base_variables(&["PERPLEXITY_API_BASE"])
     .renames(OLD_LIMIT),
     Provider::at(
@@ -246,6 +258,7 @@ pub const PROVIDERS: &[Provider] = &[
         &["MISTRAL_API_KEY"],
         CHAT_AND_EMBEDDINGS,
     )
+    .says_usage()
     .base_variables(&["MISTRAL_API_BASE"])
     .renames(&[("max_completion_tokens", "max_tokens"), ("seed", "random_seed")]),
     Provider::at(
@@ -254,6 +267,7 @@ pub const PROVIDERS: &[Provider] = &[
         &["CODESTRAL_API_KEY"],
         CHAT,
     )
+    .says_usage()
     .base_variables(&["CODESTRAL_API_BASE"])
     .renames(&[("max_completion_tokens", "max_tokens"), ("seed", "random_seed")]),
     Provider::at(

@@ -105,6 +105,10 @@ pub struct Request<'a> {
     pub stream: bool,
     /// Whom it is made for, as the body says it.
     pub user: Option<String>,
+    /// The last piece of a stream is to say what it took.
+    pub wants_usage: bool,
+    /// It asks for more than tokens pay for: searches.
+    pub has_extras: bool,
     /// How it is written.
     pub dialect: Dialect,
     /// What of it may be left out.
@@ -172,6 +176,10 @@ impl<'a> Request<'a> {
         };
         let user = user(&object, dialect)?;
         let drops = drops(&mut object)?;
+        let wants_usage = wants_usage(&object);
+        let searches = |tools: &str| tools.contains("\"web_search_");
+        let has_extras = object.get("web_search_options").is_some_and(|own| own != "null")
+            || dialect == Dialect::Anthropic && object.get("tools").is_some_and(searches);
         Ok(Self {
             object,
             model,
@@ -179,6 +187,8 @@ impl<'a> Request<'a> {
             user,
             dialect,
             drops,
+            wants_usage,
+            has_extras,
         })
     }
 
@@ -206,7 +216,7 @@ impl<'a> Request<'a> {
                 ..*self
             };
             return Ok(Sent {
-                body: request.body(target.model, renames),
+                body: request.body(target.model, renames, target.asks_usage),
                 dropped,
                 betas: Vec::new(),
                 way: None,
@@ -228,9 +238,14 @@ impl<'a> Request<'a> {
 
     /// The body for a provider that knows the model as `model`. Every other byte is as it came, but for members that the
     /// provider knows by another name: `renames` has both.
-    pub fn body(&self, model: &str, renames: &[(&str, &str)]) -> String {
+    ///
+    /// `asks_usage`: a stream is to say what it took, whether the client asked for it or not.
+    pub fn body(&self, model: &str, renames: &[(&str, &str)], asks_usage: bool) -> String {
         let mut object = self.object.clone();
         object.set_string("model", model);
+        if asks_usage && self.stream && !self.wants_usage {
+            ask_usage(&mut object);
+        }
         for (name, other) in renames {
             // Whoever says both is not told apart here.
             if let (Some(value), None) = (object.get(name).map(str::to_owned), object.get(other)) {
@@ -293,6 +308,31 @@ fn drops(object: &mut RawObject<'_>) -> Result<Drops, BadRequest> {
     object.remove("drop_params");
     object.remove("additional_drop_params");
     Ok(drops)
+}
+
+/// Of `stream_options`.
+const INCLUDE_USAGE: &str = "include_usage";
+
+fn wants_usage(object: &RawObject<'_>) -> bool {
+    let options = object.get("stream_options");
+    let options = options.and_then(|options| RawObject::parse(options).ok());
+    options.is_some_and(|options| options.get(INCLUDE_USAGE) == Some("true"))
+}
+
+/// What is no object of options is the provider's to refuse.
+fn ask_usage(object: &mut RawObject<'_>) {
+    let options = object.get("stream_options").map(str::to_owned);
+    let asked = match options.as_deref() {
+        None | Some("null") => format!("{{\"{INCLUDE_USAGE}\":true}}"),
+        Some(options) => match RawObject::parse(options) {
+            Ok(mut options) => {
+                options.set(INCLUDE_USAGE, "true".to_owned());
+                options.to_json()
+            }
+            Err(_) => return,
+        },
+    };
+    object.set("stream_options", asked);
 }
 
 /// Whether a member is there and switches anything on.
@@ -366,7 +406,7 @@ mod tests {
         let request = Request::read(body.as_bytes(), None).unwrap();
         assert_eq!(request.model, "mine");
         assert_eq!(
-            request.body("gpt-4o", &[]),
+            request.body("gpt-4o", &[], false),
             body.replace("\"mine\"", "\"gpt-4o\"")
         );
     }
@@ -377,10 +417,48 @@ mod tests {
         assert_eq!((request.model.as_str(), request.stream), ("path", true));
         assert_eq!(request.user.as_deref(), Some("u"));
         let request = Request::read(br#"{"messages":[]}"#, Some("path")).unwrap();
-        assert_eq!(request.body("x", &[]), r#"{"messages":[],"model":"x"}"#);
+        assert_eq!(request.body("x", &[], false), r#"{"messages":[],"model":"x"}"#);
         let request = Request::read(br#"{"model":"m","max_completion_tokens":5}"#, None).unwrap();
         let renames = [("max_completion_tokens", "max_tokens"), ("seed", "random_seed")];
-        assert_eq!(request.body("m", &renames), r#"{"model":"m","max_tokens":5}"#);
+        assert_eq!(
+            request.body("m", &renames, false),
+            r#"{"model":"m","max_tokens":5}"#
+        );
+    }
+
+    #[test]
+    fn a_stream_says_what_it_took_whoever_asked() {
+        for (body, wanted) in [
+            (
+                r#"{"model":"m","stream":true}"#,
+                r#"{"model":"m","stream":true,"stream_options":{"include_usage":true}}"#,
+            ),
+            (
+                r#"{"stream_options": null ,"model":"m","stream":true}"#,
+                r#"{"stream_options": {"include_usage":true} ,"model":"m","stream":true}"#,
+            ),
+            (
+                r#"{"model":"m","stream":true,"stream_options":{"include_usage":false,"include_obfuscation":false}}"#,
+                r#"{"model":"m","stream":true,"stream_options":{"include_usage":true,"include_obfuscation":false}}"#,
+            ),
+            (
+                r#"{"model":"m","stream":true,"stream_options":{"include_usage":true}}"#,
+                r#"{"model":"m","stream":true,"stream_options":{"include_usage":true}}"#,
+            ),
+            (
+                r#"{"model":"m","stream":true,"stream_options":7}"#,
+                r#"{"model":"m","stream":true,"stream_options":7}"#,
+            ),
+            (r#"{"model":"m"}"#, r#"{"model":"m"}"#),
+        ] {
+            let request = Request::read(body.as_bytes(), None).unwrap();
+            assert_eq!(request.body("m", &[], true), wanted);
+            assert_eq!(request.body("m", &[], false), body);
+            assert_eq!(request.wants_usage, body.contains("usage\":true"), "{body}");
+        }
+        let extras = |body: &str| Request::read(body.as_bytes(), None).unwrap().has_extras;
+        assert!(extras(r#"{"model":"m","web_search_options":{}}"#));
+        assert!(!extras(r#"{"model":"m","web_search_options":null}"#));
     }
 
     #[test]
@@ -392,6 +470,7 @@ mod tests {
             provider: "openai",
             model: "gpt",
             max_tokens: None,
+            asks_usage: false,
         };
         let drops = Drops {
             all: false,

@@ -2,10 +2,13 @@
 //!
 //! A line `data: {…}` is an object of the stream, whose `model` becomes the name that the client asked for. All other bytes
 //! (comments, other fields, blank lines, the way in which lines end, `[DONE]`, what is no JSON) pass as they are.
+//!
+//! The gateway asks for the usage of every stream. A client that did not ask for it gets the stream without: the event that has
+//! nothing else is left out, and `"usage":null` of the others.
 
 use trunkline_mcp::edit::RawObject;
 
-use crate::Usage;
+use crate::{Service, Usage};
 
 /// A line is longer than what is kept of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -23,8 +26,52 @@ pub struct Renamer {
     /// The line that has no end yet.
     line: Vec<u8>,
     usage: Option<Usage>,
+    service: Service,
+    /// The client did not ask for the usage.
+    hides_usage: bool,
+    /// What is left of an event that was left out: its ends of lines.
+    rest: Rest,
+    /// Events that said something.
+    events: u64,
     done: bool,
     error: Option<String>,
+}
+
+/// The ends of lines that belong to an event that was left out: its own, and that of the blank line after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rest {
+    Nothing,
+    /// So many more, after this byte.
+    Ends {
+        left: u8,
+        after: u8,
+    },
+}
+
+impl Rest {
+    /// Whether the end of a blank line belongs to it.
+    fn takes(&mut self, end: u8) -> bool {
+        let Self::Ends { left, after } = *self else {
+            return false;
+        };
+        // `\r\n` is one end.
+        let is_second_half = after == b'\r' && end == b'\n';
+        let left = if is_second_half {
+            Some(left)
+        } else {
+            left.checked_sub(1)
+        };
+        *self = left.map_or(Self::Nothing, |left| Self::Ends { left, after: end });
+        left.is_some()
+    }
+}
+
+/// What becomes of a line.
+enum Line {
+    AsItIs,
+    /// This stands after `data:`.
+    Other(String),
+    LeftOut,
 }
 
 impl Renamer {
@@ -35,9 +82,19 @@ impl Renamer {
             limit,
             line: Vec::new(),
             usage: None,
+            service: Service::Standard,
+            hides_usage: false,
+            rest: Rest::Nothing,
+            events: 0,
             done: false,
             error: None,
         }
+    }
+
+    /// For a client that did not ask for the usage.
+    #[must_use]
+    pub fn hiding_usage(self, hides_usage: bool) -> Self {
+        Self { hides_usage, ..self }
     }
 
     /// Takes a piece; what can be passed on is appended to `out`.
@@ -46,15 +103,24 @@ impl Renamer {
         while let Some(at) = memchr::memchr2(b'\n', b'\r', rest) {
             let (line, after) = rest.split_at(at);
             self.check(line.len())?;
-            if self.line.is_empty() {
-                self.pass(line, out);
+            let (end, is_blank) = (after[0], line.is_empty() && self.line.is_empty());
+            rest = &after[1..];
+            if is_blank && self.rest.takes(end) {
+                continue;
+            }
+            let passed = if self.line.is_empty() {
+                self.pass(line, out)
             } else {
                 let mut whole = std::mem::take(&mut self.line);
                 whole.extend_from_slice(line);
-                self.pass(&whole, out);
+                self.pass(&whole, out)
+            };
+            if passed {
+                out.push(end);
+                self.rest = Rest::Nothing;
+            } else {
+                self.rest = Rest::Ends { left: 1, after: end };
             }
-            out.push(after[0]);
-            rest = &after[1..];
         }
         self.check(rest.len())?;
         self.line.extend_from_slice(rest);
@@ -65,13 +131,19 @@ impl Renamer {
     pub fn finish(&mut self, out: &mut Vec<u8>) {
         let line = std::mem::take(&mut self.line);
         if !line.is_empty() {
-            self.pass(&line, out);
+            let _ = self.pass(&line, out);
         }
     }
 
     /// What the stream says that it took; its last word counts.
     pub fn usage(&self) -> Option<Usage> {
-        self.usage
+        let service = self.service;
+        self.usage.map(|usage| Usage { service, ..usage })
+    }
+
+    /// Events so far that said something.
+    pub fn events(&self) -> u64 {
+        self.events
     }
 
     /// Whether the stream said that it is complete.
@@ -91,39 +163,68 @@ impl Renamer {
         Ok(())
     }
 
-    fn pass(&mut self, line: &[u8], out: &mut Vec<u8>) {
-        match self.renamed(line) {
-            Some(text) => {
+    /// Whether the line goes on.
+    fn pass(&mut self, line: &[u8], out: &mut Vec<u8>) -> bool {
+        match self.edited(line) {
+            Line::Other(text) => {
                 out.extend_from_slice(b"data:");
                 out.extend_from_slice(text.as_bytes());
             }
-            None => out.extend_from_slice(line),
+            Line::AsItIs => out.extend_from_slice(line),
+            Line::LeftOut => return false,
         }
+        true
     }
 
-    /// What stands after `data:` instead, if it is an object that names a model.
-    fn renamed(&mut self, line: &[u8]) -> Option<String> {
-        let data = line.strip_prefix(b"data:")?;
-        let text = std::str::from_utf8(data).ok()?;
+    /// Reads the line, if it is an object, and edits it.
+    fn edited(&mut self, line: &[u8]) -> Line {
+        let Some(text) = line
+            .strip_prefix(b"data:")
+            .and_then(|data| std::str::from_utf8(data).ok())
+        else {
+            return Line::AsItIs;
+        };
         let trimmed = text.trim();
         if trimmed == "[DONE]" {
             self.done = true;
-            return None;
+            return Line::AsItIs;
         }
-        let mut object = RawObject::parse(trimmed).ok()?;
-        if let Some(usage) = object.get("usage").and_then(Usage::read) {
-            self.usage = Some(usage);
+        let Ok(mut object) = RawObject::parse(trimmed) else {
+            return Line::AsItIs;
+        };
+        let usage = object.get("usage").and_then(Usage::read);
+        let is_usage_alone = usage.is_some() && object.get("choices").is_some_and(is_empty_list);
+        self.usage = usage.or(self.usage);
+        self.events += u64::from(!is_usage_alone);
+        if let Some(tier) = object.get_string("service_tier") {
+            self.service = Service::of_tier(Some(&tier));
         }
         if let Some(error) = object.get("error").filter(|error| *error != "null") {
             self.error = Some(error.to_owned());
         }
-        object.get("model")?;
-        object.set_string("model", &self.model);
+        if self.hides_usage && is_usage_alone {
+            return Line::LeftOut;
+        }
+        let hidden = self.hides_usage && object.get("usage") == Some("null") && object.remove("usage");
+        let named = object.get("model").is_some();
+        if named {
+            object.set_string("model", &self.model);
+        }
+        if !named && !hidden {
+            return Line::AsItIs;
+        }
         let start = text.len() - text.trim_start().len();
         let end = text.trim_end().len();
-        let (before, after) = (text.get(..start)?, text.get(end..)?);
-        Some(format!("{before}{}{after}", object.to_json()))
+        match (text.get(..start), text.get(end..)) {
+            (Some(before), Some(after)) => Line::Other(format!("{before}{}{after}", object.to_json())),
+            _ => Line::AsItIs,
+        }
     }
+}
+
+fn is_empty_list(json: &str) -> bool {
+    let inner = json.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    inner.is_some_and(|inner| inner.trim().is_empty())
 }
 
 #[cfg(test)]
@@ -176,11 +277,40 @@ mod tests {
         assert_eq!(renamer.error(), None);
     }
 
+    /// What a provider says to who asked for the usage, and to who did not.
+    const ASKED: &str = "data: {\"id\":\"a\",\"model\":\"g\",\"choices\":[{\"i\":0}],\"usage\":null}\n\ndata: {\"model\":\"g\",\"choices\":[], \"prompt_filter_results\":[]}\n\ndata: {\"id\":\"a\",\"model\":\"g\",\"choices\":[ ],\"service_tier\":\"priority\",\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":2}}\n\ndata: [DONE]\n\n";
+    const NOT_ASKED: &str = "data: {\"id\":\"a\",\"model\":\"mine\",\"choices\":[{\"i\":0}]}\n\ndata: {\"model\":\"mine\",\"choices\":[], \"prompt_filter_results\":[]}\n\ndata: [DONE]\n\n";
+
+    #[test]
+    fn who_did_not_ask_for_the_usage_does_not_see_that_the_gateway_did() {
+        for (from, to) in [("\n", "\n"), ("\n", "\r\n"), ("\n", "\r")] {
+            let (asked, wanted) = (ASKED.replace(from, to), NOT_ASKED.replace(from, to));
+            let bytes = asked.as_bytes();
+            for at in 0..=bytes.len() {
+                let mut renamer = Renamer::new("mine", 1024).hiding_usage(true);
+                let mut out = Vec::new();
+                renamer.feed(&bytes[..at], &mut out).unwrap();
+                renamer.feed(&bytes[at..], &mut out).unwrap();
+                renamer.finish(&mut out);
+                assert_eq!(String::from_utf8(out).unwrap(), wanted, "split at {at}");
+                let usage = renamer.usage().unwrap();
+                assert_eq!((usage.input, usage.service), (Some(7), Service::Priority));
+                assert_eq!((renamer.events(), renamer.is_done()), (2, true));
+            }
+        }
+        // Usage beside something else was not sent because of the gateway: it stays. So does a blank line that is nobody's.
+        let other = "data: {\"choices\":[{}],\"usage\":{\"prompt_tokens\":7}}\n\n\n";
+        let mut out = Vec::new();
+        let mut renamer = Renamer::new("mine", 1024).hiding_usage(true);
+        renamer.feed(other.as_bytes(), &mut out).unwrap();
+        assert_eq!(out, other.as_bytes());
+    }
+
     proptest! {
         #[test]
         fn what_names_no_model_passes_byte_for_byte(bytes in prop::collection::vec(any::<u8>(), 0..300), at in 0usize..300) {
             let at = at.min(bytes.len());
-            let mut renamer = Renamer::new("mine", 1024);
+            let mut renamer = Renamer::new("mine", 1024).hiding_usage(at % 2 == 0);
             let mut out = Vec::new();
             renamer.feed(&bytes[..at], &mut out).unwrap();
             renamer.feed(&bytes[at..], &mut out).unwrap();

@@ -24,6 +24,62 @@ pub struct Usage {
     pub reasoning: Option<u64>,
     /// Of `output`: sound.
     pub output_audio: Option<u64>,
+    /// What kind of service it was: prices depend on it.
+    pub service: Service,
+}
+
+/// Kinds of service that have prices of their own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Service {
+    /// The usual one.
+    #[default]
+    Standard,
+    /// Faster than others.
+    Priority,
+    /// When there is room.
+    Flex,
+    /// Within a day.
+    Batch,
+    /// One that nobody here knows, and no price is known for.
+    Other,
+}
+
+impl Service {
+    /// Those that prices are named by.
+    pub(crate) const PRICED: [Self; 3] = [Self::Priority, Self::Flex, Self::Batch];
+
+    /// An answer's `service_tier`.
+    pub fn of_tier(tier: Option<&str>) -> Self {
+        match tier {
+            None | Some("" | "auto" | "default" | "standard" | "standard_only" | "on_demand") => {
+                Self::Standard
+            }
+            Some("priority") => Self::Priority,
+            Some("flex") => Self::Flex,
+            Some("batch") => Self::Batch,
+            Some(_) => Self::Other,
+        }
+    }
+
+    /// The end of LiteLLM's names of its prices.
+    pub(crate) fn suffix(self) -> &'static str {
+        match self {
+            Self::Priority => "_priority",
+            Self::Flex => "_flex",
+            Self::Batch => "_batches",
+            Self::Standard | Self::Other => "",
+        }
+    }
+
+    /// Its letter in the table of prices.
+    pub(crate) fn of_letter(letter: &str) -> Option<Self> {
+        match letter {
+            "p" => Some(Self::Priority),
+            "f" => Some(Self::Flex),
+            "b" => Some(Self::Batch),
+            _ => None,
+        }
+    }
 }
 
 impl Usage {
@@ -48,6 +104,7 @@ impl Usage {
             input_audio: part("prompt_tokens_details", "audio_tokens"),
             reasoning,
             output_audio: part("completion_tokens_details", "audio_tokens"),
+            service: Service::Standard,
         })
     }
 

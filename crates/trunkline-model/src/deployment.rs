@@ -54,6 +54,8 @@ pub struct DeploymentParams {
     pub additional_drop_params: Vec<String>,
     /// Those of a higher order are taken when none of a lower one can be.
     pub order: Option<u32>,
+    /// What it costs instead of what the table of prices says: LiteLLM's names (`input_cost_per_token`), dollars as text.
+    pub prices: BTreeMap<String, String>,
 }
 
 /// `router_settings`, and what of `litellm_settings` stands in for it.

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use crate::ids::hex;
-use crate::{Server, Stamps, Toolset, Toolsets};
+use crate::{Server, Spending, Stamps, Toolset, Toolsets};
 
 /// SHA-256 of a key (LiteLLM's `token`): names it in the database, in logs and in answers, and opens nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -79,6 +79,8 @@ pub struct VirtualKey {
     pub limits: CallLimits,
     /// What else it may spend and call. It is refused if there is no such budget.
     pub budget_id: Option<String>,
+    /// What it may spend, beside its budget.
+    pub spending: Spending,
     /// Secrets that it had before, and that are good for a while.
     pub previous: Vec<PreviousSecret>,
     /// What of it is no administrator's.
@@ -114,6 +116,7 @@ impl VirtualKey {
             last_rotation_at: None,
             limits: CallLimits::default(),
             budget_id: None,
+            spending: Spending::default(),
             previous: Vec::new(),
             delegation: Delegation::default(),
             defect: None,
@@ -147,7 +150,8 @@ impl VirtualKey {
         let set = self
             .limits
             .first()
-            .or(self.budget_id.as_ref().map(|_| "budget_id"));
+            .or(self.budget_id.as_ref().map(|_| "budget_id"))
+            .or(self.spending.max_budget.map(|_| "max_budget"));
         set.filter(|_| !self.delegation.is_whole)
     }
 }
@@ -472,7 +476,13 @@ impl Route<'_> {
 
 /// Whether a path lists or uses models.
 pub fn is_llm_path(path: &str) -> bool {
-    const LISTS: [&str; 4] = ["/models", "/v1/models", "/model/info", "/v1/model/info"];
+    const LISTS: [&str; 5] = [
+        "/models",
+        "/v1/models",
+        "/model/info",
+        "/v1/model/info",
+        "/model_group/info",
+    ];
     const USES: [&str; 3] = ["/chat/completions", "/completions", "/embeddings"];
     const MESSAGES: [&str; 2] = ["/v1/messages", "/v1/messages/count_tokens"];
     let begins = ["/engines/", "/openai/deployments/", "/v1/models/", "/models/"];

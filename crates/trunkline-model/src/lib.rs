@@ -27,6 +27,7 @@ pub mod scope;
 pub mod secret;
 pub mod server;
 pub mod snapshot;
+pub mod spending;
 pub mod tenant;
 pub mod tls;
 pub mod tool_rule;
@@ -46,7 +47,7 @@ pub use openapi::{OpenApiFilter, OperationMatch};
 pub use outcome::{Outcome, OutcomeStatus, Rejected, RejectedItem, Step};
 pub use pins::{Pin, Pins};
 pub use principal::{Holder, OnBehalfOf, PreviousId, Principal, PrincipalKind};
-pub use record::{CallKind, CallRecord};
+pub use record::{CallKind, CallRecord, ModelUse};
 pub use sandbox::{Degree, Isolation, Network, Ports, SANDBOX_FIELDS, Sandbox, SandboxProblem, SandboxRules};
 pub use scope::Scope;
 pub use secret::Secret;
@@ -55,6 +56,7 @@ pub use server::{
     ServerDefinition, SessionMode, Stamps, Transport,
 };
 pub use snapshot::Snapshot;
+pub use spending::{Payer, Payers, Period, Spending};
 pub use tenant::{
     EndUser, Level, MEMBER_PERMISSIONS, Member, MemberRole, Organization, OrganizationMember, Team, User,
     UserRole,

@@ -1,6 +1,10 @@
 //! What is written down about each request, once (B65): the source of usage, audit and spend.
 
+use std::net::IpAddr;
+
 use jiff::Timestamp;
+
+use crate::Payers;
 
 /// One operation of one caller.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +33,39 @@ pub struct CallRecord {
     pub request_bytes: u64,
     /// Bytes sent to the client.
     pub response_bytes: u64,
+    /// Who pays.
+    pub payers: Payers,
+    /// What it cost, billionths of a dollar. `None`: nobody knows.
+    pub cost: Option<i64>,
+    /// What a model took.
+    pub model: Option<Box<ModelUse>>,
+    /// By what else it is to be found and summed up.
+    pub tags: Vec<String>,
+    /// From where it came, if that is known.
+    pub client: Option<IpAddr>,
+}
+
+/// What a request to a model took. What nobody said is `None`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ModelUse {
+    /// LiteLLM's prefix of the provider.
+    pub provider: String,
+    /// The provider's name for the model.
+    pub model: String,
+    /// Where it was asked.
+    pub api_base: String,
+    /// Tokens of the request, all of them.
+    pub input_tokens: Option<u64>,
+    /// Tokens of the answer, all of them.
+    pub output_tokens: Option<u64>,
+    /// Of the request: read from a cache.
+    pub cache_read_tokens: Option<u64>,
+    /// Of the request: put into a cache.
+    pub cache_write_tokens: Option<u64>,
+    /// Of the answer: what was thought.
+    pub reasoning_tokens: Option<u64>,
+    /// The provider did not say what it took: the numbers are the gateway's guess.
+    pub is_estimated: bool,
 }
 
 /// What was asked.
@@ -67,6 +104,14 @@ pub enum CallKind {
 }
 
 impl CallKind {
+    /// Whether it can cost something.
+    pub fn is_paid(self) -> bool {
+        matches!(
+            self,
+            Self::CallTool | Self::ChatCompletion | Self::TextCompletion | Self::Embedding | Self::Message
+        )
+    }
+
     /// LiteLLM's `call_type`, and more words of the same form.
     pub fn as_str(self) -> &'static str {
         match self {

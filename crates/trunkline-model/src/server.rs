@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use crate::{
-    OpenApiFilter, Sandbox, Secret, ServerId, TlsSettings, ToolApproval, ToolArguments, ToolCondition,
+    Amount, OpenApiFilter, Sandbox, Secret, ServerId, TlsSettings, ToolApproval, ToolArguments, ToolCondition,
 };
 
 /// One registered server.
@@ -264,6 +264,53 @@ impl Server {
     /// Whether it serves anybody: a submission serves nobody until it is approved.
     pub fn is_active(&self) -> bool {
         self.approval.status == ApprovalStatus::Active
+    }
+
+    /// What a call of a tool costs, billionths of a dollar: LiteLLM's `mcp_info.mcp_server_cost_info`. Nothing if it says nothing; `None` if
+    /// what it says cannot be read.
+    pub fn price_of(&self, tool: &str) -> Option<i64> {
+        let costs = self
+            .definition
+            .mcp_info
+            .as_ref()
+            .and_then(|info| info.get("mcp_server_cost_info"));
+        let costs = match costs {
+            None | Some(Value::Null) => return Some(0),
+            Some(Value::Object(costs)) => costs,
+            Some(_) => return None,
+        };
+        let of_tools = match costs.get("tool_name_to_cost_per_query") {
+            None | Some(Value::Null) => None,
+            Some(Value::Object(of_tools)) => of_tools.get(tool),
+            Some(_) => return None,
+        };
+        let price = of_tools
+            .filter(|own| !own.is_null())
+            .or_else(|| costs.get("default_cost_per_query"));
+        match price {
+            None | Some(Value::Null) => Some(0),
+            Some(Value::Number(number)) => {
+                // As people write it: JSON's may have an exponent.
+                let text = number.as_f64()?.to_string();
+                Amount::parse(&text).map(Amount::billionths)
+            }
+            Some(_) => None,
+        }
+    }
+
+    /// Whether it is known what calls of every tool cost.
+    pub fn has_known_prices(&self) -> bool {
+        let costs = self
+            .definition
+            .mcp_info
+            .as_ref()
+            .and_then(|info| info.get("mcp_server_cost_info"));
+        let of_tools = costs.and_then(|costs| costs.get("tool_name_to_cost_per_query"));
+        let mut tools = of_tools
+            .and_then(Value::as_object)
+            .into_iter()
+            .flat_map(Map::keys);
+        self.price_of("").is_some() && tools.all(|tool| self.price_of(tool).is_some())
     }
 
     /// Whether `name` is this server's id, alias or name, ignoring case (B35).

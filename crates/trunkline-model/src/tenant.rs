@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::{CallLimits, ObjectPermission, Stamps};
+use crate::{CallLimits, ObjectPermission, Spending, Stamps};
 
 /// Who decides about a request, from the nearest to the farthest. In this order what is refused is put down to one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -60,6 +60,8 @@ pub struct Team {
     pub object_permission: ObjectPermission,
     /// How much all its keys together may call.
     pub limits: CallLimits,
+    /// What all of them together may spend.
+    pub spending: Spending,
     /// Who and when.
     pub stamps: Stamps,
     /// What of its row cannot be read. Its keys are refused: what is missing may have been a restriction.
@@ -140,6 +142,8 @@ pub struct User {
     pub object_permission: ObjectPermission,
     /// How much all its keys together may call. Single servers are not named.
     pub limits: CallLimits,
+    /// What all of them together may spend.
+    pub spending: Spending,
     /// Who and when.
     pub stamps: Stamps,
     /// What of its row cannot be read. Its keys are refused.

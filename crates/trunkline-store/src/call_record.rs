@@ -1,10 +1,10 @@
 //! `call_record`: one row for each request (B65). Written in batches, off the path of requests.
 
 use jiff::Timestamp;
-use trunkline_model::CallRecord;
+use trunkline_model::{CallRecord, ModelUse, Payer};
 
 use crate::catalogue::{storable, timestamp};
-use crate::db::{Row, StoreError, Value, stmts};
+use crate::db::{Row, StoreError, Tx, Value, stmts};
 use crate::store::Store;
 
 /// How many old rows one transaction deletes: SQLite has one writer, and it must not be busy for long.
@@ -14,14 +14,18 @@ const PRUNE_BATCH: i64 = 1000;
 macro_rules! record_columns {
     () => {
         "request_id, started_at, duration_us, kind, principal, session, server_id, tool, outcome, error, \
-         request_bytes, response_bytes"
+         request_bytes, response_bytes, api_key, user_id, team_id, organization_id, end_user, provider, model, api_base, \
+         input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, is_estimated, cost, tags, \
+         client_ip"
     };
 }
+
+pub(crate) use record_columns;
 
 /// Rows of [`RECORD_INSERT_MANY`] and of [`RECORD_INSERT_SOME`].
 const MANY: usize = 100;
 const SOME: usize = 10;
-const COLUMNS: usize = 12;
+const COLUMNS: usize = 29;
 
 /// `($1,$2,…),(…)`, or `(?,?,…),(…)`: text that is only known to be static if it is made when compiled.
 ///
@@ -60,11 +64,11 @@ const fn insert<const N: usize>(rows: usize, numbered: bool, mut text: [u8; N]) 
 }
 
 const INSERT: &str = concat!("INSERT INTO call_record (", record_columns!(), ") VALUES ");
-const MANY_NUMBERED: ([u8; 8192], usize) = insert(MANY, true, [0; 8192]);
-const MANY_POSITIONAL: ([u8; 4096], usize) = insert(MANY, false, [0; 4096]);
-const SOME_NUMBERED: ([u8; 1024], usize) = insert(SOME, true, [0; 1024]);
-const SOME_POSITIONAL: ([u8; 1024], usize) = insert(SOME, false, [0; 1024]);
-const ONE_NUMBERED: ([u8; 512], usize) = insert(1, true, [0; 512]);
+const MANY_NUMBERED: ([u8; 20_480], usize) = insert(MANY, true, [0; 20_480]);
+const MANY_POSITIONAL: ([u8; 8192], usize) = insert(MANY, false, [0; 8192]);
+const SOME_NUMBERED: ([u8; 3072], usize) = insert(SOME, true, [0; 3072]);
+const SOME_POSITIONAL: ([u8; 2048], usize) = insert(SOME, false, [0; 2048]);
+const ONE_NUMBERED: ([u8; 1024], usize) = insert(1, true, [0; 1024]);
 
 const fn text_of<const N: usize>(made: &'static ([u8; N], usize)) -> &'static str {
     match std::str::from_utf8(made.0.split_at(made.1).0) {
@@ -116,6 +120,24 @@ pub struct StoredCallRecord {
     pub request_bytes: u64,
     /// Bytes sent to the client.
     pub response_bytes: u64,
+    /// The hash of the key; `None` for the master key, and in rows that a version before 0019 wrote.
+    pub api_key: Option<String>,
+    /// Its user.
+    pub user_id: Option<String>,
+    /// Its team.
+    pub team_id: Option<String>,
+    /// The team's organisation.
+    pub organization_id: Option<String>,
+    /// Whom it was for.
+    pub end_user: Option<String>,
+    /// What a model took.
+    pub model: Option<ModelUse>,
+    /// Billionths of a dollar; `None`: nobody knows.
+    pub cost: Option<i64>,
+    /// By what else it is found.
+    pub tags: Vec<String>,
+    /// From where it came.
+    pub client: Option<String>,
 }
 
 /// Calls of one caller that are alike.
@@ -162,18 +184,7 @@ impl Store {
             return Ok(());
         }
         let mut tx = self.db().begin().await?;
-        let mut rest = rows;
-        while !rest.is_empty() {
-            let (statement, count) = match rest.len() {
-                MANY.. => (&RECORD_INSERT_MANY, MANY),
-                SOME.. => (&RECORD_INSERT_SOME, SOME),
-                _ => (&RECORD_INSERT, 1),
-            };
-            let (now, later) = rest.split_at(count);
-            tx.execute(statement, now.iter().flat_map(to_values).collect())
-                .await?;
-            rest = later;
-        }
+        insert_all(&mut tx, rows).await?;
         tx.commit().await
     }
 
@@ -203,6 +214,23 @@ impl Store {
     }
 }
 
+/// Within a transaction.
+pub(crate) async fn insert_all(tx: &mut Tx, rows: &[CallRecord]) -> Result<(), StoreError> {
+    let mut rest = rows;
+    while !rest.is_empty() {
+        let (statement, count) = match rest.len() {
+            MANY.. => (&RECORD_INSERT_MANY, MANY),
+            SOME.. => (&RECORD_INSERT_SOME, SOME),
+            _ => (&RECORD_INSERT, 1),
+        };
+        let (now, later) = rest.split_at(count);
+        tx.execute(statement, now.iter().flat_map(to_values).collect())
+            .await?;
+        rest = later;
+    }
+    Ok(())
+}
+
 /// In the order of `record_columns!`.
 fn to_values(record: &CallRecord) -> [Value; COLUMNS] {
     let CallRecord {
@@ -218,7 +246,16 @@ fn to_values(record: &CallRecord) -> [Value; COLUMNS] {
         error,
         request_bytes,
         response_bytes,
+        payers,
+        cost,
+        model,
+        tags,
+        client,
     } = record;
+    let payer = |own: &Option<Payer>| Value::Text(own.as_ref().map(|own| storable(&own.id)));
+    let model = model.as_deref();
+    let said = |text: fn(&ModelUse) -> &String| Value::Text(model.map(|own| storable(text(own))));
+    let tokens = |count: fn(&ModelUse) -> Option<u64>| Value::Int(model.and_then(count).map(signed));
     let optional = |text: &Option<String>| Value::Text(text.as_deref().map(storable));
     [
         Value::Text(Some(storable(request_id))),
@@ -233,15 +270,32 @@ fn to_values(record: &CallRecord) -> [Value; COLUMNS] {
         optional(error),
         signed(*request_bytes).into(),
         signed(*response_bytes).into(),
+        payer(&payers.key),
+        payer(&payers.user),
+        payer(&payers.team),
+        payer(&payers.organization),
+        payer(&payers.end_user),
+        said(|own| &own.provider),
+        said(|own| &own.model),
+        said(|own| &own.api_base),
+        tokens(|own| own.input_tokens),
+        tokens(|own| own.output_tokens),
+        tokens(|own| own.cache_read_tokens),
+        tokens(|own| own.cache_write_tokens),
+        tokens(|own| own.reasoning_tokens),
+        Value::Bool(model.map(|own| own.is_estimated)),
+        Value::Int(*cost),
+        Value::Text((!tags.is_empty()).then(|| storable(&crate::server_row::json(tags)))),
+        Value::Text(client.map(|own| own.to_string())),
     ]
 }
 
 /// Neither database has unsigned numbers.
-fn signed(number: u64) -> i64 {
+pub(crate) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn decode(row: &Row) -> Result<StoredCallRecord, sqlx::Error> {
+pub(crate) fn decode(row: &Row) -> Result<StoredCallRecord, sqlx::Error> {
     let count = |column: &str| Ok::<_, sqlx::Error>(u64::try_from(row.required_int(column)?).unwrap_or(0));
     Ok(StoredCallRecord {
         id: row.required_int("id")?,
@@ -257,5 +311,37 @@ fn decode(row: &Row) -> Result<StoredCallRecord, sqlx::Error> {
         error: row.text("error")?,
         request_bytes: count("request_bytes")?,
         response_bytes: count("response_bytes")?,
+        api_key: row.text("api_key")?,
+        user_id: row.text("user_id")?,
+        team_id: row.text("team_id")?,
+        organization_id: row.text("organization_id")?,
+        end_user: row.text("end_user")?,
+        model: decode_model(row)?,
+        cost: row.int("cost")?,
+        // What a newer version wrote in another form is none here.
+        tags: row
+            .text("tags")?
+            .and_then(|text| serde_json::from_str(&text).ok())
+            .unwrap_or_default(),
+        client: row.text("client_ip")?,
     })
+}
+
+fn decode_model(row: &Row) -> Result<Option<ModelUse>, sqlx::Error> {
+    let Some(provider) = row.text("provider")? else {
+        return Ok(None);
+    };
+    let tokens =
+        |column: &str| Ok::<_, sqlx::Error>(row.int(column)?.and_then(|own| u64::try_from(own).ok()));
+    Ok(Some(ModelUse {
+        provider,
+        model: row.text("model")?.unwrap_or_default(),
+        api_base: row.text("api_base")?.unwrap_or_default(),
+        input_tokens: tokens("input_tokens")?,
+        output_tokens: tokens("output_tokens")?,
+        cache_read_tokens: tokens("cache_read_tokens")?,
+        cache_write_tokens: tokens("cache_write_tokens")?,
+        reasoning_tokens: tokens("reasoning_tokens")?,
+        is_estimated: row.bool("is_estimated")?.unwrap_or(false),
+    }))
 }

@@ -62,6 +62,31 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether the same may succeed later: the database is away or busy, and it is not about what was to be written.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Timeout { .. } => true,
+            Self::Duplicate { .. } | Self::NameTaken { .. } | Self::Nul { .. } => false,
+            Self::Database { source, .. } => match source {
+                sqlx::Error::Database(error) => {
+                    let code = error.code().unwrap_or_default();
+                    match code.parse::<u32>() {
+                        // SQLite's primary codes: busy, locked, no memory, read-only, I/O, full, cannot open.
+                        Ok(code) if code.to_string().len() < 5 => matches!(code & 0xff, 5..=8 | 10 | 13 | 14),
+                        // PostgreSQL's classes: what is wrong with data, constraints, or names stays wrong.
+                        _ => !["22", "23", "42"].iter().any(|class| code.starts_with(class)),
+                    }
+                }
+                sqlx::Error::ColumnNotFound(_)
+                | sqlx::Error::ColumnDecode { .. }
+                | sqlx::Error::Decode(_)
+                | sqlx::Error::Encode(_)
+                | sqlx::Error::RowNotFound => false,
+                _ => true,
+            },
+        }
+    }
+
     pub(crate) fn database(statement: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
         move |source| Self::Database { statement, source }
     }

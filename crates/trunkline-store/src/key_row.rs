@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::{Map, Value as Json};
 use trunkline_model::{
-    CallLimits, Delegation, KeyHash, ObjectPermission, PreviousSecret, Stamps, VirtualKey,
+    Amount, CallLimits, Delegation, KeyHash, ObjectPermission, PreviousSecret, Spending, Stamps, VirtualKey,
 };
 
 use crate::db::{Row, StoreError, Value};
@@ -34,6 +34,7 @@ pub(crate) fn encode(key: &VirtualKey, revision: i64) -> Result<Vec<Cell>, Store
         last_rotation_at,
         limits,
         budget_id,
+        spending,
         previous,
         delegation,
         defect: _,
@@ -49,7 +50,7 @@ pub(crate) fn encode(key: &VirtualKey, revision: i64) -> Result<Vec<Cell>, Store
         updated_at,
         updated_by,
     } = stamps;
-    let cells = vec![
+    let mut cells = vec![
         ("token", Value::from(&**id)),
         ("key_name", text(key_name.as_ref())),
         ("key_alias", text(key_alias.as_ref())),
@@ -62,7 +63,11 @@ pub(crate) fn encode(key: &VirtualKey, revision: i64) -> Result<Vec<Cell>, Store
         ("allowed_routes", json(allowed_routes).into()),
         (
             "object_permission",
-            permission_text(object_permission, &key_also(budget_id.as_ref(), delegation)).into(),
+            permission_text(
+                object_permission,
+                &key_also(budget_id.as_ref(), delegation, spending),
+            )
+            .into(),
         ),
         ("created_at", time(*created_at)),
         ("created_by", text(created_by.as_ref())),
@@ -80,8 +85,9 @@ pub(crate) fn encode(key: &VirtualKey, revision: i64) -> Result<Vec<Cell>, Store
         ("previous_tokens", previous_text(previous, id)),
         ("delegation", delegation_text(delegation)),
         ("delegated_revision", delegated_revision(delegation, revision)),
-        ("revision", revision.into()),
     ];
+    cells.extend(spending_cells(spending));
+    cells.push(("revision", revision.into()));
     refuse_nul(cells)
 }
 
@@ -92,17 +98,58 @@ const LIMITS: &str = "limits";
 const BUDGET: &str = "budget";
 /// What its holder has said of a key, which a version before 0018 would take for an administrator's word.
 const WORDS: &str = "words";
+/// The same of versions before 0019.
+const SPENDING: &str = "spending";
 
 /// The words for what is there.
-pub(crate) fn also(limits: Option<&CallLimits>, budget_id: Option<&String>) -> Vec<&'static str> {
+pub(crate) fn also(
+    limits: Option<&CallLimits>,
+    budget_id: Option<&String>,
+    spending: Option<&Spending>,
+) -> Vec<&'static str> {
     let limits = limits.filter(|limits| !limits.is_none()).map(|_| LIMITS);
-    limits.into_iter().chain(budget_id.map(|_| BUDGET)).collect()
+    let spending = spending.filter(|spending| !spending.is_none()).map(|_| SPENDING);
+    limits
+        .into_iter()
+        .chain(budget_id.map(|_| BUDGET))
+        .chain(spending)
+        .collect()
+}
+
+pub(crate) fn spending_cells(spending: &Spending) -> [Cell; 4] {
+    let Spending {
+        max_budget,
+        soft_budget,
+        budget_duration,
+        budget_reset_at,
+    } = spending;
+    let amount = |own: &Option<Amount>| Value::Int(own.map(Amount::billionths));
+    [
+        ("max_budget", amount(max_budget)),
+        ("soft_budget", amount(soft_budget)),
+        ("budget_duration", text(budget_duration.as_ref())),
+        ("budget_reset_at", time(*budget_reset_at)),
+    ]
+}
+
+pub(crate) fn decode_spending(reader: &mut Reader<'_>) -> Spending {
+    let amount = |reader: &mut Reader<'_>, column| {
+        let billionths = reader.int(column)?;
+        reader.checked(column, Amount::from_billionths(billionths))
+    };
+    Spending {
+        max_budget: amount(reader, "max_budget"),
+        soft_budget: amount(reader, "soft_budget"),
+        budget_duration: reader.text("budget_duration"),
+        budget_reset_at: reader.time("budget_reset_at"),
+    }
 }
 
 /// The same of a key.
-fn key_also(budget_id: Option<&String>, delegation: &Delegation) -> Vec<&'static str> {
+fn key_also(budget_id: Option<&String>, delegation: &Delegation, spending: &Spending) -> Vec<&'static str> {
     let words = (delegation.alias || delegation.metadata).then_some(WORDS);
-    also(None, budget_id).into_iter().chain(words).collect()
+    let also = also(None, budget_id, Some(spending));
+    also.into_iter().chain(words).collect()
 }
 
 /// The revision in which it was written by somebody who is no administrator, beside that of the row: a version that does not know the
@@ -274,6 +321,7 @@ pub(crate) fn decode(row: &Row) -> Option<VirtualKey> {
         budget_id: reader.text("budget_id"),
         previous: decode_previous(&mut reader, &hash.to_hex()),
         delegation: decode_delegation(&mut reader),
+        spending: decode_spending(&mut reader),
         ..VirtualKey::new(hash)
     };
     key.defect = (!reader.defects.is_empty()).then(|| reader.defects.join("; "));
@@ -309,7 +357,7 @@ pub(crate) fn decode_permission(reader: &mut Reader<'_>) -> ObjectPermission {
     let also: Vec<String> = member(reader, &mut members, ALSO).unwrap_or_default();
     if also
         .iter()
-        .any(|word| ![LIMITS, BUDGET, WORDS].contains(&word.as_str()))
+        .any(|word| ![LIMITS, BUDGET, WORDS, SPENDING].contains(&word.as_str()))
     {
         reader.checked::<()>("object_permission", None);
     }

@@ -11,9 +11,10 @@ use trunkline_model::{KeyHash, Toolsets, VirtualKey};
 
 use crate::audit::Actor;
 use crate::bind;
-use crate::db::StoreError;
+use crate::db::{StoreError, Tx};
 use crate::key::{KeyEdit, KeyWriteError};
 use crate::server::KEYS;
+use crate::spend;
 use crate::store::Store;
 use crate::tenant::DirectoryWrite;
 
@@ -140,12 +141,35 @@ impl Keys {
         let mut entries = Vec::new();
         for write in &writes {
             write.write(&mut change.tx, own).await?;
+            self.spent(&mut change.tx, write)
+                .await
+                .map_err(KeyWriteError::from)?;
             entries.extend(write.entry(&before).map_err(KeyWriteError::from)?);
         }
         change.commit(entries).await.map_err(KeyWriteError::from)?;
         *revision = own;
+        for write in &writes {
+            if let Some((level, id)) = write.deletes() {
+                self.store.spend().forget(level, &id);
+            }
+            if let Some((from, to)) = write.renames() {
+                self.store.spend().rename(&from, &to);
+            }
+        }
         self.apply(writes);
         Ok(done)
+    }
+
+    /// What was spent goes with another secret of a key, and is nobody's when its owner is gone.
+    async fn spent(&self, tx: &mut Tx, write: &DirectoryWrite) -> Result<(), StoreError> {
+        let now = self.store.now();
+        if let Some((level, id)) = write.deletes() {
+            spend::forget(tx, level, &id, now).await?;
+        }
+        match write.renames() {
+            Some((from, to)) => spend::rename(tx, (&from, &to), now).await,
+            None => Ok(()),
+        }
     }
 
     /// Reads the database again, if it has a newer revision than what is here.

@@ -117,6 +117,7 @@ impl MigrationSet {
             step!("00", 16, "budgets"),
             step!("00", 17, "limits"),
             step!("00", 18, "delegation"),
+            step!("00", 19, "ledger"),
         ])
     }
 

@@ -13,7 +13,7 @@ use crate::db::{Db, Stmt, StoreError};
 use crate::schema::Dialect;
 use crate::{
     call_approval, call_record, catalogue, key, limit_share, migrate, replica, server, session_ended,
-    session_news, session_state, session_upstream, status, tenant, toolset, verify,
+    session_news, session_state, session_upstream, spend, status, tenant, toolset, verify,
 };
 
 /// One open database: SQLite (one writer, two readers) or `PostgreSQL` (up to five connections). Cheap to clone.
@@ -26,6 +26,7 @@ struct Inner {
     location: String,
     vault: Arc<Vault>,
     clock: Arc<dyn Clock>,
+    spend: spend::book::SpendBook,
 }
 
 /// What a database makes of one statement.
@@ -53,6 +54,7 @@ impl Store {
             location,
             vault,
             clock,
+            spend: spend::book::SpendBook::default(),
         })))
     }
 
@@ -113,6 +115,11 @@ impl Store {
         })
     }
 
+    /// What everybody has spent, in memory. Whose it is is stored: see [`Store::spend_refresh`].
+    pub fn spend(&self) -> &spend::book::SpendBook {
+        &self.0.spend
+    }
+
     pub(crate) fn db(&self) -> &Db {
         &self.0.db
     }
@@ -160,6 +167,8 @@ fn all_statements() -> impl Iterator<Item = &'static Stmt> {
         session_upstream::ALL,
         replica::ALL,
         limit_share::ALL,
+        spend::ALL,
+        spend::read::ALL,
         migrate::ALL,
         migrate::applied::ALL,
         status::ALL,

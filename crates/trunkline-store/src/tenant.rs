@@ -1,11 +1,12 @@
 //! `team_table`, `user_table`, `organization_table`, `end_user_table`, `budget_table`: whom keys belong to and what they may spend, and changes of several of them and of
 //! keys at once.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use trunkline_auth::{ById, Directory};
-use trunkline_model::{Budget, EndUser, KeyHash, Organization, Team, User, VirtualKey};
+use trunkline_model::{Budget, EndUser, KeyHash, Level, Organization, Team, User, VirtualKey};
 
 use crate::audit::entry::{self, Entry};
 use crate::db::{Row, StoreError, Tx, stmts};
@@ -28,14 +29,15 @@ macro_rules! stamp_excluded {
 
 macro_rules! team_columns {
     () => {
-        concat!("team_id, team_alias, organization_id, members_with_roles, blocked, metadata, object_permission, rpm_limit, max_parallel_requests, mcp_rpm_limit, team_member_permissions, ", stamp_columns!())
+        concat!("team_id, team_alias, organization_id, members_with_roles, blocked, metadata, object_permission, rpm_limit, max_parallel_requests, mcp_rpm_limit, team_member_permissions, max_budget, soft_budget, budget_duration, budget_reset_at, ", stamp_columns!())
     };
 }
 
 macro_rules! user_columns {
     () => {
         concat!(
-            "user_id, user_email, user_alias, user_role, metadata, object_permission, rpm_limit, max_parallel_requests, ",
+            "user_id, user_email, user_alias, user_role, metadata, object_permission, rpm_limit, max_parallel_requests, \
+             max_budget, soft_budget, budget_duration, budget_reset_at, ",
             stamp_columns!()
         )
     };
@@ -85,10 +87,11 @@ stmts! {
     TEAM_LIST_SINCE = concat!("SELECT ", team_columns!(), " FROM team_table WHERE revision > $1");
     TEAM_IDS = "SELECT team_id AS id FROM team_table";
     TEAM_PUT = concat!(
-        "INSERT INTO team_table (", team_columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) \
+        "INSERT INTO team_table (", team_columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20) \
          ON CONFLICT (team_id) DO UPDATE SET (", team_columns!(), ") = (excluded.team_id, excluded.team_alias, \
          excluded.organization_id, excluded.members_with_roles, excluded.blocked, excluded.metadata, excluded.object_permission, excluded.rpm_limit, \
-         excluded.max_parallel_requests, excluded.mcp_rpm_limit, excluded.team_member_permissions, ",
+         excluded.max_parallel_requests, excluded.mcp_rpm_limit, excluded.team_member_permissions, excluded.max_budget, excluded.soft_budget, \
+         excluded.budget_duration, excluded.budget_reset_at, ",
         stamp_excluded!(), ")"
     );
     TEAM_DELETE = "DELETE FROM team_table WHERE team_id = $1";
@@ -96,10 +99,11 @@ stmts! {
     USER_LIST_SINCE = concat!("SELECT ", user_columns!(), " FROM user_table WHERE revision > $1");
     USER_IDS = "SELECT user_id AS id FROM user_table";
     USER_PUT = concat!(
-        "INSERT INTO user_table (", user_columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) \
+        "INSERT INTO user_table (", user_columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) \
          ON CONFLICT (user_id) DO UPDATE SET (", user_columns!(), ") = (excluded.user_id, excluded.user_email, \
          excluded.user_alias, excluded.user_role, excluded.metadata, excluded.object_permission, excluded.rpm_limit, \
-         excluded.max_parallel_requests, ", stamp_excluded!(), ")"
+         excluded.max_parallel_requests, excluded.max_budget, excluded.soft_budget, excluded.budget_duration, \
+         excluded.budget_reset_at, ", stamp_excluded!(), ")"
     );
     USER_DELETE = "DELETE FROM user_table WHERE user_id = $1";
 
@@ -301,6 +305,34 @@ impl DirectoryWrite {
             Self::DeleteEndUser(id) => delete::<EndUser>(tx, id).await,
             Self::DeleteBudget(id) => delete::<Budget>(tx, id).await,
             Self::DeleteKey(hash) => key::delete(tx, *hash).await,
+        }
+    }
+
+    /// The hash that a key had, and the one that it has, if that is another one.
+    pub(crate) fn renames(&self) -> Option<(String, String)> {
+        match self {
+            Self::PutKey(hash, key) if *hash != key.hash => Some((hash.to_hex(), key.hash.to_hex())),
+            _ => None,
+        }
+    }
+
+    /// Who is gone with it, of those that spend.
+    pub(crate) fn deletes(&self) -> Option<(Level, Cow<'_, str>)> {
+        match self {
+            Self::DeleteTeam(id) => Some((Level::Team, id.into())),
+            Self::DeleteUser(id) => Some((Level::User, id.into())),
+            Self::DeleteOrganization(id) => Some((Level::Organization, id.into())),
+            Self::DeleteEndUser(id) => Some((Level::EndUser, id.into())),
+            Self::DeleteKey(hash) => Some((Level::Key, hash.to_hex().into())),
+            Self::PutTeam(_)
+            | Self::PutUser(_)
+            | Self::PutOrganization(_)
+            | Self::PutEndUser(_)
+            | Self::PutBudget(_)
+            | Self::NewKey(_)
+            | Self::PutKey(..)
+            | Self::BlockKey(_)
+            | Self::DeleteBudget(_) => None,
         }
     }
 

@@ -9,7 +9,7 @@ use trunkline_model::{
 };
 
 use crate::db::{Row, Stmt, StoreError, Value};
-use crate::key_row::{also, decode_permission, permission_text, refuse_nul};
+use crate::key_row::{also, decode_permission, decode_spending, permission_text, refuse_nul, spending_cells};
 use crate::server_row::{Cell, Reader, json, text, time};
 
 /// The statements of one table.
@@ -132,6 +132,7 @@ impl TenantRow for Team {
             metadata,
             object_permission,
             limits,
+            spending,
             stamps,
             defect: _,
         } = self;
@@ -145,13 +146,14 @@ impl TenantRow for Team {
             ("metadata", json(metadata).into()),
             (
                 "object_permission",
-                permission_text(object_permission, &also(Some(limits), None)).into(),
+                permission_text(object_permission, &also(Some(limits), None, Some(spending))).into(),
             ),
             ("rpm_limit", count(limits.rpm_limit)),
             ("max_parallel_requests", count(limits.max_parallel_requests)),
             ("mcp_rpm_limit", json(&limits.mcp_rpm_limit).into()),
             ("team_member_permissions", json(member_permissions).into()),
         ];
+        cells.extend(spending_cells(spending));
         cells.extend(stamp_cells(stamps, revision));
         refuse_nul(cells)
     }
@@ -175,6 +177,7 @@ impl TenantRow for Team {
                 mcp_rpm_limit: reader.json("mcp_rpm_limit").unwrap_or_default(),
                 ..decode_limits(&mut reader)
             },
+            spending: decode_spending(&mut reader),
             stamps: decode_stamps(&mut reader),
             defect: None,
         };
@@ -199,6 +202,7 @@ impl TenantRow for User {
             metadata,
             object_permission,
             limits,
+            spending,
             stamps,
             defect: _,
         } = self;
@@ -213,11 +217,12 @@ impl TenantRow for User {
             ("metadata", json(metadata).into()),
             (
                 "object_permission",
-                permission_text(object_permission, &also(Some(limits), None)).into(),
+                permission_text(object_permission, &also(Some(limits), None, Some(spending))).into(),
             ),
             ("rpm_limit", count(limits.rpm_limit)),
             ("max_parallel_requests", count(limits.max_parallel_requests)),
         ];
+        cells.extend(spending_cells(spending));
         cells.extend(stamp_cells(stamps, revision));
         refuse_nul(cells)
     }
@@ -233,6 +238,7 @@ impl TenantRow for User {
             metadata: reader.json("metadata").unwrap_or_default(),
             object_permission: decode_permission(&mut reader),
             limits: decode_limits(&mut reader),
+            spending: decode_spending(&mut reader),
             stamps: decode_stamps(&mut reader),
             defect: None,
         };
@@ -267,7 +273,7 @@ impl TenantRow for Organization {
             ("metadata", json(metadata).into()),
             (
                 "object_permission",
-                permission_text(object_permission, &also(None, budget_id.as_ref())).into(),
+                permission_text(object_permission, &also(None, budget_id.as_ref(), None)).into(),
             ),
             ("budget_id", text(budget_id.as_ref())),
         ];
@@ -319,7 +325,7 @@ impl TenantRow for EndUser {
             ("blocked", Value::Bool(Some(*blocked))),
             (
                 "object_permission",
-                permission_text(object_permission, &also(None, budget_id.as_ref())).into(),
+                permission_text(object_permission, &also(None, budget_id.as_ref(), None)).into(),
             ),
             ("budget_id", text(budget_id.as_ref())),
         ];

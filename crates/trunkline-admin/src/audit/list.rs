@@ -143,7 +143,7 @@ fn wanted(query: &Query) -> Result<(AuditFilter, (AuditSort, bool)), KeyError> {
 }
 
 /// A time, a time without zone (UTC), or a date.
-fn moment(text: &str, is_end: bool) -> Option<Timestamp> {
+pub(crate) fn moment(text: &str, is_end: bool) -> Option<Timestamp> {
     if let Ok(at) = text.parse::<Timestamp>() {
         return Some(at);
     }

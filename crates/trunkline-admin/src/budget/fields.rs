@@ -60,7 +60,7 @@ fields! {
     Integer "rpm_limit" "Calls in a minute; on all replicas together.";
     Integer "tpm_limit" "Tokens of models in a minute.";
     Integer "tpd_limit" "Tokens of models in a day.";
-    Dollars "max_budget" "What may be spent, in dollars. Calls of servers that have a price are refused to whoever has one.";
+    Dollars "max_budget" "What may be spent, in dollars; when it is, calls are refused.";
     Dollars "soft_budget" "Of what somebody is to hear, in dollars. Limits nothing.";
     Text "budget_duration" "After how long what is spent counts from nothing again: `30s`, `30m`, `30h`, `30d`, `2w`, `1mo`.";
     Object "model_max_budget" "What may be spent on single models.";
@@ -142,7 +142,7 @@ impl Change {
 }
 
 /// A number, or a text that is one, as LiteLLM takes it.
-fn dollars(value: &Value, at: &mut At<'_>) -> Option<Amount> {
+pub(crate) fn dollars(value: &Value, at: &mut At<'_>) -> Option<Amount> {
     let text = match value {
         // The shortest text that is the same number: what was written, if it has no more digits than a number keeps.
         Value::Number(number) => match number.as_f64() {
@@ -172,7 +172,7 @@ fn tokens(value: &Value, at: &mut At<'_>) -> Option<u64> {
     })
 }
 
-fn duration(value: &Value, at: &mut At<'_>) -> Option<String> {
+pub(crate) fn duration(value: &Value, at: &mut At<'_>) -> Option<String> {
     let text = short_text(value, at)?;
     if after(&text, Timestamp::UNIX_EPOCH).is_none() {
         return at.problem(
@@ -183,7 +183,7 @@ fn duration(value: &Value, at: &mut At<'_>) -> Option<String> {
     Some(text)
 }
 
-fn after(duration: &str, now: Timestamp) -> Option<Timestamp> {
+pub(crate) fn after(duration: &str, now: Timestamp) -> Option<Timestamp> {
     let zoned = now.to_zoned(TimeZone::UTC).checked_add(span(duration)?).ok()?;
     Some(zoned.timestamp())
 }

@@ -96,5 +96,5 @@ async fn set(
         blocked,
         "key blocked or unblocked"
     );
-    Ok(Json(row::row(&key, now).into()))
+    Ok(Json(row::row(&key, &app.directory()).into()))
 }

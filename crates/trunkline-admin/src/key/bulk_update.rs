@@ -60,7 +60,7 @@ pub(crate) async fn bulk_update(
                 }
                 let own = seen.then_some(hash).flatten();
                 let own = own.and_then(|hash| app.registry.keys().ring().get(&hash));
-                let info = own.map(|own| row::info(&own, app.now()));
+                let info = own.map(|own| row::info(&own, &app.directory()));
                 failed.push(json!({"key": shown, "key_info": info, "failed_reason": error.reason()}));
             }
         }

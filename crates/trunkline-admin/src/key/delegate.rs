@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use trunkline_auth::Directory;
 use trunkline_model::key::NO_DEFAULT_MODELS;
-use trunkline_model::{Delegation, KeyHash, MemberRole, ObjectPermission, Team, User, VirtualKey};
+use trunkline_model::{Delegation, KeyHash, MemberRole, ObjectPermission, Spending, Team, User, VirtualKey};
 
 use super::error::KeyError;
 use crate::actor::{Manager, may_change};
@@ -226,6 +226,9 @@ impl Delegate<'_> {
         if key.budget_id.is_some() {
             return Err(too_much("budget_id", "budgets are given by proxy admins"));
         }
+        if key.spending != Spending::default() {
+            return Err(too_much("max_budget", "budgets are given by proxy admins"));
+        }
         self.check_alone(key.team_id.as_ref())?;
         let is_described = self.inherit_metadata(key)?;
         if is_service && restricts(self.user) {
@@ -347,6 +350,7 @@ impl Delegate<'_> {
             ("user_id", before.user_id == after.user_id),
             ("team_id", before.team_id == after.team_id),
             ("budget_id", before.budget_id == after.budget_id),
+            ("max_budget", before.spending == after.spending),
         ] {
             if !is_same {
                 return Err(too_much(field, "it is changed by proxy admins"));

@@ -1,22 +1,24 @@
 //! What a body may say about a key: the fields that are served, and LiteLLM's others, which are refused unless what they
 //! say is nothing. A field that is passed over would be a limit that somebody relies on.
 
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use jiff::{Span, Timestamp};
 use serde_json::{Map, Value};
 use trunkline_auth::ring::KEY_PREFIX;
 use trunkline_model::key::ROUTE_WORDS;
+pub(crate) use trunkline_model::spending::span;
 use trunkline_model::{Level, Secret, VirtualKey};
 
 use super::error::KeyError;
 use super::limits::LimitsChange;
 use super::permission::PermissionChange;
 use crate::body::{At, Loc, Problems};
+use crate::budget::own::{self, SpendingChange};
 use crate::fields::one_of;
 use crate::request::nearest;
 
 /// The fields of a key that are served.
-pub(crate) const SERVED: [(&str, &str); 14] = [
+pub(crate) const SERVED: [(&str, &str); 17] = [
     ("key_alias", "A name of one's own, unique."),
     (
         "duration",
@@ -49,16 +51,16 @@ pub(crate) const SERVED: [(&str, &str); 14] = [
         "Calls in a minute of single servers, each by id, name or alias; on all replicas together.",
     ),
     ("budget_id", "Its budget, which has to be there."),
+    own::FIELDS[0],
+    own::FIELDS[1],
+    own::FIELDS[2],
 ];
 
 /// LiteLLM's other fields.
-const LATER: [&str; 43] = [
+const LATER: [&str; 40] = [
     "aliases",
     "config",
     "spend",
-    "max_budget",
-    "soft_budget",
-    "budget_duration",
     "budget_limits",
     "tpm_limit",
     "tpd_limit",
@@ -121,6 +123,7 @@ pub(crate) struct Change {
     models: Option<Vec<String>>,
     limits: LimitsChange,
     budget_id: Option<Said<String>>,
+    spending: SpendingChange,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -174,6 +177,7 @@ impl Change {
             "models" => self.models = optional(value, at, texts).map(Said::unwrap_or_default),
             "rpm_limit" | "max_parallel_requests" | "mcp_rpm_limit" => self.limits.read(name, value, at),
             "budget_id" => self.budget_id = optional(value, at, short_text),
+            "max_budget" | "soft_budget" | "budget_duration" => self.spending.read(name, value, now, at),
             "spend" if value.as_f64() == Some(0.0) => {}
             _ if LATER.contains(&name) => later(value, at),
             _ => unknown(
@@ -199,6 +203,7 @@ impl Change {
             models,
             limits,
             budget_id,
+            spending,
         } = self;
         // An administrator's word, unless whoever changes the key is none.
         key.delegation.alias &= key_alias.is_none();
@@ -221,6 +226,7 @@ impl Change {
         }
         set(&mut key.allowed_routes, allowed_routes);
         limits.apply(&mut key.limits);
+        spending.apply(&mut key.spending);
         set(&mut key.budget_id, budget_id.map(Said::value));
         set(&mut key.object_permission.models, models);
         if let Some(change) = permission {
@@ -348,24 +354,6 @@ fn lifetime(value: &Value, now: Timestamp, at: &mut At<'_>) -> Option<Lifetime> 
             "Value error, it should be a number above 0 with a unit: 30s, 30m, 30h, 30d, 2w, 1mo; or -1",
         ),
     }
-}
-
-/// `30s`, `30m`, `30h`, `30d`, `2w`, `1mo`.
-pub(crate) fn span(text: &str) -> Option<Span> {
-    let digits = text.find(|c: char| !c.is_ascii_digit())?;
-    let (number, unit) = text.split_at(digits);
-    let number = number.parse::<i64>().ok().filter(|number| *number > 0)?;
-    let span = Span::new();
-    let span = match unit {
-        "s" => span.try_seconds(number),
-        "m" => span.try_minutes(number),
-        "h" => span.try_hours(number),
-        "d" => span.try_days(number),
-        "w" => span.try_weeks(number),
-        "mo" => span.try_months(number),
-        _ => return None,
-    };
-    span.ok()
 }
 
 /// A field of LiteLLM's that is not served: what says nothing may stay, because its clients send it.

@@ -50,7 +50,7 @@ pub(crate) async fn info(
         // The master key is no row.
         (_, None | Some(None)) => return Err(KeyError::NotFound),
     };
-    let mut info = row::info(&key, app.now());
+    let mut info = row::info(&key, &directory);
     let budget = budget::shown(key.budget_id.as_ref(), &directory);
     info.insert("litellm_budget_table".to_owned(), budget);
     Ok(Json(json!({"key": &*key.id, "info": info})))

@@ -65,7 +65,7 @@ pub(crate) async fn list(
     let total = keys.len();
     let show = |key: &Arc<VirtualKey>| {
         if wanted.full {
-            row::row(key, now).into()
+            row::row(key, &directory).into()
         } else {
             (&*key.id).into()
         }

@@ -4,15 +4,16 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use trunkline_auth::Authenticator;
 use trunkline_model::key::{ALL_TEAM_MCP_SERVERS, Part, SERVER_WORDS};
-use trunkline_model::{Delegation, ObjectPermission, Secret, Snapshot, VirtualKey};
+use trunkline_model::{Delegation, Level, ObjectPermission, Secret, Snapshot, VirtualKey};
 
 use crate::App;
+use crate::spend::shown::Shown;
 
 /// LiteLLM's columns of what is not served: nothing of it is limited, and nothing was spent.
 fn neutral() -> Map<String, Value> {
     let neutral = json!({
-        "spend": 0.0, "max_budget": null, "soft_budget_cooldown": false, "budget_duration": null,
-        "budget_reset_at": null, "litellm_budget_table": null, "aliases": {},
+        "soft_budget_cooldown": false,
+        "litellm_budget_table": null, "aliases": {},
         "config": {}, "permissions": {}, "router_settings": {}, "model_spend": {}, "model_max_budget": {},
         "tpm_limit": null, "allowed_cache_controls": [],
         "policies": [], "access_group_ids": [], "agent_id": null, "organization_id": null, "project_id": null,
@@ -25,7 +26,8 @@ fn neutral() -> Map<String, Value> {
 }
 
 /// Everything but the hash.
-pub(crate) fn info(key: &VirtualKey, now: Timestamp) -> Map<String, Value> {
+pub(crate) fn info(key: &VirtualKey, shown: &Shown) -> Map<String, Value> {
+    let now = shown.now();
     let time = |at: Option<Timestamp>| Value::from(at.map(|at| at.to_string()));
     let (stamps, permission) = (&key.stamps, &key.object_permission);
     let previous = key.previous.iter().filter(|own| now < own.until);
@@ -60,19 +62,21 @@ pub(crate) fn info(key: &VirtualKey, now: Timestamp) -> Map<String, Value> {
     ];
     let mut row = neutral();
     row.extend(own.map(|(name, value)| (name.to_owned(), value)));
+    let budget = shown.budget(key.budget_id.as_ref()).map(|own| &**own);
+    row.extend(shown.columns(Level::Key, &key.id, &key.spending, budget));
     row
 }
 
 /// The row, hash included.
-pub(crate) fn row(key: &VirtualKey, now: Timestamp) -> Map<String, Value> {
-    let mut row = info(key, now);
+pub(crate) fn row(key: &VirtualKey, shown: &Shown) -> Map<String, Value> {
+    let mut row = info(key, shown);
     row.insert("token".to_owned(), (&*key.id).into());
     row
 }
 
 /// The answer that has the key itself: the only one.
 pub(crate) fn made(key: &VirtualKey, secret: &Secret, app: &App) -> Map<String, Value> {
-    let mut row = row(key, app.now());
+    let mut row = row(key, &app.directory());
     row.insert("token_id".to_owned(), (&*key.id).into());
     row.insert("key".to_owned(), secret.expose().into());
     row.insert(

@@ -132,8 +132,13 @@ fn served(object: ObjectBuilder) -> ObjectBuilder {
         "key_type" => object.property(*name, text(doc).enum_values(Some(KEY_TYPES))),
         "object_permission" => object.property(*name, permission(doc)),
         "rpm_limit" | "max_parallel_requests" | "mcp_rpm_limit" => limit(object, name, doc),
+        "max_budget" | "soft_budget" => object.property(*name, dollars(doc)),
         _ => object.property(*name, text(doc)),
     })
+}
+
+pub(crate) fn dollars(doc: &str) -> ObjectBuilder {
+    nullable(Type::Number).minimum(Some(0)).description(Some(doc))
 }
 
 /// A limit of calls.
@@ -174,6 +179,11 @@ pub(crate) fn permission(doc: &str) -> ObjectBuilder {
 fn row() -> ObjectBuilder {
     served(object())
         .property("token", text("The key's hash."))
+        .property(
+            "spend",
+            dollars("What it has spent since `budget_duration` was over the last time."),
+        )
+        .property("total_spend", dollars("What it has spent ever."))
         .property("key_name", text("`sk-...abcd`"))
         .property("expires", text("RFC 3339."))
         .property("status", text("`active`, `blocked`, `expired` or `unreadable`."))

@@ -84,7 +84,7 @@ pub(crate) async fn one(
         key = &*key.id,
         "key changed"
     );
-    let mut row = row::row(&key, now);
+    let mut row = row::row(&key, &app.directory());
     row.insert("key".to_owned(), (&*key.id).into());
     row.insert(
         "warnings".to_owned(),

@@ -33,7 +33,7 @@ pub(crate) async fn new(
     State(app): State<Arc<App>>,
     JsonObject(body): JsonObject,
 ) -> Result<Json<Value>, KeyError> {
-    let change = Change::read(&CUSTOMER, &body, &["user_id"])?;
+    let change = Change::read(&CUSTOMER, &body, &["user_id"], app.now())?;
     let user_id = fields::required(&body, "user_id")?;
     let (now, by, new_id) = (app.now(), admin.id(), (app.new_id)());
     let plan = |directory: &Directory| {
@@ -73,7 +73,7 @@ pub(crate) async fn update(
     State(app): State<Arc<App>>,
     JsonObject(body): JsonObject,
 ) -> Result<Json<Value>, KeyError> {
-    let change = Change::read(&CUSTOMER, &body, &["user_id"])?;
+    let change = Change::read(&CUSTOMER, &body, &["user_id"], app.now())?;
     let user_id = fields::required(&body, "user_id")?;
     let (now, by, new_id) = (app.now(), admin.id(), (app.new_id)());
     let plan = |directory: &Directory| {

@@ -3,10 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde_json::{Map, Value};
-use trunkline_model::{CallLimits, Level, MEMBER_PERMISSIONS, ObjectPermission, UserRole};
+use trunkline_model::{CallLimits, Level, MEMBER_PERMISSIONS, ObjectPermission, Spending, UserRole};
 
 use crate::body::{At, Loc, Problems};
+use crate::budget::own::{self, SpendingChange};
 use crate::fields::one_of;
 use crate::key::error::KeyError;
 use crate::key::fields::{MAX_ITEMS, Said, later, metadata, optional, set, short_text, texts, unknown};
@@ -62,15 +64,15 @@ pub(crate) static TEAM: Kind = Kind {
             "models",
             "Which models its keys may use at most, and what those of them have that have no list or say `all-team-models`. Empty: this takes nothing away.",
         ),
+        own::FIELDS[0],
+        own::FIELDS[1],
+        own::FIELDS[2],
     ],
     later: &[
         "admins",
         "members",
         "model_aliases",
-        "max_budget",
-        "soft_budget",
         "spend",
-        "budget_duration",
         "budget_limits",
         "budget_id",
         "tpm_limit",
@@ -126,15 +128,15 @@ pub(crate) static USER: Kind = Kind {
             "models",
             "Which models its own keys may use at most, not those of teams. `no-default-models`: none. Empty: this takes nothing away.",
         ),
+        own::FIELDS[0],
+        own::FIELDS[1],
+        own::FIELDS[2],
     ],
     later: &[
         "organizations",
         "aliases",
         "config",
-        "max_budget",
-        "soft_budget",
         "spend",
-        "budget_duration",
         "budget_limits",
         "budget_id",
         "model_max_budget",
@@ -227,23 +229,36 @@ pub(crate) struct Change {
     role: Option<Said<UserRole>>,
     permission: Option<PermissionChange>,
     limits: LimitsChange,
+    spending: SpendingChange,
     models: Option<Vec<String>>,
     member_permissions: Option<Vec<String>>,
 }
 
 impl Change {
     /// Reads a body. `own` are the fields that the operation itself takes.
-    pub(crate) fn read(kind: &Kind, body: &Map<String, Value>, own: &[&str]) -> Result<Self, KeyError> {
+    pub(crate) fn read(
+        kind: &Kind,
+        body: &Map<String, Value>,
+        own: &[&str],
+        now: Timestamp,
+    ) -> Result<Self, KeyError> {
         let mut problems = Problems::default();
         let mut change = Self::default();
         for (name, value) in body.iter().filter(|(name, _)| !own.contains(&name.as_str())) {
-            change.read_field(kind, name, value, own, &mut At::field(name, &mut problems));
+            change.read_field(kind, (name, value), own, now, &mut At::field(name, &mut problems));
         }
         problems.into_result()?;
         Ok(change)
     }
 
-    fn read_field(&mut self, kind: &Kind, name: &str, value: &Value, own: &[&str], at: &mut At<'_>) {
+    fn read_field(
+        &mut self,
+        kind: &Kind,
+        (name, value): (&str, &Value),
+        own: &[&str],
+        now: Timestamp,
+        at: &mut At<'_>,
+    ) {
         let served = kind.served.iter().find(|(served, _)| *served == name);
         match (served, name) {
             (Some(_), "metadata") => {
@@ -262,6 +277,9 @@ impl Change {
             }
             (Some(_), "rpm_limit" | "max_parallel_requests" | "mcp_rpm_limit") => {
                 self.limits.read(name, value, at);
+            }
+            (Some(_), "max_budget" | "soft_budget" | "budget_duration") => {
+                self.spending.read(name, value, now, at);
             }
             (Some(_), "models") => self.models = optional(value, at, texts).map(Said::unwrap_or_default),
             (Some((served, _)), _) => {
@@ -315,7 +333,7 @@ impl Change {
     pub(crate) fn set_permission_and_limits(
         self,
         permission: &mut ObjectPermission,
-        limits: &mut CallLimits,
+        (limits, spending): (&mut CallLimits, &mut Spending),
         new_id: String,
     ) {
         set(&mut permission.models, self.models);
@@ -323,6 +341,7 @@ impl Change {
             change.apply(permission, new_id);
         }
         self.limits.apply(limits);
+        self.spending.apply(spending);
     }
 
     /// The same of who has no limits.

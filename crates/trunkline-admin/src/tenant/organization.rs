@@ -34,7 +34,7 @@ pub(crate) async fn new(
     State(app): State<Arc<App>>,
     JsonObject(body): JsonObject,
 ) -> Result<Json<Value>, KeyError> {
-    let change = Change::read(&ORGANIZATION, &body, &["organization_id"])?;
+    let change = Change::read(&ORGANIZATION, &body, &["organization_id"], app.now())?;
     fields::required(&body, "organization_alias")?;
     let organization_id = fields::text(&body, "organization_id")?.unwrap_or_else(|| (app.new_id)());
     let (now, by, new_id) = (app.now(), admin.id(), (app.new_id)());
@@ -77,7 +77,7 @@ pub(crate) async fn update(
     State(app): State<Arc<App>>,
     JsonObject(body): JsonObject,
 ) -> Result<Json<Value>, KeyError> {
-    let change = Change::read(&ORGANIZATION, &body, &["organization_id"])?;
+    let change = Change::read(&ORGANIZATION, &body, &["organization_id"], app.now())?;
     let organization_id = fields::required(&body, "organization_id")?;
     let new_id = (app.new_id)();
     let edit = |organization: &mut Organization, directory: &Directory| {
@@ -130,11 +130,13 @@ pub(crate) async fn delete(
 ) -> Result<Json<Value>, KeyError> {
     refuse_others(&body, &["organization_ids"])?;
     let ids = names(&body, "organization_ids")?.ok_or_else(|| fields::missing("organization_ids"))?;
+    let shown = app.directory();
     let plan = |directory: &Directory| {
+        let shown = shown.of(directory);
         let mut rows = Vec::new();
         for id in &ids {
             let stored = directory.organizations.get(id).ok_or_else(|| nobody(id))?;
-            rows.push(Value::from(row::organization(stored, directory)));
+            rows.push(Value::from(row::organization(stored, &shown)));
         }
         let teams = directory.teams.values();
         let teams = teams.filter(|team| team.organization_id.as_ref().is_some_and(|own| ids.contains(own)));

@@ -80,6 +80,11 @@ impl Query {
 
     /// `page` and `page_size`.
     pub(crate) fn page(&self, size: usize) -> Result<Page, KeyError> {
+        self.page_up_to(size, 100)
+    }
+
+    /// The same of rows that there are many of.
+    pub(crate) fn page_up_to(&self, size: usize, most_rows: usize) -> Result<Page, KeyError> {
         let mut problems = Problems::default();
         let mut number = |name: &str, usual: usize, most: usize| match self.get(name) {
             None => usual,
@@ -94,7 +99,7 @@ impl Query {
         };
         let page = Page {
             number: number("page", 1, 1_000_000_000),
-            size: number("page_size", size, 100),
+            size: number("page_size", size, most_rows),
         };
         problems.into_result()?;
         Ok(page)

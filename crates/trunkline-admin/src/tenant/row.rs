@@ -3,12 +3,12 @@
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
-use trunkline_auth::Directory;
 use trunkline_model::key::SERVER_WORDS;
-use trunkline_model::{EndUser, ObjectPermission, Organization, Snapshot, Stamps, Team, User};
+use trunkline_model::{EndUser, Level, ObjectPermission, Organization, Snapshot, Stamps, Team, User};
 
 use crate::budget;
 use crate::key::row::{info, permission_row};
+use crate::spend::shown::{Shown, dollars};
 
 /// LiteLLM's columns of what is not served: nothing is limited, and nothing was spent.
 fn neutral(columns: Value, permission: &ObjectPermission, stamps: &Stamps) -> Map<String, Value> {
@@ -30,7 +30,7 @@ fn neutral(columns: Value, permission: &ObjectPermission, stamps: &Stamps) -> Ma
     row
 }
 
-pub(crate) fn team(team: &Team, directory: &Directory) -> Map<String, Value> {
+pub(crate) fn team(team: &Team, directory: &Shown) -> Map<String, Value> {
     let email = |user_id: &str| {
         directory
             .users
@@ -45,14 +45,15 @@ pub(crate) fn team(team: &Team, directory: &Directory) -> Map<String, Value> {
     let columns = json!({
         "team_id": team.team_id, "team_alias": team.team_alias, "organization_id": team.organization_id,
         "admins": [], "members": [], "members_with_roles": members, "metadata": team.metadata, "blocked": team.blocked,
-        "max_budget": null, "soft_budget": null, "spend": 0.0,
         "max_parallel_requests": team.limits.max_parallel_requests, "rpm_limit": team.limits.rpm_limit,
-        "mcp_rpm_limit": team.limits.mcp_rpm_limit, "tpm_limit": null, "tpd_limit": null, "budget_duration": null, "budget_reset_at": null,
+        "mcp_rpm_limit": team.limits.mcp_rpm_limit, "tpm_limit": null, "tpd_limit": null,
         "budget_limits": null, "model_spend": {}, "model_max_budget": {}, "router_settings": {},
         "team_member_permissions": team.member_permissions, "access_group_ids": [], "policies": [], "default_team_member_models": [],
         "model_id": null, "litellm_model_table": null, "defect": team.defect,
     });
-    neutral(columns, &team.object_permission, &team.stamps)
+    let mut row = neutral(columns, &team.object_permission, &team.stamps);
+    row.extend(directory.columns(Level::Team, &team.team_id, &team.spending, None));
+    row
 }
 
 /// The memberships of a team, as LiteLLM's table has them.
@@ -68,22 +69,18 @@ pub(crate) fn team_memberships(team: &Team) -> Value {
 }
 
 /// The keys that `is_meant` finds, with their hashes, by their hashes.
-pub(crate) fn keys(
-    directory: &Directory,
-    now: Timestamp,
-    is_meant: impl Fn(&trunkline_model::VirtualKey) -> bool,
-) -> Value {
+pub(crate) fn keys(directory: &Shown, is_meant: impl Fn(&trunkline_model::VirtualKey) -> bool) -> Value {
     let mut keys: Vec<_> = directory.keys.values().filter(|key| is_meant(key)).collect();
     keys.sort_by_key(|key| key.hash);
     let row = |key: &&std::sync::Arc<trunkline_model::VirtualKey>| {
-        let mut row = info(key, now);
+        let mut row = info(key, directory);
         row.insert("token".to_owned(), (&*key.id).into());
         Value::from(row)
     };
     keys.iter().map(row).collect()
 }
 
-pub(crate) fn user(user: &User, directory: &Directory) -> Map<String, Value> {
+pub(crate) fn user(user: &User, directory: &Shown) -> Map<String, Value> {
     let mut teams: Vec<&str> = directory
         .teams_of(&user.user_id)
         .map(|team| team.team_id.as_str())
@@ -93,14 +90,16 @@ pub(crate) fn user(user: &User, directory: &Directory) -> Map<String, Value> {
         "user_id": user.user_id, "user_email": user.user_email, "user_alias": user.user_alias,
         "user_role": user.user_role.map(trunkline_model::UserRole::as_str), "teams": teams, "team_id": null,
         "sso_user_id": null, "organization_id": null, "organization_memberships": [], "metadata": user.metadata,
-        "max_budget": null, "spend": 0.0, "tpm_limit": null,
-        "max_parallel_requests": user.limits.max_parallel_requests, "rpm_limit": user.limits.rpm_limit, "budget_duration": null, "budget_reset_at": null, "allowed_cache_controls": [], "policies": [],
+        "tpm_limit": null,
+        "max_parallel_requests": user.limits.max_parallel_requests, "rpm_limit": user.limits.rpm_limit, "allowed_cache_controls": [], "policies": [],
         "model_spend": {}, "model_max_budget": {}, "defect": user.defect,
     });
-    neutral(columns, &user.object_permission, &user.stamps)
+    let mut row = neutral(columns, &user.object_permission, &user.stamps);
+    row.extend(directory.columns(Level::User, &user.user_id, &user.spending, None));
+    row
 }
 
-pub(crate) fn organization(organization: &Organization, directory: &Directory) -> Map<String, Value> {
+pub(crate) fn organization(organization: &Organization, directory: &Shown) -> Map<String, Value> {
     let id = &organization.organization_id;
     let members: Vec<Value> = organization
         .members
@@ -114,10 +113,12 @@ pub(crate) fn organization(organization: &Organization, directory: &Directory) -
         .collect();
     teams.sort_by(|a, b| a.team_id.cmp(&b.team_id));
     let teams: Vec<Value> = teams.into_iter().map(|own| team(own, directory).into()).collect();
+    let own_budget = directory.budget(organization.budget_id.as_ref());
+    let spent = directory.spent(Level::Organization, id, None, own_budget.map(|own| &**own));
     let columns = json!({
         "organization_id": id, "organization_alias": organization.organization_alias,
         "budget_id": organization.budget_id,
-        "litellm_budget_table": budget::shown(organization.budget_id.as_ref(), directory), "metadata": organization.metadata, "spend": 0.0, "model_spend": {},
+        "litellm_budget_table": budget::shown(organization.budget_id.as_ref(), directory), "metadata": organization.metadata, "spend": dollars(spent.now), "total_spend": dollars(spent.ever), "model_spend": {},
         "members": members, "teams": teams, "defect": organization.defect,
     });
     neutral(columns, &organization.object_permission, &organization.stamps)
@@ -130,9 +131,17 @@ pub(crate) fn organization_membership(organization_id: &str, user_id: &str, role
     })
 }
 
-pub(crate) fn end_user(end_user: &EndUser, directory: &Directory) -> Map<String, Value> {
+pub(crate) fn end_user(end_user: &EndUser, directory: &Shown) -> Map<String, Value> {
+    let own_budget = directory.budget(end_user.budget_id.as_ref());
+    let spent = directory.spent(
+        Level::EndUser,
+        &end_user.user_id,
+        None,
+        own_budget.map(|own| &**own),
+    );
     let columns = json!({
-        "user_id": end_user.user_id, "alias": end_user.alias, "blocked": end_user.blocked, "spend": 0.0,
+        "user_id": end_user.user_id, "alias": end_user.alias, "blocked": end_user.blocked,
+        "spend": dollars(spent.now), "total_spend": dollars(spent.ever),
         "allowed_model_region": null, "default_model": null, "budget_id": end_user.budget_id,
         "litellm_budget_table": budget::shown(end_user.budget_id.as_ref(), directory), "defect": end_user.defect,
     });

@@ -6,7 +6,9 @@ use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Type};
 use super::fields::{CUSTOMER, Kind, ORGANIZATION, TEAM, USER};
 use crate::actor::AuthErrorBody;
 use crate::error::ValidationErrorBody;
-use crate::key::schema::{closed, limit, nullable, object, open, permission, shapes, text, texts, typed};
+use crate::key::schema::{
+    closed, dollars, limit, nullable, object, open, permission, shapes, text, texts, typed,
+};
 
 /// How the routes fail.
 #[derive(IntoResponses)]
@@ -151,6 +153,7 @@ fn fields(kind: &Kind) -> ObjectBuilder {
             "object_permission" => object.property(*name, permission(doc)),
             "rpm_limit" | "max_parallel_requests" | "mcp_rpm_limit" => limit(object, name, doc),
             "models" | "team_member_permissions" => object.property(*name, texts(doc)),
+            "max_budget" | "soft_budget" => object.property(*name, dollars(doc)),
             _ => object.property(*name, text(doc)),
         })
 }

@@ -31,7 +31,7 @@ pub(crate) async fn new(
     State(app): State<Arc<App>>,
     JsonObject(body): JsonObject,
 ) -> Result<Json<Value>, KeyError> {
-    let change = Change::read(&TEAM, &body, &["team_id", "members_with_roles"])?;
+    let change = Change::read(&TEAM, &body, &["team_id", "members_with_roles"], app.now())?;
     let team_id = fields::text(&body, "team_id")?.unwrap_or_else(|| (app.new_id)());
     let members = fields::members(&body, "members_with_roles", &team_members::ROLES)?.unwrap_or_default();
     let (now, by, new_id) = (app.now(), admin.id(), (app.new_id)());
@@ -104,7 +104,7 @@ async fn change(
     admin: &Admin,
     app: &App,
 ) -> Result<Json<Value>, KeyError> {
-    let change = Change::read(&TEAM, body, &["team_id"])?;
+    let change = Change::read(&TEAM, body, &["team_id"], app.now())?;
     let new_id = (app.new_id)();
     let edit = |team: &mut Team, directory: &Directory| {
         check_organization(&change, directory)?;
@@ -256,7 +256,11 @@ fn apply(change: Change, team: &mut Team, new_id: String) {
     change.set_blocked(&mut team.blocked);
     change.set_member_permissions(&mut team.member_permissions);
     change.set_metadata(&mut team.metadata);
-    change.set_permission_and_limits(&mut team.object_permission, &mut team.limits, new_id);
+    change.set_permission_and_limits(
+        &mut team.object_permission,
+        (&mut team.limits, &mut team.spending),
+        new_id,
+    );
 }
 
 fn shown(team: &Team, app: &App) -> Value {

@@ -41,7 +41,7 @@ pub(crate) async fn info(
     Ok(Json(json!({
         "team_id": team_id,
         "team_info": info,
-        "keys": row::keys(&directory, app.now(), is_shown),
+        "keys": row::keys(&directory, is_shown),
         "team_memberships": row::team_memberships(team),
     })))
 }
@@ -64,14 +64,13 @@ pub(crate) async fn list(
 ) -> Result<Json<Value>, KeyError> {
     let query = Query::read(query.as_deref(), &["user_id", "organization_id"], &[])?;
     let directory = app.directory();
-    let now = app.now();
     let show = |team: &&Arc<Team>| {
         let mut row = row::team(team, &directory);
         row.insert("team_memberships".to_owned(), row::team_memberships(team));
         let is_shown = |key: &VirtualKey| {
             key.team_id.as_ref() == Some(&team.team_id) && caller.sees_key(key, &directory)
         };
-        row.insert("keys".to_owned(), row::keys(&directory, now, is_shown));
+        row.insert("keys".to_owned(), row::keys(&directory, is_shown));
         Value::from(row)
     };
     Ok(Json(

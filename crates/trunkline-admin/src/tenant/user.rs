@@ -33,7 +33,7 @@ pub(crate) async fn new(
     JsonObject(body): JsonObject,
 ) -> Result<Json<Value>, KeyError> {
     const OWN: [&str; 5] = ["user_id", "teams", "auto_create_key", "key_alias", "duration"];
-    let change = Change::read(&USER, &body, &OWN)?;
+    let change = Change::read(&USER, &body, &OWN, app.now())?;
     let user_id = fields::text(&body, "user_id")?.unwrap_or_else(|| (app.new_id)());
     let teams = names(&body, "teams")?.unwrap_or_default();
     let (now, by, new_id) = (app.now(), admin.id(), (app.new_id)());
@@ -134,7 +134,7 @@ pub(crate) async fn update(
     State(app): State<Arc<App>>,
     JsonObject(body): JsonObject,
 ) -> Result<Json<Value>, KeyError> {
-    let change = Change::read(&USER, &body, &["user_id"])?;
+    let change = Change::read(&USER, &body, &["user_id"], app.now())?;
     let user_id = fields::text(&body, "user_id")?;
     let (now, by, new_id) = (app.now(), admin.id(), (app.new_id)());
     let plan = |directory: &Directory| {
@@ -246,7 +246,11 @@ fn apply(change: Change, user: &mut User, new_id: String) {
     change.set_text("user_alias", &mut user.user_alias);
     change.set_role(&mut user.user_role);
     change.set_metadata(&mut user.metadata);
-    change.set_permission_and_limits(&mut user.object_permission, &mut user.limits, new_id);
+    change.set_permission_and_limits(
+        &mut user.object_permission,
+        (&mut user.limits, &mut user.spending),
+        new_id,
+    );
 }
 
 fn shown(user: &User, app: &App) -> Map<String, Value> {

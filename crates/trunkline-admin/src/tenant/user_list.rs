@@ -14,6 +14,7 @@ use super::{row, user};
 use crate::App;
 use crate::actor::{Admin, Caller, Viewer};
 use crate::key::error::KeyError;
+use crate::spend::shown::Shown;
 
 /// Show a user
 ///
@@ -31,7 +32,7 @@ pub(crate) async fn info(
     let directory = app.directory();
     let named = Query::read(query.as_deref(), &["user_id"], &[])?;
     if caller.principal.key().is_none() && named.get("user_id").is_none() {
-        return Ok(Json(everything(&caller, &directory, app.now())));
+        return Ok(Json(everything(&caller, &directory)));
     }
     let user = meant(query.as_deref(), &caller, &directory)?;
     let user_id = &user.user_id;
@@ -41,22 +42,22 @@ pub(crate) async fn info(
     Ok(Json(json!({
         "user_id": user_id,
         "user_info": row::user(user, &directory),
-        "keys": row::keys(&directory, app.now(), is_shown),
+        "keys": row::keys(&directory, is_shown),
         "teams": teams_of(teams, &directory),
     })))
 }
 
 /// What the master key, which is nobody's, sees as its own: all keys and teams, as with LiteLLM.
-fn everything(caller: &Caller, directory: &Directory, now: jiff::Timestamp) -> Value {
+fn everything(caller: &Caller, directory: &Shown) -> Value {
     json!({
         "user_id": null,
         "user_info": null,
-        "keys": row::keys(directory, now, |key| caller.sees_key(key, directory)),
+        "keys": row::keys(directory, |key| caller.sees_key(key, directory)),
         "teams": teams_of(directory.teams.values(), directory),
     })
 }
 
-fn teams_of<'d>(teams: impl Iterator<Item = &'d Arc<Team>>, directory: &Directory) -> Vec<Value> {
+fn teams_of<'d>(teams: impl Iterator<Item = &'d Arc<Team>>, directory: &Shown) -> Vec<Value> {
     let mut teams: Vec<_> = teams.collect();
     teams.sort_by(|a, b| a.team_id.cmp(&b.team_id));
     let rows = teams.into_iter().map(|team| row::team(team, directory).into());

@@ -159,6 +159,7 @@ fn b29_every_general_setting_has_an_effect() {
         ("mcp_breaker_failures", "1"),
         ("mcp_list_page_size", "1"),
         ("audit_retention_days", "1"),
+        ("maximum_spend_logs_retention_period", "2d"),
         ("mcp_strip_hidden_text", "true"),
         ("mcp_stdio", "admin"),
     ] {

@@ -40,6 +40,14 @@ fn b29_every_parameter_has_an_effect() {
         ("order", "2"),
         ("drop_params", "true"),
         ("additional_drop_params", "[seed]"),
+        ("input_cost_per_token", "2.5e-06"),
+        ("output_cost_per_token", "0"),
+        ("cache_read_input_token_cost", "0.000001"),
+        ("cache_creation_input_token_cost", "1"),
+        ("input_cost_per_audio_token", "1"),
+        ("output_cost_per_audio_token", "1"),
+        ("output_cost_per_reasoning_token", "1"),
+        ("input_cost_per_request", "'0.01'"),
     ];
     for (name, value) in samples {
         let kept = |line: &&str| {
@@ -60,6 +68,45 @@ fn b29_every_parameter_has_an_effect() {
         .map(|(name, _)| name.as_str())
         .collect();
     assert_eq!(served, samples.iter().map(|(name, _)| *name).collect());
+}
+
+#[test]
+fn prices_are_kept_as_they_are_written() {
+    let own = one(
+        &format!(
+            "{BASE}      input_cost_per_token_above_200k_tokens: 0.0000025\n      output_cost_per_token_batches: 5\n"
+        ),
+        &[],
+    );
+    let prices: Vec<_> = own
+        .params
+        .prices
+        .iter()
+        .map(|(name, text)| (name.as_str(), text.as_str()))
+        .collect();
+    assert_eq!(
+        prices,
+        [
+            ("input_cost_per_token_above_200k_tokens", "0.0000025"),
+            ("output_cost_per_token_batches", "5")
+        ]
+    );
+    for wrong in ["-1", "much", "[1]", "true"] {
+        let told = mistakes(&format!("{BASE}      input_cost_per_token: {wrong}\n"));
+        assert!(
+            told.contains("litellm_params.input_cost_per_token") && told.contains("must be dollars"),
+            "{wrong}: {told}"
+        );
+        let told = mistakes(&format!(
+            "{BASE}    model_info: {{input_cost_per_token: {wrong}}}\n"
+        ));
+        assert!(
+            told.contains("model_info") && told.contains("input_cost_per_token must be dollars"),
+            "{wrong}: {told}"
+        );
+    }
+    let told = mistakes(&format!("{BASE}      input_cost_per_tokne: 1\n")); // spellchecker:disable-line
+    assert!(told.contains("did you mean \"input_cost_per_token\"?"), "{told}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use trunkline_model::Level;
+use trunkline_model::{Amount, Level};
 
 /// A call is one too many.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,8 +23,17 @@ pub struct Exceeded {
 pub enum Max {
     /// Calls.
     Calls(u32),
-    /// Dollars.
-    Dollars(trunkline_model::Amount),
+    /// Dollars, and nobody can say what the call costs.
+    Dollars(Amount),
+    /// Dollars that are spent.
+    Spent {
+        /// So many.
+        spent: Amount,
+        /// Of so many.
+        max: Amount,
+    },
+    /// Tokens, or dollars of single models, which are not counted.
+    NotCounted,
 }
 
 impl From<u32> for Max {
@@ -37,7 +46,8 @@ impl fmt::Display for Max {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Calls(calls) => calls.fmt(f),
-            Self::Dollars(amount) => amount.fmt(f),
+            Self::Dollars(max) | Self::Spent { max, .. } => max.fmt(f),
+            Self::NotCounted => f.write_str("not counted"),
         }
     }
 }
@@ -124,16 +134,23 @@ impl fmt::Display for Exceeded {
             limit, max, server, ..
         } = self;
         if let Limit::Budget(level) = limit {
-            write!(
-                f,
-                "Budget has been exceeded! {limit} of the budget of this {} is {max}",
-                noun(*level)
-            )?;
-            return match server {
-                None => Ok(()),
-                Some(server) => write!(
+            let whose = noun(*level);
+            return match (max, server) {
+                (Max::Spent { spent, max }, _) => write!(
                     f,
-                    ", and MCP server {server:?} has a price: calls with a price are not counted against budgets, and refused"
+                    "Budget has been exceeded! Current cost: {spent}, Max budget: {max} (max_budget of this {whose})"
+                ),
+                (Max::NotCounted, _) => write!(
+                    f,
+                    "Budget has been exceeded! The budget of this {whose} limits tokens or single models, which are not counted"
+                ),
+                (_, Some(server)) => write!(
+                    f,
+                    "Budget has been exceeded! max_budget of this {whose} is {max}, and nobody can say what calls of MCP server {server:?} cost: its mcp_server_cost_info cannot be read"
+                ),
+                (_, None) => write!(
+                    f,
+                    "Budget has been exceeded! max_budget of this {whose} is {max}, and nobody can say what the model costs: give it prices (litellm_params.input_cost_per_token, output_cost_per_token)"
                 ),
             };
         }

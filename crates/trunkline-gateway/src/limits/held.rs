@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
-use trunkline_model::{Amount, Budget, CallLimits, KeyHash, Level, Principal, Server, ServerId};
+use trunkline_model::{Amount, Budget, CallLimits, KeyHash, Level, Principal, Server, ServerId, Spending};
+use trunkline_store::Store;
 
 use super::exceeded::{Exceeded, Limit, Max, Source};
 
@@ -73,6 +74,7 @@ struct Held<'p> {
     level: Level,
     who: Who<'p>,
     own: Option<&'p CallLimits>,
+    spending: Option<&'p Spending>,
     budget: Option<&'p Budget>,
 }
 
@@ -146,24 +148,28 @@ fn held(principal: &Principal) -> impl Iterator<Item = Held<'_>> {
             level: Level::Key,
             who: Who::Key(holder.key.hash),
             own: Some(&holder.key.limits),
+            spending: Some(&holder.key.spending),
             budget: holder.budget.as_deref(),
         };
         let team = holder.team.as_deref().map(|team| Held {
             level: Level::Team,
             who: Who::Named(&team.team_id),
             own: Some(&team.limits),
+            spending: Some(&team.spending),
             budget: None,
         });
         let user = holder.user.as_deref().map(|user| Held {
             level: Level::User,
             who: Who::Named(&user.user_id),
             own: Some(&user.limits),
+            spending: Some(&user.spending),
             budget: None,
         });
         let organization = holder.organization.as_deref().map(|organization| Held {
             level: Level::Organization,
             who: Who::Named(&organization.organization_id),
             own: None,
+            spending: None,
             budget: holder.organization_budget.as_deref(),
         });
         [Some(key), team, user, organization].into_iter().flatten()
@@ -172,6 +178,7 @@ fn held(principal: &Principal) -> impl Iterator<Item = Held<'_>> {
         level: Level::EndUser,
         who: Who::Named(&end_user.id),
         own: None,
+        spending: None,
         budget: end_user.budget.as_deref(),
     });
     of_key.chain(end_user)
@@ -202,49 +209,86 @@ pub(super) fn at_the_same_time(principal: &Principal) -> impl Iterator<Item = Du
     held(principal).filter_map(|own| own.parallel())
 }
 
-/// Whether a call may be paid. What calls cost is not counted, so that only what costs nothing can be within a budget; of which
-/// nothing is left if it is nothing from the beginning, as with LiteLLM.
-pub(super) fn spending(principal: &Principal, server: Option<&Server>) -> Result<(), Exceeded> {
+/// Whether a call may be paid: of what may be spent there has to be something left, and it has to be known what the call costs, should
+/// it cost anything. Where what is spent is not known, only what costs nothing may be called.
+pub(super) fn spending(
+    principal: &Principal,
+    server: Option<&Server>,
+    store: Option<&Store>,
+) -> Result<(), Exceeded> {
+    let is_known = server.is_none_or(|server| match store {
+        Some(_) => server.has_known_prices(),
+        None => !has_price(server),
+    });
     for own in held(principal) {
-        let Some(max) = own.budget.and_then(|budget| budget.max_budget) else {
-            continue;
-        };
-        let server = if max == Amount::ZERO {
-            None
-        } else if server.is_some_and(has_price) {
-            server.map(Server::prefix)
-        } else {
-            continue;
-        };
-        return Err(Exceeded {
-            limit: Limit::Budget(own.level),
-            max: Max::Dollars(max),
-            server,
-            retry_after: RETRY_BUDGET,
-        });
+        own.has_some_left(store)?;
+        if let (Some(max), false) = (own.max_budget(), is_known) {
+            return Err(own.exceeded(Max::Dollars(max), server));
+        }
     }
     Ok(())
 }
 
-/// The same of models: they all cost something, and what was spent is not known yet. Who has a budget could exceed it.
-pub(super) fn spending_on_models(principal: &Principal) -> Result<(), Exceeded> {
+/// The same of models, which always cost something.
+pub(super) fn spending_on_models(
+    principal: &Principal,
+    has_price: bool,
+    store: Option<&Store>,
+) -> Result<(), Exceeded> {
+    let is_known = has_price && store.is_some();
     for own in held(principal) {
-        // What limits tokens, or single models, cannot be kept either.
-        let max = own.budget.and_then(|budget| {
-            let limits_tokens = budget.tpm_limit.is_some() || budget.tpd_limit.is_some();
-            let is_limited = limits_tokens || !budget.model_max_budget.is_empty();
-            budget.max_budget.or_else(|| is_limited.then_some(Amount::ZERO))
+        own.has_some_left(store)?;
+        if let (Some(max), false) = (own.max_budget(), is_known) {
+            return Err(own.exceeded(Max::Dollars(max), None));
+        }
+        // What limits tokens, or single models, cannot be kept.
+        let limits_others = own.budget.is_some_and(|budget| {
+            let tokens = budget.tpm_limit.is_some() || budget.tpd_limit.is_some();
+            tokens || !budget.model_max_budget.is_empty()
         });
-        if let Some(max) = max {
-            return Err(Exceeded {
-                limit: Limit::Budget(own.level),
-                max: Max::Dollars(max),
-                server: None,
-                retry_after: RETRY_BUDGET,
-            });
+        if limits_others {
+            return Err(own.exceeded(Max::NotCounted, None));
         }
     }
     Ok(())
+}
+
+impl Held<'_> {
+    /// The lesser of its own and its budget's.
+    fn max_budget(&self) -> Option<Amount> {
+        let own = self.spending.and_then(|own| own.max_budget);
+        let budgets = self.budget.and_then(|budget| budget.max_budget);
+        own.into_iter().chain(budgets).min()
+    }
+
+    /// Whether something is left of what may be spent; of nothing, nothing is, as with LiteLLM.
+    fn has_some_left(&self, store: Option<&Store>) -> Result<(), Exceeded> {
+        let Some(max) = self.max_budget() else {
+            return Ok(());
+        };
+        let spent = store.map_or(0, |store| match self.who {
+            Who::Key(hash) => {
+                store
+                    .spent(self.level, &hash.to_hex(), self.spending, self.budget)
+                    .now
+            }
+            Who::Named(id) => store.spent(self.level, id, self.spending, self.budget).now,
+        });
+        if spent < max.billionths() {
+            return Ok(());
+        }
+        let spent = Amount::from_billionths(spent).unwrap_or(Amount::ZERO);
+        Err(self.exceeded(Max::Spent { spent, max }, None))
+    }
+
+    fn exceeded(&self, max: Max, server: Option<&Server>) -> Exceeded {
+        Exceeded {
+            limit: Limit::Budget(self.level),
+            max,
+            server: server.map(Server::prefix),
+            retry_after: RETRY_BUDGET,
+        }
+    }
 }
 
 /// Whether calls of a server cost something: LiteLLM's `mcp_info.mcp_server_cost_info`. What cannot be read may be a price.
@@ -517,7 +561,7 @@ mod tests {
         });
         assert_eq!(
             limits.check(&none_left).await.unwrap_err().to_string(),
-            "Budget has been exceeded! max_budget of the budget of this key is 0"
+            "Budget has been exceeded! Current cost: 0, Max budget: 0 (max_budget of this key)"
         );
     }
 }

@@ -12,16 +12,17 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use tokio::time::{Instant, timeout_at};
-use trunkline_llm::{Dialect, Sent};
+use trunkline_llm::{Dialect, Sent, Usage};
 use trunkline_model::Step;
 use trunkline_upstream::fault::Fault;
 use trunkline_upstream::http::{read_body, read_whole};
 use trunkline_upstream::{ResponseBody, provider};
 
+use super::bill::{self, Bill};
 use super::models::{BETA, Catalogue, NoDeployment, Ready, VERSION};
 use super::passing::Passing;
 use super::told::{self, Refused};
-use super::{Asked, relay};
+use super::{Asked, relay, spent};
 use crate::record::Pending;
 use crate::{answer, deadline};
 
@@ -236,12 +237,21 @@ async fn hand_on(
         dialect: asked.endpoint.dialect(),
         model: asked.request.model.clone(),
         created: asked.gateway.clock.now().as_second(),
+        hides_usage: !asked.request.wants_usage,
     };
     let limit = asked.gateway.upstreams.settings().max_message_bytes;
+    let bill = Bill {
+        gateway: asked.gateway.clone(),
+        ready: ready.clone(),
+        model: asked.request.model.clone(),
+        endpoint: asked.endpoint,
+        request_bytes: asked.request_bytes as u64,
+        has_extras: asked.request.has_extras,
+    };
     if is_stream(head.response.headers()) {
+        spent::before(&mut headers, asked.gateway, asked.principal, &pending);
         let relay = relay::Relay {
-            gateway: asked.gateway.clone(),
-            ready: ready.clone(),
+            bill,
             passing,
             time: head.time,
             limit,
@@ -253,35 +263,44 @@ async fn hand_on(
         return response;
     }
     let status = head.response.status();
-    let declared = trunkline_upstream::http::declared_length(&head.response);
-    let mut body = head.response.into_body();
-    let whole = timeout_at(head.until, read_whole(&mut body, declared, limit, Step::Call)).await;
-    let whole = whole.unwrap_or_else(|_| Err(Fault::timeout(Step::Call, head.time)));
-    let read = match whole.as_deref().map(std::str::from_utf8) {
+    let body = (head.response, head.time, head.until);
+    let (text, usage) = match read(&passing, ready, body, limit).await {
+        Ok(read) => read,
+        Err(refused) => {
+            // It may have been done, and cost something.
+            let _ = bill.settle(&mut pending, None, 0);
+            let mut response = refused.answer_in(passing.dialect, asked.request_id);
+            pending.finish(refused.word, Some(refused.failure.message));
+            response.headers_mut().extend(headers);
+            return response;
+        }
+    };
+    let cost = bill.settle(&mut pending, usage, bill::tokens_of(text.len()));
+    spent::after(&mut headers, asked.gateway, asked.principal, (&pending, cost));
+    pending.sent(text.len());
+    pending.finish("ok", None);
+    let status = StatusCode::from_u16(status.as_u16()).unwrap_or(StatusCode::OK);
+    let mut response = answer::json(status, text);
+    response.headers_mut().extend(headers);
+    response
+}
+
+/// The whole answer as the client gets it, and what it took.
+async fn read(
+    passing: &Passing,
+    ready: &Ready,
+    (response, time, until): (http::Response<ResponseBody>, Duration, Instant),
+    limit: usize,
+) -> Result<(String, Option<Usage>), Refused> {
+    let declared = trunkline_upstream::http::declared_length(&response);
+    let mut body = response.into_body();
+    let whole = timeout_at(until, read_whole(&mut body, declared, limit, Step::Call)).await;
+    let whole = whole.unwrap_or_else(|_| Err(Fault::timeout(Step::Call, time)));
+    match whole.as_deref().map(std::str::from_utf8) {
         Ok(Ok(text)) => passing.whole(text).map_err(|why| told::unreadable(ready, &why)),
         Ok(Err(_)) => Err(told::unreadable(ready, "it is not UTF-8")),
         Err(fault) => Err(told::fault(ready, fault.clone())),
-    };
-    let mut response = match read {
-        Ok((text, usage)) => {
-            if let Some(usage) = usage {
-                asked.gateway.metrics.count_tokens(&passing.model, &usage);
-            }
-            pending.sent(text.len());
-            pending.finish("ok", None);
-            answer::json(
-                StatusCode::from_u16(status.as_u16()).unwrap_or(StatusCode::OK),
-                text,
-            )
-        }
-        Err(refused) => {
-            let response = refused.answer_in(passing.dialect, asked.request_id);
-            pending.finish(refused.word, Some(refused.failure.message));
-            response
-        }
-    };
-    response.headers_mut().extend(headers);
-    response
+    }
 }
 
 fn is_stream(headers: &HeaderMap) -> bool {
@@ -377,7 +396,7 @@ fn headers(asked: &Asked<'_>, ready: &Ready, theirs: &HeaderMap, retries: usize)
 }
 
 /// What cannot stand in a header is left out.
-fn mark(headers: &mut HeaderMap, name: &'static str, value: &str) {
+pub(super) fn mark(headers: &mut HeaderMap, name: &'static str, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);
     }

@@ -8,7 +8,8 @@ use axum::extract::{OriginalUri, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use trunkline_llm::price::Listed;
 use trunkline_model::{Principal, UserRole};
 use trunkline_policy::decide_model;
 
@@ -47,12 +48,12 @@ fn anthropics(names: &[&str]) -> Value {
 }
 
 /// Whether a model is shown: the caller may use it, and something of it can be asked.
-fn is_shown(principal: &Principal, name: &str, group: &[Arc<Ready>]) -> bool {
+pub(super) fn is_shown(principal: &Principal, name: &str, group: &[Arc<Ready>]) -> bool {
     group.iter().any(|ready| ready.defect.is_none()) && decide_model(principal, name).is_allow()
 }
 
 #[expect(clippy::result_large_err, reason = "the error is the answer, and it is rare")]
-fn caller(
+pub(super) fn caller(
     gateway: &Gateway,
     arrived: Option<Extension<Arrived>>,
     headers: &HeaderMap,
@@ -153,6 +154,37 @@ pub async fn info(
     answer::json(StatusCode::OK, json!({"data": data}).to_string())
 }
 
+/// What is known of a model: what it is for, what it can do, and what it costs, by LiteLLM's names. What nobody knows is null.
+pub(super) fn known(ready: &Ready) -> Map<String, Value> {
+    let mut info = Map::new();
+    let mut put = |name: &str, value: Value| {
+        info.insert(name.to_owned(), value);
+    };
+    let listed = ready.listed.as_ref();
+    put("key", listed.map(|own| own.key).into());
+    put("litellm_provider", ready.deployment.provider.clone().into());
+    put("mode", listed.map(|own| own.mode).into());
+    put("max_tokens", listed.and_then(|own| own.max_output_tokens).into());
+    put(
+        "max_input_tokens",
+        listed.and_then(|own| own.max_input_tokens).into(),
+    );
+    put(
+        "max_output_tokens",
+        listed.and_then(|own| own.max_output_tokens).into(),
+    );
+    for name in ["input_cost_per_token", "output_cost_per_token"] {
+        put(name, Value::Null);
+    }
+    for (priced, rate) in ready.prices.iter() {
+        put(&priced.name(), rate.dollars().into());
+    }
+    for (name, can) in listed.into_iter().flat_map(Listed::supports) {
+        put(name, can.into());
+    }
+    info
+}
+
 fn row(ready: &Ready, whole: bool) -> Value {
     let own = &ready.deployment;
     let mut params = json!({"model": format!("{}/{}", own.provider, own.model)});
@@ -173,7 +205,8 @@ fn row(ready: &Ready, whole: bool) -> Value {
             }
         }
     }
-    let mut info = own.model_info.clone();
+    let mut info = known(ready);
+    info.extend(own.model_info.clone());
     info.insert("id".to_owned(), own.id.clone().into());
     info.insert("db_model".to_owned(), false.into());
     let mut row = json!({"model_name": own.model_name, "litellm_params": params, "model_info": info});

@@ -7,17 +7,22 @@
 //!
 //! Identity, limits and records are those of the rest of the gateway, and who may use a model is decided beside tools
 //! (`trunkline_policy::decide_model`). [`models`] has the deployments and chooses one, [`ask`] asks it and perhaps another one,
-//! [`relay`] hands the answer on ([`passing`] as it is, or translated), [`told`] says what went wrong, [`list`] shows what there is.
+//! [`relay`] hands the answer on ([`passing`] as it is, or translated), `bill` notes what it cost and `spent` says it, [`told`] says what went
+//! wrong, [`list`] and [`groups`] show what there is.
 //!
 //! **Invariant:** of what a client sends only its body goes to a provider, with another name for the model in it or translated; and,
 //! to one that speaks Anthropic's dialect, `anthropic-version` and `anthropic-beta`.
 //! **Invariant:** nothing is sent a second time that a provider may have begun to answer.
 
 pub mod ask;
+mod bill;
+pub mod groups;
 pub mod list;
 pub mod models;
 mod passing;
 pub mod relay;
+mod spent;
+mod tags;
 pub mod told;
 
 use std::sync::Arc;
@@ -50,7 +55,8 @@ pub(crate) fn router() -> Router<Arc<Gateway>> {
         .route("/v1/models/{*model}", get(list::one))
         .route("/models/{*model}", get(list::one))
         .route("/v1/model/info", get(list::info))
-        .route("/model/info", get(list::info));
+        .route("/model/info", get(list::info))
+        .route("/model_group/info", get(groups::info));
     for endpoint in Endpoint::ANTHROPIC {
         let path = endpoint.path();
         let plain = move |State(gateway), request| handle(gateway, endpoint, None, request);
@@ -108,7 +114,10 @@ pub(crate) struct Asked<'a> {
     pub(crate) request_id: &'a RequestId,
     pub(crate) endpoint: Endpoint,
     pub(crate) headers: &'a HeaderMap,
+    pub(crate) principal: &'a Principal,
     pub(crate) request: trunkline_llm::Request<'a>,
+    /// Of its body.
+    pub(crate) request_bytes: usize,
     pub(crate) place: Option<Place>,
 }
 
@@ -140,7 +149,8 @@ async fn handle(
     let who = (&caller.request_id, &caller.principal);
     let mut pending = Pending::of(&gateway, who, kind(endpoint), body.len());
     pending.model(&request.model);
-    let asked = match let_in(&gateway, &caller, endpoint, &parts.headers, request).await {
+    pending.tagged(tags::of(&parts.headers, &caller.principal));
+    let asked = match let_in(&gateway, &caller, endpoint, (&parts.headers, body.len()), request).await {
         Ok(asked) => asked,
         Err(refused) => {
             pending.finish(refused.word, Some(refused.failure.message.clone()));
@@ -182,7 +192,7 @@ async fn let_in<'a>(
     gateway: &'a Arc<Gateway>,
     caller: &'a Caller,
     endpoint: Endpoint,
-    headers: &'a HeaderMap,
+    (headers, request_bytes): (&'a HeaderMap, usize),
     request: trunkline_llm::Request<'a>,
 ) -> Result<Asked<'a>, Refused> {
     let principal = &caller.principal;
@@ -192,9 +202,15 @@ async fn let_in<'a>(
         denied::model(gateway, who, what, denial, StatusCode::FORBIDDEN);
         return Err(told::denied(denial, &request.model));
     }
-    if gateway.models.catalogue().group(&request.model).is_none() {
+    let catalogue = gateway.models.catalogue();
+    let Some(group) = catalogue.group(&request.model) else {
         return Err(told::unknown(&request.model));
-    }
+    };
+    // Which one will be asked is not known yet.
+    let writes = endpoint != Endpoint::Embeddings;
+    let mut usable = group.iter().filter(|own| own.defect.is_none());
+    let has_price = endpoint == Endpoint::CountTokens
+        || !request.has_extras && usable.all(|own| own.prices.is_known(writes));
     if request.stream && !endpoint.streams() {
         let text = "this endpoint has no answers in pieces: leave `stream` out";
         return Err(Refused::new(400, text).param(Some("stream".to_owned())));
@@ -209,7 +225,7 @@ async fn let_in<'a>(
         .map_err(|exceeded| told::limited(&exceeded))?;
     gateway
         .limits
-        .count_request(principal)
+        .count_request(principal, has_price)
         .await
         .map_err(|exceeded| told::limited(&exceeded))?;
     Ok(Asked {
@@ -217,7 +233,9 @@ async fn let_in<'a>(
         request_id: &caller.request_id,
         endpoint,
         headers,
+        principal,
         request,
+        request_bytes,
         place,
     })
 }

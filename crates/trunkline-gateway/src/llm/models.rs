@@ -5,12 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, RandomState};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
+use trunkline_llm::price::{Listed, Priced, Prices, Rate};
 use trunkline_llm::provider::PROVIDERS;
 use trunkline_llm::translate::{Drops, Target as Written};
 use trunkline_llm::{Dialect, Endpoint, Provider};
@@ -41,6 +43,12 @@ pub struct Ready {
     pub provider: Option<&'static Provider>,
     /// Why it cannot be asked.
     pub defect: Option<String>,
+    /// What the table of prices knows of it.
+    pub listed: Option<Listed>,
+    /// What it costs.
+    pub prices: Prices,
+    /// Whether it was said that nobody knows that.
+    pub(super) told_of_no_price: AtomicBool,
     /// Where a request for an endpoint goes.
     targets: Vec<(Endpoint, Target)>,
     headers: HeaderMap,
@@ -55,13 +63,37 @@ static X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 pub(super) static VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 /// What of it is tried out.
 pub(super) static BETA: HeaderName = HeaderName::from_static("anthropic-beta");
+/// What the table says of a deployment, and what it costs: what its operator says counts more than the table.
+fn priced(deployment: &Deployment) -> (Option<Listed>, Prices) {
+    let info = &deployment.model_info;
+    let base = info.get("base_model").and_then(serde_json::Value::as_str);
+    let listed = base
+        .and_then(|base| {
+            let (provider, model) = base.split_once('/').unwrap_or((&deployment.provider, base));
+            Listed::find(provider, model).or_else(|| Listed::find(&deployment.provider, base))
+        })
+        .or_else(|| Listed::find(&deployment.provider, &deployment.model));
+    // What is no price was refused when the file was read.
+    let read = |name: &str, text: &str| Some((Priced::parse(name)?, Rate::parse(text)?));
+    let of_info = info
+        .iter()
+        .filter_map(|(name, value)| read(name, &value.as_number()?.to_string()));
+    let of_params = deployment.params.prices.iter();
+    let of_params = of_params.filter_map(|(name, text)| read(name, text));
+    let known = listed.as_ref().map(|own| own.prices.clone()).unwrap_or_default();
+    (listed, known.with(of_info.chain(of_params)))
+}
 
 impl Ready {
     fn new(deployment: &Arc<Deployment>) -> Self {
         let provider = PROVIDERS.iter().find(|own| own.prefix == deployment.provider);
+        let (listed, prices) = priced(deployment);
         let mut ready = Self {
             deployment: deployment.clone(),
             provider,
+            listed,
+            prices,
+            told_of_no_price: AtomicBool::new(false),
             defect: deployment.defect.clone(),
             targets: Vec::new(),
             headers: HeaderMap::new(),
@@ -149,6 +181,7 @@ impl Ready {
             provider: provider.prefix,
             model: &self.deployment.model,
             max_tokens: info.get("max_output_tokens").and_then(serde_json::Value::as_u64),
+            asks_usage: provider.asks_usage,
         };
         let params = &self.deployment.params;
         let drops = Drops {

@@ -15,6 +15,8 @@ pub(super) struct Passing {
     pub(super) model: String,
     /// When, in seconds.
     pub(super) created: i64,
+    /// The client did not ask what it took.
+    pub(super) hides_usage: bool,
 }
 
 impl Passing {
@@ -34,7 +36,9 @@ impl Passing {
                 let stream = Stream::new(way.clone(), (&self.model, self.created), limit);
                 Pieces::Translated(Box::new(stream))
             }
-            (None, Dialect::OpenAi) => Pieces::Same(Renamer::new(&self.model, limit)),
+            (None, Dialect::OpenAi) => {
+                Pieces::Same(Renamer::new(&self.model, limit).hiding_usage(self.hides_usage))
+            }
             (None, Dialect::Anthropic) => Pieces::Messages(messages::Renamer::new(&self.model, limit)),
         }
     }

@@ -1,7 +1,6 @@
 //! Relay of an answer in pieces: each goes on as soon as it is there, and when the client leaves, the provider hears it.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -13,17 +12,18 @@ use trunkline_model::{OutcomeStatus, Step};
 use trunkline_upstream::ResponseBody;
 use trunkline_upstream::fault::{Fault, printable, redacted};
 
+use super::bill::Bill;
 use super::models::Ready;
 use super::passing::{Passing, Pieces};
 use super::told::{self, Refused};
+use crate::answer;
 use crate::limits::Place;
 use crate::record::Pending;
-use crate::{Gateway, answer};
 
 /// An answer on its way.
 pub(super) struct Relay {
-    pub(super) gateway: Arc<Gateway>,
-    pub(super) ready: Arc<Ready>,
+    /// What it comes to.
+    pub(super) bill: Bill,
     /// For whom it is.
     pub(super) passing: Passing,
     /// Between two pieces.
@@ -36,9 +36,16 @@ pub(super) struct Relay {
 }
 
 struct Running {
-    relay: Relay,
+    bill: Bill,
+    passing: Passing,
+    time: Duration,
+    /// Until it has ended.
+    pending: Option<Pending>,
+    place: Option<Place>,
     body: ResponseBody,
     pieces: Pieces,
+    /// Events that the client has.
+    events: u64,
     /// Whether the client has a line of which the end did not come.
     began: bool,
 }
@@ -49,8 +56,13 @@ impl Relay {
     pub(super) fn answer(self, body: ResponseBody) -> Response {
         let running = Running {
             pieces: self.passing.pieces(self.limit),
-            relay: self,
+            bill: self.bill,
+            passing: self.passing,
+            time: self.time,
+            pending: Some(self.pending),
+            place: self.place,
             body,
+            events: 0,
             began: false,
         };
         // Boxed: it would be moved with every piece.
@@ -60,10 +72,14 @@ impl Relay {
         });
         answer::event_stream(Body::from_stream(pieces))
     }
+}
 
-    fn count(&self, pieces: &Pieces) {
-        if let Some(usage) = pieces.usage() {
-            self.gateway.metrics.count_tokens(&self.passing.model, &usage);
+impl Drop for Running {
+    /// The client left.
+    fn drop(&mut self) {
+        if let Some(mut pending) = self.pending.take() {
+            self.bill
+                .settle_cut(&mut pending, self.pieces.usage(), self.events);
         }
     }
 }
@@ -76,8 +92,8 @@ impl Running {
     /// The next piece, and what comes after it.
     async fn next(mut self: Box<Self>) -> Option<(Bytes, Option<Box<Self>>)> {
         loop {
-            let Ok(frame) = timeout(self.relay.time, self.body.frame()).await else {
-                let fault = Fault::timeout(Step::Call, self.relay.time);
+            let Ok(frame) = timeout(self.time, self.body.frame()).await else {
+                let fault = Fault::timeout(Step::Call, self.time);
                 return Some(self.broken(Vec::new(), |ready| told::fault(ready, fault)));
             };
             let data = match frame {
@@ -95,10 +111,34 @@ impl Running {
             }
             if !out.is_empty() {
                 self.began = !ends_an_event(&out);
-                self.relay.pending.sent(out.len());
+                self.sent(&out);
                 return Some((out.into(), Some(self)));
             }
         }
+    }
+
+    fn sent(&mut self, out: &[u8]) {
+        // What a provider sends in one event is a token, more or less. `[DONE]` is none.
+        let events = out.windows(6).filter(|own| *own == b"data: ").count() as u64;
+        let done = u64::from(out.windows(12).any(|own| own == b"data: [DONE]"));
+        self.events += events.saturating_sub(done);
+        if let Some(pending) = &mut self.pending {
+            pending.sent(out.len());
+        }
+    }
+
+    /// It is over, in this way.
+    fn end(&mut self, is_whole: bool, outcome: &'static str, error: Option<String>) {
+        if let Some(mut pending) = self.pending.take() {
+            let usage = self.pieces.usage();
+            if is_whole {
+                let _ = self.bill.settle(&mut pending, usage, self.events);
+            } else {
+                self.bill.settle_cut(&mut pending, usage, self.events);
+            }
+            pending.finish(outcome, error);
+        }
+        self.place = None;
     }
 
     /// The provider has said all.
@@ -107,50 +147,39 @@ impl Running {
         if let Err(error) = self.pieces.finish(&mut out) {
             return Some(self.broken(out, |ready| told::unreadable(ready, &error)));
         }
-        let Self {
-            mut relay, pieces, ..
-        } = *self;
-        relay.count(&pieces);
-        relay.pending.sent(out.len());
-        match pieces.error() {
-            None => relay.pending.finish("ok", None),
+        self.sent(&out);
+        match self.pieces.error() {
+            None => self.end(true, "ok", None),
             Some(error) => {
-                let words = redacted(&printable(error), &relay.ready.secrets());
-                relay
-                    .pending
-                    .finish(OutcomeStatus::UpstreamError.as_str(), Some(words));
+                let words = redacted(&printable(error), &self.bill.ready.secrets());
+                self.end(false, OutcomeStatus::UpstreamError.as_str(), Some(words));
             }
         }
-        drop(relay.place);
         (!out.is_empty()).then(|| (out.into(), None))
     }
 
     /// It ends in the middle, after `out`: the client is told in the stream, as LiteLLM tells it, and nothing follows that says that it
     /// was complete.
     fn broken(
-        self: Box<Self>,
+        mut self: Box<Self>,
         mut out: Vec<u8>,
         why: impl FnOnce(&Ready) -> Refused,
     ) -> (Bytes, Option<Box<Self>>) {
-        let Self {
-            mut relay,
-            pieces,
-            began,
-            ..
-        } = *self;
-        relay.count(&pieces);
-        let refused = why(&relay.ready);
+        let refused = why(&self.bill.ready);
+        self.sent(&out);
         if if out.is_empty() {
-            began
+            self.began
         } else {
             !ends_an_event(&out)
         } {
             out.extend_from_slice(b"\n\n");
         }
-        out.extend_from_slice(refused.failure.event(relay.passing.dialect).as_bytes());
-        relay.pending.sent(out.len());
-        relay.pending.finish(refused.word, Some(refused.failure.message));
-        drop(relay.place);
+        let told = refused.failure.event(self.passing.dialect);
+        if let Some(pending) = &mut self.pending {
+            pending.sent(told.len());
+        }
+        out.extend_from_slice(told.as_bytes());
+        self.end(false, refused.word, Some(refused.failure.message));
         (out.into(), None)
     }
 }

@@ -115,10 +115,7 @@ pub(super) fn unknown(model: &str) -> Refused {
 /// A limit of the caller's. A budget has LiteLLM's status for it.
 pub(super) fn limited(exceeded: &Exceeded) -> Refused {
     if let Limit::Budget(_) = exceeded.limit {
-        let text = format!(
-            "{exceeded}. What requests to models cost is not counted yet, so that nobody with a budget may make any"
-        );
-        let refused = Refused::new(422, text).word("denied");
+        let refused = Refused::new(422, exceeded.to_string()).word("denied");
         return Refused {
             failure: refused.failure.kind("budget_exceeded"),
             ..refused

@@ -44,6 +44,8 @@ pub struct Target<'a> {
     pub model: &'a str,
     /// Tokens of an answer where the request does not say it and the dialect has to.
     pub max_tokens: Option<u64>,
+    /// A stream of the client's own dialect is asked what it took, whether the client asks or not.
+    pub asks_usage: bool,
 }
 
 /// A request in the provider's dialect.

@@ -18,6 +18,7 @@ fn requests_are_what_the_other_dialect_wants() {
             provider: input["for"]["provider"].as_str().unwrap(),
             model: input["for"]["model"].as_str().unwrap(),
             max_tokens: input["for"]["max_output_tokens"].as_u64(),
+            asks_usage: false,
         };
         let body = input["request"].to_string();
         let request = Request::read_in(client, body.as_bytes(), None).unwrap();
@@ -40,6 +41,7 @@ fn numbers_and_schemas_stay_the_text_that_they_were() {
         provider: "anthropic",
         model: "claude-sonnet-4-5",
         max_tokens: None,
+        asks_usage: false,
     };
     let body = r#"{"model":"m","temperature":0.50,"messages":[{"role":"user","content":"\u00e9\n"},{"role":"assistant","tool_calls":[{"id":"a","function":{"name":"f","arguments":"{\"n\": 1.50, \"big\": 12345678901234567890}"}}]},{"role":"tool","tool_call_id":"a","content":"x"}],"tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object", "maximum": 1e3}}}]}"#;
     let request = Request::read(body.as_bytes(), None).unwrap();

@@ -69,6 +69,7 @@ fn full(number: usize) -> VirtualKey {
             mcp_rpm_limit: [("s \"é".to_owned(), 0), (String::new(), u32::MAX)].into(),
         },
         budget_id: text("budget"),
+        spending: crate::tenants::spending(),
         previous: vec![
             PreviousSecret {
                 hash: hash(number + 1000),

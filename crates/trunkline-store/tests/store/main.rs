@@ -21,5 +21,6 @@ mod repair;
 mod replicas;
 mod servers;
 mod sessions;
+mod spend;
 mod tenants;
 mod toolsets;

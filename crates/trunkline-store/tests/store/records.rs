@@ -1,6 +1,6 @@
 //! Catalogues, call records and ended sessions.
 
-use trunkline_model::{CallKind, CallRecord, ServerId, SessionKey};
+use trunkline_model::{CallKind, CallRecord, Payers, ServerId, SessionKey};
 use trunkline_store::CatalogueRow;
 
 use crate::fixture::{at, both};
@@ -32,6 +32,11 @@ pub(crate) fn record(id: &str, seconds: i64) -> CallRecord {
         error: None,
         request_bytes: 10,
         response_bytes: u64::MAX,
+        payers: Payers::default(),
+        cost: Some(0),
+        model: None,
+        tags: Vec::new(),
+        client: None,
     }
 }
 

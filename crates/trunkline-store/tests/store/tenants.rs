@@ -6,7 +6,7 @@ use serde_json::json;
 use trunkline_auth::{Directory, key_hash};
 use trunkline_model::{
     Amount, Budget, CallLimits, EndUser, Member, MemberRole, ObjectPermission, Organization,
-    OrganizationMember, Stamps, Team, User, UserRole, VirtualKey,
+    OrganizationMember, Spending, Stamps, Team, User, UserRole, VirtualKey,
 };
 use trunkline_store::{DirectoryWrite, KeyWriteError, Registry, Store};
 
@@ -64,6 +64,7 @@ fn team() -> Team {
             mcp_rpm_limit: [(text("server"), 7)].into(),
             ..limits()
         },
+        spending: spending(),
         stamps: stamps(),
         defect: None,
     }
@@ -74,6 +75,15 @@ fn limits() -> CallLimits {
         rpm_limit: Some(u32::MAX),
         max_parallel_requests: Some(0),
         ..CallLimits::default()
+    }
+}
+
+pub(crate) fn spending() -> Spending {
+    Spending {
+        max_budget: Amount::parse("0.000000001"),
+        soft_budget: Some(Amount::ZERO),
+        budget_duration: Some(text("30d")),
+        budget_reset_at: Some(at(7)),
     }
 }
 
@@ -103,6 +113,7 @@ fn user() -> User {
         metadata: metadata(),
         object_permission: permission(),
         limits: limits(),
+        spending: spending(),
         stamps: stamps(),
         defect: None,
     }

@@ -216,14 +216,15 @@ async fn build(
     let ended = EndedSessions::new(store.session_ended_list().await?);
     let peers = peers(settings, arguments, listening, &store).await;
     let limits = Arc::new(Limits::of(&store));
-    let (recorder, records) = Recorder::new(store.clone());
+    let new_id: Arc<dyn Fn() -> String + Send + Sync> = Arc::new(new_id);
+    store.spend_refresh(None).await?;
+    let (recorder, records) = Recorder::new(store.clone(), new_id.clone());
     let (denials, denied) = Denials::new(store);
     let authenticator = Arc::new(Authenticator::new(
         &settings.master_key.key,
         registry.keys().ring().clone(),
         clock.clone(),
     ));
-    let new_id: Arc<dyn Fn() -> String + Send + Sync> = Arc::new(new_id);
     let gateway = Arc::new(Gateway {
         registry: registry.clone(),
         upstreams: upstreams.clone(),
@@ -253,6 +254,7 @@ async fn build(
         views: trunkline_gateway::view::Views::default(),
         list_page_size: AtomicUsize::new(usize::try_from(general.list_page_size).unwrap_or(usize::MAX)),
         audit_retention_days: AtomicU32::new(general.audit_retention_days),
+        record_retention_hours: AtomicU32::new(general.record_retention_hours),
         clock: clock.clone(),
         new_id: new_id.clone(),
         database: trunkline_gateway::health::DatabaseState::default(),

@@ -93,7 +93,8 @@ settings! {
         max_sessions_per_principal = "mcp_max_sessions_per_principal",
         max_streams_per_principal = "mcp_max_streams_per_principal",
         list_page_size = "mcp_list_page_size",
-        audit_retention_days = "audit_retention_days";
+        audit_retention_days = "audit_retention_days",
+        record_retention_hours = "maximum_spend_logs_retention_period";
     // After a restart.
     false:
         master_key = "master_key",
@@ -284,6 +285,8 @@ impl Reloader {
         gateway.list_page_size.store(page, Ordering::Relaxed);
         let days = general.audit_retention_days;
         gateway.audit_retention_days.store(days, Ordering::Relaxed);
+        let hours = general.record_retention_hours;
+        gateway.record_retention_hours.store(hours, Ordering::Relaxed);
     }
 
     fn refuse(&self, why: &'static str, path: &Path, mistakes: Vec<Mistake>) -> NotReloaded {

@@ -16,8 +16,8 @@ const LOOK_AT_KEYS: Duration = Duration::from_millis(500);
 const AUDIT_RETENTION: Duration = Duration::from_hours(1);
 /// For how long one replica has done it: the others' ticks may come a little earlier than a whole period.
 const AUDIT_RETENTION_CLAIM: Duration = Duration::from_mins(55);
-/// How long call records are kept.
-const RETENTION_DAYS: u32 = 30;
+/// How often it is read what other replicas have charged, and from how much before the last time on: their clocks may differ.
+const READ_SPENDING: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(2));
 
 /// Begins all; they end with the set.
 pub(crate) fn begin(gateway: &Arc<Gateway>) -> JoinSet<()> {
@@ -31,6 +31,7 @@ pub(crate) fn begin(gateway: &Arc<Gateway>) -> JoinSet<()> {
     tasks.spawn(tend_sessions(gateway.clone()));
     tasks.spawn(hear_of_sessions(gateway.clone()));
     tasks.spawn(prune_records(gateway.clone()));
+    tasks.spawn(read_spending(gateway.clone()));
     tasks.spawn(prune_audit_log(gateway.clone()));
     tasks.spawn(trunkline_gateway::peers::keep(gateway.clone()));
     tasks.spawn(trunkline_gateway::limits::keep(gateway.clone()));
@@ -139,14 +140,50 @@ async fn hear_of_sessions(gateway: Arc<Gateway>) {
     }
 }
 
+/// What other replicas have charged counts here, too.
+async fn read_spending(gateway: Arc<Gateway>) {
+    let mut ticks = tokio::time::interval(READ_SPENDING.0);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut last = gateway.clock.now();
+    let mut failing = false;
+    loop {
+        ticks.tick().await;
+        let now = gateway.clock.now();
+        match gateway
+            .registry
+            .store()
+            .spend_refresh(last.checked_sub(READ_SPENDING.1).ok())
+            .await
+        {
+            Ok(()) => (last, failing) = (now, false),
+            Err(error) => {
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!(%error, "what other replicas have charged cannot be read; it counts when it can");
+                }
+            }
+        }
+    }
+}
+
 async fn prune_records(gateway: Arc<Gateway>) {
     let mut ticks = tokio::time::interval(Duration::from_hours(1));
     loop {
         ticks.tick().await;
-        let Some(before) = retention_limit(gateway.clock.now(), RETENTION_DAYS) else {
+        let (now, hours) = (
+            gateway.clock.now(),
+            gateway.record_retention_hours.load(Ordering::Relaxed),
+        );
+        let store = gateway.registry.store();
+        // Batches are tried again for minutes, and never for a day.
+        if let Some(before) = retention_limit(now, 24)
+            && let Err(error) = store.spend_batch_prune(before).await
+        {
+            tracing::warn!(%error, "old names of batches could not be deleted");
+        }
+        let Some(before) = retention_limit(now, hours) else {
             continue;
         };
-        match gateway.registry.store().call_record_prune(before).await {
+        match store.call_record_prune(before).await {
             Ok(0) => {}
             Ok(rows) => tracing::info!(rows, "old call records deleted"),
             Err(error) => tracing::warn!(%error, "old call records could not be deleted"),
@@ -160,7 +197,8 @@ async fn prune_audit_log(gateway: Arc<Gateway>) {
     loop {
         ticks.tick().await;
         let days = gateway.audit_retention_days.load(Ordering::Relaxed);
-        let Some(before) = retention_limit(gateway.clock.now(), days).filter(|_| days > 0) else {
+        let hours = days.saturating_mul(24);
+        let Some(before) = retention_limit(gateway.clock.now(), hours).filter(|_| days > 0) else {
             continue;
         };
         let store = gateway.registry.store();

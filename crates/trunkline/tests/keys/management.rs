@@ -241,9 +241,9 @@ fn refused_bodies() -> Vec<(Value, Value, &'static str)> {
             "extra_forbidden",
         ),
         (
-            json!({"max_budget": 0}),
+            json!({"max_budget": -1}),
             json!(["body", "max_budget"]),
-            "not_supported",
+            "value_error",
         ),
         (
             json!({"aliases": {"a": "gpt"}}),

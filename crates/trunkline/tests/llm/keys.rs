@@ -295,15 +295,3 @@ async fn a_stream_ends_with_its_key() {
     let heard = tokio::time::timeout(Duration::from_secs(10), says.closed()).await;
     assert!(heard.is_ok(), "the provider goes on");
 }
-
-#[tokio::test]
-async fn who_has_a_budget_asks_no_model_while_costs_are_not_counted() {
-    let world = World::start().await;
-    let budget = json!({"budget_id": "b", "max_budget": 5.0});
-    let made = world.gateway.client().post("/budget/new", &budget).await;
-    made.expect_status(200);
-    let own = world.key(json!({"models": ["mine"], "budget_id": "b"})).await;
-    let reply = own.post(CHAT, &chat("mine")).await.expect_status(422);
-    assert_eq!(reply.json()["error"]["type"], "budget_exceeded");
-    assert!(world.provider.requests().is_empty());
-}

@@ -2,10 +2,12 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod cost;
 mod dialects;
 mod errors;
 mod keys;
 mod relay;
 mod routing;
 mod sdk;
+mod spend;
 mod support;

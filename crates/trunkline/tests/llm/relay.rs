@@ -49,19 +49,28 @@ async fn a_stream_split_anywhere_is_the_same() {
     let client = world.gateway.client();
     let mut body = chat("mine");
     body["stream"] = true.into();
+    // Who does not ask for the usage gets the same without it.
+    let mut asks = body.clone();
+    asks["stream_options"] = json!({"include_usage": true});
     let wanted = SAID.replace("\"gpt-x\"", "\"mine\"");
+    let begin = wanted.find("data: {\"model\":\"mine\",\"choices\":[]").unwrap();
+    let end = wanted.find("data: [DONE]").unwrap();
+    let without = format!("{}{}", &wanted[..begin], &wanted[end..]);
     let cuts: Vec<usize> = (0..=SAID.len()).filter(|at| SAID.is_char_boundary(*at)).collect();
     for at in cuts {
         let (first, second) = SAID.split_at(at);
         let pieces = [first, second].map(ToOwned::to_owned).to_vec();
-        world.provider.next(Turn::Stream(pieces));
+        world.provider.next(Turn::Stream(pieces.clone()));
         let reply = client.post(CHAT, &body).await.expect_status(200);
+        assert_eq!(reply.text(), without, "split at {at}");
+        world.provider.next(Turn::Stream(pieces));
+        let reply = client.post(CHAT, &asks).await.expect_status(200);
         assert_eq!(reply.text(), wanted, "split at {at}");
         assert_eq!(reply.header("content-type"), Some("text/event-stream"));
     }
     let single: Vec<String> = SAID.chars().map(String::from).collect();
     world.provider.next(Turn::Stream(single));
-    assert_eq!(client.post(CHAT, &body).await.text(), wanted);
+    assert_eq!(client.post(CHAT, &asks).await.text(), wanted);
 }
 
 #[tokio::test]

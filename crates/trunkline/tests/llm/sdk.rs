@@ -32,7 +32,7 @@ async fn run(mut command: Command) -> Option<Value> {
 
 #[tokio::test]
 async fn openais_python_sdk_works_with_and_without_streams_and_tools() {
-    let world = World::start().await;
+    let world = crate::cost::priced("").await;
     let made = world
         .gateway
         .client()
@@ -45,6 +45,8 @@ async fn openais_python_sdk_works_with_and_without_streams_and_tools() {
     let wanted = json!({
         "models": ["mine"],
         "chat": {"model": "mine", "content": "Hello", "finish": "stop", "tokens": 8},
+        "plain_stream": {"content": "Hello", "usages": 0},
+        "priced": {"cost": "0.000036", "content": "Hello"},
         "stream": {"models": ["mine"], "content": "Hello", "finish": "stop", "tokens": 8},
         "tools": {"name": "weather", "arguments": {"city": "Oslo"}, "finish": "tool_calls"},
         "completion": {"model": "mine", "text": "and so on"},

@@ -26,8 +26,11 @@ else:
 
 /// What a request may write without anybody's right to change anything: what was asked, who was refused, how often that was, and
 /// that a replica is alive.
-const WRITTEN_ANYWAY: [&str; 5] = [
+const WRITTEN_ANYWAY: [&str; 7] = [
     r#"INSERT INTO "call_record""#,
+    // Sums of the same, and which of them are in.
+    r#"INSERT INTO "spend_daily""#,
+    r#"INSERT INTO "spend_batch""#,
     r#"INSERT INTO "audit_log""#,
     // How many rows that has.
     r#"INSERT INTO "registry_revision" VALUES(4,"#,

@@ -13,9 +13,10 @@ use crate::support::{config, generate, key, listed, post, toolset, with};
 const PUBLIC: [&str; 2] = ["GET /health/liveliness", "GET /health/readiness"];
 
 /// What every good key may do, within its grants.
-const EVERY_KEY: [&str; 16] = [
+const EVERY_KEY: [&str; 17] = [
     "GET /key/info",
     "GET /mcp-rest/tools/list",
+    "GET /model_group/info",
     "GET /v1/mcp/tools",
     "GET /v1/model/info",
     "GET /v1/models",
@@ -33,13 +34,17 @@ const EVERY_KEY: [&str; 16] = [
 ];
 
 /// What a user may see, of its own and of its teams.
-const EVERY_USER: [&str; 9] = [
+const EVERY_USER: [&str; 13] = [
     "GET /key/aliases",
     "GET /key/list",
+    "GET /spend/logs",
+    "GET /spend/logs/v2",
     "GET /team/available",
+    "GET /team/daily/activity",
     "GET /team/info",
     "GET /team/list",
     "GET /team/permissions_list",
+    "GET /user/daily/activity",
     "GET /user/info",
     "GET /v2/team/list",
     "GET /v2/user/info",

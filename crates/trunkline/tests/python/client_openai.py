@@ -50,6 +50,20 @@ def stream() -> dict:
     return {"models": sorted(models), "content": content, "finish": finish, "tokens": tokens}
 
 
+def priced() -> dict:
+    answer = client.chat.completions.with_raw_response.create(model="mine", messages=messages)
+    return {"cost": answer.headers.get("x-litellm-response-cost"), "content": answer.parse().choices[0].message.content}
+
+
+def plain_stream() -> dict:
+    content, usages = "", 0
+    with client.chat.completions.create(model="mine", messages=messages, stream=True) as pieces:
+        for piece in pieces:
+            usages += piece.usage is not None
+            content += "".join(choice.delta.content or "" for choice in piece.choices)
+    return {"content": content, "usages": usages}
+
+
 def tools() -> dict:
     answer = client.chat.completions.create(model="mine", messages=messages, tools=[weather])
     call = answer.choices[0].message.tool_calls[0].function
@@ -78,6 +92,8 @@ anybody = openai.OpenAI(max_retries=0, api_key="sk-nobody")
 report = {
     "models": [model.id for model in client.models.list()],
     "chat": chat(),
+    "plain_stream": plain_stream(),
+    "priced": priced(),
     "stream": stream(),
     "tools": tools(),
     "completion": completion(),

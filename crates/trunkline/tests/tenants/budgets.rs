@@ -287,28 +287,49 @@ async fn s35_a_budgets_limits_hold_for_whoever_has_it_on_every_way_in() {
     );
 }
 
-/// Nothing is spent that is counted nowhere: what has a price is refused to whoever has a budget in money.
+/// What calls with a price cost is counted, and when the budget is spent they are refused.
 #[tokio::test]
-async fn what_has_a_price_is_refused_to_whoever_may_spend_so_much_and_no_more() {
-    let (free, paid) = (upstream().await, upstream().await);
-    let price = "    mcp_info:\n      mcp_server_cost_info:\n        default_cost_per_query: 0.01\n";
-    let gateway = TestGateway::start(&config(&[("free", &free, ""), ("paid", &paid, price)])).await;
-    listed(&gateway, &["free", "paid"]).await;
+async fn what_has_a_price_is_counted_and_refused_when_the_budget_is_spent() {
+    let (free, paid, odd) = (upstream().await, upstream().await, upstream().await);
+    let price = "    mcp_info:\n      mcp_server_cost_info:\n        default_cost_per_query: 0.01\n        tool_name_to_cost_per_query:\n          other: 5\n";
+    let unreadable = "    mcp_info:\n      mcp_server_cost_info:\n        default_cost_per_query: much\n";
+    let servers = [
+        ("free", &free, ""),
+        ("paid", &paid, price),
+        ("odd", &odd, unreadable),
+    ];
+    let gateway = TestGateway::start(&config(&servers)).await;
+    listed(&gateway, &["free", "paid", "odd"]).await;
     post(
         &gateway,
         "/budget/new",
-        json!({"budget_id": "b", "max_budget": 0.5}),
+        json!({"budget_id": "b", "max_budget": 0.015}),
     )
     .await;
-    let grants = json!({"mcp_servers": ["free", "paid"]});
-    let limited = generate(&gateway, json!({"budget_id": "b", "object_permission": grants})).await;
+    let grants = json!({"mcp_servers": ["free", "paid", "odd"]});
     let unlimited = generate(&gateway, json!({"object_permission": grants})).await;
     for way in WAYS {
+        let limited = generate(&gateway, json!({"budget_id": "b", "object_permission": grants})).await;
         let http = with(&gateway, &secret(&limited));
-        assert_eq!(called(&http, way, "free-read").await, Ok(()), "{way:?}");
+        assert_eq!(called(&http, way, "paid-read").await, Ok(()), "{way:?}");
+        assert_eq!(
+            called(&http, way, "paid-read").await,
+            Ok(()),
+            "{way:?}: 0.01 of 0.015"
+        );
         let refused = called(&http, way, "paid-read").await.unwrap_err().to_string();
         assert!(
-            refused.contains("Budget has been exceeded! max_budget of the budget of this key is 0.5"),
+            refused.contains("Budget has been exceeded! Current cost: 0.02, Max budget: 0.015"),
+            "{refused}"
+        );
+        let info = http.get("/key/info").await.expect_status(200).json();
+        assert_eq!(info["info"]["spend"], 0.02, "{way:?}: {info}");
+        // Nobody knows what it would come to.
+        let other = generate(&gateway, json!({"budget_id": "b", "object_permission": grants})).await;
+        let refused = called(&with(&gateway, &secret(&other)), way, "odd-read").await;
+        let refused = refused.unwrap_err().to_string();
+        assert!(
+            refused.contains("nobody can say what calls of MCP server"),
             "{refused}"
         );
         assert_eq!(
@@ -317,10 +338,11 @@ async fn what_has_a_price_is_refused_to_whoever_may_spend_so_much_and_no_more() 
         );
     }
     assert_eq!(
-        paid.count("tools/call"),
-        WAYS.len(),
+        (paid.count("tools/call"), odd.count("tools/call")),
+        (3 * WAYS.len(), 0),
         "nothing is sent of what is refused"
     );
+    let limited = generate(&gateway, json!({"budget_id": "b", "object_permission": grants})).await;
     post(
         &gateway,
         "/budget/update",

@@ -90,7 +90,7 @@ async fn s05_s19_no_route_is_for_who_has_no_key_or_no_role() {
     let labelled = secret(&generate(gateway, json!({"user_id": "only a label"})).await);
     let before = everything(gateway).await;
     let operations = operations();
-    assert_eq!(operations.len(), 63, "{operations:?}");
+    assert_eq!(operations.len(), 68, "{operations:?}");
     for (what, http, kind) in [
         ("nobody", gateway.anonymous(), "auth_error"),
         (
@@ -133,15 +133,17 @@ async fn user(gateway: &TestGateway, role: &str, leads: bool) -> HttpClient {
 }
 
 /// What a user may see, of its own and of its teams.
-const SEEN: [&str; 10] = [
+const SEEN: [&str; 12] = [
     "/key/aliases",
     "/team/available",
     "/key/info",
     "/key/list",
+    "/team/daily/activity",
     "/team/info",
     "/team/list",
     "/team/permissions_list",
     "/v2/team/list",
+    "/user/daily/activity",
     "/user/info",
     "/v2/user/info",
 ];

@@ -127,7 +127,8 @@ async fn refused(gateway: &TestGateway) {
             json!({"object_permission": {"mcp_servers": ["all-team-mcpservers"]}}),
             422,
         ),
-        (json!({"max_budget": 1}), 422),
+        (json!({"max_budget": -1}), 422),
+        (json!({"budget_duration": "soon"}), 422),
     ] {
         ask(gateway, "POST", "/user/new", more, status).await;
     }

@@ -1,0 +1,107 @@
+//! What answers show of whom keys belong to: the rows at one moment, and what they have spent by then.
+
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+use trunkline_auth::Directory;
+use trunkline_model::{Amount, Budget, Clock, Level, Spending, spending};
+use trunkline_store::{Spent, Store};
+
+/// The rows, and where it is known what they have spent.
+pub(crate) struct Shown {
+    pub(crate) directory: Arc<Directory>,
+    store: Store,
+    clock: Arc<dyn Clock>,
+    /// When it was looked at, once somebody wants to know.
+    now: OnceLock<Timestamp>,
+}
+
+impl Deref for Shown {
+    type Target = Directory;
+
+    fn deref(&self) -> &Directory {
+        &self.directory
+    }
+}
+
+impl Shown {
+    /// Rows, as they are now.
+    pub(crate) fn new(directory: Arc<Directory>, store: Store, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            directory,
+            store,
+            clock,
+            now: OnceLock::new(),
+        }
+    }
+
+    /// The same of other rows.
+    pub(crate) fn of(&self, directory: &Directory) -> Self {
+        Self {
+            directory: Arc::new(directory.clone()),
+            store: self.store.clone(),
+            clock: self.clock.clone(),
+            now: self.now.clone(),
+        }
+    }
+
+    /// One moment for all of an answer.
+    pub(crate) fn now(&self) -> Timestamp {
+        *self.now.get_or_init(|| self.clock.now())
+    }
+
+    /// A budget.
+    pub(crate) fn budget(&self, id: Option<&String>) -> Option<&Arc<Budget>> {
+        id.and_then(|id| self.directory.budgets.get(id))
+    }
+
+    /// What somebody has spent, in the period of its own duration or its budget's.
+    pub(crate) fn spent(
+        &self,
+        level: Level,
+        id: &str,
+        own: Option<&Spending>,
+        budget: Option<&Budget>,
+    ) -> Spent {
+        let period = spending::period(own, budget, self.now());
+        let since = period.map_or(0, |period| period.since.as_microsecond());
+        self.store.spend().spent(level, id, since)
+    }
+
+    /// LiteLLM's columns about what somebody may spend and has spent.
+    pub(crate) fn columns(
+        &self,
+        level: Level,
+        id: &str,
+        own: &Spending,
+        budget: Option<&Budget>,
+    ) -> Map<String, Value> {
+        let spent = self.spent(level, id, Some(own), budget);
+        let period = spending::period(Some(own), None, self.now());
+        let amount = |own: Option<Amount>| own.and_then(|own| own.to_string().parse::<f64>().ok());
+        let columns = json!({
+            "spend": dollars(spent.now),
+            "total_spend": dollars(spent.ever),
+            "max_budget": amount(own.max_budget),
+            "soft_budget": amount(own.soft_budget),
+            "budget_duration": own.budget_duration,
+            "budget_reset_at": period.map(|period| period.until.to_string()),
+        });
+        match columns {
+            Value::Object(columns) => columns,
+            _ => Map::new(),
+        }
+    }
+}
+
+/// Billionths as dollars: the nearest number that JSON has.
+pub(crate) fn dollars(billionths: i64) -> f64 {
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "sums are counted and compared as integers; this is shown"
+    )]
+    let amount = billionths as f64;
+    amount / 1e9
+}

@@ -1,0 +1,123 @@
+//! Bill: what an answer took and what it came to, noted once when it ends, however it ends.
+//!
+//! A provider says what it took at the end. Where the end does not come (the connection broke, the client left) the gateway guesses, says that
+//! it did, and charges what the guess comes to: whoever leaves before the end would pay nothing otherwise.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use trunkline_llm::price::{Cost, NoCost};
+use trunkline_llm::{Endpoint, Usage};
+use trunkline_model::ModelUse;
+
+use super::models::Ready;
+use crate::Gateway;
+use crate::record::Pending;
+
+/// Bytes of text that are about a token.
+const BYTES_OF_A_TOKEN: u64 = 4;
+
+/// What is needed to write one.
+pub(super) struct Bill {
+    pub(super) gateway: Arc<Gateway>,
+    pub(super) ready: Arc<Ready>,
+    /// The name that the client asked for.
+    pub(super) model: String,
+    pub(super) endpoint: Endpoint,
+    /// Bytes of the request.
+    pub(super) request_bytes: u64,
+    /// It asked for more than tokens pay for.
+    pub(super) has_extras: bool,
+}
+
+impl Bill {
+    /// Notes it. `usage` is what the answer says; `written` about how many tokens it has, should it not say that.
+    pub(super) fn settle(&self, pending: &mut Pending, usage: Option<Usage>, written: u64) -> Option<Cost> {
+        if self.endpoint == Endpoint::CountTokens {
+            // It costs nothing, and what it counts nobody took.
+            return None;
+        }
+        let (usage, is_estimated) = self.whole(usage, written);
+        if !is_estimated {
+            self.gateway.metrics.count_tokens(&self.model, &usage);
+        }
+        let cost = match self.ready.prices.cost(&usage) {
+            Ok(_) if self.has_extras => {
+                self.warn("it was asked to search, which tokens do not pay for");
+                None
+            }
+            Ok(cost) => Some(cost),
+            Err(why) => {
+                self.unpriced(why);
+                None
+            }
+        };
+        let own = &self.ready.deployment;
+        let took = ModelUse {
+            provider: own.provider.clone(),
+            model: own.model.clone(),
+            api_base: own.params.api_base.clone(),
+            input_tokens: usage.input,
+            output_tokens: usage.output,
+            cache_read_tokens: usage.cache_read,
+            cache_write_tokens: usage.cache_write,
+            reasoning_tokens: usage.reasoning,
+            is_estimated,
+        };
+        pending.took(took, cost.map(|cost| cost.total));
+        cost
+    }
+
+    /// With what nobody said guessed, and whether anything is.
+    fn whole(&self, usage: Option<Usage>, written: u64) -> (Usage, bool) {
+        let mut usage = usage.unwrap_or_default();
+        if !self.writes() {
+            // Vectors are no tokens.
+            usage.output = Some(usage.output.unwrap_or(0));
+        }
+        let is_estimated = usage.input.is_none() || usage.output.is_none();
+        if is_estimated {
+            usage.input = usage
+                .input
+                .or(Some(self.request_bytes.div_ceil(BYTES_OF_A_TOKEN)));
+            usage.output = usage.output.or(Some(written));
+        }
+        (usage, is_estimated)
+    }
+
+    /// The same of an answer without its end: Anthropic's begin by saying how much is written, which is next to nothing by then.
+    pub(super) fn settle_cut(&self, pending: &mut Pending, usage: Option<Usage>, written: u64) {
+        let usage = usage.map(|usage| Usage {
+            output: usage.output.filter(|own| *own >= written),
+            ..usage
+        });
+        let _ = self.settle(pending, usage, written);
+    }
+
+    fn writes(&self) -> bool {
+        self.endpoint != Endpoint::Embeddings
+    }
+
+    fn unpriced(&self, why: NoCost) {
+        self.warn(&why.to_string());
+    }
+
+    /// Once for each deployment: it would be said of every request.
+    fn warn(&self, why: &str) {
+        if self.ready.told_of_no_price.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let own = &self.ready.deployment;
+        tracing::warn!(
+            model = trunkline_upstream::fault::printable(&self.model),
+            provider = own.provider,
+            "what a request cost is not known: {why}. It is recorded as unknown, and not as nothing; give the model prices \
+             (litellm_params.input_cost_per_token, output_cost_per_token)"
+        );
+    }
+}
+
+/// About how many tokens an answer of so many bytes has.
+pub(super) fn tokens_of(bytes: usize) -> u64 {
+    (bytes as u64).div_ceil(BYTES_OF_A_TOKEN)
+}

@@ -1,0 +1,148 @@
+//! What was spent: written with the records, once, and the same on every replica.
+
+use trunkline_model::{CallKind, CallRecord, Level, ModelUse, Payer, Payers};
+use trunkline_store::{DaysFilter, DaysOf, LogFilter, LogSort, Spent, day_of};
+
+use crate::fixture::{at, both};
+use crate::records::record;
+
+fn payer(id: &str, since: i64) -> Option<Payer> {
+    Some(Payer {
+        id: id.into(),
+        since,
+        has_account: true,
+    })
+}
+
+/// A chat of a key of a team, for somebody.
+fn chat(id: &str, seconds: i64, cost: Option<i64>) -> CallRecord {
+    CallRecord {
+        kind: CallKind::ChatCompletion,
+        tool: Some("mine".to_owned()),
+        payers: Payers {
+            key: payer("k", 0),
+            team: payer("t", 0),
+            user: payer("u'\0", 0),
+            organization: None,
+            end_user: payer("e", 0),
+        },
+        cost,
+        model: Some(Box::new(ModelUse {
+            provider: "openai".to_owned(),
+            model: "gpt-x".to_owned(),
+            api_base: "http://x".to_owned(),
+            input_tokens: Some(7),
+            output_tokens: None,
+            cache_read_tokens: Some(1),
+            cache_write_tokens: Some(2),
+            reasoning_tokens: Some(3),
+            is_estimated: true,
+        })),
+        tags: vec!["a".to_owned(), "b".to_owned()],
+        client: Some("2001:db8::1".parse().unwrap()),
+        ..record(id, seconds)
+    }
+}
+
+fn spent(now: i64, ever: i64) -> Spent {
+    Spent { now, ever }
+}
+
+both! {
+    async fn a_batch_is_counted_once_however_often_it_is_written(db) {
+        let store = db.store().await;
+        let batch = [chat("one", 5, Some(10)), chat("two", 6, None), record("tool", 7)];
+        for _ in 0..3 {
+            store.ledger_write("batch", &batch).await.unwrap();
+        }
+        store.ledger_write("other", &[chat("three", 8, Some(5))]).await.unwrap();
+        assert_eq!(store.call_record_list(100).await.unwrap().len(), 4);
+        let of = |level, id: &str| store.spend().spent(level, id, 0);
+        assert_eq!(of(Level::Key, "k"), spent(15, 15));
+        assert_eq!(of(Level::Team, "t"), spent(15, 15));
+        assert_eq!(of(Level::EndUser, "e"), spent(15, 15));
+        assert_eq!(of(Level::Organization, "t"), spent(0, 0));
+        // Another replica sees the same, from the database.
+        let other = db.connect().await;
+        other.spend_refresh(None).await.unwrap();
+        assert_eq!(other.spend().spent(Level::Key, "k", 0), spent(15, 15));
+        // It adds to the same sums.
+        other.ledger_write("theirs", &[chat("four", 9, Some(100))]).await.unwrap();
+        store.spend_refresh(None).await.unwrap();
+        assert_eq!(of(Level::Key, "k"), spent(115, 115));
+        let days = DaysFilter { from: 0, to: 0, ..DaysFilter::default() };
+        let rows = store.days(DaysOf::Level(Level::Team), &days).await.unwrap();
+        assert_eq!(rows.len(), 1, "{rows:?}");
+        let sums = rows[0].sums;
+        assert_eq!((sums.spend, sums.requests, sums.unpriced, sums.input_tokens), (115, 4, 1, 28));
+        assert_eq!((rows[0].entity.as_str(), rows[0].model.as_str(), rows[0].model_group.as_str()), ("t", "gpt-x", "mine"));
+        let tags = store.spend_of_tags((i64::MIN, i64::MAX), 10).await.unwrap();
+        assert_eq!(tags.iter().map(|own| (own.tag.as_str(), own.spend, own.requests)).collect::<Vec<_>>(), [("a", 115, 4), ("b", 115, 4)]);
+        // The tool is of nobody who has a team, and has the server before its name.
+        let rows = store.days(DaysOf::Level(Level::User), &days).await.unwrap();
+        assert!(rows.iter().any(|row| row.tool == "s/add" && row.sums.requests == 1), "{rows:?}");
+        store.spend_batch_prune(at(i64::from(u32::MAX))).await.unwrap();
+        assert_eq!(db.ask("SELECT batch_id FROM spend_batch").await, Vec::<String>::new());
+    }
+
+    async fn a_period_that_has_begun_replaces_the_one_before(db) {
+        let store = db.store().await;
+        let of = |since: i64, cost| {
+            let mut own = chat("r", 5, Some(cost));
+            own.payers = Payers { key: payer("k", since), ..Payers::default() };
+            own
+        };
+        store.ledger_write("1", &[of(100, 7)]).await.unwrap();
+        store.ledger_write("2", &[of(100, 1), of(200, 3), of(100, 1)]).await.unwrap();
+        assert_eq!(store.spend().spent(Level::Key, "k", 200), spent(3, 12));
+        assert_eq!(store.spend().spent(Level::Key, "k", 300), spent(0, 12));
+        // Who is only a label has no account, and is in the sums.
+        let mut label = of(0, 9);
+        let nobody = Payer { id: "label".into(), since: 0, has_account: false };
+        label.payers = Payers { end_user: Some(nobody), ..Payers::default() };
+        store.ledger_write("3", &[label]).await.unwrap();
+        assert_eq!(store.spend().spent(Level::EndUser, "label", 0), spent(0, 0));
+        let days = DaysFilter { from: 0, to: 0, entity: Some("label".to_owned()), ..DaysFilter::default() };
+        assert_eq!(store.days(DaysOf::Level(Level::EndUser), &days).await.unwrap()[0].sums.spend, 9);
+        // What was asked for and is not there is no name in sums that are kept.
+        let mut unknown = of(0, 0);
+        unknown.model = None;
+        unknown.tool = Some("no-such-model".to_owned());
+        unknown.outcome = "denied";
+        store.ledger_write("4", &[unknown]).await.unwrap();
+        assert_eq!(db.ask("SELECT count(*) FROM spend_daily WHERE model_group LIKE '%such%'").await, ["0"]);
+    }
+
+    async fn records_are_found_by_what_they_are_of(db) {
+        let store = db.store().await;
+        store.ledger_write("1", &[chat("one", 5, Some(10)), chat("two", 6, None), record("tool", 7)]).await.unwrap();
+        let page = async |filter: LogFilter, sort| {
+            let (total, rows) = store.log_page(&filter, sort, (0, 10)).await.unwrap();
+            assert_eq!(total, rows.len() as u64);
+            rows.into_iter().map(|row| row.request_id).collect::<Vec<_>>()
+        };
+        let newest = LogSort::Time { down: true };
+        assert_eq!(page(LogFilter::default(), newest).await, ["tool", "two", "one"]);
+        assert_eq!(page(LogFilter::default(), LogSort::Time { down: false }).await, ["one", "two", "tool"]);
+        assert_eq!(page(LogFilter::default(), LogSort::Cost { down: true }).await[0], "one");
+        let text = |text: &str| Some(text.to_owned());
+        for (filter, wanted) in [
+            (LogFilter { api_key: text("k"), ..LogFilter::default() }, vec!["two", "one"]),
+            (LogFilter { api_key: text("master_key"), request_id: text("tool"), ..LogFilter::default() }, vec!["tool"]),
+            (LogFilter { user_id: text("u'\u{fffd}"), ..LogFilter::default() }, vec!["two", "one"]),
+            (LogFilter { team_id: text("t"), model: text("gpt-x"), ..LogFilter::default() }, vec!["two", "one"]),
+            (LogFilter { end_user: text("e"), model: text("mine"), ..LogFilter::default() }, vec!["two", "one"]),
+            (LogFilter { succeeded: Some(false), ..LogFilter::default() }, vec![]),
+            (LogFilter { succeeded: Some(true), min_cost: Some(1), max_cost: Some(10), ..LogFilter::default() }, vec!["one"]),
+            (LogFilter { since: Some(at(6)), until: Some(at(6)), ..LogFilter::default() }, vec!["two"]),
+            (LogFilter { model_id: text("s"), ..LogFilter::default() }, vec!["tool", "two", "one"]),
+        ] {
+            assert_eq!(page(filter.clone(), newest).await, wanted, "{filter:?}");
+        }
+        let (_, rows) = store.log_page(&LogFilter { request_id: text("one"), ..LogFilter::default() }, newest, (0, 1)).await.unwrap();
+        let (row, wanted) = (&rows[0], chat("one", 5, Some(10)));
+        assert_eq!((row.cost, row.model.as_ref(), &row.tags), (Some(10), wanted.model.as_deref(), &wanted.tags));
+        assert_eq!((row.client.as_deref(), row.organization_id.as_deref()), (Some("2001:db8::1"), None));
+        assert_eq!(day_of(at(-1)), -1);
+    }
+}
