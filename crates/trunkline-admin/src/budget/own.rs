@@ -41,8 +41,10 @@ impl SpendingChange {
             "soft_budget" => self.soft_budget = optional(value, at, dollars),
             _ => {
                 self.budget_duration = optional(value, at, duration);
-                let duration = self.budget_duration.as_ref().and_then(Said::as_deref);
-                self.reset_at = duration.and_then(|duration| after(duration, now));
+                self.reset_at = match &self.budget_duration {
+                    Some(Said::Value(duration)) => after(duration, now),
+                    _ => None,
+                };
             }
         }
     }

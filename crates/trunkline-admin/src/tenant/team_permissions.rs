@@ -65,8 +65,8 @@ pub(crate) async fn permissions_update(
     let said = body.get(FIELD).filter(|said| !said.is_null());
     let said = said.ok_or_else(|| fields::missing(FIELD))?;
     let change: Map<String, Value> = [(FIELD.to_owned(), said.clone())].into_iter().collect();
-    let change = Change::read(&TEAM, &change, &[])?;
     let (now, by) = (app.now(), manager.id());
+    let change = Change::read(&TEAM, &change, &[], now)?;
     let plan = |directory: &Directory| {
         Hand::of(&manager, directory)?.check_leads(&team_id)?;
         let mut team = team::stored(&team_id, directory)?;
