@@ -198,10 +198,16 @@ impl CallLimits {
 
     /// The name of a limit that is set, if any is.
     pub fn first(&self) -> Option<&'static str> {
+        // A new limit does not compile before it is here and below.
+        let Self {
+            rpm_limit,
+            max_parallel_requests,
+            mcp_rpm_limit,
+        } = self;
         let names = [
-            (self.rpm_limit.is_some(), "rpm_limit"),
-            (self.max_parallel_requests.is_some(), "max_parallel_requests"),
-            (!self.mcp_rpm_limit.is_empty(), "mcp_rpm_limit"),
+            (rpm_limit.is_some(), "rpm_limit"),
+            (max_parallel_requests.is_some(), "max_parallel_requests"),
+            (!mcp_rpm_limit.is_empty(), "mcp_rpm_limit"),
         ];
         names
             .into_iter()
@@ -210,13 +216,18 @@ impl CallLimits {
 
     /// Whether everything that these limits let through, `bound` lets through, too; the field that lets more through if not.
     pub fn check_within(&self, bound: &Self) -> Result<(), &'static str> {
+        let Self {
+            rpm_limit,
+            max_parallel_requests,
+            mcp_rpm_limit,
+        } = self;
         let is_within =
             |own: Option<u32>, most: Option<u32>| most.is_none_or(|most| own.is_some_and(|own| own <= most));
         let of_server =
-            |(server, most): (&String, &u32)| is_within(self.mcp_rpm_limit.get(server).copied(), Some(*most));
-        if !is_within(self.rpm_limit, bound.rpm_limit) {
+            |(server, most): (&String, &u32)| is_within(mcp_rpm_limit.get(server).copied(), Some(*most));
+        if !is_within(*rpm_limit, bound.rpm_limit) {
             Err("rpm_limit")
-        } else if !is_within(self.max_parallel_requests, bound.max_parallel_requests) {
+        } else if !is_within(*max_parallel_requests, bound.max_parallel_requests) {
             Err("max_parallel_requests")
         } else if !bound.mcp_rpm_limit.iter().all(of_server) {
             Err("mcp_rpm_limit")

@@ -429,6 +429,7 @@ fn restricts(user: &User) -> bool {
         || !permission.mcp_tool_permissions.is_empty()
         || !permission.models.is_empty()
         || !user.limits.is_none()
+        || !user.spending.is_none()
 }
 
 fn check_unlimited(key: &VirtualKey) -> Result<(), KeyError> {
@@ -483,6 +484,44 @@ fn too_much(field: &'static str, why: &str) -> KeyError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A new field of a key does not compile before somebody has decided what others than proxy admins may do with it: what widens or
+    /// lifts something belongs into [`Delegate::bound_new`] and [`Delegate::bound_change`], and a limit into
+    /// [`VirtualKey::administrators_limit`].
+    #[test]
+    fn s18_every_field_of_a_key_is_bounded() {
+        let VirtualKey {
+            // By `words`, `check_grants`, `check_routes`, `check_expires`, the limits, `blocked`, and what stays as it is.
+            key_alias: _,
+            metadata: _,
+            object_permission: _,
+            allowed_routes: _,
+            expires: _,
+            limits: _,
+            blocked: _,
+            user_id: _,
+            team_id: _,
+            budget_id: _,
+            spending: _,
+            // Made by the operations themselves, never by what a body says.
+            hash: _,
+            id: _,
+            key_name: _,
+            stamps: _,
+            rotation_count: _,
+            last_rotation_at: _,
+            previous: _,
+            delegation,
+            defect: _,
+            // A word for people: what it chose is in `allowed_routes`.
+            key_type: _,
+        } = VirtualKey::new(KeyHash([0; 32]));
+        assert_eq!(
+            delegation,
+            Delegation::default(),
+            "a key is an administrator's unless it is said"
+        );
+    }
 
     fn models(names: &[&str]) -> ObjectPermission {
         ObjectPermission {
