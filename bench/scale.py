@@ -240,8 +240,10 @@ def report(results):
     for what, value, limit in (
         ("from exec until it is ready, in s", worst["ready_s"], 2),
         ("memory, idle, in MB", worst["idle_rss_mb"], 300),
-        ("memory, after calls, in MB", worst.get("called_rss_mb", 0), 300),
+        ("memory, after calls, in MB", worst.get("called_rss_mb"), 300),
     ):
+        if value is None:
+            continue
         good = value <= limit
         met = met and good
         print(f"  {'ok  ' if good else 'MISS'}  {what:40}{value:>9g}   ≤ {limit:g}")
