@@ -185,10 +185,10 @@ impl<'a> Request<'a> {
             model,
             stream,
             user,
-            dialect,
-            drops,
             wants_usage,
             has_extras,
+            dialect,
+            drops,
         })
     }
 
@@ -216,7 +216,12 @@ impl<'a> Request<'a> {
                 ..*self
             };
             return Ok(Sent {
-                body: request.body(target.model, renames, target.asks_usage),
+                // Streams of Anthropic's dialect say it anyway, and know no such member.
+                body: request.body(
+                    target.model,
+                    renames,
+                    target.asks_usage && self.dialect == Dialect::OpenAi,
+                ),
                 dropped,
                 betas: Vec::new(),
                 way: None,
