@@ -1,6 +1,15 @@
 //! The dialects that clients and providers speak.
 
-/// How requests, answers and streams are written.
+/// What a provider speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Spoken {
+    /// What clients speak, too.
+    By(Dialect),
+    /// Gemini's `generateContent`, which no client speaks here.
+    Gemini,
+}
+
+/// How requests, answers and streams of clients are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Dialect {
     /// OpenAI's: chat completions, completions, embeddings.

@@ -30,7 +30,7 @@ pub mod stream;
 pub mod translate;
 pub mod usage;
 
-pub use dialect::Dialect;
+pub use dialect::{Dialect, Spoken};
 pub use endpoint::Endpoint;
 pub use error::{Failure, ProviderError};
 pub use provider::{Named, Provider};

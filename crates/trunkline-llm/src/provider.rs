@@ -2,7 +2,7 @@
 //! where it is, which variables of the environment LiteLLM takes its key and its address from, what it serves, and how it spells
 //! things.
 
-use crate::{Dialect, Endpoint};
+use crate::{Dialect, Endpoint, Spoken};
 
 /// One service, or kind of server.
 #[derive(Debug, PartialEq, Eq)]
@@ -10,7 +10,7 @@ pub struct Provider {
     /// What stands before the first `/` of `litellm_params.model`.
     pub prefix: &'static str,
     /// What it speaks.
-    pub dialect: Dialect,
+    pub dialect: Spoken,
     /// Its address, without a slash at its end; `None`: it has to be given.
     pub api_base: Option<&'static str>,
     /// Variables that may hold its key; the first that is set counts.
@@ -47,7 +47,7 @@ impl Provider {
     ) -> Self {
         Self {
             prefix,
-            dialect: Dialect::OpenAi,
+            dialect: Spoken::By(Dialect::OpenAi),
             api_base: Some(api_base),
             key_variables,
             base_variables: &[],
@@ -109,21 +109,43 @@ impl Provider {
         }
     }
 
-    /// The address of an endpoint below `api_base`.
-    pub fn url(&self, api_base: &str, endpoint: Endpoint) -> String {
+    /// The address of an endpoint below `api_base`. Gemini's has the model in it, and whether the answer comes in pieces.
+    pub fn url(&self, api_base: &str, endpoint: Endpoint, (model, stream): (&str, bool)) -> String {
         let base = api_base.trim_end_matches('/');
         // LiteLLM takes the whole address too.
         let base = match self.dialect {
-            Dialect::OpenAi => base,
-            Dialect::Anthropic => base.strip_suffix("/messages").unwrap_or(base),
+            Spoken::By(Dialect::Anthropic) => base.strip_suffix("/messages").unwrap_or(base),
+            Spoken::By(Dialect::OpenAi) | Spoken::Gemini => base,
         };
         let suffix = if base.ends_with(self.base_suffix) {
             ""
         } else {
             self.base_suffix
         };
-        format!("{base}{suffix}/{}", endpoint.path())
+        match (self.dialect, stream) {
+            (Spoken::Gemini, false) => format!("{base}{suffix}/models/{}:generateContent", segment(model)),
+            (Spoken::Gemini, true) => {
+                format!(
+                    "{base}{suffix}/models/{}:streamGenerateContent?alt=sse",
+                    segment(model)
+                )
+            }
+            (Spoken::By(_), _) => format!("{base}{suffix}/{}", endpoint.path()),
+        }
     }
+}
+
+/// A name as one segment of a path.
+fn segment(name: &str) -> String {
+    let mut segment = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            segment.push(char::from(byte));
+        } else {
+            segment.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    segment
 }
 
 /// All of them.
@@ -146,7 +168,7 @@ pub const PROVIDERS: &[Provider] = &[
         .base_variables(&["OPENAI_BASE_URL", "OPENAI_API_BASE"])
     },
     Provider {
-        dialect: Dialect::Anthropic,
+        dialect: Spoken::By(Dialect::Anthropic),
         base_suffix: "/v1",
         ..Provider::at(
             "anthropic",
@@ -155,6 +177,17 @@ pub const PROVIDERS: &[Provider] = &[
             &Endpoint::ANTHROPIC,
         )
         .base_variables(&["ANTHROPIC_API_BASE", "ANTHROPIC_BASE_URL"])
+    },
+    Provider {
+        dialect: Spoken::Gemini,
+        base_suffix: "/v1beta",
+        ..Provider::at(
+            "gemini",
+            "https://generativelanguage.googleapis.com",
+            &["GOOGLE_API_KEY", "GEMINI_API_KEY"],
+            CHAT,
+        )
+        .base_variables(&["GEMINI_API_BASE"])
     },
     // Servers of one's own.
     Provider::own(
@@ -497,7 +530,6 @@ pub const OTHERS: &[&str] = &[
     "empower",
     "fal_ai",
     "galadriel",
-    "gemini",
     "gigachat",
     "github_copilot",
     "google_ai_studio",
@@ -667,23 +699,41 @@ mod tests {
             "http://o:11434/v1",
             "http://o:11434/v1/",
         ] {
-            assert_eq!(ollama.url(base, chat), "http://o:11434/v1/chat/completions");
+            assert_eq!(
+                ollama.url(base, chat, ("m", false)),
+                "http://o:11434/v1/chat/completions"
+            );
         }
         assert_eq!(
-            of("openai").url("https://x/v1/", Endpoint::Embeddings),
+            of("openai").url("https://x/v1/", Endpoint::Embeddings, ("m", false)),
             "https://x/v1/embeddings"
         );
         let anthropic = of("anthropic");
         for base in ["https://a", "https://a/", "https://a/v1", "https://a/v1/messages"] {
             assert_eq!(
-                anthropic.url(base, Endpoint::Messages),
+                anthropic.url(base, Endpoint::Messages, ("m", false)),
                 "https://a/v1/messages",
                 "{base}"
             );
         }
         assert_eq!(
-            anthropic.url("https://a", Endpoint::CountTokens),
+            anthropic.url("https://a", Endpoint::CountTokens, ("m", false)),
             "https://a/v1/messages/count_tokens"
+        );
+        let gemini = of("gemini");
+        for (stream, wanted) in [
+            (false, "https://g/v1beta/models/gemini-2.5-pro:generateContent"),
+            (
+                true,
+                "https://g/v1beta/models/gemini-2.5-pro:streamGenerateContent?alt=sse",
+            ),
+        ] {
+            assert_eq!(gemini.url("https://g", chat, ("gemini-2.5-pro", stream)), wanted);
+        }
+        assert!(
+            gemini
+                .url("https://g", chat, ("a/../b?c", false))
+                .ends_with("/models/a%2F..%2Fb%3Fc:generateContent")
         );
         for (own, asked, wanted) in [
             (anthropic, chat, Some(Endpoint::Messages)),

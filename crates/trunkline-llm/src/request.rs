@@ -6,8 +6,8 @@ use serde_json::value::RawValue;
 use trunkline_mcp::depth;
 use trunkline_mcp::edit::{RawObject, is_same_key};
 
-use crate::Dialect;
 use crate::translate::{self, Drops, Target, Way};
+use crate::{Dialect, Spoken};
 
 /// LiteLLM's own members of a body, which it acts upon and no provider knows. None of them has an effect here yet, and a
 /// client that sends one relies on it, so that they are refused.
@@ -207,7 +207,7 @@ impl<'a> Request<'a> {
                 dropped.push(name.clone());
             }
         }
-        if target.dialect == self.dialect {
+        if target.dialect == Spoken::By(self.dialect) {
             let request = Self {
                 object,
                 model: self.model.clone(),
@@ -471,7 +471,7 @@ mod tests {
         let body = br#"{"model":"m", "drop_params":true,"seed":1,"additional_drop_params":["seed"],"x":2}"#;
         let request = Request::read(body, None).unwrap();
         let target = Target {
-            dialect: Dialect::OpenAi,
+            dialect: Spoken::By(Dialect::OpenAi),
             provider: "openai",
             model: "gpt",
             max_tokens: None,

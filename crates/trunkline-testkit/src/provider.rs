@@ -1,8 +1,9 @@
-//! A provider of models in this process, of OpenAI's dialect or of Anthropic's. It rejects what a provider would: another key, a body
+//! A provider of models in this process, of OpenAI's dialect, Anthropic's or Gemini's. It rejects what a provider would: another key, a body
 //! that is no request, members that it does not know, conversations in the wrong order. What it answers is scripted; what it was asked
 //! is kept.
 
 mod anthropic;
+mod gemini;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -67,6 +68,7 @@ struct State {
 enum Dialect {
     OpenAi,
     Anthropic,
+    Gemini,
 }
 
 /// The provider. Dropping it closes its port and its connections.
@@ -126,6 +128,11 @@ impl ScriptedProvider {
     /// Starts one of Anthropic's.
     pub async fn start_anthropic(key: &str, models: &[&str]) -> Self {
         Self::speaking(Dialect::Anthropic, key.to_owned(), models).await
+    }
+
+    /// Starts one of Gemini's.
+    pub async fn start_gemini(key: &str, models: &[&str]) -> Self {
+        Self::speaking(Dialect::Gemini, key.to_owned(), models).await
     }
 
     async fn speaking(dialect: Dialect, key: String, models: &[&str]) -> Self {
@@ -192,6 +199,7 @@ fn answer(
     let taken = match dialect {
         Dialect::OpenAi => taken(bare, key, models),
         Dialect::Anthropic => anthropic::rejected(bare, key, models),
+        Dialect::Gemini => gemini::rejected(bare, key, models),
     };
     let body = match taken {
         Ok(body) => body,
@@ -199,6 +207,7 @@ fn answer(
     };
     match state.turns.pop_front() {
         None if dialect == Dialect::Anthropic => Some(anthropic::usual(&path, &body)),
+        None if dialect == Dialect::Gemini => Some(gemini::usual(&path, &body)),
         None => Some(usual(&path, &body)),
         Some(Turn::Answer(status, text)) => Some(Said::json(status, text)),
         Some(Turn::AnswerWith(status, text, (name, value))) => {

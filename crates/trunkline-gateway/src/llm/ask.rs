@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use tokio::time::{Instant, timeout_at};
-use trunkline_llm::{Dialect, Sent, Usage};
+use trunkline_llm::{Dialect, Sent, Spoken, Usage};
 use trunkline_model::Step;
 use trunkline_upstream::fault::Fault;
 use trunkline_upstream::http::{read_body, read_whole};
@@ -119,7 +119,8 @@ async fn attempt(asked: &Asked<'_>, catalogue: &Catalogue, ready: &Arc<Ready>) -
         again,
         rest: Some(rest),
     };
-    let (Some(target), Some(provider)) = (ready.target(asked.endpoint), ready.provider) else {
+    let (Some(target), Some(provider)) = (ready.target(asked.endpoint, asked.request.stream), ready.provider)
+    else {
         return Err(failed(
             Fault::misconfigured("it does not serve this endpoint"),
             true,
@@ -138,7 +139,7 @@ async fn attempt(asked: &Asked<'_>, catalogue: &Catalogue, ready: &Arc<Ready>) -
         }
     };
     let mut headers = ready.headers(asked.request.stream);
-    if provider.dialect == Dialect::Anthropic {
+    if provider.dialect == Spoken::By(Dialect::Anthropic) {
         anthropics(&mut headers, (ready, asked.headers), &sent.betas);
     }
     let body = Bytes::from(std::mem::take(&mut sent.body));

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use trunkline_llm::price::{Listed, Priced, Prices, Rate};
 use trunkline_llm::provider::PROVIDERS;
 use trunkline_llm::translate::{Drops, Target as Written};
-use trunkline_llm::{Dialect, Endpoint, Provider};
+use trunkline_llm::{Dialect, Endpoint, Provider, Spoken};
 use trunkline_model::{Deployment, KeyMap, ModelList, RouterRules};
 use trunkline_upstream::http::Target;
 use trunkline_upstream::provider;
@@ -49,8 +49,8 @@ pub struct Ready {
     pub prices: Prices,
     /// Whether it was said that nobody knows that.
     pub(super) told_of_no_price: AtomicBool,
-    /// Where a request for an endpoint goes.
-    targets: Vec<(Endpoint, Target)>,
+    /// Where a request for an endpoint goes, for a whole answer and for one in pieces.
+    targets: Vec<(Endpoint, [Target; 2])>,
     headers: HeaderMap,
 }
 
@@ -59,6 +59,7 @@ const ANTHROPIC_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
 /// How credentials of Anthropic's begin that are sent as `Authorization`, and what it has to be told for them.
 const ANTHROPIC_TOKEN: (&str, HeaderValue) = ("sk-ant-oat", HeaderValue::from_static("oauth-2025-04-20"));
 static X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+static X_GOOG_API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
 /// The revision of Anthropic's API.
 pub(super) static VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 /// What of it is tried out.
@@ -111,9 +112,11 @@ impl Ready {
             let Some(own) = provider.serving(endpoint) else {
                 continue;
             };
-            let url = provider.url(&params.api_base, own);
-            let target = provider::target(&url).map_err(|fault| fault.message)?;
-            self.targets.push((endpoint, target));
+            let target = |stream| {
+                let url = provider.url(&params.api_base, own, (&self.deployment.model, stream));
+                provider::target(&url).map_err(|fault| fault.message)
+            };
+            self.targets.push((endpoint, [target(false)?, target(true)?]));
         }
         let secret = |text: &str, what: &str| {
             let value = HeaderValue::from_str(text).map_err(|_| format!("{what} cannot be sent in a header"));
@@ -127,11 +130,14 @@ impl Ready {
         let (token, beta) = ANTHROPIC_TOKEN;
         let key = params.api_key.as_ref().map(trunkline_model::Secret::expose);
         let is_token = key.is_some_and(|key| key.starts_with(token));
-        let is_anthropic = provider.dialect == Dialect::Anthropic;
+        let is_anthropic = provider.dialect == Spoken::By(Dialect::Anthropic);
         if is_anthropic {
             headers.insert(VERSION.clone(), ANTHROPIC_VERSION);
         }
         match key {
+            Some(key) if provider.dialect == Spoken::Gemini => {
+                headers.insert(X_GOOG_API_KEY.clone(), secret(key, "its api_key")?);
+            }
             Some(key) if is_anthropic && !is_token => {
                 headers.insert(X_API_KEY.clone(), secret(key, "its api_key")?);
             }
@@ -156,9 +162,9 @@ impl Ready {
     }
 
     /// Where an endpoint is.
-    pub fn target(&self, endpoint: Endpoint) -> Option<&Target> {
+    pub fn target(&self, endpoint: Endpoint, stream: bool) -> Option<&Target> {
         let own = self.targets.iter().find(|(own, _)| *own == endpoint);
-        own.map(|(_, target)| target)
+        own.map(|(_, targets)| &targets[usize::from(stream)])
     }
 
     /// What is sent beside a body.
@@ -319,7 +325,7 @@ impl Models {
         }
         let serving: Vec<&Arc<Ready>> = usable
             .into_iter()
-            .filter(|own| own.target(endpoint).is_some())
+            .filter(|own| own.target(endpoint, false).is_some())
             .collect();
         if serving.is_empty() {
             return Err(NoDeployment::OtherEndpoint);

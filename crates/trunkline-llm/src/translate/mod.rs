@@ -15,6 +15,7 @@
 pub mod answer;
 mod anthropic;
 pub mod conversation;
+mod gemini;
 pub mod losses;
 mod openai;
 mod reader;
@@ -29,15 +30,15 @@ pub use losses::Drops;
 pub use sse::Unreadable;
 pub use stream::Stream;
 
-use crate::{BadRequest, Dialect, Usage};
-use conversation::{Conversation, Tool};
+use crate::{BadRequest, Dialect, Spoken, Usage};
+use conversation::{Conversation, Kind, Tool};
 use losses::Losses;
 
 /// For whom a request is written.
 #[derive(Clone, Copy, Debug)]
 pub struct Target<'a> {
     /// What the provider speaks.
-    pub dialect: Dialect,
+    pub dialect: Spoken,
     /// LiteLLM's prefix of it.
     pub provider: &'a str,
     /// Its name for the model.
@@ -65,7 +66,7 @@ pub struct Translated {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Way {
     /// What the provider speaks.
-    pub provider: Dialect,
+    pub provider: Spoken,
     /// What the client speaks.
     pub client: Dialect,
     /// The form of the answer was asked for as a tool.
@@ -132,8 +133,11 @@ pub fn request(
     };
     let mut betas = Vec::new();
     let body = match target.dialect {
-        Dialect::OpenAi => openai::request_out::write(&mut conversation, target, &mut way, &mut losses)?,
-        Dialect::Anthropic => {
+        Spoken::Gemini => gemini::request_out::write(&mut conversation, target, &mut losses)?,
+        Spoken::By(Dialect::OpenAi) => {
+            openai::request_out::write(&mut conversation, target, &mut way, &mut losses)?
+        }
+        Spoken::By(Dialect::Anthropic) => {
             anthropic::request_out::write(&mut conversation, target, &mut way, &mut betas, &mut losses)?
         }
     };
@@ -164,14 +168,28 @@ pub fn answer(
     (model, created): (&str, i64),
 ) -> Result<(String, Option<Usage>), String> {
     let answer = match way.provider {
-        Dialect::OpenAi => openai::answer_in::read(json, way)?,
-        Dialect::Anthropic => anthropic::answer_in::read(json, way)?,
+        Spoken::By(Dialect::OpenAi) => openai::answer_in::read(json, way)?,
+        Spoken::By(Dialect::Anthropic) => anthropic::answer_in::read(json, way)?,
+        Spoken::Gemini => gemini::answer_in::read(json)?,
     };
+    if way.client == Dialect::Anthropic {
+        no_word(answer.parts.iter().map(|part| &part.kind))?;
+    }
     let text = match way.client {
         Dialect::OpenAi => openai::answer_out::write(&answer, (model, created)),
         Dialect::Anthropic => anthropic::answer_out::write(&answer, model),
     };
     Ok((text, answer.usage))
+}
+
+/// Whether a message has a word for all of these.
+fn no_word<'a>(kinds: impl Iterator<Item = &'a Kind>) -> Result<(), String> {
+    for kind in kinds {
+        if let Kind::Other { kind, .. } = kind {
+            return Err(format!("it has a part {kind}, which messages have no word for"));
+        }
+    }
+    Ok(())
 }
 
 /// A JSON object under construction.

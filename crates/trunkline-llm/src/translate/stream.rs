@@ -2,13 +2,14 @@
 
 use super::answer::Event;
 use super::sse::{Events, Item};
-use super::{Unreadable, Way, anthropic, openai};
-use crate::{Dialect, Usage};
+use super::{Unreadable, Way, anthropic, gemini, no_word, openai};
+use crate::{Dialect, Spoken, Usage};
 
 #[derive(Debug)]
 enum Reading {
     OpenAi(openai::stream_in::Reader),
     Anthropic(anthropic::stream_in::Reader),
+    Gemini(gemini::stream_in::Reader),
 }
 
 #[derive(Debug)]
@@ -40,8 +41,9 @@ impl Stream {
     /// For a client that asked for `model` at the time `created` (seconds); at most `limit` bytes are kept of an event.
     pub fn new(way: Way, (model, created): (&str, i64), limit: usize) -> Self {
         let reading = match way.provider {
-            Dialect::OpenAi => Reading::OpenAi(openai::stream_in::Reader::new(limit)),
-            Dialect::Anthropic => Reading::Anthropic(anthropic::stream_in::Reader::new(limit)),
+            Spoken::By(Dialect::OpenAi) => Reading::OpenAi(openai::stream_in::Reader::new(limit)),
+            Spoken::By(Dialect::Anthropic) => Reading::Anthropic(anthropic::stream_in::Reader::new(limit)),
+            Spoken::Gemini => Reading::Gemini(gemini::stream_in::Reader::default()),
         };
         let writing = match way.client {
             Dialect::OpenAi => Writing::OpenAi(openai::stream_out::Writing::new(
@@ -111,8 +113,9 @@ impl Inner {
             }
             (Item::Data(data), Reading::OpenAi(own)) => own.data(&data, &self.way, &mut told),
             (Item::Data(data), Reading::Anthropic(own)) => own.data(&data, &self.way, &mut told),
+            (Item::Data(data), Reading::Gemini(own)) => own.data(&data, &mut told),
         };
-        self.write(told, out);
+        self.write(told, out)?;
         read
     }
 
@@ -121,8 +124,9 @@ impl Inner {
         let is_over = match &mut self.reading {
             Reading::OpenAi(own) => own.finish(&self.way, &mut told)?,
             Reading::Anthropic(own) => own.is_over(),
+            Reading::Gemini(own) => own.finish(&mut told),
         };
-        self.write(told, out);
+        self.write(told, out)?;
         if is_over {
             Ok(())
         } else {
@@ -130,7 +134,7 @@ impl Inner {
         }
     }
 
-    fn write(&mut self, told: Vec<Event>, out: &mut Vec<u8>) {
+    fn write(&mut self, told: Vec<Event>, out: &mut Vec<u8>) -> Result<(), Unreadable> {
         let usage = self.usage();
         for event in told {
             match &event {
@@ -141,15 +145,22 @@ impl Inner {
             }
             match &mut self.writing {
                 Writing::OpenAi(own) => own.event(event, usage.as_ref(), out),
-                Writing::Anthropic(own) => own.event(event, usage.as_ref(), out),
+                Writing::Anthropic(own) => {
+                    if let Event::Open(kind) = &event {
+                        no_word(std::iter::once(kind)).map_err(Unreadable)?;
+                    }
+                    own.event(event, usage.as_ref(), out);
+                }
             }
         }
+        Ok(())
     }
 
     fn usage(&self) -> Option<Usage> {
         match &self.reading {
             Reading::OpenAi(own) => own.usage,
             Reading::Anthropic(own) => own.counts.usage(),
+            Reading::Gemini(own) => own.usage,
         }
     }
 }

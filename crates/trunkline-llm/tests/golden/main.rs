@@ -10,7 +10,7 @@ mod streams;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use trunkline_llm::Dialect;
+use trunkline_llm::{Dialect, Spoken};
 
 /// The files of a folder whose names end so, in order.
 fn inputs(folder: &str, end: &str) -> Vec<PathBuf> {
@@ -26,13 +26,32 @@ fn inputs(folder: &str, end: &str) -> Vec<PathBuf> {
     files
 }
 
-/// `openai-…` is OpenAI's, `anthropic-…` Anthropic's.
-fn dialect(path: &Path) -> Dialect {
+/// `openai-…` is OpenAI's, `anthropic-…` Anthropic's, `gemini-…` Gemini's.
+fn spoken(path: &Path) -> Spoken {
     let name = path.file_name().unwrap().to_str().unwrap();
     match name.split('-').next() {
-        Some("openai") => Dialect::OpenAi,
-        Some("anthropic") => Dialect::Anthropic,
+        Some("openai") => Spoken::By(Dialect::OpenAi),
+        Some("anthropic") => Spoken::By(Dialect::Anthropic),
+        Some("gemini") => Spoken::Gemini,
         _ => panic!("{name} names no dialect"),
+    }
+}
+
+/// The other side: `…-for-openai…`, or else the other dialect of clients.
+fn other_side(path: &Path) -> Spoken {
+    let name = path.file_name().unwrap().to_str().unwrap();
+    match (name.split_once("-for-"), spoken(path)) {
+        (Some((_, rest)), _) => spoken(Path::new(&rest.replace('.', "-"))),
+        (None, Spoken::By(dialect)) => Spoken::By(other(dialect)),
+        (None, Spoken::Gemini) => panic!("{name} names no client"),
+    }
+}
+
+/// What a client speaks.
+fn dialect(spoken: Spoken) -> Dialect {
+    match spoken {
+        Spoken::By(dialect) => dialect,
+        Spoken::Gemini => panic!("no client speaks it"),
     }
 }
 

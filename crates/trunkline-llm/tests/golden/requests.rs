@@ -3,18 +3,18 @@
 use std::fs;
 
 use serde_json::{Value, json};
-use trunkline_llm::Request;
 use trunkline_llm::translate::{Drops, Target};
+use trunkline_llm::{Dialect, Request, Spoken};
 
-use crate::{check, dialect, inputs, other, pretty};
+use crate::{check, dialect, inputs, other_side, pretty, spoken};
 
 #[test]
 fn requests_are_what_the_other_dialect_wants() {
     for path in inputs("requests", ".in.json") {
         let input: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
-        let client = dialect(&path);
+        let client = dialect(spoken(&path));
         let target = Target {
-            dialect: other(client),
+            dialect: other_side(&path),
             provider: input["for"]["provider"].as_str().unwrap(),
             model: input["for"]["model"].as_str().unwrap(),
             max_tokens: input["for"]["max_output_tokens"].as_u64(),
@@ -37,7 +37,7 @@ fn requests_are_what_the_other_dialect_wants() {
 #[test]
 fn numbers_and_schemas_stay_the_text_that_they_were() {
     let target = Target {
-        dialect: trunkline_llm::Dialect::Anthropic,
+        dialect: Spoken::By(Dialect::Anthropic),
         provider: "anthropic",
         model: "claude-sonnet-4-5",
         max_tokens: None,

@@ -7,16 +7,15 @@ use std::path::Path;
 use proptest::prelude::*;
 use proptest::sample::{Index, subsequence};
 use serde_json::Value;
-use trunkline_llm::Dialect;
 use trunkline_llm::translate::{Stream, Way};
+use trunkline_llm::{Dialect, Spoken};
 
-use crate::{check, dialect, inputs, other};
+use crate::{check, dialect, inputs, other_side, spoken};
 
 fn stream(path: &Path) -> Stream {
-    let provider = dialect(path);
     let way = Way {
-        provider,
-        client: other(provider),
+        provider: spoken(path),
+        client: dialect(other_side(path)),
         form_is_tool: path.to_str().unwrap().contains("form"),
         include_usage: true,
         names: vec![("short_0123".to_owned(), "a_name_that_was_too_long".to_owned())],
@@ -136,9 +135,9 @@ fn streams_are_the_same_however_they_come() {
         let (whole, end, stream) = run(&path, &[&text]);
         assert_eq!(end, Ok(()), "{}", path.display());
         check(&path, (".in.sse", ".out.sse"), &whole);
-        match dialect(&path) {
-            Dialect::OpenAi => anthropics_grammar(&whole),
-            Dialect::Anthropic => openais_grammar(&whole),
+        match dialect(other_side(&path)) {
+            Dialect::Anthropic => anthropics_grammar(&whole),
+            Dialect::OpenAi => openais_grammar(&whole),
         }
         let failed = path.to_str().unwrap().contains("failing");
         assert_eq!((stream.error().is_some(), stream.is_done()), (failed, !failed));
@@ -162,9 +161,10 @@ fn a_stream_that_is_cut_off_is_not_taken_for_complete() {
     for path in inputs("streams", ".in.sse") {
         let text = fs::read_to_string(&path).unwrap();
         // Until the reason is said, nothing is complete.
-        let mark = match dialect(&path) {
-            Dialect::OpenAi => "\"finish_reason\":\"",
-            Dialect::Anthropic => "event: message_stop",
+        let mark = match spoken(&path) {
+            Spoken::By(Dialect::OpenAi) => "\"finish_reason\":\"",
+            Spoken::By(Dialect::Anthropic) => "event: message_stop",
+            Spoken::Gemini => "\"finishReason\":\"",
         };
         let Some(end) = text.find(mark) else {
             continue;
@@ -208,11 +208,11 @@ fn what_is_no_stream_of_the_dialect_is_said() {
 }
 
 /// The events of all streams of a dialect.
-fn all_events(provider: Dialect) -> Vec<String> {
+fn all_events(provider: Spoken) -> Vec<String> {
     let paths = inputs("streams", ".in.sse");
     let texts = paths
         .iter()
-        .filter(|path| dialect(path) == provider)
+        .filter(|path| spoken(path) == provider)
         .map(|path| fs::read_to_string(path).unwrap().replace("\r\n", "\n"));
     texts
         .flat_map(|text| {
@@ -226,7 +226,7 @@ fn all_events(provider: Dialect) -> Vec<String> {
 /// Events in an order in which no provider sends them: what the client gets is of its grammar, or the gateway says that it is not.
 fn in_any_order(name: &str, picks: &[Index]) {
     let path = Path::new(name);
-    let events = all_events(dialect(path));
+    let events = all_events(spoken(path));
     let mut own = stream(path);
     let mut out = Vec::new();
     let fed = picks
@@ -234,9 +234,9 @@ fn in_any_order(name: &str, picks: &[Index]) {
         .try_for_each(|pick| own.feed(pick.get(&events).as_bytes(), &mut out));
     let complete = fed.is_ok() && own.finish(&mut out).is_ok();
     let text = String::from_utf8(out).unwrap();
-    match dialect(path) {
-        Dialect::OpenAi if complete => anthropics_grammar(&text),
-        Dialect::Anthropic if complete => openais_grammar(&text),
+    match dialect(other_side(path)) {
+        Dialect::Anthropic if complete => anthropics_grammar(&text),
+        Dialect::OpenAi if complete => openais_grammar(&text),
         _ => assert!(
             !text.contains("[DONE]") && !text.contains("message_stop"),
             "{text}"
@@ -256,13 +256,19 @@ proptest! {
     }
 
     #[test]
+    fn what_gemini_never_sends_breaks_no_grammar(picks in prop::collection::vec(any::<Index>(), 0..30)) {
+        in_any_order("gemini-x-for-openai", &picks);
+        in_any_order("gemini-x-for-anthropic", &picks);
+    }
+
+    #[test]
     fn with_pieces_missing_the_grammar_holds(
         (name, kept) in prop_oneof![Just("openai-x"), Just("anthropic-x")].prop_flat_map(|name| {
-            let count = all_events(dialect(Path::new(name))).len();
+            let count = all_events(spoken(Path::new(name))).len();
             (Just(name), subsequence((0..count).collect::<Vec<_>>(), 0..=count.min(40)))
         })
     ) {
-        let events = all_events(dialect(Path::new(name)));
+        let events = all_events(spoken(Path::new(name)));
         let mut own = stream(Path::new(name));
         let mut out = Vec::new();
         let fed = kept.iter().try_for_each(|at| own.feed(events[*at].as_bytes(), &mut out));

@@ -9,10 +9,11 @@ pub(crate) const MESSAGES: &str = "/v1/messages";
 const CHAT: &str = "/v1/chat/completions";
 const STREAM: &str = "event: message_start\r\ndata: {\"type\":\"message_start\",\"message\":{\"model\":\"claude-x\",\"usage\":{\"input_tokens\":1}}}\r\n\r\n: x\n\nevent: unheard_of\ndata: {\"type\":\"unheard_of\",\"model\":\"claude-x\"}\n\nevent: message_delta\ndata: {\"type\":\"message_delta\",\"usage\":{\"output_tokens\":2}}\n\n";
 
-/// A provider of each dialect, and a gateway with the models `claude` and `gpt` of them.
+/// A provider of each dialect, and a gateway with the models `claude`, `gpt` and `gemini` of them.
 pub(crate) struct Both {
     pub(crate) anthropic: ScriptedProvider,
     pub(crate) openai: ScriptedProvider,
+    pub(crate) gemini: ScriptedProvider,
     pub(crate) gateway: TestGateway,
     pub(crate) key: Canary,
 }
@@ -27,7 +28,9 @@ impl Both {
         let key = Canary::key("provider");
         let anthropic = ScriptedProvider::start_anthropic(key.value(), &["claude-x"]).await;
         let openai = ScriptedProvider::start(key.value(), &["gpt-x"]).await;
+        let gemini = ScriptedProvider::start_gemini(key.value(), &["gemini-x"]).await;
         let entries = [
+            entry("gemini", "gemini/gemini-x", &gemini.url(), key.value(), params),
             entry(
                 "claude",
                 "anthropic/claude-x",
@@ -42,6 +45,7 @@ impl Both {
         Self {
             anthropic,
             openai,
+            gemini,
             gateway,
             key,
         }
@@ -470,4 +474,60 @@ async fn s19_no_credential_of_a_client_reaches_a_provider_and_none_of_a_provider
             "{all}"
         );
     }
+}
+
+#[tokio::test]
+async fn geminis_models_answer_clients_of_both_dialects() {
+    let both = Both::start().await;
+    let client = both.gateway.client();
+    let answer = client.post(CHAT, &chat("gemini")).await.expect_status(200).json();
+    assert_eq!(answer["choices"][0]["message"]["content"], "Hello");
+    assert_eq!(
+        answer["usage"]["completion_tokens"], 3,
+        "what was thought is written, too"
+    );
+    let answer = client
+        .post(MESSAGES, &message("gemini"))
+        .await
+        .expect_status(200)
+        .json();
+    assert_eq!(answer["content"], json!([{"type": "text", "text": "Hello"}]));
+    assert_eq!(answer["usage"]["cache_read_input_tokens"], 10);
+    // A call and its result, in pieces.
+    let function =
+        json!({"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}});
+    let mut body = chat("gemini");
+    body["tools"] = json!([function]);
+    body["stream"] = true.into();
+    let text = client.post(CHAT, &body).await.expect_status(200).text();
+    assert!(
+        text.contains("__thought__c2ln") && text.ends_with("data: [DONE]\n\n"),
+        "{text}"
+    );
+    let call = json!({"id": "call_r1_0__thought__c2ln", "type": "function", "function": {"name": "weather", "arguments": "{}"}});
+    body["messages"] = json!([
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "call_r1_0__thought__c2ln", "content": "Rain"},
+    ]);
+    let text = client.post(CHAT, &body).await.expect_status(200).text();
+    assert!(
+        text.contains("\"content\":\"llo\"") && text.contains("\"finish_reason\":\"stop\""),
+        "{text}"
+    );
+    let requests = both.gemini.requests();
+    let last = requests.last().unwrap();
+    assert_eq!(last.path, "/v1/v1beta/models/gemini-x:streamGenerateContent");
+    assert_eq!(last.json()["contents"][1]["parts"][0]["thoughtSignature"], "c2ln");
+    assert_eq!(
+        (last.header("x-goog-api-key"), last.header("authorization")),
+        (Some(both.key.value()), None)
+    );
+    // What it says when it refuses.
+    let body =
+        json!({"error": {"code": 429, "message": "quota", "status": "RESOURCE_EXHAUSTED"}}).to_string();
+    both.gemini.next(Turn::Answer(429, body));
+    let reply = client.post(MESSAGES, &message("gemini")).await;
+    assert_eq!(envelope(&reply), (429, "rate_limit_error".to_owned()));
+    assert!(reply.text().contains("quota"), "{}", reply.text());
 }
