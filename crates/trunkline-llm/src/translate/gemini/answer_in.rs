@@ -77,18 +77,17 @@ struct Call {
 }
 
 #[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub(super) struct Counts {
-    #[serde(default)]
-    prompt_token_count: Option<u64>,
-    #[serde(default)]
-    candidates_token_count: Option<u64>,
-    #[serde(default)]
-    thoughts_token_count: Option<u64>,
-    #[serde(default)]
-    cached_content_token_count: Option<u64>,
-    #[serde(default)]
-    tool_use_prompt_token_count: Option<u64>,
+    #[serde(default, rename = "promptTokenCount")]
+    prompt: Option<u64>,
+    #[serde(default, rename = "candidatesTokenCount")]
+    candidates: Option<u64>,
+    #[serde(default, rename = "thoughtsTokenCount")]
+    thoughts: Option<u64>,
+    #[serde(default, rename = "cachedContentTokenCount")]
+    cached: Option<u64>,
+    #[serde(default, rename = "toolUsePromptTokenCount")]
+    tools: Option<u64>,
 }
 
 impl Counts {
@@ -98,11 +97,11 @@ impl Counts {
             (one, more) => Some(one.unwrap_or(0).saturating_add(more.unwrap_or(0))),
         };
         Usage {
-            input: sum(self.prompt_token_count, self.tool_use_prompt_token_count),
+            input: sum(self.prompt, self.tools),
             // What was thought is beside it here.
-            output: sum(self.candidates_token_count, self.thoughts_token_count),
-            cache_read: self.cached_content_token_count,
-            reasoning: self.thoughts_token_count,
+            output: sum(self.candidates, self.thoughts),
+            cache_read: self.cached,
+            reasoning: self.thoughts,
             ..Usage::default()
         }
     }
