@@ -139,7 +139,7 @@ async fn populate(gateway: &TestGateway, upstream: &ScriptedUpstream) {
             .expect_status(201);
     }
     client
-        .put("/v1/mcp/server/approved/approve", &json!({}))
+        .put("/v1/mcp/server/approved/approve?pin=false", &json!({}))
         .await
         .expect_status(200);
     let why = json!({"review_notes": "no — see “policy” ✗"});
