@@ -426,6 +426,7 @@ fn model_info() {}
 
 /// A model, with what all its deployments are together.
 #[derive(ToSchema)]
+#[expect(clippy::struct_field_names, reason = "LiteLLM's names")]
 struct ModelGroup {
     /// The name that clients ask for.
     model_group: String,

@@ -295,7 +295,7 @@ async fn read(app: &App, of: Of, filters: &[DaysFilter]) -> Result<Vec<DayRow>, 
         }
     }
     // The latest first, whosever they are.
-    rows.sort_by(|a, b| b.day.cmp(&a.day));
+    rows.sort_by_key(|row| std::cmp::Reverse(row.day));
     Ok(rows)
 }
 

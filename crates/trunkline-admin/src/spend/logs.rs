@@ -221,8 +221,8 @@ fn amount(query: &Query, name: &str) -> Result<Option<i64>, KeyError> {
 fn row(record: &StoredCallRecord, directory: &Shown) -> Value {
     let is_ok = record.outcome == "ok";
     let took_ms = record.duration_us / 1000;
-    let took = jiff::SignedDuration::from_micros(i64::try_from(record.duration_us).unwrap_or(i64::MAX));
-    let ended = record.started_at.checked_add(took).unwrap_or(record.started_at);
+    let lasted = jiff::SignedDuration::from_micros(i64::try_from(record.duration_us).unwrap_or(i64::MAX));
+    let ended = record.started_at.checked_add(lasted).unwrap_or(record.started_at);
     let is_tool = record.kind == CallKind::CallTool.as_str();
     let named = |server: &str| format!("{server}/{}", record.tool.as_deref().unwrap_or_default());
     let tool = record.server_id.as_deref().filter(|_| is_tool).map(named);

@@ -6,12 +6,12 @@ use trunkline_store::{DaysFilter, DaysOf, LogFilter, LogSort, Spent, day_of};
 use crate::fixture::{at, both};
 use crate::records::record;
 
-fn payer(id: &str, since: i64) -> Option<Payer> {
-    Some(Payer {
+fn payer(id: &str, since: i64) -> Payer {
+    Payer {
         id: id.into(),
         since,
         has_account: true,
-    })
+    }
 }
 
 /// A chat of a key of a team, for somebody.
@@ -20,11 +20,11 @@ fn chat(id: &str, seconds: i64, cost: Option<i64>) -> CallRecord {
         kind: CallKind::ChatCompletion,
         tool: Some("mine".to_owned()),
         payers: Payers {
-            key: payer("k", 0),
-            team: payer("t", 0),
-            user: payer("u'\0", 0),
+            key: Some(payer("k", 0)),
+            team: Some(payer("t", 0)),
+            user: Some(payer("u'\0", 0)),
             organization: None,
-            end_user: payer("e", 0),
+            end_user: Some(payer("e", 0)),
         },
         cost,
         model: Some(Box::new(ModelUse {
@@ -89,7 +89,7 @@ both! {
         let store = db.store().await;
         let of = |since: i64, cost| {
             let mut own = chat("r", 5, Some(cost));
-            own.payers = Payers { key: payer("k", since), ..Payers::default() };
+            own.payers = Payers { key: Some(payer("k", since)), ..Payers::default() };
             own
         };
         store.ledger_write("1", &[of(100, 7)]).await.unwrap();
