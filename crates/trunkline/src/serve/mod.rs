@@ -279,17 +279,21 @@ async fn build(
         denials,
         selecting: Arc::new(trunkline_gateway::scope::of_request),
     });
-    let router = trunkline_gateway::router(gateway.clone())
-        .merge(admin)
-        .fallback(|| std::future::ready(trunkline_gateway::answer::not_found("Not Found")));
     Ok(Built {
-        router,
+        router: routes(gateway.clone(), admin),
         reloader,
         gateway,
         writer: tokio::spawn(async move {
             tokio::join!(records, denied);
         }),
     })
+}
+
+/// All of them, and an answer for the rest.
+fn routes(gateway: Arc<Gateway>, admin: Router) -> Router {
+    trunkline_gateway::router(gateway)
+        .merge(admin)
+        .fallback(|| std::future::ready(trunkline_gateway::answer::not_found("Not Found")))
 }
 
 /// What starts programs. They must not reach the gateway that started them.

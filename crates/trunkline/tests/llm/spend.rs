@@ -84,33 +84,7 @@ async fn everybody_whose_call_it_is_has_spent_it() {
         near(&days[0]["users"]["u"], 2.0 * ONE) && near(&days[0]["models"]["gpt-x"], 2.0 * ONE),
         "{days}"
     );
-    for (path, entity, times) in [
-        ("/user/daily/activity", "u", 2.0),
-        ("/team/daily/activity", "t", 2.0),
-        ("/organization/daily/activity", "o", 2.0),
-        ("/customer/daily/activity", "e", 1.0),
-        ("/tag/daily/activity", "always", 2.0),
-    ] {
-        let answer = get(&format!("{path}?{range}")).await;
-        let day = &answer["results"][0];
-        assert_eq!(day["date"], today.as_str(), "{path}: {answer}");
-        assert!(
-            near(
-                &day["breakdown"]["entities"][entity]["metrics"]["spend"],
-                times * ONE
-            ),
-            "{path}: {answer}"
-        );
-        assert_eq!(
-            day["breakdown"]["models"]["gpt-x"]["metrics"]["prompt_tokens"].as_f64(),
-            day["metrics"]["prompt_tokens"].as_f64()
-        );
-        assert!(
-            day["breakdown"]["endpoints"]["/chat/completions"].is_object(),
-            "{path}: {answer}"
-        );
-        assert_eq!(answer["metadata"]["has_more"], false, "{path}: {answer}");
-    }
+    see_days(&admin, &today).await;
     let page = get(&format!(
         "/spend/logs/v2?{range}&page_size=1&sort_order=asc&team_id=t"
     ))
@@ -134,6 +108,38 @@ async fn everybody_whose_call_it_is_has_spent_it() {
     post(&admin, "/team/delete", json!({"team_ids": ["t"]})).await;
     post(&admin, "/team/new", json!({"team_id": "t"})).await;
     assert_eq!(get("/team/info?team_id=t").await["team_info"]["spend"], 0.0);
+}
+
+/// What each of them has spent, by day.
+async fn see_days(admin: &HttpClient, today: &str) {
+    for (path, entity, times) in [
+        ("/user/daily/activity", "u", 2.0),
+        ("/team/daily/activity", "t", 2.0),
+        ("/organization/daily/activity", "o", 2.0),
+        ("/customer/daily/activity", "e", 1.0),
+        ("/tag/daily/activity", "always", 2.0),
+    ] {
+        let path = format!("{path}?start_date={today}&end_date={today}");
+        let answer = admin.get(&path).await.expect_status(200).json();
+        let day = &answer["results"][0];
+        assert_eq!(day["date"], today, "{path}: {answer}");
+        assert!(
+            near(
+                &day["breakdown"]["entities"][entity]["metrics"]["spend"],
+                times * ONE
+            ),
+            "{path}: {answer}"
+        );
+        assert_eq!(
+            day["breakdown"]["models"]["gpt-x"]["metrics"]["prompt_tokens"].as_f64(),
+            day["metrics"]["prompt_tokens"].as_f64()
+        );
+        assert!(
+            day["breakdown"]["endpoints"]["/chat/completions"].is_object(),
+            "{path}: {answer}"
+        );
+        assert_eq!(answer["metadata"]["has_more"], false, "{path}: {answer}");
+    }
 }
 
 /// The day of a call, as a date.
