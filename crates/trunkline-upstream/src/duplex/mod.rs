@@ -43,6 +43,8 @@ use crate::pool::ResponseBody;
 
 /// The beginning of a session id that a server did not give.
 const LOCAL: &str = "local-";
+/// Why a program reads no more is known so soon, mostly: it has ended.
+const END: Duration = Duration::from_secs(1);
 /// A server may take so long for the hand-shake: it may have to be fetched first (`npx`, `uvx`).
 pub(crate) const GREETING_LIMIT: Duration = Duration::from_mins(2);
 /// And so long once it has answered something else: it runs, and its answer to the hand-shake is lost.
@@ -269,7 +271,7 @@ impl Duplex {
         let refused: Option<Arc<str>> = greeting.as_ref().err().cloned();
         if refused.is_none() {
             let ready = rpc::notification("notifications/initialized", None);
-            if let Err(fault) = self.wire.send(ready.into(), Step::Initialized).await {
+            if let Err(fault) = self.send(ready.into(), Step::Initialized).await {
                 return self.end(fault);
             }
         }
@@ -310,11 +312,23 @@ impl Duplex {
                 Ok(bare(StatusCode::ACCEPTED))
             }
             Ok(Message::Notification { .. } | Message::Response { .. }) => {
-                self.wire.send(body, step).await?;
+                self.send(body, step).await?;
                 Ok(bare(StatusCode::ACCEPTED))
             }
             Err(_) => Ok(bare(StatusCode::BAD_REQUEST)),
         }
+    }
+
+    /// Hands a message over. An error says why the server is gone, if it is.
+    async fn send(&self, message: Bytes, step: Step) -> Result<(), Fault> {
+        let sent = self.wire.send(message, step).await;
+        if sent.is_err() && self.wire.is_closed() {
+            let _ = timeout(END, self.ended.cancelled()).await;
+            if self.is_over() {
+                return Err(self.over(step));
+            }
+        }
+        sent
     }
 
     /// Sends a request: the first message that comes for it, and where the others come if that is not the last.
@@ -350,7 +364,7 @@ impl Duplex {
             }
             state.route(id, route);
         }
-        if let Err(fault) = self.wire.send(body, step).await {
+        if let Err(fault) = self.send(body, step).await {
             // It did not get there: nothing of it can come back.
             self.state().unroute(id);
             return Err(fault);

@@ -91,7 +91,10 @@ impl PipeEnd {
         let written = match open.pipe.try_write(&line) {
             Ok(written) => written,
             Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
-            Err(_) => return Straight::Closed,
+            Err(_) => {
+                *to = None;
+                return Straight::Closed;
+            }
         };
         if written < line.len() {
             line.drain(..written);
@@ -99,6 +102,11 @@ impl PipeEnd {
             self.left.notify_one();
         }
         Straight::Taken
+    }
+
+    /// Whether nobody reads any more, or nobody is to be written to.
+    pub(super) fn is_closed(&self) -> bool {
+        self.to().is_none()
     }
 
     /// What writes the parcels.

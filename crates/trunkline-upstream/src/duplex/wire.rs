@@ -142,6 +142,11 @@ impl Wire {
         }
     }
 
+    /// Whether it is about to end.
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(self, Self::Pipe(pipe) if pipe.end.is_closed())
+    }
+
     /// The same without waiting, for what is a courtesy: whoever reads what the server says never waits for it to read.
     pub(super) fn send_aside(&self, message: Bytes, tasks: &TaskTracker) {
         match self {
