@@ -25,6 +25,11 @@ use crate::outcome::OutcomeBody;
     embeddings,
     messages,
     count_tokens,
+    responses,
+    response,
+    response_delete,
+    response_cancel,
+    response_input_items,
     models,
     model,
     model_info,
@@ -382,6 +387,85 @@ fn messages() {}
     ),
 )]
 fn count_tokens() {}
+
+/// A response of a model, in OpenAI's newer dialect
+///
+/// Also at `/responses` and `/openai/v1/responses`.
+#[utoipa::path(
+    post,
+    path = "/v1/responses",
+    tag = "Models",
+    request_body = ModelRequest,
+    responses(
+        (status = 200, description = "The provider's answer, translated if it speaks another dialect; with `stream`, its event stream.", body = ModelAnswer),
+        (status = 400, description = "No such model, a request that cannot be relayed or translated, or the provider rejects it.", body = ModelErrorBody),
+        (status = 403, description = "The caller may not use the model.", body = ModelErrorBody),
+        (status = 408, description = "No answer in time.", body = ModelErrorBody),
+        (status = 429, description = "A limit of the key or of the provider, or every deployment failed a moment ago.", body = ModelErrorBody),
+        (status = 500, description = "The provider failed, or cannot be reached.", body = ModelErrorBody),
+        (status = 503, description = "The model is configured and cannot be used.", body = ModelErrorBody),
+    ),
+)]
+fn responses() {}
+
+/// A response that its provider keeps
+///
+/// Also at `/responses/{response_id}` and `/openai/v1/responses/{response_id}`, like those below. Only the key that asked for it may.
+#[utoipa::path(
+    get,
+    path = "/v1/responses/{response_id}",
+    tag = "Models",
+    params(("response_id" = String, Path, description = "Its id, as the gateway gave it.")),
+    responses(
+        (status = 200, description = "The provider's answer.", body = ModelAnswer),
+        (status = 403, description = "The caller may not use the model any more.", body = ModelErrorBody),
+        (status = 404, description = "There is none, or it is another key's.", body = ModelErrorBody),
+    ),
+)]
+fn response() {}
+
+/// Have a response kept no longer
+#[utoipa::path(
+    delete,
+    path = "/v1/responses/{response_id}",
+    tag = "Models",
+    params(("response_id" = String, Path, description = "Its id, as the gateway gave it.")),
+    responses(
+        (status = 200, description = "The provider's answer.", body = ModelAnswer),
+        (status = 403, description = "The caller may not use the model any more.", body = ModelErrorBody),
+        (status = 404, description = "There is none, or it is another key's.", body = ModelErrorBody),
+    ),
+)]
+fn response_delete() {}
+
+/// Have a response in the background written no further
+#[utoipa::path(
+    post,
+    path = "/v1/responses/{response_id}/cancel",
+    tag = "Models",
+    params(("response_id" = String, Path, description = "Its id, as the gateway gave it.")),
+    responses(
+        (status = 200, description = "The provider's answer.", body = ModelAnswer),
+        (status = 400, description = "It is not in the background.", body = ModelErrorBody),
+        (status = 403, description = "The caller may not use the model any more.", body = ModelErrorBody),
+        (status = 404, description = "There is none, or it is another key's.", body = ModelErrorBody),
+    ),
+)]
+fn response_cancel() {}
+
+/// What was asked for a response
+#[utoipa::path(
+    get,
+    path = "/v1/responses/{response_id}/input_items",
+    tag = "Models",
+    params(("response_id" = String, Path, description = "Its id, as the gateway gave it.")),
+    responses(
+        (status = 200, description = "The provider's answer.", body = ModelAnswer),
+        (status = 403, description = "The caller may not use the model any more.", body = ModelErrorBody),
+        (status = 404, description = "There is none, or it is another key's.", body = ModelErrorBody),
+    ),
+)]
+fn response_input_items() {}
 
 /// List the models that the caller may use
 ///

@@ -14,6 +14,8 @@ pub enum Spoken {
 pub enum Dialect {
     /// OpenAI's: chat completions, completions, embeddings.
     OpenAi,
+    /// OpenAI's newer one: responses.
+    Responses,
     /// Anthropic's: messages.
     Anthropic,
 }

@@ -15,19 +15,29 @@ pub enum Endpoint {
     Messages,
     /// `POST /v1/messages/count_tokens`
     CountTokens,
+    /// `POST /v1/responses`, and what is asked of one that was kept.
+    Responses,
 }
 
 impl Endpoint {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::ChatCompletions,
         Self::Completions,
         Self::Embeddings,
         Self::Messages,
         Self::CountTokens,
+        Self::Responses,
     ];
     /// Those of OpenAI's.
     pub const OPENAI: [Self; 3] = [Self::ChatCompletions, Self::Completions, Self::Embeddings];
+    /// Those of OpenAI itself, and of the services that have all that it has.
+    pub const OPENAI_AND_RESPONSES: [Self; 4] = [
+        Self::ChatCompletions,
+        Self::Completions,
+        Self::Embeddings,
+        Self::Responses,
+    ];
     /// Those of Anthropic's.
     pub const ANTHROPIC: [Self; 2] = [Self::Messages, Self::CountTokens];
 
@@ -39,6 +49,7 @@ impl Endpoint {
             Self::Embeddings => "embeddings",
             Self::Messages => "messages",
             Self::CountTokens => "messages/count_tokens",
+            Self::Responses => "responses",
         }
     }
 
@@ -52,15 +63,17 @@ impl Endpoint {
         match self {
             Self::ChatCompletions | Self::Completions | Self::Embeddings => Dialect::OpenAi,
             Self::Messages | Self::CountTokens => Dialect::Anthropic,
+            Self::Responses => Dialect::Responses,
         }
     }
 
-    /// The operation of another dialect that does the same.
-    pub fn other(self) -> Option<Self> {
+    /// The operations of other dialects that do the same, the nearest first.
+    pub fn others(self) -> &'static [Self] {
         match self {
-            Self::ChatCompletions => Some(Self::Messages),
-            Self::Messages => Some(Self::ChatCompletions),
-            Self::Completions | Self::Embeddings | Self::CountTokens => None,
+            Self::ChatCompletions => &[Self::Messages],
+            Self::Messages => &[Self::ChatCompletions],
+            Self::Responses => &[Self::ChatCompletions, Self::Messages],
+            Self::Completions | Self::Embeddings | Self::CountTokens => &[],
         }
     }
 }

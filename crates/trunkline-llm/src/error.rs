@@ -66,7 +66,7 @@ impl Failure {
 
     /// The envelope of a dialect.
     pub fn body(&self, dialect: Dialect, request_id: Option<&str>) -> String {
-        if dialect == Dialect::OpenAi {
+        if dialect != Dialect::Anthropic {
             return self.to_json();
         }
         let error = json!({ "type": anthropics_type(self.status), "message": self.message });
@@ -81,9 +81,22 @@ impl Failure {
     pub fn event(&self, dialect: Dialect) -> String {
         let name = match dialect {
             Dialect::OpenAi => "",
+            Dialect::Responses => return self.numbered_event(0),
             Dialect::Anthropic => "event: error\n",
         };
         format!("{name}data: {}\n\n", self.body(dialect, None))
+    }
+
+    /// The end of a stream of responses that fails in the middle: events of these have numbers, and no envelope.
+    pub fn numbered_event(&self, number: u64) -> String {
+        let event = json!({
+            "type": "error",
+            "code": self.provider_code.as_deref().unwrap_or(&self.kind),
+            "message": self.message,
+            "param": self.param,
+            "sequence_number": number,
+        });
+        format!("event: error\ndata: {event}\n\n")
     }
 
     /// OpenAI's envelope.

@@ -11,6 +11,7 @@
 //! - [`answer`]: a whole answer.
 //! - [`stream`]: an answer in pieces.
 //! - [`messages`]: the same two in Anthropic's dialect.
+//! - [`responses`]: the same two in OpenAI's newer one.
 //! - [`translate`]: requests and answers from one dialect to another.
 //! - [`usage`]: the tokens that an answer says it took.
 //! - [`price`]: what they cost.
@@ -26,6 +27,7 @@ pub mod messages;
 pub mod price;
 pub mod provider;
 pub mod request;
+pub mod responses;
 pub mod stream;
 pub mod translate;
 pub mod usage;

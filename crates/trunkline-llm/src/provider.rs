@@ -32,8 +32,15 @@ pub struct Provider {
 }
 
 const EVERYTHING: &[Endpoint] = &Endpoint::OPENAI;
+/// Of services that have OpenAI's newer dialect too.
+const WITH_RESPONSES: &[Endpoint] = &Endpoint::OPENAI_AND_RESPONSES;
 const CHAT: &[Endpoint] = &[Endpoint::ChatCompletions];
 const CHAT_AND_TEXT: &[Endpoint] = &[Endpoint::ChatCompletions, Endpoint::Completions];
+const CHAT_TEXT_AND_RESPONSES: &[Endpoint] = &[
+    Endpoint::ChatCompletions,
+    Endpoint::Completions,
+    Endpoint::Responses,
+];
 const CHAT_AND_EMBEDDINGS: &[Endpoint] = &[Endpoint::ChatCompletions, Endpoint::Embeddings];
 /// The newer name of a limit, to the older one.
 const OLD_LIMIT: &[(&str, &str)] = &[("max_completion_tokens", "max_tokens")];
@@ -95,8 +102,16 @@ impl Provider {
 
     /// By which of its endpoints a request for one is answered: the same, or another dialect's that does the same.
     pub fn serving(&self, endpoint: Endpoint) -> Option<Endpoint> {
-        let own = [Some(endpoint), endpoint.other()].into_iter().flatten();
-        own.into_iter().find(|own| self.endpoints.contains(own))
+        let mut own = std::iter::once(endpoint).chain(endpoint.others().iter().copied());
+        own.find(|own| self.endpoints.contains(own))
+    }
+
+    /// How a request for an endpoint is written for it.
+    pub fn spoken(&self, endpoint: Endpoint) -> Spoken {
+        match self.dialect {
+            Spoken::Gemini => Spoken::Gemini,
+            Spoken::By(_) => Spoken::By(self.serving(endpoint).unwrap_or(endpoint).dialect()),
+        }
     }
 
     /// The name of a model as the service knows it.
@@ -115,7 +130,7 @@ impl Provider {
         // LiteLLM takes the whole address too.
         let base = match self.dialect {
             Spoken::By(Dialect::Anthropic) => base.strip_suffix("/messages").unwrap_or(base),
-            Spoken::By(Dialect::OpenAi) | Spoken::Gemini => base,
+            Spoken::By(Dialect::OpenAi | Dialect::Responses) | Spoken::Gemini => base,
         };
         let suffix = if base.ends_with(self.base_suffix) {
             ""
@@ -150,7 +165,7 @@ pub const PROVIDERS: &[Provider] = &[
         "openai",
         "https://api.openai.com/v1",
         &["OPENAI_API_KEY"],
-        EVERYTHING,
+        WITH_RESPONSES,
     )
     .base_variables(&["OPENAI_BASE_URL", "OPENAI_API_BASE"]),
     Provider {
@@ -194,11 +209,14 @@ pub const PROVIDERS: &[Provider] = &[
     Provider::own("openai_like", &["OPENAI_LIKE_API_KEY"], &["OPENAI_LIKE_API_BASE"]),
     Provider::own("hosted_vllm", &["HOSTED_VLLM_API_KEY"], &["HOSTED_VLLM_API_BASE"]),
     Provider::own("lm_studio", &["LM_STUDIO_API_KEY"], &["LM_STUDIO_API_BASE"]),
-    Provider::own(
-        "litellm_proxy",
-        &["LITELLM_PROXY_API_KEY"],
-        &["LITELLM_PROXY_API_BASE"],
-    ),
+    Provider {
+        endpoints: WITH_RESPONSES,
+        ..Provider::own(
+            "litellm_proxy",
+            &["LITELLM_PROXY_API_KEY"],
+            &["LITELLM_PROXY_API_BASE"],
+        )
+    },
     Provider::own("xinference", &["XINFERENCE_API_KEY"], &["XINFERENCE_API_BASE"]),
     Provider::own("llamafile", &["LLAMAFILE_API_KEY"], &["LLAMAFILE_API_BASE"]),
     Provider {
@@ -249,8 +267,13 @@ pub const PROVIDERS: &[Provider] = &[
     )
     .base_variables(&["DEEPSEEK_API_BASE"])
     .renames(OLD_LIMIT),
-    Provider::at("xai", "https://api.x.ai/v1", &["XAI_API_KEY"], CHAT_AND_TEXT)
-        .base_variables(&["XAI_API_BASE"]),
+    Provider::at(
+        "xai",
+        "https://api.x.ai/v1",
+        &["XAI_API_KEY"],
+        CHAT_TEXT_AND_RESPONSES,
+    )
+    .base_variables(&["XAI_API_BASE"]),
     Provider::at(
         "openrouter",
         "https://openrouter.ai/api/v1",
@@ -736,9 +759,20 @@ mod tests {
             (anthropic, Endpoint::CountTokens, Some(Endpoint::CountTokens)),
             (anthropic, Endpoint::Embeddings, None),
             (of("groq"), Endpoint::Messages, Some(chat)),
+            (of("groq"), Endpoint::Responses, Some(chat)),
+            (of("openai"), Endpoint::Responses, Some(Endpoint::Responses)),
+            (anthropic, Endpoint::Responses, Some(Endpoint::Messages)),
             (of("groq"), Endpoint::CountTokens, None),
         ] {
             assert_eq!(own.serving(asked), wanted, "{} {asked:?}", own.prefix);
+        }
+        for (own, wanted) in [
+            (gemini, Spoken::Gemini),
+            (anthropic, Spoken::By(Dialect::Anthropic)),
+            (of("groq"), Spoken::By(Dialect::OpenAi)),
+            (of("openai"), Spoken::By(Dialect::Responses)),
+        ] {
+            assert_eq!(own.spoken(Endpoint::Responses), wanted, "{}", own.prefix);
         }
         assert_eq!(
             of("fireworks_ai").model("llama"),

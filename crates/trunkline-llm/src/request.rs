@@ -50,13 +50,14 @@ const ROUTES: [&str; 6] = [
 ];
 
 /// Members that are read here.
-const READ: [&str; 6] = [
+const READ: [&str; 7] = [
     "model",
     "stream",
     "user",
     "metadata",
     "drop_params",
     "additional_drop_params",
+    "previous_response_id",
 ];
 
 /// A key that is one that something was decided about, but for the case of its letters. There are services to which it is the same, and
@@ -109,6 +110,8 @@ pub struct Request<'a> {
     pub wants_usage: bool,
     /// It asks for more than tokens pay for: searches.
     pub has_extras: bool,
+    /// The response that it goes on from, as the client knows it.
+    pub previous: Option<String>,
     /// How it is written.
     pub dialect: Dialect,
     /// What of it may be left out.
@@ -126,6 +129,18 @@ pub struct Sent {
     pub betas: Vec<String>,
     /// How the answer is translated; none where the provider speaks as the client does.
     pub way: Option<Way>,
+}
+
+impl Sent {
+    /// A request without a body.
+    pub fn nothing() -> Self {
+        Self {
+            body: String::new(),
+            dropped: Vec::new(),
+            betas: Vec::new(),
+            way: None,
+        }
+    }
 }
 
 impl<'a> Request<'a> {
@@ -154,8 +169,15 @@ impl<'a> Request<'a> {
             return Err(bad(Some(name), text));
         }
         refuse_gateway_tools(&object)?;
-        if dialect == Dialect::Anthropic {
+        if dialect != Dialect::OpenAi {
             refuse_models_of_tools(&object)?;
+        }
+        let mut previous = None;
+        if dialect == Dialect::Responses {
+            refuse_kept_things(&object)?;
+            if says_something(&object, PREVIOUS) {
+                previous = Some(text_of(&object, PREVIOUS)?);
+            }
         }
         let named = match object.get("model") {
             None | Some("null") => None,
@@ -177,9 +199,7 @@ impl<'a> Request<'a> {
         let user = user(&object, dialect)?;
         let drops = drops(&mut object)?;
         let wants_usage = wants_usage(&object);
-        let searches = |tools: &str| tools.contains("\"web_search_");
-        let has_extras = object.get("web_search_options").is_some_and(|own| own != "null")
-            || dialect == Dialect::Anthropic && object.get("tools").is_some_and(searches);
+        let has_extras = has_extras(&object, dialect);
         Ok(Self {
             object,
             model,
@@ -187,9 +207,30 @@ impl<'a> Request<'a> {
             user,
             wants_usage,
             has_extras,
+            previous,
             dialect,
             drops,
         })
+    }
+
+    /// A request about a response that a provider keeps: it has no body.
+    pub fn about_kept(model: String, stream: bool) -> Self {
+        Self {
+            object: RawObject::default(),
+            model,
+            stream,
+            user: None,
+            wants_usage: true,
+            has_extras: false,
+            previous: None,
+            dialect: Dialect::Responses,
+            drops: Drops::default(),
+        }
+    }
+
+    /// Goes on from a response that the provider knows as `id`.
+    pub fn go_on_from(&mut self, id: &str) {
+        self.object.set_string(PREVIOUS, id);
     }
 
     /// What is sent to a provider: the body with another name for the model, or its translation. `renames` are members that the
@@ -212,6 +253,7 @@ impl<'a> Request<'a> {
                 object,
                 model: self.model.clone(),
                 user: None,
+                previous: None,
                 drops: Drops::default(),
                 ..*self
             };
@@ -265,7 +307,7 @@ impl<'a> Request<'a> {
 /// Whom it is made for. Anthropic's is in `metadata`.
 fn user(object: &RawObject<'_>, dialect: Dialect) -> Result<Option<String>, BadRequest> {
     let user = match dialect {
-        Dialect::OpenAi => match object.get("user") {
+        Dialect::OpenAi | Dialect::Responses => match object.get("user") {
             None | Some("null") => None,
             Some(_) => Some(text_of(object, "user")?),
         },
@@ -340,6 +382,42 @@ fn ask_usage(object: &mut RawObject<'_>) {
     object.set("stream_options", asked);
 }
 
+/// Tools of responses that tokens pay for: what the client runs itself, and what is the client's elsewhere.
+const PAID_BY_TOKENS: [&str; 8] = [
+    "function",
+    "namespace",
+    "custom",
+    "mcp",
+    "local_shell",
+    "apply_patch",
+    "computer_use_preview",
+    "tool_search",
+];
+
+/// Whether it asks for more than tokens pay for. An answer in the background is more than its own answer says.
+fn has_extras(object: &RawObject<'_>, dialect: Dialect) -> bool {
+    let tools = || object.get("tools").unwrap_or("[]");
+    let own = match dialect {
+        Dialect::OpenAi => false,
+        Dialect::Anthropic => tools().contains("\"web_search_"),
+        Dialect::Responses => {
+            #[derive(Deserialize)]
+            struct Tool {
+                #[serde(default, rename = "type")]
+                kind: Option<String>,
+            }
+            // What is no list of such objects is the provider's to refuse.
+            let tools: Vec<Tool> = serde_json::from_str(tools()).unwrap_or_default();
+            let is_extra = |tool: &Tool| {
+                let kind = tool.kind.as_deref();
+                kind.is_some_and(|kind| !PAID_BY_TOKENS.contains(&kind))
+            };
+            tools.iter().any(is_extra) || says_something(object, "background")
+        }
+    };
+    own || object.get("web_search_options").is_some_and(|own| own != "null")
+}
+
 /// Whether a member is there and switches anything on.
 fn says_something(object: &RawObject<'_>, name: &str) -> bool {
     let value = object.get(name);
@@ -384,7 +462,42 @@ fn refuse_gateway_tools(object: &RawObject<'_>) -> Result<(), BadRequest> {
     Ok(())
 }
 
-/// Tools of Anthropic's that ask a model of their own (an advisor): it would be one that nobody decided about.
+/// By what a response goes on from another.
+const PREVIOUS: &str = "previous_response_id";
+
+/// What a provider keeps and everybody with its credential could use, while nothing says whose it is: nobody shall read in somebody else's
+/// answer what that one said. Ids of responses are sealed for whom they were made; these are not.
+fn refuse_kept_things(object: &RawObject<'_>) -> Result<(), BadRequest> {
+    for name in ["conversation", "prompt"] {
+        if let Some(key) = object.all_keys().find(|key| is_same_key(name, key))
+            && says_something(object, &key)
+        {
+            let text = format!(
+                "`{name}` names something that the provider keeps, and the gateway cannot tell whose it is: send the items themselves, or go on with `previous_response_id`"
+            );
+            return Err(bad(Some(name), text));
+        }
+    }
+    // What is no list of objects is a text, or the provider's to judge.
+    let items: Vec<&RawValue> = serde_json::from_str(object.get("input").unwrap_or("[]")).unwrap_or_default();
+    for (index, item) in items.iter().enumerate() {
+        let Ok(item) = RawObject::parse(item.get()) else {
+            continue;
+        };
+        let kind = item.get_string("type");
+        let is_bare = kind.is_none() && item.get("role").is_none() && item.get("id").is_some();
+        if is_bare || kind.as_deref() == Some("item_reference") {
+            let path = format!("input[{index}]");
+            let text = format!(
+                "`{path}` is a reference to an item that the provider keeps, and the gateway cannot tell whose it is: send the item itself (with `store: false`), or go on with `previous_response_id`"
+            );
+            return Err(bad(Some(&path), text));
+        }
+    }
+    Ok(())
+}
+
+/// Tools of Anthropic's that ask a model of their own (an advisor), and OpenAI's that paint with one: it would be one that nobody decided about.
 fn refuse_models_of_tools(object: &RawObject<'_>) -> Result<(), BadRequest> {
     let tools = object.get("tools").unwrap_or("[]");
     // What is no list is the provider's to judge.
@@ -464,6 +577,22 @@ mod tests {
         let extras = |body: &str| Request::read(body.as_bytes(), None).unwrap().has_extras;
         assert!(extras(r#"{"model":"m","web_search_options":{}}"#));
         assert!(!extras(r#"{"model":"m","web_search_options":null}"#));
+        for (body, wanted) in [
+            (
+                r#"{"model":"m","tools":[{"type":"function","name":"web_search_x"},{"type":"namespace"}],"background":false}"#,
+                false,
+            ),
+            (
+                r#"{"model":"m","tools":[{"type":"function"},{"type":"web_search"}]}"#,
+                true,
+            ),
+            (r#"{"model":"m","tools":[{"type":"code_interpreter"}]}"#, true),
+            (r#"{"model":"m","background":true}"#, true),
+            (r#"{"model":"m","tools":null}"#, false),
+        ] {
+            let request = Request::read_in(Dialect::Responses, body.as_bytes(), None).unwrap();
+            assert_eq!(request.has_extras, wanted, "{body}");
+        }
     }
 
     #[test]

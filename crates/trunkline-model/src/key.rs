@@ -498,10 +498,15 @@ pub fn is_llm_path(path: &str) -> bool {
     const MESSAGES: [&str; 2] = ["/v1/messages", "/v1/messages/count_tokens"];
     let begins = ["/engines/", "/openai/deployments/", "/v1/models/", "/models/"];
     let rest = path.strip_prefix("/v1").unwrap_or(path);
+    let responses = path
+        .strip_prefix("/openai/v1")
+        .unwrap_or(rest)
+        .strip_prefix("/responses");
     LISTS.contains(&path)
         || USES.contains(&rest)
         || MESSAGES.contains(&path.strip_prefix("/anthropic").unwrap_or(path))
         || begins.iter().any(|begin| path.starts_with(begin))
+        || responses.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// The routes that show a key the toolsets that it was granted.
@@ -615,6 +620,9 @@ mod tests {
         assert!(api.may_call(mcp("/github/mcp")) && !api.may_call(other("/key/info")));
         for path in [
             "/v1/chat/completions",
+            "/v1/responses",
+            "/responses/resp_x/input_items",
+            "/openai/v1/responses/resp_x",
             "/chat/completions",
             "/embeddings",
             "/engines/m/completions",

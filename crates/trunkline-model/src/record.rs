@@ -101,6 +101,16 @@ pub enum CallKind {
     Message,
     /// How many tokens a message would take.
     CountTokens,
+    /// A response of a model, in OpenAI's newer dialect.
+    Response,
+    /// A response that a provider keeps.
+    GetResponse,
+    /// It is to be kept no longer.
+    DeleteResponse,
+    /// It is to be written no further.
+    CancelResponse,
+    /// What was asked for it.
+    ListResponseItems,
 }
 
 impl CallKind {
@@ -130,6 +140,11 @@ impl CallKind {
             Self::Embedding => "aembedding",
             Self::Message => "anthropic_messages",
             Self::CountTokens => "acount_tokens",
+            Self::Response => "aresponses",
+            Self::GetResponse => "aget_responses",
+            Self::DeleteResponse => "adelete_responses",
+            Self::CancelResponse => "acancel_responses",
+            Self::ListResponseItems => "alist_input_items",
         }
     }
 }

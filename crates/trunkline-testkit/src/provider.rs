@@ -4,6 +4,7 @@
 
 mod anthropic;
 mod gemini;
+mod responses;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -62,6 +63,7 @@ impl ProviderRequest {
 struct State {
     turns: VecDeque<Turn>,
     requests: Vec<ProviderRequest>,
+    kept: responses::Kept,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,7 +199,7 @@ fn answer(
     let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
     state.requests.push(request);
     let taken = match dialect {
-        Dialect::OpenAi => taken(bare, key, models),
+        Dialect::OpenAi => taken(&mut state.kept, bare, key, models),
         Dialect::Anthropic => anthropic::rejected(bare, key, models),
         Dialect::Gemini => gemini::rejected(bare, key, models),
     };
@@ -208,6 +210,7 @@ fn answer(
     match state.turns.pop_front() {
         None if dialect == Dialect::Anthropic => Some(anthropic::usual(&path, &body)),
         None if dialect == Dialect::Gemini => Some(gemini::usual(&path, &body)),
+        None if path == "/v1/responses" => Some(responses::usual(&mut state.kept, &body)),
         None => Some(usual(&path, &body)),
         Some(Turn::Answer(status, text)) => Some(Said::json(status, text)),
         Some(Turn::AnswerWith(status, text, (name, value))) => {
@@ -225,7 +228,7 @@ fn answer(
     clippy::result_large_err,
     reason = "the error is the answer, and this is a test"
 )]
-fn taken(bare: &Bare, key: &str, models: &[String]) -> Result<Value, Said> {
+fn taken(kept: &mut responses::Kept, bare: &Bare, key: &str, models: &[String]) -> Result<Value, Said> {
     if bare.header("authorization") != Some(key) {
         let given = bare.header("authorization").unwrap_or_default();
         return Err(error(
@@ -234,6 +237,9 @@ fn taken(bare: &Bare, key: &str, models: &[String]) -> Result<Value, Said> {
             "invalid_request_error",
             "invalid_api_key",
         ));
+    }
+    if let Some(said) = responses::about(kept, bare) {
+        return Err(said);
     }
     let Ok(body) = serde_json::from_slice::<Value>(&bare.body) else {
         return Err(error(
@@ -247,6 +253,9 @@ fn taken(bare: &Bare, key: &str, models: &[String]) -> Result<Value, Said> {
         "/v1/chat/completions" => &CHAT,
         "/v1/completions" => &TEXT,
         "/v1/embeddings" => &EMBEDDINGS,
+        "/v1/responses" => {
+            return responses::rejected(kept, &body, models).map_or(Ok(body), Err);
+        }
         _ => {
             return Err(error(
                 404,

@@ -22,6 +22,16 @@ pub fn target(url: &str) -> Result<Target, Fault> {
     Target::new(url, &Arc::new(Route::default()))
 }
 
+/// Something below an address, whose names are escaped.
+pub fn target_below(url: &str, segments: &[String], query: Option<&str>) -> Result<Target, Fault> {
+    let mut url = Url::parse(url).map_err(|error| Fault::misconfigured(format!("api_base: {error}")))?;
+    url.path_segments_mut()
+        .map_err(|()| Fault::misconfigured("api_base: it can have no path"))?
+        .extend(segments);
+    url.set_query(query);
+    Target::new(url, &Arc::new(Route::default()))
+}
+
 /// Whether the provider may have seen something of the request that ended in this fault.
 pub fn may_have_been_sent(fault: &Fault) -> bool {
     // What TLS says may come after the request: an alert in the middle of it reads like one at the start.
@@ -32,23 +42,17 @@ pub fn may_have_been_sent(fault: &Fault) -> bool {
 }
 
 impl Upstreams {
-    /// Posts a body, and returns when the head of the answer is there, whatever it says. Dropping the answer's body before its
+    /// Sends a body, and returns when the head of the answer is there, whatever it says. Dropping the answer's body before its
     /// end closes the connection, which is how a provider hears that nobody waits any more.
     pub async fn ask_provider(
         &self,
-        target: &Target,
+        (method, target): (&Method, &Target),
         headers: &HeaderMap,
         body: Bytes,
     ) -> Result<Response<ResponseBody>, Fault> {
         let follows = &|_| false;
         let http = self.shared().http();
-        let sent = http.send_following(
-            &Method::POST,
-            target,
-            || headers.clone(),
-            body,
-            (Step::Call, follows),
-        );
+        let sent = http.send_following(method, target, || headers.clone(), body, (Step::Call, follows));
         sent.await.map(|(response, _)| response)
     }
 }

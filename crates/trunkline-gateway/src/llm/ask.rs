@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use tokio::time::{Instant, timeout_at};
@@ -22,7 +22,7 @@ use super::bill::{self, Bill};
 use super::models::{BETA, Catalogue, NoDeployment, Ready, VERSION};
 use super::passing::Passing;
 use super::told::{self, Refused};
-use super::{Asked, relay, spent};
+use super::{Asked, kept, relay, spent};
 use crate::record::Pending;
 use crate::{answer, deadline};
 
@@ -41,7 +41,12 @@ pub(super) async fn run(asked: Asked<'_>, mut pending: Pending) -> Response {
     let most = usize::try_from(catalogue.rules().num_retries).unwrap_or(usize::MAX);
     while tried.len() <= most {
         let name = (asked.request.model.as_str(), asked.endpoint);
-        let ready = match asked.gateway.models.choose(&catalogue, name, &tried) {
+        let models = &asked.gateway.models;
+        let chosen = match &asked.kept {
+            None => models.choose(&catalogue, name, &tried),
+            Some(kept) => models.only(&catalogue, (name.0, &kept.deployment), &tried),
+        };
+        let ready = match chosen {
             Ok(ready) => ready,
             Err(why) => {
                 // What the last one said is worth more than that there is nobody else.
@@ -126,8 +131,13 @@ async fn attempt(asked: &Asked<'_>, catalogue: &Catalogue, ready: &Arc<Ready>) -
             true,
         ));
     };
-    let (written, drops) = ready.written(provider, rules);
-    let mut sent = match asked.request.send(&written, provider.renames, &drops) {
+    let errand = asked.kept.as_ref().and_then(|kept| kept.errand.as_ref());
+    let (written, drops) = ready.written((provider, asked.endpoint), rules);
+    let written = match errand {
+        Some(_) => Ok(Sent::nothing()),
+        None => asked.request.send(&written, provider.renames, &drops),
+    };
+    let mut sent = match written {
         Ok(sent) => sent,
         // Another deployment may have a word for it.
         Err(error) => {
@@ -143,6 +153,20 @@ async fn attempt(asked: &Asked<'_>, catalogue: &Catalogue, ready: &Arc<Ready>) -
         anthropics(&mut headers, (ready, asked.headers), &sent.betas);
     }
     let body = Bytes::from(std::mem::take(&mut sent.body));
+    let kept = match errand.and_then(|errand| ready.kept(errand)) {
+        None if errand.is_some() => {
+            // Its name has another provider by now.
+            return Err(Failed {
+                rest: None,
+                ..failed(Fault::misconfigured("it keeps no responses"), false)
+            });
+        }
+        Some(Err(fault)) => return Err(failed(fault, false)),
+        Some(Ok(target)) => Some(target),
+        None => None,
+    };
+    let method = errand.map_or(&Method::POST, |errand| &errand.method);
+    let target = (method, kept.as_ref().unwrap_or(target));
     let answered = asked.gateway.upstreams.ask_provider(target, &headers, body);
     match timeout_at(until, answered).await {
         // One client's impatience is nobody else's.
@@ -160,7 +184,15 @@ async fn attempt(asked: &Asked<'_>, catalogue: &Catalogue, ready: &Arc<Ready>) -
             time,
             until,
         }),
-        Ok(Ok(response)) => Err(refused(ready, response, rest, until).await),
+        Ok(Ok(response)) => {
+            let is_gone = asked.kept.is_some() && response.status() == StatusCode::NOT_FOUND;
+            let failed = refused(ready, response, rest, until).await;
+            // There is no such response: the deployment is well.
+            Err(Failed {
+                rest: failed.rest.filter(|_| !is_gone),
+                ..failed
+            })
+        }
     }
 }
 
@@ -239,6 +271,11 @@ async fn hand_on(
         model: asked.request.model.clone(),
         created: asked.gateway.clock.now().as_second(),
         hides_usage: !asked.request.wants_usage,
+        ids: kept::ids(
+            asked.gateway,
+            asked.principal.id(),
+            (&asked.request.model, &ready.deployment.id),
+        ),
     };
     let limit = asked.gateway.upstreams.settings().max_message_bytes;
     let bill = Bill {
@@ -248,6 +285,7 @@ async fn hand_on(
         endpoint: asked.endpoint,
         request_bytes: asked.request_bytes as u64,
         has_extras: asked.request.has_extras,
+        takes: asked.takes(),
     };
     if is_stream(head.response.headers()) {
         spent::before(&mut headers, asked.gateway, asked.principal, &pending);

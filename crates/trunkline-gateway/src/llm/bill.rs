@@ -28,13 +28,15 @@ pub(super) struct Bill {
     pub(super) request_bytes: u64,
     /// It asked for more than tokens pay for.
     pub(super) has_extras: bool,
+    /// Its answer takes tokens.
+    pub(super) takes: bool,
 }
 
 impl Bill {
     /// Notes it. `usage` is what the answer says; `written` about how many tokens it has, should it not say that.
     pub(super) fn settle(&self, pending: &mut Pending, usage: Option<Usage>, written: u64) -> Option<Cost> {
-        if self.endpoint == Endpoint::CountTokens {
-            // It costs nothing, and what it counts nobody took.
+        if !self.takes {
+            // It costs nothing: what it counts nobody took, or was noted when it was taken.
             return None;
         }
         let (usage, is_estimated) = self.whole(usage, written);
@@ -43,7 +45,7 @@ impl Bill {
         }
         let cost = match self.ready.prices.cost(&usage) {
             Ok(_) if self.has_extras => {
-                self.warn("it was asked to search, which tokens do not pay for");
+                self.warn("it was asked for more than tokens pay for (a search, a tool of the provider's own, an answer in the background)");
                 None
             }
             Ok(cost) => Some(cost),

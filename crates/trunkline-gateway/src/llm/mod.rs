@@ -1,4 +1,4 @@
-//! Requests to models: `/v1/chat/completions`, `/v1/completions`, `/v1/embeddings`, `/v1/messages`, the lists of models, and
+//! Requests to models: `/v1/chat/completions`, `/v1/completions`, `/v1/embeddings`, `/v1/messages`, `/v1/responses`, the lists of models, and
 //! LiteLLM's other paths of the same.
 //!
 //! ```text
@@ -7,8 +7,8 @@
 //!
 //! Identity, limits and records are those of the rest of the gateway, and who may use a model is decided beside tools
 //! (`trunkline_policy::decide_model`). [`models`] has the deployments and chooses one, [`ask`] asks it and perhaps another one,
-//! [`relay`] hands the answer on ([`passing`] as it is, or translated), `bill` notes what it cost and `spent` says it, [`told`] says what went
-//! wrong, [`list`] and [`groups`] show what there is.
+//! [`relay`] hands the answer on ([`passing`] as it is, or translated), `bill` notes what it cost and `spent` says it, `kept` finds the
+//! deployment that has a response, [`told`] says what went wrong, [`list`] and [`groups`] show what there is.
 //!
 //! **Invariant:** of what a client sends only its body goes to a provider, with another name for the model in it or translated; and,
 //! to one that speaks Anthropic's dialect, `anthropic-version` and `anthropic-beta`.
@@ -17,6 +17,7 @@
 pub mod ask;
 mod bill;
 pub mod groups;
+mod kept;
 pub mod list;
 pub mod models;
 mod passing;
@@ -76,8 +77,15 @@ pub(crate) fn router() -> Router<Arc<Gateway>> {
             .route(&format!("/engines/{{model}}/{path}"), post(named))
             .route(&format!("/openai/deployments/{{model}}/{path}"), post(named));
     }
+    for path in RESPONSES {
+        let plain = move |State(gateway), request| handle(gateway, Endpoint::Responses, None, request);
+        router = kept::routes(router.route(path, post(plain)), path);
+    }
     router
 }
+
+/// Where clients look for responses.
+const RESPONSES: [&str; 3] = ["/v1/responses", "/responses", "/openai/v1/responses"];
 
 /// Who asks, and for what.
 pub(crate) struct Caller {
@@ -114,11 +122,25 @@ pub(crate) struct Asked<'a> {
     pub(crate) request_id: &'a RequestId,
     pub(crate) endpoint: Endpoint,
     pub(crate) headers: &'a HeaderMap,
+    /// Who asks.
     pub(crate) principal: &'a Principal,
     pub(crate) request: trunkline_llm::Request<'a>,
     /// Of its body.
     pub(crate) request_bytes: usize,
+    /// The response that it is about, or goes on from.
+    pub(crate) kept: Option<kept::Kept>,
     pub(crate) place: Option<Place>,
+}
+
+impl Asked<'_> {
+    /// Whether its answer takes tokens: one about a response that is kept only tells again what that took.
+    pub(crate) fn takes(&self) -> bool {
+        takes(self.endpoint, self.kept.as_ref())
+    }
+}
+
+fn takes(endpoint: Endpoint, kept: Option<&kept::Kept>) -> bool {
+    endpoint != Endpoint::CountTokens && kept.is_none_or(|kept| kept.errand.is_none())
 }
 
 async fn handle(
@@ -142,7 +164,7 @@ async fn handle(
         }
     };
     // Before anything of it is sent: a body may say for whom it is, and that decides too.
-    let request = match read(&gateway, &mut caller, &body, (dialect, model.as_deref())) {
+    let mut request = match read(&gateway, &mut caller, &body, (dialect, model.as_deref())) {
         Ok(request) => request,
         Err(answer) => return answer,
     };
@@ -150,7 +172,16 @@ async fn handle(
     let mut pending = Pending::of(&gateway, who, kind(endpoint), body.len());
     pending.model(&request.model);
     pending.tagged(tags::of(&parts.headers, &caller.principal));
-    let asked = match let_in(&gateway, &caller, endpoint, (&parts.headers, body.len()), request).await {
+    let kept = match kept::previous(&gateway, &caller.principal, &mut request) {
+        Ok(kept) => kept,
+        Err(refused) => {
+            pending.finish(refused.word, Some(refused.failure.message.clone()));
+            return refused.answer_in(dialect, &caller.request_id);
+        }
+    };
+    let what = (endpoint, kind(endpoint));
+    let sent = (&parts.headers, body.len());
+    let asked = match let_in(&gateway, &caller, what, sent, (request, kept)).await {
         Ok(asked) => asked,
         Err(refused) => {
             pending.finish(refused.word, Some(refused.failure.message.clone()));
@@ -168,6 +199,7 @@ fn kind(endpoint: Endpoint) -> CallKind {
         Endpoint::Embeddings => CallKind::Embedding,
         Endpoint::Messages => CallKind::Message,
         Endpoint::CountTokens => CallKind::CountTokens,
+        Endpoint::Responses => CallKind::Response,
     }
 }
 
@@ -191,14 +223,14 @@ fn read<'a>(
 async fn let_in<'a>(
     gateway: &'a Arc<Gateway>,
     caller: &'a Caller,
-    endpoint: Endpoint,
+    (endpoint, kind): (Endpoint, CallKind),
     (headers, request_bytes): (&'a HeaderMap, usize),
-    request: trunkline_llm::Request<'a>,
+    (request, kept): (trunkline_llm::Request<'a>, Option<kept::Kept>),
 ) -> Result<Asked<'a>, Refused> {
     let principal = &caller.principal;
     if let Decision::Deny(denial) = decide_model(principal, &request.model) {
         let who = (&caller.request_id, principal);
-        let what = (kind(endpoint), request.model.as_str());
+        let what = (kind, request.model.as_str());
         denied::model(gateway, who, what, denial, StatusCode::FORBIDDEN);
         return Err(told::denied(denial, &request.model));
     }
@@ -209,7 +241,7 @@ async fn let_in<'a>(
     // Which one will be asked is not known yet.
     let writes = endpoint != Endpoint::Embeddings;
     let mut usable = group.iter().filter(|own| own.defect.is_none());
-    let has_price = endpoint == Endpoint::CountTokens
+    let has_price = !takes(endpoint, kept.as_ref())
         || !request.has_extras && usable.all(|own| own.prices.is_known(writes));
     if request.stream && !endpoint.streams() {
         let text = "this endpoint has no answers in pieces: leave `stream` out";
@@ -236,6 +268,7 @@ async fn let_in<'a>(
         principal,
         request,
         request_bytes,
+        kept,
         place,
     })
 }

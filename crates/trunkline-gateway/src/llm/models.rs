@@ -17,8 +17,11 @@ use trunkline_llm::provider::PROVIDERS;
 use trunkline_llm::translate::{Drops, Target as Written};
 use trunkline_llm::{Dialect, Endpoint, Provider, Spoken};
 use trunkline_model::{Deployment, KeyMap, ModelList, RouterRules};
+use trunkline_upstream::fault::Fault;
 use trunkline_upstream::http::Target;
 use trunkline_upstream::provider;
+
+use super::kept::Errand;
 
 /// The models, and how their deployments do.
 #[derive(Default)]
@@ -51,6 +54,8 @@ pub struct Ready {
     pub(super) told_of_no_price: AtomicBool,
     /// Where a request for an endpoint goes, for a whole answer and for one in pieces.
     targets: Vec<(Endpoint, [Target; 2])>,
+    /// Its address for responses, below which those are that it keeps.
+    responses: Option<String>,
     headers: HeaderMap,
 }
 
@@ -97,6 +102,7 @@ impl Ready {
             told_of_no_price: AtomicBool::new(false),
             defect: deployment.defect.clone(),
             targets: Vec::new(),
+            responses: None,
             headers: HeaderMap::new(),
         };
         if ready.defect.is_none() {
@@ -112,11 +118,12 @@ impl Ready {
             let Some(own) = provider.serving(endpoint) else {
                 continue;
             };
-            let target = |stream| {
-                let url = provider.url(&params.api_base, own, (&self.deployment.model, stream));
-                provider::target(&url).map_err(|fault| fault.message)
-            };
+            let url = |stream| provider.url(&params.api_base, own, (&self.deployment.model, stream));
+            let target = |stream| provider::target(&url(stream)).map_err(|fault| fault.message);
             self.targets.push((endpoint, [target(false)?, target(true)?]));
+            if (endpoint, own) == (Endpoint::Responses, Endpoint::Responses) {
+                self.responses = Some(url(false));
+            }
         }
         let secret = |text: &str, what: &str| {
             let value = HeaderValue::from_str(text).map_err(|_| format!("{what} cannot be sent in a header"));
@@ -167,6 +174,16 @@ impl Ready {
         own.map(|(_, targets)| &targets[usize::from(stream)])
     }
 
+    /// Where a response is that it keeps; none if it keeps none.
+    pub(super) fn kept(&self, errand: &Errand) -> Option<Result<Target, Fault>> {
+        let url = self.responses.as_ref()?;
+        Some(provider::target_below(
+            url,
+            &errand.segments,
+            errand.query.as_deref(),
+        ))
+    }
+
     /// What is sent beside a body.
     pub fn headers(&self, stream: bool) -> HeaderMap {
         let mut headers = self.headers.clone();
@@ -180,10 +197,14 @@ impl Ready {
     }
 
     /// For whom a request is written, and what it may leave out.
-    pub fn written(&self, provider: &Provider, rules: &RouterRules) -> (Written<'_>, Drops) {
+    pub fn written(
+        &self,
+        (provider, endpoint): (&Provider, Endpoint),
+        rules: &RouterRules,
+    ) -> (Written<'_>, Drops) {
         let info = &self.deployment.model_info;
         let target = Written {
-            dialect: provider.dialect,
+            dialect: provider.spoken(endpoint),
             provider: provider.prefix,
             model: &self.deployment.model,
             max_tokens: info.get("max_output_tokens").and_then(serde_json::Value::as_u64),
@@ -272,6 +293,8 @@ pub enum NoDeployment {
     Resting(Duration),
     /// All that could be asked have been.
     Tried,
+    /// The one that has what is asked about is there no more.
+    Gone,
 }
 
 impl Models {
@@ -306,6 +329,23 @@ impl Models {
         if !time.is_zero() {
             self.resting()
                 .insert(ready.deployment.id.clone(), Instant::now() + time);
+        }
+    }
+
+    /// The one deployment of a name that can be asked, if it was not: what is asked about is there alone, so that it is not left alone either.
+    pub fn only(
+        &self,
+        catalogue: &Catalogue,
+        (name, id): (&str, &str),
+        tried: &[String],
+    ) -> Result<Arc<Ready>, NoDeployment> {
+        let group = catalogue.group(name).ok_or(NoDeployment::Gone)?;
+        let ready = group.iter().find(|own| own.deployment.id == id);
+        let ready = ready.ok_or(NoDeployment::Gone)?;
+        match &ready.defect {
+            Some(defect) => Err(NoDeployment::Unusable(defect.clone())),
+            None if tried.iter().any(|own| own == id) => Err(NoDeployment::Tried),
+            None => Ok(ready.clone()),
         }
     }
 

@@ -1,5 +1,6 @@
 //! What becomes of a provider's answer on its way to the client: it passes with another name for the model, or is translated.
 
+use trunkline_llm::responses::{self, Ids};
 use trunkline_llm::stream::Renamer;
 use trunkline_llm::translate::{self, Stream, Way};
 use trunkline_llm::{Dialect, Usage, messages};
@@ -17,6 +18,8 @@ pub(super) struct Passing {
     pub(super) created: i64,
     /// The client did not ask what it took.
     pub(super) hides_usage: bool,
+    /// What becomes of ids of responses.
+    pub(super) ids: Ids,
 }
 
 impl Passing {
@@ -25,6 +28,7 @@ impl Passing {
         match (&self.way, self.dialect) {
             (Some(way), _) => translate::answer(text, way, (&self.model, self.created)),
             (None, Dialect::OpenAi) => trunkline_llm::answer::renamed(text, &self.model),
+            (None, Dialect::Responses) => responses::renamed(text, &self.model, &self.ids),
             (None, Dialect::Anthropic) => messages::renamed(text, &self.model),
         }
     }
@@ -39,6 +43,10 @@ impl Passing {
             (None, Dialect::OpenAi) => {
                 Pieces::Same(Renamer::new(&self.model, limit).hiding_usage(self.hides_usage))
             }
+            (None, Dialect::Responses) => {
+                let own = responses::Renamer::new(&self.model, self.ids.clone(), limit);
+                Pieces::Responses(own)
+            }
             (None, Dialect::Anthropic) => Pieces::Messages(messages::Renamer::new(&self.model, limit)),
         }
     }
@@ -48,6 +56,7 @@ impl Passing {
 pub(super) enum Pieces {
     Same(Renamer),
     Messages(messages::Renamer),
+    Responses(responses::Renamer),
     Translated(Box<Stream>),
 }
 
@@ -57,6 +66,7 @@ impl Pieces {
         match self {
             Self::Same(own) => own.feed(piece, out).map_err(|error| error.to_string()),
             Self::Messages(own) => own.feed(piece, out).map_err(|error| error.to_string()),
+            Self::Responses(own) => own.feed(piece, out).map_err(|error| error.to_string()),
             Self::Translated(own) => own.feed(piece, out).map_err(|error| error.to_string()),
         }
     }
@@ -66,6 +76,7 @@ impl Pieces {
         match self {
             Self::Same(own) => own.finish(out),
             Self::Messages(own) => own.finish(out),
+            Self::Responses(own) => own.finish(out),
             Self::Translated(own) => own.finish(out).map_err(|error| error.to_string())?,
         }
         Ok(())
@@ -76,7 +87,17 @@ impl Pieces {
         match self {
             Self::Same(own) => own.usage(),
             Self::Messages(own) => own.usage(),
+            Self::Responses(own) => own.usage(),
             Self::Translated(own) => own.usage(),
+        }
+    }
+
+    /// The number of the next event, where events have numbers.
+    pub(super) fn next_number(&self) -> Option<u64> {
+        match self {
+            Self::Same(_) | Self::Messages(_) => None,
+            Self::Responses(own) => Some(own.next_number()),
+            Self::Translated(own) => own.next_number(),
         }
     }
 
@@ -85,6 +106,7 @@ impl Pieces {
         match self {
             Self::Same(own) => own.error(),
             Self::Messages(own) => own.error(),
+            Self::Responses(own) => own.error(),
             Self::Translated(own) => own.error(),
         }
     }

@@ -174,7 +174,10 @@ impl Running {
         } {
             out.extend_from_slice(b"\n\n");
         }
-        let told = refused.failure.event(self.passing.dialect);
+        let told = match self.pieces.next_number() {
+            Some(number) => refused.failure.numbered_event(number),
+            None => refused.failure.event(self.passing.dialect),
+        };
         if let Some(pending) = &mut self.pending {
             pending.sent(told.len());
         }

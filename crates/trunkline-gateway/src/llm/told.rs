@@ -68,7 +68,7 @@ impl Refused {
 /// Nobody is known to ask.
 pub(super) fn unauthorized(error: AuthError, dialect: Dialect, request_id: &RequestId) -> Response {
     let response = answer::unauthorized(error, false);
-    if dialect == Dialect::OpenAi {
+    if dialect != Dialect::Anthropic {
         return response;
     }
     let (parts, _) = response.into_parts();
@@ -135,6 +135,12 @@ pub(super) fn nobody(why: &NoDeployment, model: &str) -> Refused {
         NoDeployment::Unusable(defect) => {
             let text = format!("the model {name} is configured and cannot be used: {defect}");
             Refused::new(503, text).word(OutcomeStatus::Misconfigured.as_str())
+        }
+        NoDeployment::Gone => {
+            let text = format!(
+                "the deployment of the model {name} that has this response is not configured any more"
+            );
+            Refused::new(404, text)
         }
         NoDeployment::OtherEndpoint => {
             let text = format!("the provider of the model {name} does not serve this endpoint");

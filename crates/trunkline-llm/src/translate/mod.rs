@@ -19,6 +19,7 @@ mod gemini;
 pub mod losses;
 mod openai;
 mod reader;
+mod responses;
 mod sse;
 mod stream;
 
@@ -30,6 +31,7 @@ pub use losses::Drops;
 pub use sse::Unreadable;
 pub use stream::Stream;
 
+use crate::request::bad;
 use crate::{BadRequest, Dialect, Spoken, Usage};
 use conversation::{Conversation, Kind, Tool};
 use losses::Losses;
@@ -75,6 +77,8 @@ pub struct Way {
     pub include_usage: bool,
     /// Names of tools that the provider knows by a shorter one: shorter, whole.
     pub names: Vec<(String, String)>,
+    /// What of the request the answer repeats, where the client's dialect does that: names and JSON texts.
+    pub repeated: Vec<(String, String)>,
 }
 
 /// Characters of a tool's name that OpenAI's dialect takes.
@@ -122,6 +126,7 @@ pub fn request(
     let mut losses = Losses::default();
     let mut conversation = match client {
         Dialect::OpenAi => openai::request_in::read(object, &mut losses)?,
+        Dialect::Responses => responses::request_in::read(object, &mut losses)?,
         Dialect::Anthropic => anthropic::request_in::read(object, &mut losses)?,
     };
     let mut way = Way {
@@ -130,6 +135,10 @@ pub fn request(
         form_is_tool: false,
         include_usage: conversation.include_usage,
         names: Vec::new(),
+        repeated: match client {
+            Dialect::Responses => responses::request_in::repeated(object),
+            Dialect::OpenAi | Dialect::Anthropic => Vec::new(),
+        },
     };
     let mut betas = Vec::new();
     let body = match target.dialect {
@@ -137,6 +146,8 @@ pub fn request(
         Spoken::By(Dialect::OpenAi) => {
             openai::request_out::write(&mut conversation, target, &mut way, &mut losses)?
         }
+        // Whoever speaks it also speaks the older one, and is asked in that ([`crate::Endpoint::others`]).
+        Spoken::By(Dialect::Responses) => return Err(bad(None, "nothing is translated into responses")),
         Spoken::By(Dialect::Anthropic) => {
             anthropic::request_out::write(&mut conversation, target, &mut way, &mut betas, &mut losses)?
         }
@@ -169,6 +180,7 @@ pub fn answer(
 ) -> Result<(String, Option<Usage>), String> {
     let answer = match way.provider {
         Spoken::By(Dialect::OpenAi) => openai::answer_in::read(json, way)?,
+        Spoken::By(Dialect::Responses) => return Err("responses are not translated".to_owned()),
         Spoken::By(Dialect::Anthropic) => anthropic::answer_in::read(json, way)?,
         Spoken::Gemini => gemini::answer_in::read(json)?,
     };
@@ -177,6 +189,7 @@ pub fn answer(
     }
     let text = match way.client {
         Dialect::OpenAi => openai::answer_out::write(&answer, (model, created)),
+        Dialect::Responses => responses::write_answer(&answer, way, (model, created)),
         Dialect::Anthropic => anthropic::answer_out::write(&answer, model),
     };
     Ok((text, answer.usage))

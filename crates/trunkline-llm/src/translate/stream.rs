@@ -2,7 +2,7 @@
 
 use super::answer::Event;
 use super::sse::{Events, Item};
-use super::{Unreadable, Way, anthropic, gemini, no_word, openai};
+use super::{Unreadable, Way, anthropic, gemini, no_word, openai, responses};
 use crate::{Dialect, Spoken, Usage};
 
 #[derive(Debug)]
@@ -15,6 +15,7 @@ enum Reading {
 #[derive(Debug)]
 enum Writing {
     OpenAi(openai::stream_out::Writing),
+    Responses(responses::stream_out::Writing),
     Anthropic(anthropic::stream_out::Writing),
 }
 
@@ -41,7 +42,10 @@ impl Stream {
     /// For a client that asked for `model` at the time `created` (seconds); at most `limit` bytes are kept of an event.
     pub fn new(way: Way, (model, created): (&str, i64), limit: usize) -> Self {
         let reading = match way.provider {
-            Spoken::By(Dialect::OpenAi) => Reading::OpenAi(openai::stream_in::Reader::new(limit)),
+            // No request is translated into responses, so that no answer is translated from them.
+            Spoken::By(Dialect::OpenAi | Dialect::Responses) => {
+                Reading::OpenAi(openai::stream_in::Reader::new(limit))
+            }
             Spoken::By(Dialect::Anthropic) => Reading::Anthropic(anthropic::stream_in::Reader::new(limit)),
             Spoken::Gemini => Reading::Gemini(gemini::stream_in::Reader::default()),
         };
@@ -50,6 +54,11 @@ impl Stream {
                 model,
                 created,
                 way.include_usage,
+            )),
+            Dialect::Responses => Writing::Responses(responses::stream_out::Writing::new(
+                model,
+                created,
+                way.repeated.clone(),
             )),
             Dialect::Anthropic => Writing::Anthropic(anthropic::stream_out::Writing::new(model)),
         };
@@ -83,6 +92,14 @@ impl Stream {
     /// What the stream says that it took, so far.
     pub fn usage(&self) -> Option<Usage> {
         self.inner.usage()
+    }
+
+    /// The number that the client's next event has, where they have numbers.
+    pub fn next_number(&self) -> Option<u64> {
+        match &self.inner.writing {
+            Writing::Responses(own) => Some(own.next_number()),
+            Writing::OpenAi(_) | Writing::Anthropic(_) => None,
+        }
     }
 
     /// Events so far that said something.
@@ -145,6 +162,7 @@ impl Inner {
             }
             match &mut self.writing {
                 Writing::OpenAi(own) => own.event(event, usage.as_ref(), out),
+                Writing::Responses(own) => own.event(event, usage.as_ref(), out),
                 Writing::Anthropic(own) => {
                     if let Event::Open(kind) = &event {
                         no_word(std::iter::once(kind)).map_err(Unreadable)?;

@@ -19,6 +19,7 @@ fn answers_are_what_the_other_dialect_wants() {
             form_is_tool: path.to_str().unwrap().contains("form"),
             include_usage: false,
             names: vec![("short_0123".to_owned(), "a_name_that_was_too_long".to_owned())],
+            repeated: Vec::new(),
         };
         let text = fs::read_to_string(&path).unwrap();
         let (answer, usage) = translate::answer(&text, &way, ("mine", 1_700_000_000)).unwrap();
@@ -42,6 +43,7 @@ fn what_is_no_answer_is_said() {
         form_is_tool: false,
         include_usage: false,
         names: Vec::new(),
+        repeated: Vec::new(),
     };
     for (provider, text) in [
         (OpenAi, "{}"),
@@ -66,6 +68,7 @@ fn a_part_that_messages_have_no_word_for_is_said() {
         form_is_tool: false,
         include_usage: false,
         names: Vec::new(),
+        repeated: Vec::new(),
     };
     let picture = r#"{"candidates":[{"content":{"parts":[{"inlineData":{"mimeType":"image/png","data":"iVBOR"}}]},"finishReason":"STOP"}]}"#;
     assert!(

@@ -5,6 +5,7 @@
 
 mod answers;
 mod requests;
+mod responses;
 mod streams;
 
 use std::fs;
@@ -26,13 +27,14 @@ fn inputs(folder: &str, end: &str) -> Vec<PathBuf> {
     files
 }
 
-/// `openai-…` is OpenAI's, `anthropic-…` Anthropic's, `gemini-…` Gemini's.
+/// `openai-…` is OpenAI's, `anthropic-…` Anthropic's, `gemini-…` Gemini's, `responses-…` OpenAI's newer one.
 fn spoken(path: &Path) -> Spoken {
     let name = path.file_name().unwrap().to_str().unwrap();
     match name.split('-').next() {
         Some("openai") => Spoken::By(Dialect::OpenAi),
         Some("anthropic") => Spoken::By(Dialect::Anthropic),
         Some("gemini") => Spoken::Gemini,
+        Some("responses") => Spoken::By(Dialect::Responses),
         _ => panic!("{name} names no dialect"),
     }
 }
@@ -58,7 +60,7 @@ fn dialect(spoken: Spoken) -> Dialect {
 fn other(dialect: Dialect) -> Dialect {
     match dialect {
         Dialect::OpenAi => Dialect::Anthropic,
-        Dialect::Anthropic => Dialect::OpenAi,
+        Dialect::Anthropic | Dialect::Responses => Dialect::OpenAi,
     }
 }
 

@@ -14,7 +14,11 @@ fn requests_are_what_the_other_dialect_wants() {
         let input: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
         let client = dialect(spoken(&path));
         let target = Target {
-            dialect: other_side(&path),
+            dialect: if client == Dialect::Responses && input["for"]["provider"] == "anthropic" {
+                Spoken::By(Dialect::Anthropic)
+            } else {
+                other_side(&path)
+            },
             provider: input["for"]["provider"].as_str().unwrap(),
             model: input["for"]["model"].as_str().unwrap(),
             max_tokens: input["for"]["max_output_tokens"].as_u64(),

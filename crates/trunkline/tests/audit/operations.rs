@@ -10,7 +10,7 @@ use crate::support::config;
 use crate::world::{World, last, rows, send};
 
 /// Operations that are not GET and change nothing.
-const ASKING: [&str; 12] = [
+const ASKING: [&str; 15] = [
     "POST /budget/info",
     "POST /mcp-rest/test/connection",
     "POST /mcp-rest/test/tools/list",
@@ -23,6 +23,9 @@ const ASKING: [&str; 12] = [
     "POST /v1/mcp/policy/explain",
     "POST /v1/messages",
     "POST /v1/messages/count_tokens",
+    "DELETE /v1/responses/{response_id}",
+    "POST /v1/responses",
+    "POST /v1/responses/{response_id}/cancel",
 ];
 
 const KEY: &str = "LiteLLM_VerificationToken";

@@ -7,6 +7,7 @@ mod dialects;
 mod errors;
 mod keys;
 mod relay;
+mod responses;
 mod routing;
 mod sdk;
 mod spend;

@@ -13,7 +13,7 @@ use crate::support::{config, generate, key, listed, post, toolset, with};
 const PUBLIC: [&str; 2] = ["GET /health/liveliness", "GET /health/readiness"];
 
 /// What every good key may do, within its grants.
-const EVERY_KEY: [&str; 17] = [
+const EVERY_KEY: [&str; 22] = [
     "GET /key/info",
     "GET /mcp-rest/tools/list",
     "GET /model_group/info",
@@ -31,6 +31,11 @@ const EVERY_KEY: [&str; 17] = [
     "POST /v1/mcp/policy/explain",
     "POST /v1/messages",
     "POST /v1/messages/count_tokens",
+    "POST /v1/responses",
+    "GET /v1/responses/{response_id}",
+    "DELETE /v1/responses/{response_id}",
+    "POST /v1/responses/{response_id}/cancel",
+    "GET /v1/responses/{response_id}/input_items",
 ];
 
 /// What a user may see, of its own and of its teams.
@@ -120,7 +125,7 @@ struct World {
     database: Database,
     upstream: ScriptedUpstream,
     /// A server, a toolset and a key, by what paths and bodies call them.
-    ids: [(&'static str, String); 7],
+    ids: [(&'static str, String); 8],
 }
 
 impl World {
@@ -150,6 +155,7 @@ impl World {
             ("server_id", text(&server["server_id"])),
             ("toolset_id", text(&suite["toolset_id"])),
             ("key", text(&victim["token"])),
+            ("response_id", "resp_x".to_owned()),
             ("team_id", "t".to_owned()),
             // Of the audit log.
             ("id", "1".to_owned()),

@@ -155,7 +155,7 @@ fn file(part: &Reader<'_>) -> Result<Kind, BadRequest> {
 }
 
 /// The address of a picture or a document: where it is, or what it is.
-fn source(url: &str, path: &str) -> Result<Source, BadRequest> {
+pub(in crate::translate) fn source(url: &str, path: &str) -> Result<Source, BadRequest> {
     if let Some(rest) = url.strip_prefix("data:") {
         let split = rest
             .split_once(";base64,")

@@ -2,7 +2,7 @@
 
 pub(super) mod answer_in;
 pub(super) mod answer_out;
-mod messages_in;
+pub(super) mod messages_in;
 mod messages_out;
 pub(super) mod request_in;
 pub(super) mod request_out;
