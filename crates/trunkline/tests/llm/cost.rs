@@ -9,6 +9,7 @@ use trunkline_testkit::{HttpClient, ScriptedProvider, TestGateway, Turn, eventua
 use crate::support::{World, chat, entry, raw};
 
 const CHAT: &str = "/v1/chat/completions";
+const RESPONSES: &str = "/v1/responses";
 
 /// `mine` costs 3 and 7 millionths of a dollar a token, `listed` what the table says, `unpriced` nobody knows what.
 pub(crate) async fn priced(more: &str) -> World {
@@ -255,6 +256,97 @@ async fn a_stream_without_its_end_is_charged_by_a_guess_that_says_so() {
         "{row}"
     );
     assert!(row["spend"].as_f64().is_some_and(|spend| spend > 0.0), "{row}");
+}
+
+#[tokio::test]
+async fn a_response_costs_what_it_took_and_asking_about_it_nothing() {
+    let world = priced("").await;
+    let own = world.key(json!({"models": ["mine"], "max_budget": 1})).await;
+    let admin = world.gateway.client();
+    let usage = json!({
+        "input_tokens": 1000, "input_tokens_details": {"cached_tokens": 400},
+        "output_tokens": 3, "output_tokens_details": {"reasoning_tokens": 2}, "total_tokens": 1003,
+    });
+    let said = json!({"id": "resp_9", "object": "response", "model": "gpt-x", "output": [], "usage": usage});
+    let body = json!({"model": "mine", "input": "Hi"});
+    world.provider.next(Turn::Answer(200, said.to_string()));
+    let asked = own
+        .clone()
+        .with_header("x-litellm-call-id", "whole")
+        .with_header("x-litellm-tags", "blue");
+    let reply = asked.post(RESPONSES, &body).await.expect_status(200);
+    // 600 · 3 + 400 · 1 + 3 · 7 millionths, as of a chat.
+    assert_eq!(reply.header("x-litellm-response-cost"), Some("0.002221"));
+    assert_eq!(reply.header("x-litellm-key-spend"), Some("0.002221"));
+    let row = logged(&admin, "whole").await;
+    for (name, value) in [
+        ("spend", json!(0.002_221)),
+        ("prompt_tokens", json!(1000)),
+        ("completion_tokens", json!(3)),
+        ("call_type", json!("aresponses")),
+        ("model_group", json!("mine")),
+        ("request_tags", json!(["blue"])),
+    ] {
+        assert_eq!(row[name], value, "{name}: {row}");
+    }
+    assert_eq!(row["metadata"]["usage_object"]["cache_read_input_tokens"], 400);
+    assert_eq!(row["metadata"]["usage_object"]["reasoning_tokens"], 2);
+    assert_eq!(row["metadata"]["usage_is_estimated"], false);
+    // In pieces: what the last event says.
+    let event = |kind: &str, usage: &Value| {
+        let response = json!({"id": "resp_9", "model": "gpt-x", "usage": usage});
+        format!(
+            "event: {kind}\ndata: {}\n\n",
+            json!({"type": kind, "response": response})
+        )
+    };
+    world.provider.next(Turn::Stream(vec![
+        event("response.created", &Value::Null),
+        event("response.completed", &usage),
+    ]));
+    let stream = json!({"model": "mine", "input": "Hi", "stream": true});
+    let asked = own.clone().with_header("x-litellm-call-id", "pieces");
+    asked.post(RESPONSES, &stream).await.expect_status(200);
+    let row = logged(&admin, "pieces").await;
+    assert_eq!(
+        (&row["spend"], &row["metadata"]["usage_is_estimated"]),
+        (&json!(0.002_221), &json!(false)),
+        "{row}"
+    );
+    // Without its end it is guessed.
+    world
+        .provider
+        .next(Turn::Broken(vec![event("response.created", &Value::Null)]));
+    let asked = own.clone().with_header("x-litellm-call-id", "broken");
+    asked.post(RESPONSES, &stream).await.expect_status(200);
+    let row = logged(&admin, "broken").await;
+    assert_eq!(row["metadata"]["usage_is_estimated"], true, "{row}");
+    assert!(row["spend"].as_f64().is_some_and(|spend| spend > 0.0), "{row}");
+    // What is kept tells of its tokens again, and nobody takes them again.
+    let made = own.post(RESPONSES, &body).await.expect_status(200);
+    let spent = made.header("x-litellm-key-spend").unwrap().to_owned();
+    let path = format!("{RESPONSES}/{}", made.json()["id"].as_str().unwrap());
+    let asked = own.clone().with_header("x-litellm-call-id", "again");
+    let again = asked.get(&path).await.expect_status(200);
+    assert_eq!(again.json()["usage"]["input_tokens"], 5);
+    assert_eq!(again.header("x-litellm-response-cost"), None);
+    assert_eq!(again.header("x-litellm-key-spend"), Some(spent.as_str()));
+    let row = logged(&admin, "again").await;
+    assert_eq!(row["call_type"], "aget_responses", "{row}");
+    assert!(row["spend"].as_f64().is_none_or(|spend| spend == 0.0), "{row}");
+    own.delete(&path).await.expect_status(200);
+    // What tokens do not pay for, or what nobody sees the end of.
+    for more in [
+        json!({"background": true}),
+        json!({"tools": [{"type": "web_search"}]}),
+    ] {
+        let mut body = body.clone();
+        body.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        let reply = own.post(RESPONSES, &body).await.expect_status(422);
+        assert_eq!(reply.json()["error"]["type"], "budget_exceeded");
+    }
 }
 
 #[tokio::test]

@@ -9,11 +9,12 @@ use crate::support::{entry, raw};
 
 const RESPONSES: &str = "/v1/responses";
 
-/// A provider with responses, twice under one name, one with chat completions alone, and Anthropic.
+/// A provider with responses, twice under one name, one with chat completions alone, Anthropic and Gemini.
 struct World {
     first: ScriptedProvider,
     second: ScriptedProvider,
     anthropic: ScriptedProvider,
+    gemini: ScriptedProvider,
     gateway: TestGateway,
 }
 
@@ -23,7 +24,9 @@ impl World {
         let first = ScriptedProvider::start(key.value(), &["gpt-x"]).await;
         let second = ScriptedProvider::start(key.value(), &["gpt-x"]).await;
         let anthropic = ScriptedProvider::start_anthropic(key.value(), &["claude-x"]).await;
+        let gemini = ScriptedProvider::start_gemini(key.value(), &["gemini-x"]).await;
         let entries = [
+            entry("gemini", "gemini/gemini-x", &gemini.url(), key.value(), ""),
             entry("mine", "openai/gpt-x", &first.url(), key.value(), ""),
             entry("two", "openai/gpt-x", &first.url(), key.value(), ""),
             entry("two", "openai/gpt-x", &second.url(), key.value(), ""),
@@ -35,6 +38,7 @@ impl World {
             first,
             second,
             anthropic,
+            gemini,
             gateway,
         }
     }
@@ -242,6 +246,49 @@ async fn others_are_asked_in_their_own_dialect() {
         )
         .await;
     assert_eq!(refused.expect_status(400).json()["error"]["param"], "tools[0]");
+}
+
+#[tokio::test]
+async fn geminis_models_answer_with_responses() {
+    let world = World::start().await;
+    let client = world.gateway.client();
+    let body = json!({"model": "gemini", "instructions": "Be brief.", "input": "Hi"});
+    let answer = client.post(RESPONSES, &body).await.expect_status(200).json();
+    assert_eq!(answer["output"][0]["content"][0]["text"], "Hello");
+    assert_eq!(
+        (
+            &answer["model"],
+            &answer["status"],
+            &answer["usage"]["output_tokens"]
+        ),
+        (&json!("gemini"), &json!("completed"), &json!(3))
+    );
+    let mut body = body;
+    body["tools"] = json!([{"type": "function", "name": "weather", "parameters": {"type": "object"}}]);
+    body["stream"] = true.into();
+    let text = client.post(RESPONSES, &body).await.expect_status(200).text();
+    assert!(
+        text.contains("event: response.completed") && text.contains("__thought__c2ln"),
+        "{text}"
+    );
+    // The signature goes back with the call's id.
+    let id = "call_r1_0__thought__c2ln";
+    body["input"] = json!([
+        {"role": "user", "content": "Hi"},
+        {"type": "function_call", "call_id": id, "name": "weather", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": id, "output": "Rain"},
+    ]);
+    let text = client.post(RESPONSES, &body).await.expect_status(200).text();
+    assert!(
+        text.contains("\"delta\":\"llo\"") && text.contains("event: response.completed"),
+        "{text}"
+    );
+    let requests = world.gemini.requests();
+    let last = requests.last().unwrap();
+    assert_eq!(last.path, "/v1/v1beta/models/gemini-x:streamGenerateContent");
+    assert_eq!(last.json()["contents"][1]["parts"][0]["thoughtSignature"], "c2ln");
+    let refused = json!({"model": "gemini", "input": "Hi", "previous_response_id": "resp_1"});
+    client.post(RESPONSES, &refused).await.expect_status(400);
 }
 
 #[tokio::test]
