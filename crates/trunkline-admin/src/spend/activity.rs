@@ -301,11 +301,12 @@ async fn read(app: &App, of: Of, filters: &[DaysFilter]) -> Result<Vec<DayRow>, 
 
 /// Where LiteLLM says that a call went.
 fn endpoint(kind: &str) -> &'static str {
-    const OF: [(CallKind, &str); 5] = [
+    const OF: [(CallKind, &str); 6] = [
         (CallKind::Message, "/v1/messages"),
         (CallKind::ChatCompletion, "/chat/completions"),
         (CallKind::TextCompletion, "/completions"),
         (CallKind::Embedding, "/embeddings"),
+        (CallKind::Response, "/responses"),
         (CallKind::CallTool, "/mcp/call_tool"),
     ];
     OF.iter()

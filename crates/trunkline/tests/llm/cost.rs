@@ -292,6 +292,11 @@ async fn a_response_costs_what_it_took_and_asking_about_it_nothing() {
     assert_eq!(row["metadata"]["usage_object"]["cache_read_input_tokens"], 400);
     assert_eq!(row["metadata"]["usage_object"]["reasoning_tokens"], 2);
     assert_eq!(row["metadata"]["usage_is_estimated"], false);
+    let today: String = row["startTime"].as_str().unwrap().chars().take(10).collect();
+    let path = format!("/tag/daily/activity?tags=blue&start_date={today}&end_date={today}");
+    let days = admin.get(&path).await.expect_status(200).json();
+    let endpoints = &days["results"][0]["breakdown"]["endpoints"];
+    assert!(endpoints["/responses"].is_object(), "{days}");
     // In pieces: what the last event says.
     let event = |kind: &str, usage: &Value| {
         let response = json!({"id": "resp_9", "model": "gpt-x", "usage": usage});
