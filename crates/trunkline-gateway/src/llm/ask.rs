@@ -284,7 +284,7 @@ async fn hand_on(
         model: asked.request.model.clone(),
         endpoint: asked.endpoint,
         request_bytes: asked.request_bytes as u64,
-        has_extras: asked.request.has_extras,
+        has_extras: asked.request.has_extras && ready.has_extras(asked.endpoint),
         takes: asked.takes(),
     };
     if is_stream(head.response.headers()) {

@@ -241,8 +241,10 @@ async fn let_in<'a>(
     // Which one will be asked is not known yet.
     let writes = endpoint != Endpoint::Embeddings;
     let mut usable = group.iter().filter(|own| own.defect.is_none());
-    let has_price = !takes(endpoint, kept.as_ref())
-        || !request.has_extras && usable.all(|own| own.prices.is_known(writes));
+    let is_priced = |own: &models::Ready| {
+        own.prices.is_known(writes) && !(request.has_extras && own.has_extras(endpoint))
+    };
+    let has_price = !takes(endpoint, kept.as_ref()) || usable.all(|own| is_priced(own));
     if request.stream && !endpoint.streams() {
         let text = "this endpoint has no answers in pieces: leave `stream` out";
         return Err(Refused::new(400, text).param(Some("stream".to_owned())));

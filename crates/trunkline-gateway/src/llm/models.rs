@@ -184,6 +184,11 @@ impl Ready {
         ))
     }
 
+    /// Whether more than tokens pay for can be had of it: what is translated leaves a provider's own tools out, or is refused.
+    pub(super) fn has_extras(&self, endpoint: Endpoint) -> bool {
+        endpoint != Endpoint::Responses || self.responses.is_some()
+    }
+
     /// What is sent beside a body.
     pub fn headers(&self, stream: bool) -> HeaderMap {
         let mut headers = self.headers.clone();

@@ -11,7 +11,7 @@ use crate::support::{World, chat, entry, raw};
 const CHAT: &str = "/v1/chat/completions";
 const RESPONSES: &str = "/v1/responses";
 
-/// `mine` costs 3 and 7 millionths of a dollar a token, `listed` what the table says, `unpriced` nobody knows what.
+/// `mine` costs 3 and 7 millionths of a dollar a token, `translated` (of chat completions alone) one, `listed` what the table says, `unpriced` nobody knows what.
 pub(crate) async fn priced(more: &str) -> World {
     let key = trunkline_testkit::Canary::key("provider");
     let provider = ScriptedProvider::start(key.value(), &["gpt-x", "gpt-4o"]).await;
@@ -19,7 +19,16 @@ pub(crate) async fn priced(more: &str) -> World {
     let own = entry("mine", "openai/gpt-x", &provider.url(), key.value(), prices);
     let listed = entry("listed", "openai/gpt-4o", &provider.url(), key.value(), "");
     let unpriced = entry("unpriced", "hosted_vllm/gpt-x", &provider.url(), key.value(), "");
-    let gateway = TestGateway::start(&format!("model_list:\n{own}{listed}{unpriced}{more}")).await;
+    let each = "      input_cost_per_token: 1.0e-06\n      output_cost_per_token: 1.0e-06\n";
+    let translated = entry(
+        "translated",
+        "hosted_vllm/gpt-x",
+        &provider.url(),
+        key.value(),
+        each,
+    );
+    let gateway =
+        TestGateway::start(&format!("model_list:\n{own}{listed}{unpriced}{translated}{more}")).await;
     World {
         provider,
         key,
@@ -259,7 +268,7 @@ async fn a_stream_without_its_end_is_charged_by_a_guess_that_says_so() {
 }
 
 #[tokio::test]
-async fn a_response_costs_what_it_took_and_asking_about_it_nothing() {
+async fn a_response_costs_what_it_took() {
     let world = priced("").await;
     let own = world.key(json!({"models": ["mine"], "max_budget": 1})).await;
     let admin = world.gateway.client();
@@ -327,6 +336,16 @@ async fn a_response_costs_what_it_took_and_asking_about_it_nothing() {
     let row = logged(&admin, "broken").await;
     assert_eq!(row["metadata"]["usage_is_estimated"], true, "{row}");
     assert!(row["spend"].as_f64().is_some_and(|spend| spend > 0.0), "{row}");
+}
+
+#[tokio::test]
+async fn what_is_asked_about_a_response_costs_nothing_and_tools_of_the_providers_nobody_knows_what() {
+    let world = priced("").await;
+    let own = world
+        .key(json!({"models": ["mine", "translated"], "max_budget": 1}))
+        .await;
+    let admin = world.gateway.client();
+    let body = json!({"model": "mine", "input": "Hi"});
     // What is kept tells of its tokens again, and nobody takes them again.
     let made = own.post(RESPONSES, &body).await.expect_status(200);
     let spent = made.header("x-litellm-key-spend").unwrap().to_owned();
@@ -351,6 +370,11 @@ async fn a_response_costs_what_it_took_and_asking_about_it_nothing() {
             .extend(more.as_object().unwrap().clone());
         let reply = own.post(RESPONSES, &body).await.expect_status(422);
         assert_eq!(reply.json()["error"]["type"], "budget_exceeded");
+        // Where it is translated it is left out, and pays for nothing.
+        body["model"] = "translated".into();
+        body["drop_params"] = true.into();
+        let reply = own.post(RESPONSES, &body).await.expect_status(200);
+        assert_eq!(reply.header("x-litellm-response-cost"), Some("0.000008"));
     }
 }
 
@@ -382,7 +406,7 @@ async fn prices_are_shown_and_wrong_ones_stop_the_start() {
         .iter()
         .map(|own| own["model_group"].as_str().unwrap())
         .collect();
-    assert_eq!(names, ["listed", "mine", "unpriced"]);
+    assert_eq!(names, ["listed", "mine", "translated", "unpriced"]);
     assert_eq!(groups["data"][0]["output_cost_per_token"], 0.000_01);
     let one = world.key(json!({"models": ["mine"]})).await;
     let groups = one
