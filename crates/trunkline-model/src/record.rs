@@ -118,7 +118,12 @@ impl CallKind {
     pub fn is_paid(self) -> bool {
         matches!(
             self,
-            Self::CallTool | Self::ChatCompletion | Self::TextCompletion | Self::Embedding | Self::Message
+            Self::CallTool
+                | Self::ChatCompletion
+                | Self::TextCompletion
+                | Self::Embedding
+                | Self::Message
+                | Self::Response
         )
     }
 
