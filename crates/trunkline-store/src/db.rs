@@ -73,8 +73,10 @@ impl StoreError {
                     match code.parse::<u32>() {
                         // SQLite's primary codes: busy, locked, no memory, read-only, I/O, full, cannot open.
                         Ok(code) if code.to_string().len() < 5 => matches!(code & 0xff, 5..=8 | 10 | 13 | 14),
-                        // PostgreSQL's classes: what is wrong with data, constraints, or names stays wrong.
-                        _ => !["22", "23", "42"].iter().any(|class| code.starts_with(class)),
+                        // PostgreSQL's classes: what is wrong with data, constraints, names or sizes stays wrong.
+                        _ => !["22", "23", "42", "54"]
+                            .iter()
+                            .any(|class| code.starts_with(class)),
                     }
                 }
                 sqlx::Error::ColumnNotFound(_)

@@ -12,6 +12,7 @@ pub(crate) mod read;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
 use trunkline_model::{Budget, CallKind, CallRecord, Level, Spending};
 
 use crate::call_record::{insert_all, signed};
@@ -24,6 +25,10 @@ use book::Stored;
 const PRUNE_BATCH: i64 = 1000;
 /// Seconds of a day.
 const DAY: i64 = 86_400;
+/// The longest part of what sums are of.
+const MAX_LABEL_BYTES: usize = 256;
+/// More tokens than this no call takes, whatever an upstream says: sums of days stay numbers.
+const MAX_TOKENS: u64 = 1 << 40;
 
 stmts! {
     BATCH_BEGIN = "INSERT INTO spend_batch (batch_id, written_at) VALUES ($1, $2) ON CONFLICT (batch_id) DO NOTHING";
@@ -90,7 +95,7 @@ struct Sums {
 
 impl Sums {
     fn of(record: &CallRecord) -> Self {
-        let tokens = |count: Option<u64>| count.map_or(0, signed);
+        let tokens = |count: Option<u64>| count.map_or(0, |count| signed(count.min(MAX_TOKENS)));
         let own = record.model.as_deref();
         let is_ok = record.outcome == "ok";
         Self {
@@ -130,23 +135,34 @@ impl Sums {
     }
 }
 
+/// A part of what sums are of, as it is stored. They are an index, and no index takes a text of any length: of a long one there is
+/// the beginning and the digest.
+fn label(text: &str) -> String {
+    if text.len() <= MAX_LABEL_BYTES {
+        return storable(text);
+    }
+    let end = text.floor_char_boundary(MAX_LABEL_BYTES / 2);
+    let digest = trunkline_model::KeyHash(Sha256::digest(text).into()).to_hex();
+    format!("{}… sha256:{digest}", storable(&text[..end]))
+}
+
 /// The sums of a batch.
 fn daily(records: &[CallRecord]) -> BTreeMap<DayKey, Sums> {
     let mut days: BTreeMap<DayKey, Sums> = BTreeMap::new();
     for record in records.iter().filter(|record| record.kind.is_paid()) {
         let payers = &record.payers;
         let id = |own: &Option<trunkline_model::Payer>| {
-            own.as_ref().map_or_else(String::new, |own| storable(&own.id))
+            own.as_ref().map_or_else(String::new, |own| label(&own.id))
         };
         let model = record.model.as_deref();
         let is_tool = record.kind == CallKind::CallTool;
         // Of what was asked for only names that there are: sums are kept, and anybody can ask for anything.
         let is_known = model.is_some() || is_tool && matches!(record.outcome, "ok" | "tool_error");
         let name = record.tool.as_deref().filter(|_| is_known);
-        let name = storable(name.unwrap_or_default());
+        let name = label(name.unwrap_or_default());
         // As LiteLLM has it: a tool is named with its server.
         let (tool, model_group) = match &record.server_id {
-            Some(server) if is_tool => (format!("{}/{name}", storable(server)), String::new()),
+            Some(server) if is_tool => (format!("{}/{name}", label(server)), String::new()),
             None if is_tool => (name, String::new()),
             _ => (String::new(), name),
         };
@@ -161,7 +177,7 @@ fn daily(records: &[CallRecord]) -> BTreeMap<DayKey, Sums> {
                 id(&payers.end_user),
             ],
             provider: model.map_or_else(String::new, |own| storable(&own.provider)),
-            model: model.map_or_else(String::new, |own| storable(&own.model)),
+            model: model.map_or_else(String::new, |own| label(&own.model)),
             model_group,
             tool,
             kind: record.kind.as_str(),
@@ -169,7 +185,7 @@ fn daily(records: &[CallRecord]) -> BTreeMap<DayKey, Sums> {
         let sums = Sums::of(record);
         for tag in &record.tags {
             let tagged = DayKey {
-                tag: storable(tag),
+                tag: label(tag),
                 ..key.clone()
             };
             days.entry(tagged).or_default().add(&sums);

@@ -110,7 +110,32 @@ both! {
         unknown.tool = Some("no-such-model".to_owned());
         unknown.outcome = "denied";
         store.ledger_write("4", &[unknown]).await.unwrap();
-        assert_eq!(db.ask("SELECT count(*) FROM spend_daily WHERE model_group LIKE '%such%'").await, ["0"]);
+        assert_eq!(db.ask("SELECT CAST(count(*) AS TEXT) FROM spend_daily WHERE model_group LIKE '%such%'").await, ["0"]);
+    }
+
+    async fn long_names_and_absurd_counts_stop_nobodys_sums(db) {
+        let store = db.store().await;
+        // Nothing of it can be made smaller by compression.
+        let mut number = 1_u64;
+        let long: String = std::iter::repeat_with(|| {
+            number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            char::from(b'a' + u8::try_from((number >> 33) % 26).unwrap())
+        })
+        .take(60_000)
+        .collect();
+        let of = |id: &str| {
+            let mut own = chat(&format!("of {}", id.len()), 5, Some(1));
+            own.payers = Payers { end_user: Some(Payer { id: id.into(), since: 0, has_account: false }), ..Payers::default() };
+            own.model.as_mut().unwrap().input_tokens = Some(u64::MAX);
+            own
+        };
+        store.ledger_write("1", &[of(&long), of(&long[1..])]).await.unwrap();
+        store.ledger_write("2", &[of(&long)]).await.unwrap();
+        let days = DaysFilter { from: 0, to: 0, ..DaysFilter::default() };
+        let mut sums: Vec<i64> =
+            store.days(DaysOf::Level(Level::EndUser), &days).await.unwrap().iter().map(|row| row.sums.requests).collect();
+        sums.sort_unstable();
+        assert_eq!(sums, [1, 2]);
     }
 
     async fn records_are_found_by_what_they_are_of(db) {

@@ -151,7 +151,6 @@ impl Writer {
             {
                 return;
             }
-            drop(rest);
             for parcel in &held {
                 put_line(&mut buffer, &parcel.message);
             }
@@ -166,6 +165,8 @@ impl Writer {
                 return;
             }
             held.clear();
+            // Its turn lasts until all is written that was taken with it: nobody writes between.
+            drop(rest);
             buffer.clear();
             buffer.shrink_to(CHUNK);
         }

@@ -398,7 +398,7 @@ mod tests {
     #[test]
     fn every_setting_is_live_or_needs_a_restart() {
         all_are_named(General::default());
-        assert_eq!(SETTINGS.iter().filter(|setting| setting.live).count(), 26);
+        assert_eq!(SETTINGS.iter().filter(|setting| setting.live).count(), 28);
         let mut names: Vec<_> = SETTINGS.iter().map(|setting| setting.name).collect();
         names.sort_unstable();
         names.dedup();
