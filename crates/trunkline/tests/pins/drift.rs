@@ -161,6 +161,11 @@ async fn s29_who_loses_a_tool_hears_of_it_and_nobody_of_what_is_held_back() {
 
     // A new tool, announced: no news. Then a pinned one goes: the first news there is.
     upstream.set_tools([send(), tool("read"), tool("extra")]);
+    // An announcement that nobody listens to is lost: the stream to the server is opened beside what the client asks.
+    trunkline_testkit::eventually("the gateway listens to the server", PATIENCE, async || {
+        upstream.listeners() > 0
+    })
+    .await;
     // Before it is announced: it may be followed at once.
     let listings = upstream.count("tools/list");
     upstream.push(&json!({"jsonrpc": "2.0", "method": CHANGED}));
