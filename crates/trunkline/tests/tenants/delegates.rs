@@ -157,7 +157,7 @@ async fn manages(world: World) {
     .await;
     done(&lead, "/key/delete", json!({"key_aliases": ["robot"]})).await;
     assert_eq!(lead.get("/key/list?team_id=t").await.json()["total_count"], 0);
-    let rows = get(gateway, "/audit?page_size=50").await;
+    let rows = get(gateway, "/audit?page_size=100&changed_by=lead").await;
     let of_lead: Vec<&Value> = rows["audit_logs"]
         .as_array()
         .unwrap()
