@@ -228,6 +228,13 @@ impl Pending {
         }
     }
 
+    /// A model may have done it, and nobody says what it cost.
+    pub fn may_have_cost(&mut self) {
+        if let Some(record) = &mut self.record {
+            record.cost = None;
+        }
+    }
+
     /// Notes what a model took and what it cost; `None`: nobody knows.
     pub fn took(&mut self, model: ModelUse, cost: Option<i64>) {
         if let Some(record) = &mut self.record {

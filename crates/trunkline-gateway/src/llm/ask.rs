@@ -66,6 +66,9 @@ pub(super) async fn run(asked: Asked<'_>, mut pending: Pending) -> Response {
                 if let Some(time) = failed.rest {
                     asked.gateway.models.rest(&ready, time);
                 }
+                if failed.may_have_cost && asked.takes() {
+                    pending.may_have_cost();
+                }
                 tried.push(ready.deployment.id.clone());
                 last = Some(failed.refused);
                 if !failed.again {
@@ -105,6 +108,8 @@ struct Failed {
     refused: Refused,
     /// Another one may be asked.
     again: bool,
+    /// It may have done it all the same, for nobody knows what.
+    may_have_cost: bool,
     /// It is left alone for so long.
     rest: Option<Duration>,
 }
@@ -122,6 +127,7 @@ async fn attempt(asked: &Asked<'_>, catalogue: &Catalogue, ready: &Arc<Ready>) -
     let failed = |fault: Fault, again: bool| Failed {
         refused: told::fault(ready, fault),
         again,
+        may_have_cost: false,
         rest: Some(rest),
     };
     let (Some(target), Some(provider)) = (ready.target(asked.endpoint, asked.request.stream), ready.provider)
@@ -144,6 +150,7 @@ async fn attempt(asked: &Asked<'_>, catalogue: &Catalogue, ready: &Arc<Ready>) -
             return Err(Failed {
                 refused: told::bad(error),
                 again: true,
+                may_have_cost: false,
                 rest: None,
             });
         }
@@ -172,11 +179,15 @@ async fn attempt(asked: &Asked<'_>, catalogue: &Catalogue, ready: &Arc<Ready>) -
         // One client's impatience is nobody else's.
         Err(_) => Err(Failed {
             rest: (time == own).then_some(rest),
+            may_have_cost: true,
             ..failed(Fault::timeout(Step::Call, time), false)
         }),
         Ok(Err(fault)) => {
             let again = !provider::may_have_been_sent(&fault);
-            Err(failed(fault, again))
+            Err(Failed {
+                may_have_cost: !again,
+                ..failed(fault, again)
+            })
         }
         Ok(Ok(response)) if response.status().is_success() => Ok(Head {
             response,
@@ -243,6 +254,7 @@ async fn refused(
     Failed {
         refused: told::provider(ready, status, &body, after),
         again: matches!(status, 401 | 403 | 408 | 409 | 429 | 500..),
+        may_have_cost: false,
         rest: rests.then(|| {
             if rest.is_zero() {
                 rest

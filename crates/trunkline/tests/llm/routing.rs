@@ -115,7 +115,11 @@ async fn what_may_have_been_done_is_not_done_twice() {
     let two = Two::start("router_settings:\n  timeout: 0.5\n").await;
     two.first.next(Turn::Silence);
     let client = two.gateway.client();
-    client.post(CHAT, &chat("m")).await.expect_status(408);
+    let named = client.clone().with_header("x-litellm-call-id", "late");
+    named.post(CHAT, &chat("m")).await.expect_status(408);
+    // Nobody knows what it came to, which is not nothing.
+    let row = crate::cost::logged(&client, "late").await;
+    assert!(row["spend"].is_null(), "{row}");
     // It took longer than the file lets it, and is left alone.
     client.post(CHAT, &chat("m")).await.expect_status(200);
     assert_eq!(two.counts(), (1, 1));
