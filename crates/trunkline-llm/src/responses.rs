@@ -159,7 +159,8 @@ impl Renamer {
         let number = event.get("sequence_number").and_then(|text| text.parse().ok());
         self.next = number.unwrap_or(self.next).saturating_add(1);
         let kind = event.get_string("type").unwrap_or_default();
-        if kind == "error" {
+        // The dialect's event, and the one that services send whose streams are those of chats.
+        if kind == "error" || event.get("error").is_some_and(|error| error != "null") {
             self.error = Some(trimmed.to_owned());
         }
         self.is_done |= matches!(

@@ -110,10 +110,20 @@ impl Running {
                 return Some(self.broken(out, |ready| told::unreadable(ready, &error)));
             }
             if !out.is_empty() {
+                if self.pieces.error().is_some() {
+                    self.redact(&mut out);
+                }
                 self.began = !ends_an_event(&out);
                 self.sent(&out);
                 return Some((out.into(), Some(self)));
             }
+        }
+    }
+
+    /// What a provider says of an error may have the credential in it that it was asked with.
+    fn redact(&self, out: &mut Vec<u8>) {
+        if let Ok(text) = std::str::from_utf8(out) {
+            *out = redacted(text, &self.bill.ready.secrets()).into_bytes();
         }
     }
 

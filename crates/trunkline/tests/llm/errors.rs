@@ -202,6 +202,33 @@ async fn a_stream_that_breaks_ends_with_an_error_and_is_not_begun_anew() {
 }
 
 #[tokio::test]
+async fn s14_an_error_within_a_stream_does_not_tell_the_providers_key() {
+    let world = World::start().await;
+    let client = world.gateway.client();
+    let secret = world.key.value();
+    let mut body = chat("mine");
+    body["stream"] = true.into();
+    let event = json!({"error": {"message": format!("Incorrect API key provided: {secret}."), "code": "invalid_api_key"}});
+    let events = vec![
+        "data: {\"model\":\"gpt-x\",\"choices\":[]}\n\n".to_owned(),
+        format!("data: {event}\n\n"),
+    ];
+    let message = json!({"model": "mine", "max_tokens": 5, "stream": true, "messages": [{"role": "user", "content": "Hi"}]});
+    let response = json!({"model": "mine", "stream": true, "input": "Hi"});
+    for (path, body) in [
+        (CHAT, &body),
+        ("/v1/messages", &message),
+        ("/v1/responses", &response),
+    ] {
+        world.provider.next(Turn::Stream(events.clone()));
+        let reply = client.post(path, body).await.expect_status(200);
+        let text = reply.text();
+        assert!(text.contains("Incorrect API key provided"), "{path}: {text}");
+        assert!(!text.contains(secret), "{path}: {text}");
+    }
+}
+
+#[tokio::test]
 async fn a_provider_that_does_not_serve_an_endpoint_is_not_asked() {
     let provider = ScriptedProvider::start("k", &["llama"]).await;
     let own = entry("m", "groq/llama", &provider.url(), "k", "");
