@@ -197,6 +197,7 @@ impl Pending {
             payers: Payers::of(principal, now),
             // Until something of it may cost anything.
             cost: Some(0),
+            at_least: 0,
             model: None,
             tags: Vec::new(),
             client: principal.client().address,
@@ -228,18 +229,12 @@ impl Pending {
         }
     }
 
-    /// A model may have done it, and nobody says what it cost.
-    pub fn may_have_cost(&mut self) {
-        if let Some(record) = &mut self.record {
-            record.cost = None;
-        }
-    }
-
-    /// Notes what a model took and what it cost; `None`: nobody knows.
-    pub fn took(&mut self, model: ModelUse, cost: Option<i64>) {
+    /// Notes what a model took and what it cost; `None`: nobody knows, and `at_least` is what is known of it.
+    pub fn took(&mut self, model: ModelUse, cost: Option<i64>, at_least: i64) {
         if let Some(record) = &mut self.record {
             record.model = Some(Box::new(model));
             record.cost = cost;
+            record.at_least = at_least;
         }
     }
 
@@ -291,9 +286,12 @@ impl Pending {
         if record.kind == CallKind::CallTool && matches!(outcome, "ok" | "tool_error" | "client_gone") {
             record.cost = tool_price(&self.gateway, &record);
         }
-        if let Some(cost) = record.cost {
-            self.gateway.registry.store().spend().charge(&record.payers, cost);
-        }
+        let charge = record.charge();
+        self.gateway
+            .registry
+            .store()
+            .spend()
+            .charge(&record.payers, charge);
         self.gateway.metrics.count(&record, took);
         log(&record);
         self.gateway.recorder.send(record);

@@ -114,6 +114,21 @@ impl Unit {
         (Self::Reasoning, "thought", "output_cost_per_reasoning_token"),
         (Self::Request, "request", "input_cost_per_request"),
     ];
+
+    /// Itself, and what it is a kind of, the next of kin first.
+    fn more_general(self) -> &'static [Self] {
+        match self {
+            Self::Input => &[Self::Input],
+            Self::Output => &[Self::Output],
+            Self::CacheRead => &[Self::CacheRead, Self::Input],
+            Self::CacheWrite => &[Self::CacheWrite, Self::Input],
+            Self::CacheWriteHour => &[Self::CacheWriteHour, Self::CacheWrite, Self::Input],
+            Self::InputAudio => &[Self::InputAudio, Self::Input],
+            Self::OutputAudio => &[Self::OutputAudio, Self::Output],
+            Self::Reasoning => &[Self::Reasoning, Self::Output],
+            Self::Request => &[Self::Request],
+        }
+    }
 }
 
 /// What a price is for.
@@ -244,16 +259,37 @@ impl Prices {
 
     /// What an answer came to.
     pub fn cost(&self, usage: &Usage) -> Result<Cost, NoCost> {
+        self.sum(usage, |unit, tokens| {
+            // Who has no price for caches takes the full one.
+            let instead = (unit == Unit::CacheRead).then_some(Unit::Input);
+            self.rate(unit, tokens, usage.service)
+                .or_else(|| self.rate(instead?, tokens, usage.service))
+        })
+    }
+
+    /// About what an answer came to that [`Prices::cost`] has no price for: of the part without one, the price of the same tokens as
+    /// text, and as the usual service. It is what budgets are charged, who would pay nothing for all of it otherwise, and no cost: it is
+    /// never said to be one. Errors if the model has no prices at all.
+    pub fn about(&self, usage: &Usage) -> Result<i64, NoCost> {
+        let whole = self.sum(usage, |unit, tokens| {
+            let instead = unit.more_general();
+            [usage.service, Service::Standard]
+                .into_iter()
+                .find_map(|service| instead.iter().find_map(|unit| self.rate(*unit, tokens, service)))
+        });
+        whole.map(|cost| cost.total)
+    }
+
+    /// What it comes to if a thing has this price in a request of so many tokens.
+    fn sum(&self, usage: &Usage, rate: impl Fn(Unit, u64) -> Option<Rate>) -> Result<Cost, NoCost> {
         let (Some(input), Some(output)) = (usage.input, usage.output) else {
             return Err(NoCost::NotCounted);
         };
-        let of = |unit: Unit, count: u64, instead: Option<Unit>| -> Result<u128, NoCost> {
+        let of = |unit: Unit, count: u64| -> Result<u128, NoCost> {
             if count == 0 {
                 return Ok(0);
             }
-            let rate = self
-                .rate(unit, input, usage.service)
-                .or_else(|| self.rate(instead?, input, usage.service));
+            let rate = rate(unit, input);
             let name = || {
                 Unit::ALL
                     .iter()
@@ -268,20 +304,19 @@ impl Prices {
         let hour = part(usage.cache_write_hour).min(write);
         let (heard, said) = (part(usage.input_audio), part(usage.output_audio));
         let apart = read.saturating_add(write).saturating_add(heard);
-        let plain = of(Unit::Input, input.saturating_sub(apart), None)?;
-        // Who has no price for caches takes the full one.
-        let cache_read = of(Unit::CacheRead, read, Some(Unit::Input))?;
-        let cache_write = of(Unit::CacheWrite, write - hour, None)? + of(Unit::CacheWriteHour, hour, None)?;
-        let whole_input = plain + cache_read + cache_write + of(Unit::InputAudio, heard, None)?;
+        let plain = of(Unit::Input, input.saturating_sub(apart))?;
+        let cache_read = of(Unit::CacheRead, read)?;
+        let cache_write = of(Unit::CacheWrite, write - hour)? + of(Unit::CacheWriteHour, hour)?;
+        let whole_input = plain + cache_read + cache_write + of(Unit::InputAudio, heard)?;
         let thinks_apart = self.rate(Unit::Reasoning, input, usage.service).is_some();
         let thought = if thinks_apart {
             part(usage.reasoning).min(output)
         } else {
             0
         };
-        let reasoning = of(Unit::Reasoning, thought, None)?;
+        let reasoning = of(Unit::Reasoning, thought)?;
         let written = output.saturating_sub(thought).saturating_sub(said);
-        let whole_output = of(Unit::Output, written, None)? + reasoning + of(Unit::OutputAudio, said, None)?;
+        let whole_output = of(Unit::Output, written)? + reasoning + of(Unit::OutputAudio, said)?;
         let once = self
             .rate(Unit::Request, input, usage.service)
             .map_or(0, |rate| u128::from(rate.0));

@@ -1,6 +1,8 @@
 //! A request, read as far as the gateway has to know it, and written anew for a provider with another `model` and nothing
 //! else changed.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use trunkline_mcp::depth;
@@ -396,26 +398,39 @@ const PAID_BY_TOKENS: [&str; 8] = [
 
 /// Whether it asks for more than tokens pay for. An answer in the background is more than its own answer says.
 fn has_extras(object: &RawObject<'_>, dialect: Dialect) -> bool {
-    let tools = || object.get("tools").unwrap_or("[]");
-    let own = match dialect {
-        Dialect::OpenAi => false,
-        Dialect::Anthropic => tools().contains("\"web_search_"),
-        Dialect::Responses => {
-            #[derive(Deserialize)]
-            struct Tool {
-                #[serde(default, rename = "type")]
-                kind: Option<String>,
-            }
-            // What is no list of such objects is the provider's to refuse.
-            let tools: Vec<Tool> = serde_json::from_str(tools()).unwrap_or_default();
-            let is_extra = |tool: &Tool| {
-                let kind = tool.kind.as_deref();
-                kind.is_some_and(|kind| !PAID_BY_TOKENS.contains(&kind))
-            };
-            tools.iter().any(is_extra) || says_something(object, "background")
-        }
+    #[derive(Deserialize)]
+    struct Tool<'a> {
+        #[serde(borrow, default, rename = "type")]
+        kind: Option<Cow<'a, str>>,
+    }
+    // What is no list of such objects is the provider's to refuse.
+    let tools: Vec<Tool<'_>> = object
+        .get("tools")
+        .and_then(|tools| serde_json::from_str(tools).ok())
+        .unwrap_or_default();
+    let is_paid_apart = |kind: &str| match dialect {
+        // Tools that the client runs have types of Anthropic's, too.
+        Dialect::Anthropic => kind.starts_with("web_search_"),
+        // For an Anthropic model they are Anthropic's, and for all others a wish that most refuse.
+        Dialect::OpenAi => !PAID_BY_TOKENS.contains(&kind) && !is_run_by_clients(kind),
+        Dialect::Responses => !PAID_BY_TOKENS.contains(&kind),
     };
-    own || object.get("web_search_options").is_some_and(|own| own != "null")
+    let kinds = tools.iter().filter_map(|tool| tool.kind.as_deref());
+    let in_background = dialect == Dialect::Responses && says_something(object, "background");
+    in_background
+        || kinds.into_iter().any(is_paid_apart)
+        // An empty object is a search as well.
+        || SEARCHES.iter().any(|name| object.get(name).is_some_and(|own| own != "null"))
+}
+
+/// Members by which searches are asked for: OpenAI's and xAI's.
+const SEARCHES: [&str; 2] = ["web_search_options", "search_parameters"];
+
+/// Tools of Anthropic's that the client runs, by how their types begin: tokens pay for them.
+fn is_run_by_clients(kind: &str) -> bool {
+    ["bash_", "text_editor_", "computer_", "memory_"]
+        .iter()
+        .any(|own| kind.starts_with(own))
 }
 
 /// Whether a member is there and switches anything on.
@@ -577,6 +592,23 @@ mod tests {
         let extras = |body: &str| Request::read(body.as_bytes(), None).unwrap().has_extras;
         assert!(extras(r#"{"model":"m","web_search_options":{}}"#));
         assert!(!extras(r#"{"model":"m","web_search_options":null}"#));
+        assert!(extras(r#"{"model":"m","search_parameters":{"mode":"on"}}"#));
+        assert!(extras(
+            r#"{"model":"m","tools":[{"type":"web_search_20250305","name":"web_search"}]}"#
+        ));
+        assert!(!extras(
+            r#"{"model":"m","tools":[{"type":"function","function":{"name":"web_search_x"}},{"type":"bash_20250124"}]}"#
+        ));
+        for (kind, wanted) in [
+            (r"web_search_20250305", true),
+            (r"\u0077eb_search_20250305", true),
+            (r"custom", false),
+            (r"bash_20250124", false),
+        ] {
+            let body = format!(r#"{{"model":"m","tools":[{{"name":"web_search_x"}},{{"type":"{kind}"}}]}}"#);
+            let request = Request::read_in(Dialect::Anthropic, body.as_bytes(), None).unwrap();
+            assert_eq!(request.has_extras, wanted, "{body}");
+        }
         for (body, wanted) in [
             (
                 r#"{"model":"m","tools":[{"type":"function","name":"web_search_x"},{"type":"namespace"}],"background":false}"#,

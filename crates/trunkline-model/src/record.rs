@@ -37,12 +37,21 @@ pub struct CallRecord {
     pub payers: Payers,
     /// What it cost, billionths of a dollar. `None`: nobody knows.
     pub cost: Option<i64>,
+    /// What budgets are charged where nobody knows what it cost: what is known of it, billionths of a dollar.
+    pub at_least: i64,
     /// What a model took.
     pub model: Option<Box<ModelUse>>,
     /// By what else it is to be found and summed up.
     pub tags: Vec<String>,
     /// From where it came, if that is known.
     pub client: Option<IpAddr>,
+}
+
+impl CallRecord {
+    /// What those who pay are charged, billionths of a dollar.
+    pub fn charge(&self) -> i64 {
+        self.cost.unwrap_or(self.at_least)
+    }
 }
 
 /// What a request to a model took. What nobody said is `None`.

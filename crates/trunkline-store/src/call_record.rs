@@ -251,6 +251,8 @@ fn to_values(record: &CallRecord) -> [Value; COLUMNS] {
         model,
         tags,
         client,
+        // Who pays is charged it; the row has the cost.
+        at_least: _,
     } = record;
     let payer = |own: &Option<Payer>| Value::Text(own.as_ref().map(|own| storable(&own.id)));
     let model = model.as_deref();

@@ -26,6 +26,8 @@ pub enum Turn {
     Stream(Vec<String>),
     /// An event stream that the test writes; it ends with its sender.
     Live(mpsc::Receiver<String>),
+    /// A JSON answer that the test writes; it ends with its sender.
+    LiveJson(mpsc::Receiver<String>),
     /// An event stream whose connection breaks after these texts.
     Broken(Vec<String>),
     /// Nothing, for ever.
@@ -218,6 +220,9 @@ fn answer(
         }
         Some(Turn::Stream(texts)) => Some(stream(texts)),
         Some(Turn::Live(texts)) => Some(Said::events(texts)),
+        Some(Turn::LiveJson(texts)) => {
+            Some(Said::events(texts).with_header("content-type", "application/json"))
+        }
         Some(Turn::Broken(texts)) => Some(Said::broken(&texts)),
         Some(Turn::Silence) => None,
     }

@@ -11,6 +11,7 @@ use axum::body::Bytes;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use scopeguard::ScopeGuard;
 use tokio::time::{Instant, timeout_at};
 use trunkline_llm::{Dialect, Sent, Spoken, Usage};
 use trunkline_model::Step;
@@ -18,7 +19,7 @@ use trunkline_upstream::fault::Fault;
 use trunkline_upstream::http::{read_body, read_whole};
 use trunkline_upstream::{ResponseBody, provider};
 
-use super::bill::{self, Bill};
+use super::bill::{self, Bill, Sending};
 use super::models::{BETA, Catalogue, NoDeployment, Ready, VERSION};
 use super::passing::Passing;
 use super::told::{self, Refused};
@@ -57,17 +58,20 @@ pub(super) async fn run(asked: Asked<'_>, mut pending: Pending) -> Response {
             }
         };
         pending.target(&ready.deployment.id, name.0);
+        let sending = bill::sending(bill(&asked, &ready), pending);
         match attempt(&asked, &catalogue, &ready).await {
             Ok(head) => {
                 let retries = tried.len();
-                return hand_on(asked, pending, &ready, head, retries).await;
+                return hand_on(asked, sending, &ready, head, retries).await;
             }
             Err(failed) => {
+                let (bill, own) = ScopeGuard::into_inner(sending);
+                pending = own;
                 if let Some(time) = failed.rest {
                     asked.gateway.models.rest(&ready, time);
                 }
-                if failed.may_have_cost && asked.takes() {
-                    pending.may_have_cost();
+                if failed.may_have_cost {
+                    bill.settle_sent(&mut pending);
                 }
                 tried.push(ready.deployment.id.clone());
                 last = Some(failed.refused);
@@ -92,6 +96,18 @@ pub(super) async fn run(asked: Asked<'_>, mut pending: Pending) -> Response {
     );
     pending.finish(refused.word, Some(refused.failure.message));
     response
+}
+
+fn bill(asked: &Asked<'_>, ready: &Arc<Ready>) -> Bill {
+    Bill {
+        gateway: asked.gateway.clone(),
+        ready: ready.clone(),
+        model: asked.request.model.clone(),
+        endpoint: asked.endpoint,
+        request_bytes: asked.request_bytes as u64,
+        has_extras: asked.request.has_extras && ready.has_extras(asked.endpoint),
+        takes: asked.takes(),
+    }
 }
 
 /// The head of an answer that is one, and until when the rest has to be there.
@@ -268,7 +284,7 @@ async fn refused(
 /// The answer to the client: in pieces if it comes in pieces.
 async fn hand_on(
     asked: Asked<'_>,
-    mut pending: Pending,
+    sending: Sending,
     ready: &Arc<Ready>,
     head: Head,
     retries: usize,
@@ -290,16 +306,8 @@ async fn hand_on(
         ),
     };
     let limit = asked.gateway.upstreams.settings().max_message_bytes;
-    let bill = Bill {
-        gateway: asked.gateway.clone(),
-        ready: ready.clone(),
-        model: asked.request.model.clone(),
-        endpoint: asked.endpoint,
-        request_bytes: asked.request_bytes as u64,
-        has_extras: asked.request.has_extras && ready.has_extras(asked.endpoint),
-        takes: asked.takes(),
-    };
     if is_stream(head.response.headers()) {
+        let (bill, pending) = ScopeGuard::into_inner(sending);
         spent::before(&mut headers, asked.gateway, asked.principal, &pending);
         let relay = relay::Relay {
             bill,
@@ -315,11 +323,13 @@ async fn hand_on(
     }
     let status = head.response.status();
     let body = (head.response, head.time, head.until);
-    let (text, usage) = match read(&passing, ready, body, limit).await {
+    let read = read(&passing, ready, body, limit).await;
+    let (bill, mut pending) = ScopeGuard::into_inner(sending);
+    let (text, usage) = match read {
         Ok(read) => read,
         Err(refused) => {
             // It may have been done, and cost something.
-            let _ = bill.settle(&mut pending, None, 0);
+            bill.settle_sent(&mut pending);
             let mut response = refused.answer_in(passing.dialect, asked.request_id);
             pending.finish(refused.word, Some(refused.failure.message));
             response.headers_mut().extend(headers);

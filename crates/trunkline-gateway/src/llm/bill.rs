@@ -1,11 +1,13 @@
 //! Bill: what an answer took and what it came to, noted once when it ends, however it ends.
 //!
-//! A provider says what it took at the end. Where the end does not come (the connection broke, the client left) the gateway guesses, says that
-//! it did, and charges what the guess comes to: whoever leaves before the end would pay nothing otherwise.
+//! A provider says what it took at the end. Where the end does not come (the connection broke, the client left, the time was over) the gateway
+//! guesses, says that it did, and charges what the guess comes to: whoever leaves before the end would pay nothing otherwise. What has no
+//! price in part is charged by what is known of it, and recorded as unknown.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use scopeguard::ScopeGuard;
 use trunkline_llm::price::{Cost, NoCost};
 use trunkline_llm::{Endpoint, Usage};
 use trunkline_model::ModelUse;
@@ -43,7 +45,8 @@ impl Bill {
         if !is_estimated {
             self.gateway.metrics.count_tokens(&self.model, &usage);
         }
-        let cost = match self.ready.prices.cost(&usage) {
+        let prices = &self.ready.prices;
+        let cost = match prices.cost(&usage) {
             Ok(_) if self.has_extras => {
                 self.warn("it was asked for more than tokens pay for (a search, a tool of the provider's own, an answer in the background)");
                 None
@@ -66,7 +69,11 @@ impl Bill {
             reasoning_tokens: usage.reasoning,
             is_estimated,
         };
-        pending.took(took, cost.map(|cost| cost.total));
+        let at_least = match cost {
+            Some(cost) => cost.total,
+            None => prices.about(&usage).unwrap_or(0),
+        };
+        pending.took(took, cost.map(|cost| cost.total), at_least);
         cost
     }
 
@@ -96,6 +103,11 @@ impl Bill {
         let _ = self.settle(pending, usage, written);
     }
 
+    /// A request that may have been done, of which nothing is known but that it was sent.
+    pub(super) fn settle_sent(&self, pending: &mut Pending) {
+        let _ = self.settle(pending, None, 0);
+    }
+
     fn writes(&self) -> bool {
         self.endpoint != Endpoint::Embeddings
     }
@@ -117,6 +129,17 @@ impl Bill {
              (litellm_params.input_cost_per_token, output_cost_per_token)"
         );
     }
+}
+
+/// A request that a provider may be doing.
+pub(super) type Sending = ScopeGuard<(Bill, Pending), fn((Bill, Pending))>;
+
+/// Whoever leaves before the answer is there is charged what the guess comes to, as whoever leaves within it is: dropping this settles the
+/// bill.
+pub(super) fn sending(bill: Bill, pending: Pending) -> Sending {
+    scopeguard::guard((bill, pending), |(bill, mut pending)| {
+        bill.settle_sent(&mut pending);
+    })
 }
 
 /// About how many tokens an answer of so many bytes has.

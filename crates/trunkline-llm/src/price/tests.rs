@@ -199,3 +199,25 @@ proptest! {
         prop_assert!(total * IN_A_BILLIONTH >= exact && exact + IN_A_BILLIONTH > total * IN_A_BILLIONTH);
     }
 }
+
+#[test]
+fn what_has_no_price_of_its_own_is_charged_as_what_it_is_a_kind_of() {
+    let own = prices(&[
+        ("input_cost_per_token", "2e-9"),
+        ("output_cost_per_token", "5e-9"),
+        ("cache_creation_input_token_cost", "3e-9"),
+    ]);
+    let of = |edit: fn(&mut Usage)| {
+        let mut usage = tokens(100, 10);
+        edit(&mut usage);
+        (own.cost(&usage).ok().map(|cost| cost.total), own.about(&usage))
+    };
+    assert_eq!(of(|_| {}), (Some(250), Ok(250)));
+    assert_eq!(of(|own| own.input_audio = Some(50)), (None, Ok(250)));
+    assert_eq!(of(|own| own.output_audio = Some(5)), (None, Ok(250)));
+    let hour = |own: &mut Usage| (own.cache_write, own.cache_write_hour) = (Some(40), Some(40));
+    assert_eq!(of(hour), (None, Ok(60 * 2 + 40 * 3 + 50)));
+    assert_eq!(of(|own| own.service = Service::Priority), (None, Ok(250)));
+    assert_eq!(of(|own| own.service = Service::Other), (None, Ok(250)));
+    assert!(Prices::default().about(&tokens(1, 1)).is_err());
+}

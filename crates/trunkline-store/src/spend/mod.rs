@@ -199,9 +199,10 @@ fn daily(records: &[CallRecord]) -> BTreeMap<DayKey, Sums> {
 fn charges(records: &[CallRecord]) -> BTreeMap<(&'static str, String, i64), i64> {
     let mut charges = BTreeMap::new();
     for record in records {
-        let Some(cost) = record.cost.filter(|cost| *cost > 0) else {
+        let cost = record.charge();
+        if cost <= 0 {
             continue;
-        };
+        }
         for (level, payer) in record.payers.iter().filter(|(_, payer)| payer.has_account) {
             let sum: &mut i64 = charges
                 .entry((level.as_str(), storable(&payer.id), payer.since))

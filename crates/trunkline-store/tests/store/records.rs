@@ -34,6 +34,7 @@ pub(crate) fn record(id: &str, seconds: i64) -> CallRecord {
         response_bytes: u64::MAX,
         payers: Payers::default(),
         cost: Some(0),
+        at_least: 0,
         model: None,
         tags: Vec::new(),
         client: None,

@@ -268,6 +268,111 @@ async fn a_stream_without_its_end_is_charged_by_a_guess_that_says_so() {
 }
 
 #[tokio::test]
+async fn who_leaves_before_the_answer_pays_for_what_was_asked() {
+    let world = priced("").await;
+    let own = world.key(json!({"models": ["mine"]})).await;
+    let admin = world.gateway.client();
+    let request = |id: &str, body: &Value| {
+        let request = http::Request::post(CHAT)
+            .header("content-type", "application/json")
+            .header("x-litellm-call-id", id);
+        request.body(bytes::Bytes::from(body.to_string())).unwrap()
+    };
+    let body = chat("mine");
+    let asked = (body.to_string().len() as u64).div_ceil(4);
+    let mut streamed = body.clone();
+    streamed["stream"] = true.into();
+    let (says, half) = mpsc::channel(4);
+    says.send("{\"id\":\"x\",".to_owned()).await.unwrap();
+    for (id, body, turn) in [
+        ("silent", &body, Turn::Silence),
+        ("streamed", &streamed, Turn::Silence),
+        ("half", &body, Turn::LiveJson(half)),
+    ] {
+        world.provider.next(turn);
+        let hasty = own.clone().with_limit(Duration::from_millis(700));
+        assert!(hasty.try_send(request(id, body)).await.is_err());
+        let row = logged(&admin, id).await;
+        let guessed = (body.to_string().len() as u64).div_ceil(4);
+        assert_eq!(
+            (
+                &row["metadata"]["outcome"],
+                &row["metadata"]["usage_is_estimated"],
+                &row["prompt_tokens"],
+                &row["completion_tokens"],
+            ),
+            (&json!("client_gone"), &json!(true), &json!(guessed), &json!(0)),
+            "{row}"
+        );
+        assert!(row["spend"].as_f64().is_some_and(|spend| spend > 0.0), "{row}");
+    }
+    // So does who has no patience.
+    world.provider.next(Turn::Silence);
+    let hasty = own.clone().with_header("x-litellm-timeout", "0.3");
+    let hasty = hasty.with_header("x-litellm-call-id", "late");
+    hasty.post(CHAT, &body).await.expect_status(408);
+    let row = logged(&admin, "late").await;
+    assert_eq!(row["prompt_tokens"], json!(asked), "{row}");
+    assert!(row["spend"].as_f64().is_some_and(|spend| spend > 0.0), "{row}");
+    // What the provider says that it did not do costs nothing.
+    world.provider.next(Turn::Answer(400, "{}".to_owned()));
+    let own = own.with_header("x-litellm-call-id", "refused");
+    own.post(CHAT, &body).await.expect_status(400);
+    let row = logged(&admin, "refused").await;
+    assert_eq!(row["spend"], json!(0.0), "{row}");
+}
+
+#[tokio::test]
+async fn what_has_a_price_in_part_is_unknown_and_charged_all_the_same() {
+    let world = priced("").await;
+    let made = world
+        .gateway
+        .client()
+        .post("/key/generate", &json!({"models": ["mine"], "max_budget": 0.01}))
+        .await
+        .expect_status(200)
+        .json();
+    let bearer = format!("Bearer {}", made["key"].as_str().unwrap());
+    let own = world.gateway.anonymous().with_header("authorization", &bearer);
+    let said = |usage: Value| json!({"id": "x", "model": "gpt-x", "choices": [], "usage": usage}).to_string();
+    // 1,000 tokens of sound for 3 millionths each, as if they were text.
+    let usage = json!({
+        "prompt_tokens": 1000, "completion_tokens": 0, "total_tokens": 1000,
+        "prompt_tokens_details": {"audio_tokens": 1000},
+    });
+    world.provider.next(Turn::Answer(200, said(usage.clone())));
+    let asked = own.clone().with_header("x-litellm-call-id", "sound");
+    let reply = asked.post(CHAT, &chat("mine")).await.expect_status(200);
+    assert_eq!(reply.header("x-litellm-response-cost"), None);
+    let row = logged(&world.gateway.client(), "sound").await;
+    assert_eq!(row["spend"], Value::Null, "{row}");
+    let info = async || {
+        let path = format!("/key/info?key={}", made["token"].as_str().unwrap());
+        let info = world.gateway.client().get(&path).await.expect_status(200).json();
+        info["info"]["spend"].as_f64().unwrap()
+    };
+    assert!((info().await - 0.003).abs() < 1e-9, "{}", info().await);
+    for _ in 0..3 {
+        world.provider.next(Turn::Answer(200, said(usage.clone())));
+        own.post(CHAT, &chat("mine")).await.expect_status(200);
+    }
+    let sent = world.provider.requests().len();
+    let reply = own.post(CHAT, &chat("mine")).await.expect_status(422);
+    assert_eq!(
+        reply.json()["error"]["type"],
+        "budget_exceeded",
+        "{}",
+        reply.text()
+    );
+    assert_eq!(world.provider.requests().len(), sent);
+    // It is there after it was written, too.
+    eventually("the charge is stored", Duration::from_secs(10), async || {
+        (info().await - 0.012).abs() < 1e-9
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_response_costs_what_it_took() {
     let world = priced("").await;
     let own = world.key(json!({"models": ["mine"], "max_budget": 1})).await;

@@ -1,9 +1,11 @@
 //! Tokens as Anthropic counts them: apart what was read anew, from a cache and into one.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 
-use crate::Usage;
 use crate::translate::Writer;
+use crate::usage::{Service, Usage};
 
 /// What an answer says so far. A stream says it twice: what was read at its beginning, what was written at its end.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -20,6 +22,34 @@ pub struct Counts {
     output_tokens: Option<u64>,
     #[serde(default)]
     output_tokens_details: Option<Details>,
+    #[serde(default)]
+    service_tier: Option<Kind>,
+    #[serde(default)]
+    speed: Option<Kind>,
+    #[serde(default)]
+    inference_geo: Option<Kind>,
+}
+
+/// What kind of service it was, as far as prices depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Usual,
+    Priority,
+    Batch,
+    Other,
+}
+
+impl<'de> Deserialize<'de> for Kind {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let word = Option::<Cow<'de, str>>::deserialize(deserializer)?;
+        Ok(match word.as_deref() {
+            // A speed is `standard` or `fast`; where it was computed `global`, `not_available` or a country.
+            None | Some("" | "standard" | "global" | "not_available") => Self::Usual,
+            Some("priority") => Self::Priority,
+            Some("batch") => Self::Batch,
+            Some(_) => Self::Other,
+        })
+    }
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
@@ -49,6 +79,19 @@ impl Counts {
         self.cache_creation = later.cache_creation.or(self.cache_creation);
         self.output_tokens = later.output_tokens.or(self.output_tokens);
         self.output_tokens_details = later.output_tokens_details.or(self.output_tokens_details);
+        self.service_tier = later.service_tier.or(self.service_tier);
+        self.speed = later.speed.or(self.speed);
+        self.inference_geo = later.inference_geo.or(self.inference_geo);
+    }
+
+    /// Of what is fast, or computed in a country that was chosen, the table has no prices: no kind that it knows.
+    fn service(&self) -> Service {
+        match [self.service_tier, self.speed, self.inference_geo].map(|own| own.unwrap_or(Kind::Usual)) {
+            [Kind::Usual, Kind::Usual, Kind::Usual] => Service::Standard,
+            [Kind::Priority, Kind::Usual, Kind::Usual] => Service::Priority,
+            [Kind::Batch, Kind::Usual, Kind::Usual] => Service::Batch,
+            _ => Service::Other,
+        }
     }
 
     /// In the terms of every dialect; none if nothing is known.
@@ -64,6 +107,7 @@ impl Counts {
             cache_write: self.cache_creation_input_tokens,
             cache_write_hour: self.cache_creation.and_then(|own| own.ephemeral_1h_input_tokens),
             reasoning: self.output_tokens_details.and_then(|own| own.thinking_tokens),
+            service: self.service(),
             ..Usage::default()
         };
         (usage != Usage::default()).then_some(usage)
