@@ -4,6 +4,7 @@
 //! - [`wire`]: how one message gets to the server
 //! - `pipe_end`: a pipe that several threads write whole lines to
 //! - [`stream`]: what comes for one reader
+//! - `haste`: whether to look for an answer before sleeping
 //! - `route`: for whom a message of the server is
 //! - `state`: who is there
 //!
@@ -13,6 +14,7 @@
 //!
 //! The ids of requests are the entry's, unique with it, so they are sent as they are.
 
+mod haste;
 mod pipe_end;
 mod route;
 mod state;
@@ -33,6 +35,7 @@ use tokio_util::task::TaskTracker;
 use trunkline_mcp::{Era, ListKind, Message, rpc};
 use trunkline_model::{OutcomeStatus, SessionKey, Step};
 
+use self::haste::Haste;
 pub(crate) use self::pipe_end::{PipeEnd, Writer};
 use self::state::{Route, State};
 pub(crate) use self::stream::Inbox;
@@ -78,6 +81,7 @@ pub(crate) struct Duplex {
     /// Lines that were no messages.
     pub(crate) junk: Junk,
     own_id: AtomicU64,
+    haste: Haste,
 }
 
 /// What a server says that is no message.
@@ -135,6 +139,7 @@ impl Duplex {
             ended: CancellationToken::new(),
             junk: Junk::default(),
             own_id: AtomicU64::new(1),
+            haste: Haste::default(),
         })
     }
 
@@ -356,20 +361,22 @@ impl Duplex {
         };
         let (outbox, mut inbox) = channel(self.why.clone(), Some(place));
         let route = Route::new(outbox, visit, &method, params);
-        {
+        let is_alone = {
             let mut state = self.state();
             if self.is_over() {
                 drop(state);
                 return Err(self.over(step));
             }
             state.route(id, route);
-        }
+            state.routes.len() == 1
+        };
         if let Err(fault) = self.send(body, step).await {
             // It did not get there: nothing of it can come back.
             self.state().unroute(id);
             return Err(fault);
         }
-        match inbox.next().await {
+        let looks = is_alone && matches!(self.wire, Wire::Pipe(_));
+        match self.haste.first(looks, inbox.next()).await {
             Some((first, true)) => Ok((first, None)),
             Some((first, false)) => Ok((first, Some(inbox))),
             None => Err(self.over(step)),
