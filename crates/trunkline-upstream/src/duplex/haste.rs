@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use tokio::task::yield_now;
 
 /// An answer that came so soon came in no time. Two wake-ups are in it where nobody looked.
-const SOON: Duration = Duration::from_micros(200);
-/// Looking longer costs more than the wake-up that it saves.
-const LOOK: Duration = Duration::from_micros(100);
+const SOON: Duration = Duration::from_micros(250);
+/// Nobody looks longer: it is what a hypervisor polls for before it lets a processor sleep.
+const LOOK: Duration = Duration::from_micros(200);
 
 /// Where another thread can work while one looks.
 static IS_ALLOWED: LazyLock<bool> =
@@ -40,9 +40,12 @@ impl Haste {
         let since = Instant::now();
         let mut next = pin!(next);
         let mut first = None;
-        if is_alone && *IS_ALLOWED && self.pays() {
+        if is_alone
+            && *IS_ALLOWED
+            && let Some(limit) = self.limit()
+        {
             let looked = async {
-                while since.elapsed() < LOOK {
+                while since.elapsed() < limit {
                     yield_now().await;
                 }
             };
@@ -60,8 +63,10 @@ impl Haste {
         first
     }
 
-    fn pays(&self) -> bool {
-        u128::from(self.last_us.load(Ordering::Relaxed)) < SOON.as_micros()
+    /// How long it pays to look: twice what the last answer took, if that was not long.
+    fn limit(&self) -> Option<Duration> {
+        let last = Duration::from_micros(self.last_us.load(Ordering::Relaxed).into());
+        (last < SOON).then(|| (last * 2).clamp(LOOK / 4, LOOK))
     }
 
     fn note(&self, took: Duration) {
