@@ -41,6 +41,14 @@ pub(crate) enum Kind {
     ToolConditions,
     /// `{tool: always}`.
     ToolApproval,
+    /// `[{name: [targets]}]`
+    Fallbacks,
+    /// Name to text, or to `{model, hidden}`.
+    Aliases,
+    /// Name to a whole number.
+    Counts,
+    /// Name to such.
+    CountsMap,
     /// `off`, or the members of [`trunkline_model::SANDBOX_FIELDS`].
     Sandbox,
     /// One of these words.
@@ -611,13 +619,38 @@ pub(crate) const LITELLM_PARAMS: &[Field] = {
             "rpm",
             Seconds,
             "",
-            "Its share where no `weight` is given. Not a limit.",
+            "Requests that it gets in a minute at most, and its share where no `weight` is given.",
         ),
         field(
             "tpm",
             Seconds,
             "",
-            "Its share where neither `weight` nor `rpm` is given. Not a limit.",
+            "Tokens after which it gets no more in a minute, and its share where neither `weight` nor `rpm` is given.",
+        ),
+        field(
+            "max_parallel_requests",
+            Integer,
+            "`router_settings.default_max_parallel_requests`",
+            "Requests that it gets at the same time at most.",
+        ),
+        field(
+            "cooldown_time",
+            Seconds,
+            "`router_settings.cooldown_time`",
+            "Seconds that it is left alone after it failed.",
+        ),
+        field(
+            "num_retries",
+            Integer,
+            "`router_settings.num_retries`",
+            "How often a request that it failed is tried again.",
+        ),
+        field("max_retries", Integer, "", "Another name of `num_retries`."),
+        field(
+            "tags",
+            Texts,
+            "",
+            "Which requests it is for, with `router_settings.enable_tag_filtering`; `default`: those of no other.",
         ),
         field(
             "order",
@@ -690,19 +723,43 @@ pub(crate) const LITELLM_PARAMS: &[Field] = {
 
 /// The fields of `router_settings` that are served.
 pub(crate) const ROUTER: &[Field] = {
-    use Kind::{Bool, Integer, Seconds, Word};
+    use Kind::{Aliases, Bool, Counts, CountsMap, Fallbacks, Integer, Seconds, Texts, Word};
     &[
         field(
             "routing_strategy",
-            Word(&["simple-shuffle"]),
+            Word(&trunkline_model::Strategy::NAMES),
             "simple-shuffle",
-            "How one of several deployments is chosen: by chance, by their shares. LiteLLM's other strategies are not served.",
+            "How one of several deployments is chosen: by chance and shares, the least busy, the fastest, the one that took the fewest tokens, the cheapest.",
+        ),
+        field(
+            "model_group_alias",
+            Aliases,
+            "",
+            "Other names of models: the model, or `{model, hidden}`; a hidden one is in no list.",
         ),
         field(
             "num_retries",
             Integer,
             "`litellm_settings.num_retries`, else 2",
-            "How often a request is tried again, with another deployment each time.",
+            "How often a request is tried again. If it is said, the same deployment is asked again after a wait, too; else only another one at once.",
+        ),
+        field(
+            "retry_after",
+            Seconds,
+            "0",
+            "The least wait before a deployment that failed is asked again.",
+        ),
+        field(
+            "retry_policy",
+            Counts,
+            "",
+            "`num_retries` by what went wrong: `TimeoutErrorRetries`, `RateLimitErrorRetries`, `InternalServerErrorRetries`, `AuthenticationErrorRetries`, `BadRequestErrorRetries`, `ContentPolicyViolationErrorRetries`.",
+        ),
+        field(
+            "model_group_retry_policy",
+            CountsMap,
+            "",
+            "The same for single names.",
         ),
         field(
             "timeout",
@@ -711,12 +768,73 @@ pub(crate) const ROUTER: &[Field] = {
             "For deployments without a time of their own, and at most for what a request asks for.",
         ),
         field(
+            "stream_timeout",
+            Seconds,
+            "`timeout`",
+            "The same, of answers in pieces.",
+        ),
+        field(
             "cooldown_time",
             Seconds,
             "5",
             "Seconds that a deployment is left alone after it failed, where there is another one.",
         ),
         field("disable_cooldowns", Bool, "false", "None is left alone."),
+        field(
+            "allowed_fails",
+            Integer,
+            "`litellm_settings.allowed_fails`, else 0",
+            "Failures in a minute after which a deployment is not left alone yet.",
+        ),
+        field(
+            "allowed_fails_policy",
+            Counts,
+            "",
+            "The same by what went wrong: `TimeoutErrorAllowedFails`, and so on.",
+        ),
+        field(
+            "fallbacks",
+            Fallbacks,
+            "`litellm_settings.fallbacks`",
+            "Which names are asked, in their order, when all of a name fails; `*`: of any name.",
+        ),
+        field("default_fallbacks", Texts, "", "Those of `*`."),
+        field(
+            "context_window_fallbacks",
+            Fallbacks,
+            "`fallbacks`",
+            "The same, when the request is longer than the model can read.",
+        ),
+        field(
+            "content_policy_fallbacks",
+            Fallbacks,
+            "`fallbacks`",
+            "The same, when the provider will not talk about that.",
+        ),
+        field(
+            "max_fallbacks",
+            Integer,
+            "5",
+            "How many names are asked at most for one request, beside its own.",
+        ),
+        field(
+            "enable_tag_filtering",
+            Bool,
+            "false",
+            "Requests reach deployments by their `tags`.",
+        ),
+        field(
+            "tag_filtering_match_any",
+            Bool,
+            "true",
+            "One tag in common is enough; otherwise a deployment has to have all of the request's.",
+        ),
+        field(
+            "default_max_parallel_requests",
+            Integer,
+            "",
+            "`max_parallel_requests` for deployments that do not say it.",
+        ),
     ]
 };
 

@@ -170,10 +170,6 @@ pub(crate) const LITELLM_REFUSED: &[(&str, &str)] = &[
 /// The same of `router_settings`.
 pub(crate) const ROUTER_REFUSED: &[(&str, &str)] = &[
     (
-        "enable_tag_filtering",
-        "tags are not looked at: requests would reach deployments that are not for them.",
-    ),
-    (
         "guardrail_list",
         "guardrails are not served: calls would pass without the check. Remove it only if that is meant.",
     ),
@@ -186,14 +182,14 @@ pub(crate) const ROUTER_REFUSED: &[(&str, &str)] = &[
 /// Names of `router_settings` that have no effect here, blank-separated.
 pub(crate) const ROUTER_IGNORED: &[(Effect, &str)] = &[(
     Effect::Models,
-    "alerting_config allowed_fails allowed_fails_policy assistants_config cache_kwargs cache_responses \
-     caching_groups client_ttl content_policy_fallbacks context_window_fallbacks debug_level default_fallbacks \
-     default_litellm_params default_max_parallel_requests default_priority deployment_affinity_ttl_seconds \
-     enable_pre_call_checks enable_weighted_failover fallbacks ignore_invalid_deployments max_fallbacks \
-     model_group_alias model_group_affinity_config model_group_retry_policy optional_pre_call_checks \
-     polling_interval redis_db redis_host redis_password redis_port redis_ssl redis_url retry_after retry_policy \
-     router_general_settings routing_groups routing_strategy_args search_tools set_verbose stream_timeout \
-     tag_filtering_match_any",
+    "alerting_config assistants_config cache_kwargs cache_responses \
+     caching_groups client_ttl debug_level \
+     default_litellm_params default_priority deployment_affinity_ttl_seconds \
+     enable_pre_call_checks enable_weighted_failover ignore_invalid_deployments \
+     model_group_affinity_config optional_pre_call_checks \
+     polling_interval redis_db redis_host redis_password redis_port redis_ssl redis_url \
+     router_general_settings routing_groups routing_strategy_args search_tools set_verbose \
+     ",
 )];
 
 /// What of `litellm_params` would let something through.
@@ -210,18 +206,18 @@ pub(crate) const PARAMS_IGNORED: &[(Effect, &str)] = &[
         "budget_duration default_api_key_rpm_limit default_api_key_tpm_limit \
          input_cost_per_image input_cost_per_pixel input_cost_per_query input_cost_per_second \
          max_budget \
-         max_parallel_requests output_cost_per_image output_cost_per_pixel \
+         output_cost_per_image output_cost_per_pixel \
          output_cost_per_second ",
     ),
     (
         Effect::Models,
         "allowed_openai_params api_version audio cache_control_injection_points \
-         configurable_clientside_auth_params cooldown_time custom_tokenizer default_headers extra_body extra_query \
+         configurable_clientside_auth_params custom_tokenizer default_headers extra_body extra_query \
          frequency_penalty function_call functions hf_model_name litellm_system_prompt logit_bias logprobs \
-         max_completion_tokens max_file_size_mb max_retries max_tokens merge_reasoning_content_in_choices metadata mock_response \
-         modalities model_config n num_retries parallel_tool_calls prediction presence_penalty prompt_id prompt_variables \
+         max_completion_tokens max_file_size_mb max_tokens merge_reasoning_content_in_choices metadata mock_response \
+         modalities model_config n parallel_tool_calls prediction presence_penalty prompt_id prompt_variables \
          reasoning_effort region_name response_format seed service_tier ssl_verify stop store stream stream_options \
-         supports_system_message tag_regex tags temperature thinking tool_choice tools top_logprobs top_p \
+         supports_system_message tag_regex temperature thinking tool_choice tools top_logprobs top_p \
          use_in_pass_through use_litellm_proxy user verbosity web_search_options",
     ),
 ];
@@ -243,13 +239,11 @@ pub(crate) const GUARDING_CALLBACKS: &[&str] = &[
 ];
 
 /// The names of `litellm_settings` that are served.
-const LITELLM_SERVED: [&str; 5] = [
-    "drop_params",
-    "mcp_aliases",
-    "num_retries",
-    "request_timeout",
-    "ssl_verify",
-];
+const LITELLM_SERVED: [&str; 2] = ["mcp_aliases", "ssl_verify"];
+
+fn is_litellm_served(name: &str) -> bool {
+    LITELLM_SERVED.contains(&name) || crate::router::GENERAL.contains(&name)
+}
 
 /// What becomes of `name` in `general_settings`; `None` if LiteLLM does not know it either.
 pub(crate) fn general(name: &str) -> Option<Fate> {
@@ -261,7 +255,7 @@ pub(crate) fn general(name: &str) -> Option<Fate> {
 
 /// The same for `litellm_settings`.
 pub(crate) fn litellm(name: &str) -> Option<Fate> {
-    if LITELLM_SERVED.contains(&name) {
+    if is_litellm_served(name) {
         return Some(Fate::Served);
     }
     fate(name, LITELLM_REFUSED, LITELLM_IGNORED)
@@ -307,6 +301,7 @@ pub(crate) fn general_names() -> impl Iterator<Item = &'static str> {
 pub(crate) fn litellm_names() -> impl Iterator<Item = &'static str> {
     LITELLM_SERVED
         .into_iter()
+        .chain(crate::router::GENERAL)
         .chain(names(LITELLM_REFUSED, LITELLM_IGNORED))
 }
 
@@ -480,16 +475,16 @@ pub(crate) const LITELLM_IGNORED: &[(Effect, &str)] = &[
     (
         Effect::Models,
         "add_function_to_prompt add_user_information_to_llm_headers ai21_key aiohttp_trust_env \
-         aleph_alpha_key allowed_fails amazon_nova_api_key anthropic_beta_headers_url anthropic_key \
+         aleph_alpha_key amazon_nova_api_key anthropic_beta_headers_url anthropic_key \
          anthropic_messages_estimate_initial_input_tokens anthropic_prompt_caching_ttl \
          anthropic_sse_ping_interval_seconds api_base api_key api_version apply_search_free_tier \
          autorouter_presets_url azure_key baseten_key bedrock_neutralize_orphaned_tool_blocks \
          bedrock_request_metadata_fields block_requests_for_models_without_pricing bytez_key cache \
          cache_params cache_responses caching check_provider_endpoint clarifai_key cloudflare_api_key \
          code_interpreter_interception_params cohere_key cometapi_key common_cloud_provider_auth_params \
-         compression_interception_params config_path content_policy_fallbacks context_window_fallbacks \
+         compression_interception_params config_path \
          credential_list custom_prompt_dict custom_provider_map databricks_key datarobot_key \
-         default_fallbacks default_in_memory_ttl default_redis_batch_cache_expiry default_redis_ttl \
+         default_in_memory_ttl default_redis_batch_cache_expiry default_redis_ttl \
          disable_add_prefix_to_prompt disable_add_transform_inline_image_block disable_aiohttp_transport \
          disable_aiohttp_trust_env disable_anthropic_gemini_context_caching_transform \
          disable_copilot_system_to_assistant disable_hf_tokenizer_download disable_stop_sequence_limit \
@@ -497,12 +492,12 @@ pub(crate) const LITELLM_IGNORED: &[(Effect, &str)] = &[
          email enable_anthropic_prompt_caching enable_azure_ad_token_refresh \
          enable_caching_on_provider_specific_optional_params enable_gemini_default_thinking_level_low \
          enable_json_schema_validation enable_loadbalancing_on_batch_endpoints \
-         enable_model_config_credential_overrides enable_preview_features enable_redis_auth_cache fallbacks \
+         enable_model_config_credential_overrides enable_preview_features enable_redis_auth_cache \
          filter_invalid_headers force_ipv4 force_redis_hash_tag_grouping gdc_api_base gdc_key \
          gemini_include_thoughts_default gemini_live_defer_setup gigachat_key global_bitbucket_config \
          global_gitlab_config global_prompt_directory gradient_ai_api_key groq_key headers heroku_key http2 \
          huggingface_key inception_key infinity_key lemonade_key litellm_mode llama_api_key maritalk_key \
-         max_fallbacks max_tokens model_alias_map model_fallbacks model_group_settings modify_params \
+         max_tokens model_alias_map model_fallbacks model_group_settings modify_params \
          nebius_key network_mock nlp_cloud_key novita_api_key num_retries_per_request num_workers \
          ollama_key openai_key openai_like_key openai_system_messages_first openrouter_key organization \
          ovhcloud_key predibase_key predibase_tenant_id project prompt_name_config_map \

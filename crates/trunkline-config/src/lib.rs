@@ -20,6 +20,7 @@ mod load;
 mod master_key;
 mod models;
 mod names;
+mod router;
 mod schema;
 mod section;
 mod servers;

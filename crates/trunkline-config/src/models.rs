@@ -10,32 +10,34 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use trunkline_llm::price::{Priced, Rate};
 use trunkline_llm::provider::{self, Named, PROVIDERS, Provider};
+use trunkline_llm::wildcard;
 use trunkline_model::key::MODEL_WORDS;
-use trunkline_model::{Deployment, DeploymentParams, ModelList, RouterRules, Secret};
+use trunkline_model::{Deployment, DeploymentParams, ModelList, Secret};
 
 use crate::checks;
 use crate::env::{Env, resolve};
 use crate::error::{Report, join, shown};
 use crate::fields;
 use crate::known::{self, Fate};
+use crate::router::{self, MAX_RETRIES};
 use crate::section::{Section, suggestion};
 use crate::tree::{Entry, Node, Value};
 
 /// Entries of a list.
 const MAX_DEPLOYMENTS: usize = 10_000;
-/// Seconds that nothing may be set above: it is a mistake of unit.
-const MAX_SECONDS: f64 = 86_400.0;
-const MAX_RETRIES: u64 = 100;
+/// Requests at the same time.
+const MAX_PARALLEL: u64 = 1_000_000;
 /// What of `model_info` says who may use a deployment.
 const RESTRICTS: [&str; 2] = ["team_id", "access_via_team_ids"];
 
 /// Reads the sections. References are resolved in place.
 pub(crate) fn read(entries: &mut [Entry], env: &dyn Env, report: &mut Report) -> ModelList {
-    let rules = rules(entries, env, report);
+    let rules = router::read(entries, env, report);
     let deployments = match crate::section(entries, "model_list") {
         Some(entry) => deployments(&mut entry.node, env, report),
         None => Vec::new(),
     };
+    router::check(entries, (&rules, &deployments), report);
     ModelList { deployments, rules }
 }
 
@@ -60,14 +62,14 @@ fn deployments(node: &mut Node, env: &dyn Env, report: &mut Report) -> Vec<Arc<D
     let mut read = Vec::with_capacity(items.len());
     for (index, item) in items.iter_mut().enumerate() {
         let path = format!("model_list[{index}]");
-        if let Some(mut own) = deployment(item, &path, env, report) {
+        for mut own in deployment(item, &path, env, report) {
             // Two that say the same are two: each has its share.
             let first = own.id.clone();
             for copy in 2.. {
                 if ids.insert(own.id.clone()) {
                     break;
                 }
-                if own.model_info.contains_key("id") {
+                if own.model_info.contains_key("id") && !own.by_name {
                     report.error(
                         item.at,
                         format!("{path}.model_info.id: another entry has the same id"),
@@ -82,7 +84,32 @@ fn deployments(node: &mut Node, env: &dyn Env, report: &mut Report) -> Vec<Arc<D
     read
 }
 
-fn deployment(item: &mut Node, path: &str, env: &dyn Env, report: &mut Report) -> Option<Deployment> {
+/// One, or for the name `*` one of each provider that can be asked.
+fn deployment(item: &mut Node, path: &str, env: &dyn Env, report: &mut Report) -> Vec<Deployment> {
+    let Some((model_name, id, model_info)) = head(item, path, report) else {
+        return Vec::new();
+    };
+    let Some(node) = params_node(item) else {
+        return Vec::new();
+    };
+    let all = params(node, &join(path, "litellm_params"), &model_name, env, report);
+    let made = all.into_iter().map(|own| Deployment {
+        id: id.clone().unwrap_or_else(|| derived_id(&model_name, &own)),
+        model_name: model_name.clone(),
+        provider: own.provider,
+        model: own.model,
+        by_name: own.by_name,
+        params: own.params,
+        model_info: model_info.clone(),
+        defect: own.defect,
+    });
+    made.collect()
+}
+
+type Head = (String, Option<String>, serde_json::Map<String, serde_json::Value>);
+
+/// Its name, its id if it has one of its own, and what is said of it.
+fn head(item: &Node, path: &str, report: &mut Report) -> Option<Head> {
     let at = item.at;
     let mut section = Section::open(path.to_owned(), at, item, report)?;
     section.check_names(fields::DEPLOYMENT, |_| None);
@@ -128,19 +155,7 @@ fn deployment(item: &mut Node, path: &str, env: &dyn Env, report: &mut Report) -
         );
         return None;
     }
-    let model_name = model_name?;
-    let node = params_node(item)?;
-    let own = params(node, &join(path, "litellm_params"), &model_name, env, report)?;
-    let id = id.unwrap_or_else(|| derived_id(&model_name, &own));
-    Some(Deployment {
-        id,
-        model_name,
-        provider: own.provider,
-        model: own.model,
-        params: own.params,
-        model_info,
-        defect: own.defect,
-    })
+    Some((model_name?, id, model_info))
 }
 
 /// A name that lists of models can have, and that stands for nothing else there.
@@ -150,6 +165,9 @@ fn name_of_a_model(name: &str) -> Result<(), &'static str> {
     }
     if name.chars().count() > 512 || name.chars().any(char::is_control) {
         return Err("must have at most 512 characters, and no control characters");
+    }
+    if name.matches('*').count() > wildcard::MOST_STARS {
+        return Err("has too many `*`");
     }
     Ok(())
 }
@@ -171,6 +189,8 @@ struct Own {
     model: String,
     params: DeploymentParams,
     defect: Option<String>,
+    /// It is for names that are its provider's.
+    by_name: bool,
 }
 
 impl Own {
@@ -181,6 +201,7 @@ impl Own {
             model: model.to_owned(),
             params: DeploymentParams::default(),
             defect: Some(defect),
+            by_name: false,
         }
     }
 }
@@ -197,13 +218,69 @@ fn derived_id(model_name: &str, own: &Own) -> String {
     id
 }
 
-fn params(
-    entry: &mut Entry,
-    path: &str,
-    model_name: &str,
-    env: &dyn Env,
-    report: &mut Report,
-) -> Option<Own> {
+fn params(entry: &mut Entry, path: &str, model_name: &str, env: &dyn Env, report: &mut Report) -> Vec<Own> {
+    if is_any(entry) {
+        return of_any(entry, path, env, report);
+    }
+    one(entry, path, model_name, env, report).into_iter().collect()
+}
+
+/// What every name is, of whatever provider.
+const ANY: &str = "*";
+
+/// Whether the provider is the one that the name says which is asked for.
+fn is_any(entry: &Entry) -> bool {
+    let text = |name| match entry.node.get(name).map(|node| &node.value) {
+        Some(Value::Text(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    text("model") == Some(ANY) && text("custom_llm_provider").is_none()
+}
+
+/// One of each provider that has what it needs: its key from its variable.
+fn of_any(entry: &mut Entry, path: &str, env: &dyn Env, report: &mut Report) -> Vec<Own> {
+    let at = entry.at;
+    let mut unresolved = Vec::new();
+    resolve(&mut entry.node, "litellm_params", env, &mut unresolved);
+    for missing in unresolved {
+        report.error(
+            missing.at,
+            format!("{}: {}", join(path, &missing.path), missing.message),
+        );
+    }
+    let Some(mut section) = Section::open(path.to_owned(), at, &entry.node, report) else {
+        return Vec::new();
+    };
+    names(&mut section, entry);
+    for name in ["api_base", "base_url", "api_key"] {
+        if section.node(name).is_some() {
+            let text = "is of one provider, and `*` is of all: say which with custom_llm_provider";
+            section.error(name, text);
+        }
+    }
+    let mut all = Vec::new();
+    for (index, provider) in PROVIDERS.iter().enumerate() {
+        // What is wrong with a value is said once.
+        let mut unheard = Report::default();
+        let heard = if index == 0 { &mut *report } else { &mut unheard };
+        let Some(mut section) = Section::open(path.to_owned(), at, &entry.node, heard) else {
+            continue;
+        };
+        let params = values(&mut section, provider, env);
+        if missing(provider, &params).is_none() {
+            all.push(Own {
+                provider: provider.prefix.to_owned(),
+                model: ANY.to_owned(),
+                params,
+                defect: None,
+                by_name: true,
+            });
+        }
+    }
+    all
+}
+
+fn one(entry: &mut Entry, path: &str, model_name: &str, env: &dyn Env, report: &mut Report) -> Option<Own> {
     let mut unresolved = Vec::new();
     let at = entry.at;
     // The provider first: those that are not served have parameters of their own.
@@ -225,8 +302,8 @@ fn params(
             format!("{defect}: requests for it are answered with that, and nothing is sent."),
         );
     };
-    if model_name.contains('*') || model.contains('*') {
-        let defect = "names with `*` are not served yet".to_owned();
+    if model.matches('*').count() > model_name.matches('*').count() {
+        let defect = "its model has a `*` for which its name has none".to_owned();
         not_used(report, &defect);
         return Some(Own::unusable("", &model, defect));
     }
@@ -271,6 +348,7 @@ fn params(
         model: provider.model(&name),
         params,
         defect,
+        by_name: false,
     })
 }
 
@@ -342,14 +420,8 @@ fn values(section: &mut Section<'_>, provider: &Provider, env: &dyn Env) -> Depl
             section.error("extra_headers", format!("{}: {reason}", shown(name)));
         }
     }
-    let mut seconds = |name: &str| {
-        let value = section.positive(name);
-        if value.is_some_and(|value| value > MAX_SECONDS) {
-            section.error(name, format!("must be at most {MAX_SECONDS} seconds"));
-        }
-        value
-    };
-    let (timeout, stream_timeout) = (seconds("timeout"), seconds("stream_timeout"));
+    let timeout = router::seconds(section, "timeout");
+    let stream_timeout = router::seconds(section, "stream_timeout");
     DeploymentParams {
         api_base,
         api_key,
@@ -360,6 +432,11 @@ fn values(section: &mut Section<'_>, provider: &Provider, env: &dyn Env) -> Depl
         weight: section.positive("weight"),
         rpm: section.positive("rpm"),
         tpm: section.positive("tpm"),
+        max_parallel_requests: router::count(section, "max_parallel_requests", (1, MAX_PARALLEL)),
+        cooldown_time: router::seconds_or_none(section, "cooldown_time"),
+        num_retries: router::count(section, "num_retries", (0, MAX_RETRIES))
+            .or_else(|| router::count(section, "max_retries", (0, MAX_RETRIES))),
+        tags: section.texts("tags").unwrap_or_default(),
         drop_params: section.boolean("drop_params"),
         additional_drop_params: section.texts("additional_drop_params").unwrap_or_default(),
         order: section
@@ -446,88 +523,4 @@ fn missing(provider: &Provider, params: &DeploymentParams) -> Option<String> {
         return Some(format!("it has no api_key, and {variable} is not set"));
     }
     None
-}
-
-fn rules(entries: &mut [Entry], env: &dyn Env, report: &mut Report) -> RouterRules {
-    let mut rules = RouterRules::default();
-    for (name, retries, timeout) in [
-        ("litellm_settings", "num_retries", "request_timeout"),
-        ("router_settings", "num_retries", "timeout"),
-    ] {
-        let Some(entry) = crate::section(entries, name) else {
-            continue;
-        };
-        if entry.node.is_absent() {
-            continue;
-        }
-        resolve_served(
-            &mut entry.node,
-            name,
-            &[
-                retries,
-                timeout,
-                "cooldown_time",
-                "disable_cooldowns",
-                "drop_params",
-            ],
-            env,
-            report,
-        );
-        // That it is no mapping was said already.
-        if entry.node.entries().is_none() {
-            continue;
-        }
-        let Some(mut section) = Section::open(name.to_owned(), entry.at, &entry.node, report) else {
-            continue;
-        };
-        if let Some(count) = section.integer(retries, 0, MAX_RETRIES) {
-            rules.num_retries = u32::try_from(count).unwrap_or(u32::MAX);
-        }
-        if let Some(seconds) = section.positive(timeout) {
-            if seconds > MAX_SECONDS {
-                section.error(timeout, format!("must be at most {MAX_SECONDS} seconds"));
-            }
-            rules.timeout = seconds.min(MAX_SECONDS);
-        }
-        if name == "router_settings" {
-            choice(&mut section, &mut rules);
-        } else if let Some(drops) = section.boolean("drop_params") {
-            rules.drop_params = drops;
-        }
-    }
-    rules
-}
-
-fn choice(section: &mut Section<'_>, rules: &mut RouterRules) {
-    let zero = section.node("cooldown_time").is_some_and(Node::is_off);
-    if zero || section.boolean("disable_cooldowns") == Some(true) {
-        rules.cooldown_time = 0.0;
-    } else if let Some(seconds) = section.positive("cooldown_time") {
-        rules.cooldown_time = seconds.min(MAX_SECONDS);
-    }
-    if let Some(strategy) = section.text("routing_strategy")
-        && strategy != "simple-shuffle"
-    {
-        section.warn(
-            "routing_strategy",
-            "this strategy is not served: deployments are chosen by chance, by their shares (simple-shuffle).",
-        );
-    }
-}
-
-/// References in the fields that are read here; the others have no effect.
-fn resolve_served(node: &mut Node, path: &str, names: &[&str], env: &dyn Env, report: &mut Report) {
-    let Value::Map(entries) = &mut node.value else {
-        return;
-    };
-    let mut unresolved = Vec::new();
-    for entry in entries
-        .iter_mut()
-        .filter(|entry| names.contains(&entry.key.as_str()))
-    {
-        resolve(&mut entry.node, &join(path, &entry.key), env, &mut unresolved);
-    }
-    for missing in unresolved {
-        report.error(missing.at, format!("{} {}", missing.path, missing.message));
-    }
 }

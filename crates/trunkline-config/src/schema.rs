@@ -40,6 +40,18 @@ pub fn json_schema() -> Value {
                     "type": ["number", "null"], "exclusiveMinimum": 0,
                     "description": "For `router_settings.timeout` where that is not set.",
                 });
+                for field in ROUTER
+                    .iter()
+                    .filter(|own| crate::router::GENERAL.contains(&own.name))
+                {
+                    if schema["properties"][field.name] == json!({}) {
+                        schema["properties"][field.name] = property(&Field {
+                            doc: "For the same of `router_settings` where that is not set.",
+                            default: "",
+                            ..*field
+                        });
+                    }
+                }
                 schema["properties"]["ssl_verify"] = json!({
                     "type": ["string", "boolean", "null"],
                     "description": "The authorities that servers without `tls_ca` are believed by: the path of a file, relative to this one. `true`: the machine's. `false` has no effect: certificates are always verified.",
@@ -152,6 +164,14 @@ fn property(field: &Field) -> Value {
                 "reason": { "type": ["string", "null"], "maxLength": 300 },
             },
         } }),
+        Kind::Fallbacks => fallbacks(),
+        Kind::Aliases => json!({ "type": ["object", "null"], "additionalProperties": { "anyOf": [
+            { "type": "string" },
+            { "type": "object", "additionalProperties": false, "required": ["model"],
+              "properties": { "model": { "type": "string" }, "hidden": { "type": ["boolean", "null"] } } },
+        ] } }),
+        Kind::Counts => counts(),
+        Kind::CountsMap => json!({ "type": ["object", "null"], "additionalProperties": counts() }),
         Kind::Sandbox => sandbox(),
         Kind::Word(words) => json!({ "anyOf": [{ "enum": words }, { "type": "null" }, reference] }),
     };
@@ -162,6 +182,16 @@ fn property(field: &Field) -> Value {
     };
     schema["description"] = format!("{}{default}", field.doc).into();
     schema
+}
+
+fn fallbacks() -> Value {
+    json!({ "type": ["array", "null"], "items": {
+        "type": "object", "additionalProperties": { "type": "array", "items": { "type": "string" } },
+    } })
+}
+
+fn counts() -> Value {
+    json!({ "type": ["object", "null"], "additionalProperties": { "type": ["integer", "null"], "minimum": 0 } })
 }
 
 fn tool_arguments() -> Value {
@@ -261,6 +291,10 @@ fn words_of(kind: Kind) -> String {
         Kind::ToolArguments => "tool to arguments".into(),
         Kind::ToolConditions => "list of conditions".into(),
         Kind::ToolApproval => "tool to word".into(),
+        Kind::Fallbacks => "list of name to list".into(),
+        Kind::Aliases => "name to text or mapping".into(),
+        Kind::Counts => "name to integer".into(),
+        Kind::CountsMap => "name to mapping".into(),
         Kind::Sandbox => "`off` or mapping".into(),
         Kind::Word(words) => words
             .iter()

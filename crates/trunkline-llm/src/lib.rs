@@ -15,6 +15,7 @@
 //! - [`translate`]: requests and answers from one dialect to another.
 //! - [`usage`]: the tokens that an answer says it took.
 //! - [`price`]: what they cost.
+//! - [`wildcard`]: names with `*`.
 //! - [`error`]: what went wrong, in the envelope of a dialect.
 //!
 //! Another OpenAI-compatible service is a row in [`provider`], and no code.
@@ -31,6 +32,7 @@ pub mod responses;
 pub mod stream;
 pub mod translate;
 pub mod usage;
+pub mod wildcard;
 
 pub use dialect::{Dialect, Spoken};
 pub use endpoint::Endpoint;

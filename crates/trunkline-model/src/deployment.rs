@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::Secret;
+use crate::{RouterRules, Secret};
 
 /// One entry of `model_list`.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +19,8 @@ pub struct Deployment {
     pub provider: String,
     /// The provider's name for the model.
     pub model: String,
+    /// Its names are those which are its provider's (`openai/gpt-4o`, `gpt-4o`), of all that `model_name` stands for.
+    pub by_name: bool,
     /// How it is reached, and how often it is taken.
     pub params: DeploymentParams,
     /// The operator's own, and what LiteLLM's clients look for.
@@ -44,10 +46,18 @@ pub struct DeploymentParams {
     pub stream_timeout: Option<f64>,
     /// Its share of the requests.
     pub weight: Option<f64>,
-    /// Its share where none has a `weight`.
+    /// Requests that it gets in a minute at most, and its share where none has a `weight`.
     pub rpm: Option<f64>,
-    /// Its share where none has a `weight` or `rpm`.
+    /// Tokens after which it gets no more in a minute, and its share where none has a `weight` or `rpm`.
     pub tpm: Option<f64>,
+    /// Requests that it gets at the same time at most.
+    pub max_parallel_requests: Option<u32>,
+    /// Seconds that it is left alone after it failed.
+    pub cooldown_time: Option<f64>,
+    /// How often a request that it failed is tried again.
+    pub num_retries: Option<u32>,
+    /// Which requests it is for, where tags are looked at.
+    pub tags: Vec<String>,
     /// What the provider has no word for is left out of a request, and not refused; if nothing is said, as the rules have it.
     pub drop_params: Option<bool>,
     /// Members that are left out of every request.
@@ -56,30 +66,6 @@ pub struct DeploymentParams {
     pub order: Option<u32>,
     /// What it costs instead of what the table of prices says: LiteLLM's names (`input_cost_per_token`), dollars as text.
     pub prices: BTreeMap<String, String>,
-}
-
-/// `router_settings`, and what of `litellm_settings` stands in for it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RouterRules {
-    /// How often a request is tried again, with another deployment each time.
-    pub num_retries: u32,
-    /// Seconds for deployments without a time of their own.
-    pub timeout: f64,
-    /// Seconds that a deployment is left alone after it failed; 0: it is not.
-    pub cooldown_time: f64,
-    /// `drop_params` for deployments that do not say it.
-    pub drop_params: bool,
-}
-
-impl Default for RouterRules {
-    fn default() -> Self {
-        Self {
-            num_retries: 2,
-            timeout: 600.0,
-            cooldown_time: 5.0,
-            drop_params: false,
-        }
-    }
 }
 
 /// All deployments, in the order of the file, and how one is chosen.

@@ -127,16 +127,14 @@ fn what_is_not_served_is_one_warning_that_names_it() {
         .collect();
     for (index, start) in [
         "4:5: model_list[0].litellm_params: its provider azure is not served yet",
-        "10:5: model_list[1].litellm_params: names with `*` are not served yet",
         "27:5: litellm_settings.mcp_aliases.unused: has no effect",
-        "30:3: router_settings.routing_strategy: this strategy is not served",
     ]
     .into_iter()
     .enumerate()
     {
         assert!(others[index].starts_with(start), "{start} in {others:?}");
     }
-    assert_eq!(others.len(), 4, "{others:?}");
+    assert_eq!(others.len(), 2, "{others:?}");
 }
 
 #[test]

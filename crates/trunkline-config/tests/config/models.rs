@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use trunkline_model::Deployment;
+use trunkline_model::{Deployment, FailureKind};
 
 use crate::common::{parse, parse_with};
 
@@ -37,6 +37,11 @@ fn b29_every_parameter_has_an_effect() {
         ("weight", "2"),
         ("rpm", "2"),
         ("tpm", "2"),
+        ("max_parallel_requests", "2"),
+        ("cooldown_time", "2"),
+        ("num_retries", "2"),
+        ("max_retries", "2"),
+        ("tags", "[a]"),
         ("order", "2"),
         ("drop_params", "true"),
         ("additional_drop_params", "[seed]"),
@@ -169,8 +174,32 @@ fn mistakes_have_a_place_and_a_suggestion() {
             "litellm_params: is missing",
         ),
         (
-            "router_settings: {enable_tag_filtering: true}\n".to_owned(),
+            "router_settings: {provider_budget_config: {openai: {budget_limit: 1}}}\n".to_owned(),
             "protects something",
+        ),
+        (
+            "router_settings: {routing_strategy: least-bussy}\n".to_owned(),
+            "did you mean \"least-busy\"?",
+        ),
+        (
+            "router_settings: {fallbacks: {a: [b]}}\n".to_owned(),
+            "router_settings.fallbacks must be a list, not a mapping",
+        ),
+        (
+            "router_settings: {fallbacks: [{a: [{model: b}]}]}\n".to_owned(),
+            "router_settings.fallbacks[0].a[0] must be text, not a mapping",
+        ),
+        (
+            "router_settings: {retry_policy: {TimeoutErrorRetry: 1}}\n".to_owned(),
+            "did you mean \"TimeoutErrorRetries\"?",
+        ),
+        (
+            "router_settings: {model_group_alias: {a: {modell: b}}}\n".to_owned(),
+            "did you mean \"model\"?",
+        ),
+        (
+            BASE.replace("model_name: m", "model_name: '*a*b*c*'"),
+            "has too many `*`",
         ),
         (
             "router_settings: {num_retires: 1}\n".to_owned(),
@@ -284,4 +313,66 @@ fn rules_of_the_router_win_over_the_general_ones() {
             .abs()
             < f64::EPSILON
     );
+}
+
+#[test]
+fn what_is_done_after_a_failure_is_read() {
+    let rules = |text: &str| parse(&format!("{BASE}{text}")).unwrap().models.rules;
+    let own = rules(
+        "litellm_settings: {fallbacks: [{a: [b]}], allowed_fails: 3}\nrouter_settings:\n  fallbacks: [{m: [x, y]}, {n: [m]}]\n  default_fallbacks: [z]\n  retry_policy: {TimeoutErrorRetries: 3}\n  model_group_retry_policy: {m: {RateLimitErrorRetries: 0}}\n  allowed_fails_policy: {InternalServerErrorAllowedFails: 9}\n  model_group_alias: {a: m, b: {model: m, hidden: true}}\n  num_retries: 1\n",
+    );
+    let targets: Vec<_> = own.fallbacks.general.iter().collect();
+    let texts = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    assert_eq!(
+        targets,
+        [
+            (&"*".to_owned(), &texts(&["z"])),
+            (&"m".to_owned(), &texts(&["x", "y"])),
+            (&"n".to_owned(), &texts(&["m"]))
+        ]
+    );
+    assert_eq!(
+        (own.fallbacks.most, own.allowed_fails, own.asks_again),
+        (5, Some(3), true)
+    );
+    assert_eq!(own.retry_policy.of(FailureKind::Timeout), Some(3));
+    assert_eq!(own.group_retry_policy["m"].of(FailureKind::RateLimit), Some(0));
+    assert_eq!(own.allowed_fails_policy.of(FailureKind::InternalServer), Some(9));
+    assert!(own.aliases["b"].hidden && !own.aliases["a"].hidden);
+    let general = rules("litellm_settings: {fallbacks: [{m: [b]}], default_fallbacks: [m]}\n");
+    assert_eq!(general.fallbacks.general.len(), 2);
+    // A name that nobody has is said, unless it may come from the database.
+    let notices = |text: &str| parse(&format!("{BASE}{text}")).unwrap().notices;
+    let said = notices("router_settings: {fallbacks: [{m: [nobody]}], model_group_alias: {a: m}}\n");
+    assert!(
+        said[0]
+            .to_string()
+            .contains("router_settings.fallbacks: names a model"),
+        "{said:?}"
+    );
+    assert_eq!(said.len(), 1);
+    assert!(notices("router_settings: {fallbacks: [{m: [m]}]}\n").is_empty());
+}
+
+#[test]
+fn a_star_is_of_its_provider_or_of_all_that_have_a_key() {
+    let text = "model_list:\n  - model_name: openai/*\n    litellm_params: {model: openai/*, api_key: k}\n";
+    let own = one(text, &[]);
+    assert_eq!(
+        (own.provider.as_str(), own.model.as_str(), own.by_name),
+        ("openai", "*", false)
+    );
+    let all = "model_list:\n  - model_name: '*'\n    litellm_params: {model: '*'}\n";
+    let of = |variables: &[(&str, &str)]| {
+        let own = parse_with(all, variables).unwrap();
+        let own = own.models.deployments.iter().filter(|own| own.by_name);
+        own.map(|own| own.provider.clone()).collect::<Vec<_>>()
+    };
+    let keyed = of(&[("GROQ_API_KEY", "k"), ("ANTHROPIC_API_KEY", "k")]);
+    assert!(keyed.contains(&"groq".to_owned()) && keyed.contains(&"anthropic".to_owned()));
+    assert!(!keyed.contains(&"openai".to_owned()), "{keyed:?}");
+    let said = mistakes(&all.replace("'*'}", "'*', api_key: k}"));
+    assert!(said.contains("say which with custom_llm_provider"), "{said}");
+    let more = parse(&BASE.replace("hosted_vllm/x", "hosted_vllm/*")).unwrap();
+    assert!(more.models.deployments[0].defect.is_some());
 }
