@@ -92,6 +92,11 @@ impl Limits {
             .await
     }
 
+    /// Whether a request to a model could be paid. Counts nothing.
+    pub fn may_spend(&self, principal: &Principal, has_price: bool) -> Result<(), Exceeded> {
+        held::spending_on_models(principal, has_price, self.spent.as_ref())
+    }
+
     async fn minute(&self, mut due: Vec<Due>, server: Option<&Server>, spend: bool) -> Result<(), Exceeded> {
         if due.is_empty() {
             return Ok(());

@@ -166,6 +166,44 @@ pub struct ProviderError {
     pub param: Option<String>,
 }
 
+/// What a provider has against a request itself, for which another model may be the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// It is longer than the model can read.
+    ContextWindow,
+    /// It, or what would be the answer, is about something that the provider will not talk about.
+    ContentPolicy,
+}
+
+/// By which codes and types providers say that a request is too long.
+const TOO_LONG_CODES: [&str; 2] = ["context_length_exceeded", "context_window_exceeded"];
+/// And by which words: OpenAI's and those of services that copy it, Anthropic's, Gemini's, xAI's, Together's, Mistral's, llama.cpp's.
+const TOO_LONG: [&str; 12] = [
+    "context_length_exceeded",
+    "maximum context length",
+    "model's context length",
+    "context window",
+    "exceed context limit",
+    "exceeds the available context size",
+    "prompt is too long",
+    "input is too long",
+    "exceeds the maximum number of tokens",
+    "maximum prompt length is",
+    "reduce the length of the messages",
+    "too large for model with",
+];
+/// The same of what is not talked about.
+const POLICY_CODES: [&str; 3] = ["content_policy_violation", "content_filter", "invalid_prompt"];
+const POLICY: [&str; 7] = [
+    "content_policy_violation",
+    "content management policy",
+    "content filtering policy",
+    "content policy",
+    "violating our usage policy",
+    "rejected as a result of our safety system",
+    "prohibited content",
+];
+
 impl ProviderError {
     /// Reads the beginning of a body: OpenAI's envelope, the others that compatible services have, or plain text.
     pub fn read(body: &[u8]) -> Self {
@@ -201,6 +239,28 @@ impl ProviderError {
             kind: word("type"),
             code: word("code"),
             param: word("param"),
+        }
+    }
+
+    /// What the provider has against the request itself, as far as it can be told from an answer with this status: its code, else its words.
+    pub fn cause(&self, status: u16) -> Option<Cause> {
+        if !matches!(status, 400 | 413 | 422) {
+            return None;
+        }
+        let codes = [&self.code, &self.kind];
+        let is = |known: &[&str]| {
+            codes
+                .iter()
+                .any(|own| own.as_deref().is_some_and(|own| known.contains(&own)))
+        };
+        let words = self.message.to_ascii_lowercase();
+        let says = |known: &[&str]| known.iter().any(|own| words.contains(own));
+        if is(&TOO_LONG_CODES) || says(&TOO_LONG) {
+            Some(Cause::ContextWindow)
+        } else if is(&POLICY_CODES) || says(&POLICY) {
+            Some(Cause::ContentPolicy)
+        } else {
+            None
         }
     }
 
@@ -292,6 +352,62 @@ mod tests {
             openai.starts_with("data: {\"error\":{") && openai.contains("\"code\":\"529\""),
             "{openai}"
         );
+    }
+
+    #[test]
+    fn why_a_request_is_refused_is_known_in_each_dialect() {
+        use super::Cause::{ContentPolicy, ContextWindow};
+        for (status, body, wanted) in [
+            (
+                400,
+                r#"{"error":{"message":"m","code":"context_length_exceeded"}}"#,
+                Some(ContextWindow),
+            ),
+            (
+                400,
+                r#"{"error":{"message":"This model's maximum context length is 8192 tokens. However, you requested 9000 tokens"}}"#,
+                Some(ContextWindow),
+            ),
+            (
+                400,
+                r#"{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long: 208310 tokens > 200000 maximum"}}"#,
+                Some(ContextWindow),
+            ),
+            (
+                400,
+                r#"{"type":"error","error":{"type":"invalid_request_error","message":"input length and `max_tokens` exceed context limit: 1 + 2 > 3"}}"#,
+                Some(ContextWindow),
+            ),
+            (
+                400,
+                r#"{"error":{"code":400,"message":"The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).","status":"INVALID_ARGUMENT"}}"#,
+                Some(ContextWindow),
+            ),
+            (
+                400,
+                r#"{"error":{"message":"m","code":"content_policy_violation"}}"#,
+                Some(ContentPolicy),
+            ),
+            (
+                400,
+                r#"{"error":{"message":"The response was filtered due to the prompt triggering Azure OpenAI's content management policy.","code":"content_filter"}}"#,
+                Some(ContentPolicy),
+            ),
+            (
+                400,
+                r#"{"type":"error","error":{"type":"invalid_request_error","message":"Output blocked by content filtering policy"}}"#,
+                Some(ContentPolicy),
+            ),
+            (400, r#"{"error":{"message":"max_tokens is too large"}}"#, None),
+            (429, r#"{"error":{"message":"maximum context length"}}"#, None),
+            (500, r#"{"error":{"message":"m","code":"content_filter"}}"#, None),
+        ] {
+            assert_eq!(
+                ProviderError::read(body.as_bytes()).cause(status),
+                wanted,
+                "{body}"
+            );
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! - [`provider`]: the table of services, and in what they differ.
 //! - [`endpoint`]: the operations, and the paths that clients know them by.
 //! - [`request`]: a request, read as far as the gateway has to know it.
+//! - [`routing`]: what of it says where it may go, and how often.
 //! - [`answer`]: a whole answer.
 //! - [`stream`]: an answer in pieces.
 //! - [`messages`]: the same two in Anthropic's dialect.
@@ -29,6 +30,7 @@ pub mod price;
 pub mod provider;
 pub mod request;
 pub mod responses;
+pub mod routing;
 pub mod stream;
 pub mod translate;
 pub mod usage;
@@ -36,7 +38,8 @@ pub mod wildcard;
 
 pub use dialect::{Dialect, Spoken};
 pub use endpoint::Endpoint;
-pub use error::{Failure, ProviderError};
+pub use error::{Cause, Failure, ProviderError};
 pub use provider::{Named, Provider};
 pub use request::{BadRequest, Request, Sent};
+pub use routing::Routing;
 pub use usage::{Service, Usage};

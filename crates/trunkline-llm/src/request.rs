@@ -8,12 +8,13 @@ use serde_json::value::RawValue;
 use trunkline_mcp::depth;
 use trunkline_mcp::edit::{RawObject, is_same_key};
 
+use crate::routing::{self, Routing};
 use crate::translate::{self, Drops, Target, Way};
 use crate::{Dialect, Spoken};
 
 /// LiteLLM's own members of a body, which it acts upon and no provider knows. None of them has an effect here yet, and a
 /// client that sends one relies on it, so that they are refused.
-const NOT_SERVED: [&str; 25] = [
+const NOT_SERVED: [&str; 21] = [
     "api_base",
     "api_key",
     "api_version",
@@ -26,18 +27,14 @@ const NOT_SERVED: [&str; 25] = [
     "custom_llm_provider",
     "enable_prompt_caching",
     "extra_headers",
-    "fallbacks",
     "guardrails",
     "litellm_metadata",
     "litellm_session_id",
     "litellm_trace_id",
     "mock_response",
-    "num_retries",
     "policies",
     "prompt_id",
     "prompt_variables",
-    "tags",
-    "timeout",
     "vector_store_ids",
 ];
 
@@ -65,7 +62,12 @@ const READ: [&str; 7] = [
 /// A key that is one that something was decided about, but for the case of its letters. There are services to which it is the same, and
 /// that would read it instead (S23).
 fn check_spelling(object: &RawObject<'_>) -> Result<(), BadRequest> {
-    let known = || READ.iter().chain(&ROUTES).chain(&NOT_SERVED);
+    let known = || {
+        READ.iter()
+            .chain(&routing::MEMBERS)
+            .chain(&ROUTES)
+            .chain(&NOT_SERVED)
+    };
     for key in object.all_keys() {
         if known().any(|own| *own == key) {
             continue;
@@ -114,6 +116,8 @@ pub struct Request<'a> {
     pub has_extras: bool,
     /// The response that it goes on from, as the client knows it.
     pub previous: Option<String>,
+    /// Where it may go, and how often it is tried.
+    pub routing: Routing,
     /// How it is written.
     pub dialect: Dialect,
     /// What of it may be left out.
@@ -200,6 +204,7 @@ impl<'a> Request<'a> {
         };
         let user = user(&object, dialect)?;
         let drops = drops(&mut object)?;
+        let routing = routing::take(&mut object)?;
         let wants_usage = wants_usage(&object);
         let has_extras = has_extras(&object, dialect);
         Ok(Self {
@@ -210,6 +215,7 @@ impl<'a> Request<'a> {
             wants_usage,
             has_extras,
             previous,
+            routing,
             dialect,
             drops,
         })
@@ -225,6 +231,7 @@ impl<'a> Request<'a> {
             wants_usage: true,
             has_extras: false,
             previous: None,
+            routing: Routing::default(),
             dialect: Dialect::Responses,
             drops: Drops::default(),
         }
@@ -256,6 +263,7 @@ impl<'a> Request<'a> {
                 model: self.model.clone(),
                 user: None,
                 previous: None,
+                routing: Routing::default(),
                 drops: Drops::default(),
                 ..*self
             };

@@ -319,7 +319,7 @@ fn rules_of_the_router_win_over_the_general_ones() {
 fn what_is_done_after_a_failure_is_read() {
     let rules = |text: &str| parse(&format!("{BASE}{text}")).unwrap().models.rules;
     let own = rules(
-        "litellm_settings: {fallbacks: [{a: [b]}], allowed_fails: 3}\nrouter_settings:\n  fallbacks: [{m: [x, y]}, {n: [m]}]\n  default_fallbacks: [z]\n  retry_policy: {TimeoutErrorRetries: 3}\n  model_group_retry_policy: {m: {RateLimitErrorRetries: 0}}\n  allowed_fails_policy: {InternalServerErrorAllowedFails: 9}\n  model_group_alias: {a: m, b: {model: m, hidden: true}}\n  num_retries: 1\n",
+        "litellm_settings: {fallbacks: [{a: [b]}], allowed_fails: 3}\nrouter_settings:\n  fallbacks: [{m: [x, w]}, {n: [m]}]\n  default_fallbacks: [z]\n  retry_policy: {TimeoutErrorRetries: 3}\n  model_group_retry_policy: {m: {RateLimitErrorRetries: 0}}\n  allowed_fails_policy: {InternalServerErrorAllowedFails: 9}\n  model_group_alias: {a: m, b: {model: m, hidden: true}}\n  num_retries: 1\n",
     );
     let targets: Vec<_> = own.fallbacks.general.iter().collect();
     let texts = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
@@ -327,7 +327,7 @@ fn what_is_done_after_a_failure_is_read() {
         targets,
         [
             (&"*".to_owned(), &texts(&["z"])),
-            (&"m".to_owned(), &texts(&["x", "y"])),
+            (&"m".to_owned(), &texts(&["x", "w"])),
             (&"n".to_owned(), &texts(&["m"]))
         ]
     );

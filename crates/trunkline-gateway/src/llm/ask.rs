@@ -1,4 +1,4 @@
-//! Ask: one deployment, and after a failure that did nothing perhaps another one.
+//! Ask: one deployment; after a failure that did nothing perhaps another one is asked ([`super::tries`]).
 //!
 //! A request is sent again only if nothing of it was sent, or if the provider said with a status that it did not do it: 408, 409,
 //! 429 and 5xx as in LiteLLM, and 401 and 403, because another deployment has another credential. Once an answer has begun, it is
@@ -13,95 +13,45 @@ use axum::response::Response;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use scopeguard::ScopeGuard;
 use tokio::time::{Instant, timeout_at};
-use trunkline_llm::{Dialect, Sent, Spoken, Usage};
-use trunkline_model::Step;
+use trunkline_llm::{Cause, Dialect, Sent, Spoken, Usage};
+use trunkline_model::{FailureKind, Step};
 use trunkline_upstream::fault::Fault;
 use trunkline_upstream::http::{read_body, read_whole};
 use trunkline_upstream::{ResponseBody, provider};
 
-use super::bill::{self, Bill, Sending};
-use super::models::{BETA, Catalogue, NoDeployment, Ready, VERSION};
+use super::bill::{self, Bill};
+use super::catalogue::Catalogue;
+use super::load::Turn;
+use super::models::{BETA, Ready, VERSION};
 use super::passing::Passing;
+use super::retry::LONGEST;
 use super::told::{self, Refused};
+use super::tries::{Answered, Tries};
 use super::{Asked, kept, relay, spent};
+use crate::answer;
 use crate::record::Pending;
-use crate::{answer, deadline};
 
 /// Bytes that are read of an answer that is an error.
 const MAX_ERROR: usize = 64 * 1024;
 /// Characters of the header that says what was left out.
 const MAX_DROPPED: usize = 1024;
-/// The longest that a provider's `Retry-After` is believed.
-const LONGEST_REST: Duration = Duration::from_mins(1);
 
-/// Asks until there is an answer, or nobody is left to ask.
-pub(super) async fn run(asked: Asked<'_>, mut pending: Pending) -> Response {
-    let catalogue = asked.gateway.models.catalogue();
-    let mut tried: Vec<String> = Vec::new();
-    let mut last: Option<Refused> = None;
-    let most = usize::try_from(catalogue.rules().num_retries).unwrap_or(usize::MAX);
-    while tried.len() <= most {
-        let name = (asked.request.model.as_str(), asked.endpoint);
-        let models = &asked.gateway.models;
-        let chosen = match &asked.kept {
-            None => models.choose(&catalogue, name, &tried),
-            Some(kept) => models.only(&catalogue, (name.0, &kept.deployment), &tried),
-        };
-        let ready = match chosen {
-            Ok(ready) => ready,
-            Err(why) => {
-                // What the last one said is worth more than that there is nobody else.
-                let known =
-                    matches!(why, NoDeployment::Tried | NoDeployment::Resting(_)).then(|| last.take());
-                last = known.flatten().or_else(|| Some(told::nobody(&why, name.0)));
-                break;
-            }
-        };
-        pending.target(&ready.deployment.id, name.0);
-        let sending = bill::sending(bill(&asked, &ready), pending);
-        match attempt(&asked, &catalogue, &ready).await {
-            Ok(head) => {
-                let retries = tried.len();
-                return hand_on(asked, sending, &ready, head, retries).await;
-            }
-            Err(failed) => {
-                let (bill, own) = ScopeGuard::into_inner(sending);
-                pending = own;
-                if let Some(time) = failed.rest {
-                    asked.gateway.models.rest(&ready, time);
-                }
-                if failed.may_have_cost {
-                    bill.settle_sent(&mut pending);
-                }
-                tried.push(ready.deployment.id.clone());
-                last = Some(failed.refused);
-                if !failed.again {
-                    break;
-                }
-            }
-        }
-    }
-    let refused = last.unwrap_or_else(|| told::unknown(&asked.request.model));
+/// What a client is told that gets no answer.
+pub(super) fn refuse(asked: &Asked<'_>, refused: Refused, pending: Pending, tries: &Tries) -> Response {
     let mut response = refused.answer_in(asked.endpoint.dialect(), asked.request_id);
-    let retries = tried.len().saturating_sub(1);
-    mark(
-        response.headers_mut(),
-        "x-litellm-attempted-retries",
-        &retries.to_string(),
-    );
-    mark(
-        response.headers_mut(),
-        "x-litellm-model-group",
-        &asked.request.model,
-    );
+    let headers = response.headers_mut();
+    tried(headers, tries);
+    mark(headers, "x-litellm-model-group", &asked.request.model);
     pending.finish(refused.word, Some(refused.failure.message));
     response
 }
 
-fn bill(asked: &Asked<'_>, ready: &Arc<Ready>) -> Bill {
+/// What an answer of a deployment will come to.
+pub(super) fn bill(asked: &Asked<'_>, ready: &Arc<Ready>, turn: Turn) -> Bill {
     Bill {
         gateway: asked.gateway.clone(),
         ready: ready.clone(),
+        turn,
         model: asked.request.model.clone(),
         endpoint: asked.endpoint,
         request_bytes: asked.request_bytes as u64,
@@ -110,8 +60,19 @@ fn bill(asked: &Asked<'_>, ready: &Arc<Ready>) -> Bill {
     }
 }
 
+/// How often what was done.
+fn tried(headers: &mut HeaderMap, tries: &Tries) {
+    for (name, number) in [
+        ("x-litellm-attempted-retries", tries.retries),
+        ("x-litellm-max-retries", tries.most),
+        ("x-litellm-attempted-fallbacks", tries.fallbacks),
+    ] {
+        headers.insert(name, HeaderValue::from(number));
+    }
+}
+
 /// The head of an answer that is one, and until when the rest has to be there.
-struct Head {
+pub(super) struct Head {
     response: http::Response<ResponseBody>,
     /// What was sent, without its body.
     sent: Sent,
@@ -120,31 +81,41 @@ struct Head {
 }
 
 /// A deployment that gave none.
-struct Failed {
-    refused: Refused,
+pub(super) struct Failed {
+    pub(super) refused: Refused,
+    pub(super) kind: FailureKind,
     /// Another one may be asked.
-    again: bool,
+    pub(super) again: bool,
     /// It may have done it all the same, for nobody knows what.
-    may_have_cost: bool,
+    pub(super) may_have_cost: bool,
     /// It is left alone for so long.
-    rest: Option<Duration>,
+    pub(super) rest: Option<Duration>,
+    /// It said no, and not nothing.
+    pub(super) answered: bool,
 }
 
-async fn attempt(asked: &Asked<'_>, catalogue: &Catalogue, ready: &Arc<Ready>) -> Result<Head, Failed> {
+/// Asks one deployment.
+pub(super) async fn attempt(
+    asked: &Asked<'_>,
+    catalogue: &Catalogue,
+    ready: &Arc<Ready>,
+) -> Result<Head, Failed> {
     let rules = catalogue.rules();
     let own = ready.time(asked.request.stream, rules);
-    // What is wrong with it was said before.
-    let time = deadline::asked(asked.headers)
-        .ok()
-        .flatten()
-        .map_or(own, |wanted| wanted.min(own));
-    let until = Instant::now() + time;
-    let rest = Duration::try_from_secs_f64(rules.cooldown_time).unwrap_or_default();
+    let time = asked.time.map_or(own, |wanted| wanted.min(own));
+    let now = Instant::now();
+    // What a request asks for is for all of its tries together.
+    let until = asked
+        .time
+        .map_or(now + time, |wanted| (now + time).min(asked.began + wanted));
+    let rest = ready.rest(rules);
     let failed = |fault: Fault, again: bool| Failed {
         refused: told::fault(ready, fault),
+        kind: FailureKind::InternalServer,
         again,
         may_have_cost: false,
         rest: Some(rest),
+        answered: false,
     };
     let (Some(target), Some(provider)) = (ready.target(asked.endpoint, asked.request.stream), ready.provider)
     else {
@@ -165,9 +136,11 @@ async fn attempt(asked: &Asked<'_>, catalogue: &Catalogue, ready: &Arc<Ready>) -
         Err(error) => {
             return Err(Failed {
                 refused: told::bad(error),
+                kind: FailureKind::BadRequest,
                 again: true,
                 may_have_cost: false,
                 rest: None,
+                answered: false,
             });
         }
     };
@@ -194,7 +167,8 @@ async fn attempt(asked: &Asked<'_>, catalogue: &Catalogue, ready: &Arc<Ready>) -
     match timeout_at(until, answered).await {
         // One client's impatience is nobody else's.
         Err(_) => Err(Failed {
-            rest: (time == own).then_some(rest),
+            rest: (until >= now + own).then_some(rest),
+            kind: FailureKind::Timeout,
             may_have_cost: true,
             ..failed(Fault::timeout(Step::Call, time), false)
         }),
@@ -265,12 +239,15 @@ async fn refused(
     let body = body.ok().and_then(Result::ok).unwrap_or_default();
     let wanted = after
         .map(Duration::from_secs)
-        .filter(|wanted| *wanted <= LONGEST_REST && status == 429);
+        .filter(|wanted| *wanted <= LONGEST && status == 429);
     let rests = matches!(status, 401 | 402 | 403 | 404 | 408 | 429 | 500..);
+    let refused = told::provider(ready, status, &body, after);
     Failed {
-        refused: told::provider(ready, status, &body, after),
+        kind: kind(status, refused.cause),
+        refused,
         again: matches!(status, 401 | 403 | 408 | 409 | 429 | 500..),
         may_have_cost: false,
+        answered: true,
         rest: rests.then(|| {
             if rest.is_zero() {
                 rest
@@ -281,15 +258,23 @@ async fn refused(
     }
 }
 
+fn kind(status: u16, cause: Option<Cause>) -> FailureKind {
+    match (cause, status) {
+        (Some(Cause::ContentPolicy), _) => FailureKind::ContentPolicy,
+        (_, 401 | 403) => FailureKind::Authentication,
+        (_, 408) => FailureKind::Timeout,
+        (_, 429) => FailureKind::RateLimit,
+        (_, 400 | 404 | 413 | 422) => FailureKind::BadRequest,
+        _ => FailureKind::InternalServer,
+    }
+}
+
 /// The answer to the client: in pieces if it comes in pieces.
-async fn hand_on(
-    asked: Asked<'_>,
-    sending: Sending,
-    ready: &Arc<Ready>,
-    head: Head,
-    retries: usize,
-) -> Response {
-    let mut headers = headers(&asked, ready, head.response.headers(), retries);
+pub(super) async fn hand_on(asked: Asked<'_>, answered: Answered, tries: &Tries) -> Response {
+    let Answered { sending, ready, head } = answered;
+    let ready = &ready;
+    let mut headers = headers(&asked, ready, head.response.headers());
+    tried(&mut headers, tries);
     if !head.sent.dropped.is_empty() {
         told_dropped(&mut headers, &asked, ready, &head.sent.dropped);
     }
@@ -303,6 +288,7 @@ async fn hand_on(
             asked.gateway,
             asked.principal.id(),
             (&asked.request.model, &ready.deployment.id),
+            asked.name,
         ),
     };
     let limit = asked.gateway.upstreams.settings().max_message_bytes;
@@ -423,7 +409,7 @@ fn told_dropped(headers: &mut HeaderMap, asked: &Asked<'_>, ready: &Ready, dropp
 }
 
 /// LiteLLM's headers, those of which the value is known.
-fn headers(asked: &Asked<'_>, ready: &Ready, theirs: &HeaderMap, retries: usize) -> HeaderMap {
+fn headers(asked: &Asked<'_>, ready: &Ready, theirs: &HeaderMap) -> HeaderMap {
     let mut headers = HeaderMap::new();
     mark(&mut headers, "x-litellm-model-id", &ready.deployment.id);
     mark(&mut headers, "x-litellm-model-group", &asked.request.model);
@@ -432,8 +418,6 @@ fn headers(asked: &Asked<'_>, ready: &Ready, theirs: &HeaderMap, retries: usize)
         "x-litellm-model-api-base",
         &ready.deployment.params.api_base,
     );
-    mark(&mut headers, "x-litellm-attempted-retries", &retries.to_string());
-    mark(&mut headers, "x-litellm-attempted-fallbacks", "0");
     for name in PROVIDERS {
         if let Some(value) = theirs.get(name) {
             headers.insert(name, value.clone());

@@ -12,6 +12,7 @@ use trunkline_llm::price::{Cost, NoCost};
 use trunkline_llm::{Endpoint, Usage};
 use trunkline_model::ModelUse;
 
+use super::load::Turn;
 use super::models::Ready;
 use crate::Gateway;
 use crate::record::Pending;
@@ -23,6 +24,8 @@ const BYTES_OF_A_TOKEN: u64 = 4;
 pub(super) struct Bill {
     pub(super) gateway: Arc<Gateway>,
     pub(super) ready: Arc<Ready>,
+    /// Its turn with it, until the answer ends.
+    pub(super) turn: Turn,
     /// The name that the client asked for.
     pub(super) model: String,
     pub(super) endpoint: Endpoint,
@@ -42,6 +45,8 @@ impl Bill {
             return None;
         }
         let (usage, is_estimated) = self.whole(usage, written);
+        let tokens = usage.input.unwrap_or(0).saturating_add(usage.output.unwrap_or(0));
+        self.turn.took(self.gateway.models.now(), tokens);
         if !is_estimated {
             self.gateway.metrics.count_tokens(&self.model, &usage);
         }

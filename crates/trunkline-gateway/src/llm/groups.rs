@@ -10,7 +10,7 @@ use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::list::{caller, is_shown, known};
+use super::list::{caller, known, shown};
 use super::models::Ready;
 use super::told::Refused;
 use crate::accept::Arrived;
@@ -40,10 +40,9 @@ pub async fn info(
     };
     let catalogue = gateway.models.catalogue();
     let wanted = |name: &str| params.model_group.as_deref().is_none_or(|own| own == name);
-    let shown = catalogue
-        .groups()
-        .filter(|(name, group)| wanted(name) && is_shown(&caller.principal, name, group));
-    let data: Vec<Value> = shown.map(|(name, group)| row(name, group)).collect();
+    let shown = shown(&catalogue, &caller.principal, true).into_iter();
+    let shown = shown.filter(|(name, _)| wanted(name));
+    let data: Vec<Value> = shown.map(|(name, group)| row(name, &group.members)).collect();
     answer::json(StatusCode::OK, json!({"data": data}).to_string())
 }
 

@@ -19,7 +19,7 @@ use trunkline_model::{CallKind, Principal};
 use trunkline_upstream::fault::printable;
 
 use super::told::{self, Refused};
-use super::{Caller, ask, enter, let_in, request_id, tags};
+use super::{Caller, enter, fallback, let_in, request_id, tags};
 use crate::accept::Arrived;
 use crate::record::Pending;
 use crate::{Gateway, callers};
@@ -46,6 +46,9 @@ struct Handle {
     model: String,
     deployment: String,
     id: String,
+    /// The name that the client asked for, where another one answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    asked: Option<String>,
 }
 
 /// The deployment that has a response, and what is asked about it.
@@ -64,15 +67,22 @@ pub(crate) struct Errand {
     pub(super) query: Option<String>,
 }
 
-/// What becomes of a deployment's ids for a caller.
-pub(super) fn ids(gateway: &Arc<Gateway>, principal: &str, (model, deployment): (&str, &str)) -> Ids {
+/// What becomes of a deployment's ids for a caller who asked for a name.
+pub(super) fn ids(
+    gateway: &Arc<Gateway>,
+    principal: &str,
+    (model, deployment): (&str, &str),
+    asked: &str,
+) -> Ids {
     let gateway = gateway.clone();
+    let asked = (asked != model).then(|| asked.to_owned());
     let (principal, model, deployment) = (principal.to_owned(), model.to_owned(), deployment.to_owned());
     Ids::new(move |id| {
         let handle = Handle {
             model: model.clone(),
             deployment: deployment.clone(),
             id: id.to_owned(),
+            asked: asked.clone(),
         };
         let body = serde_json::to_vec(&handle).unwrap_or_default();
         format!("{PREFIX}{}", gateway.tasks.seal(&[PURPOSE, &principal], &body))
@@ -96,7 +106,8 @@ pub(super) fn previous(
     let Some(id) = request.previous.clone() else {
         return Ok(None);
     };
-    let handle = open(gateway, principal, &id).filter(|own| own.model == request.model);
+    let is_of = |own: &Handle| own.model == request.model || own.asked.as_ref() == Some(&request.model);
+    let handle = open(gateway, principal, &id).filter(is_of);
     let Some(handle) = handle else {
         let text = format!(
             "Previous response with id '{}' not found: it is another key's or another model's, or of a model whose provider keeps no responses. Send the conversation itself in `input`.",
@@ -107,6 +118,8 @@ pub(super) fn previous(
         ));
     };
     request.go_on_from(&handle.id);
+    // Where another name answered, that one has it, and is what the caller has to be allowed.
+    request.model = handle.model;
     Ok(Some(Kept {
         deployment: handle.deployment,
         errand: None,
@@ -194,11 +207,12 @@ async fn handle(gateway: Arc<Gateway>, wish: Wish, id: String, request: Request)
         deployment: handle.deployment,
         errand: Some(wish.errand(handle.id, query)),
     };
+    let name = handle.model.clone();
     let request = trunkline_llm::Request::about_kept(handle.model, stream);
     let who = (&caller.request_id, &caller.principal);
     let mut pending = Pending::of(&gateway, who, wish.kind(), 0);
     pending.model(&request.model);
-    pending.tagged(tags::of(&parts.headers, &caller.principal));
+    pending.tagged(tags::of(&parts.headers, &[], &caller.principal));
     let what = (Endpoint::Responses, wish.kind());
     let asked = match let_in(
         &gateway,
@@ -206,6 +220,7 @@ async fn handle(gateway: Arc<Gateway>, wish: Wish, id: String, request: Request)
         what,
         (&parts.headers, 0),
         (request, Some(kept)),
+        &name,
     )
     .await
     {
@@ -215,7 +230,7 @@ async fn handle(gateway: Arc<Gateway>, wish: Wish, id: String, request: Request)
             return refused.answer();
         }
     };
-    let response = Box::pin(ask::run(asked, pending)).await;
+    let response = Box::pin(fallback::run(asked, pending)).await;
     callers::bound(&gateway, &caller.principal, response)
 }
 

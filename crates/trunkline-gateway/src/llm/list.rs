@@ -1,5 +1,6 @@
 //! `GET /v1/models` and `/model/info`: the models that a caller may use.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Extension;
@@ -10,9 +11,11 @@ use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use trunkline_llm::price::Listed;
+use trunkline_llm::wildcard::is_pattern;
 use trunkline_model::{Principal, UserRole};
 use trunkline_policy::decide_model;
 
+use super::catalogue::{Catalogue, Group};
 use super::models::{Ready, VERSION};
 use super::told::Refused;
 use super::{Caller, enter};
@@ -48,8 +51,29 @@ fn anthropics(names: &[&str]) -> Value {
 }
 
 /// Whether a model is shown: the caller may use it, and something of it can be asked.
-pub(super) fn is_shown(principal: &Principal, name: &str, group: &[Arc<Ready>]) -> bool {
-    group.iter().any(|ready| ready.defect.is_none()) && decide_model(principal, name).is_allow()
+pub(super) fn is_shown(principal: &Principal, name: &str, group: &Group) -> bool {
+    group.members.iter().any(|ready| ready.defect.is_none()) && decide_model(principal, name).is_allow()
+}
+
+/// Names that a caller may use, with their deployments, in the order of the names. One with `*` is no model, and is shown to those who
+/// want to see it.
+pub(super) fn shown<'c>(
+    catalogue: &'c Catalogue,
+    principal: &Principal,
+    stars: bool,
+) -> BTreeMap<&'c str, Arc<Group>> {
+    let own = catalogue.groups().map(|(name, group)| (name, group.clone()));
+    own.chain(catalogue.aliases())
+        .filter(|(name, group)| (stars || !is_pattern(name)) && is_shown(principal, name, group))
+        .collect()
+}
+
+/// Query of the list.
+#[derive(Deserialize)]
+pub struct Wanted {
+    /// With the names that have a `*`.
+    #[serde(default)]
+    return_wildcard_routes: bool,
 }
 
 #[expect(clippy::result_large_err, reason = "the error is the answer, and it is rare")]
@@ -66,6 +90,7 @@ pub(super) fn caller(
 /// All of them, in the order of their names.
 pub async fn all(
     State(gateway): State<Arc<Gateway>>,
+    wanted: Result<Query<Wanted>, QueryRejection>,
     arrived: Option<Extension<Arrived>>,
     OriginalUri(uri): OriginalUri,
     headers: HeaderMap,
@@ -74,15 +99,14 @@ pub async fn all(
         Ok(caller) => caller,
         Err(answer) => return answer,
     };
+    let stars = wanted.is_ok_and(|Query(own)| own.return_wildcard_routes);
     let catalogue = gateway.models.catalogue();
-    let shown = catalogue
-        .groups()
-        .filter(|(name, group)| is_shown(&caller.principal, name, group));
+    let shown = shown(&catalogue, &caller.principal, stars);
     if headers.contains_key(&VERSION) {
-        let names: Vec<&str> = shown.map(|(name, _)| name).collect();
+        let names: Vec<&str> = shown.into_keys().collect();
         return answer::json(StatusCode::OK, anthropics(&names).to_string());
     }
-    let data: Vec<Value> = shown.map(|(name, _)| model(name)).collect();
+    let data: Vec<Value> = shown.into_keys().map(model).collect();
     answer::json(
         StatusCode::OK,
         json!({"data": data, "object": "list"}).to_string(),
@@ -103,7 +127,7 @@ pub async fn one(
     };
     let catalogue = gateway.models.catalogue();
     let group = catalogue.group(&name);
-    if group.is_some_and(|group| is_shown(&caller.principal, &name, group)) {
+    if group.is_some_and(|group| is_shown(&caller.principal, &name, &group)) {
         return answer::json(StatusCode::OK, model(&name).to_string());
     }
     let name = trunkline_upstream::fault::printable(&name);
@@ -142,7 +166,7 @@ pub async fn info(
             let id = params.litellm_model_id.as_ref();
             id.is_none_or(|id| *id == ready.deployment.id) && (whole || ready.defect.is_none())
         };
-        data.extend(group.iter().filter(wanted).map(|ready| row(ready, whole)));
+        data.extend(group.members.iter().filter(wanted).map(|ready| row(ready, whole)));
     }
     if let (Some(id), true) = (&params.litellm_model_id, data.is_empty()) {
         let id = trunkline_upstream::fault::printable(id);

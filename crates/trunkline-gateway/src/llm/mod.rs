@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Identity, limits and records are those of the rest of the gateway, and who may use a model is decided beside tools
-//! (`trunkline_policy::decide_model`). [`models`] has the deployments and chooses one, [`ask`] asks it and perhaps another one,
-//! [`relay`] hands the answer on ([`passing`] as it is, or translated), `bill` notes what it cost and `spent` says it, `kept` finds the
+//! (`trunkline_policy::decide_model`). [`models`] has the deployments, [`catalogue`] finds them by their names, [`route`] chooses one by how
+//! all of them do ([`load`]), [`ask`] asks it, `tries` asks the next of the name ([`retry`]), `fallback` the next name. [`relay`] hands the answer on ([`passing`] as it is, or translated), `bill` notes what it cost and `spent` says it, `kept` finds the
 //! deployment that has a response, [`told`] says what went wrong, [`list`] and [`groups`] show what there is.
 //!
 //! **Invariant:** of what a client sends only its body goes to a provider, with another name for the model in it or translated; and,
@@ -16,17 +16,24 @@
 
 pub mod ask;
 mod bill;
+pub mod catalogue;
+mod fallback;
 pub mod groups;
 mod kept;
 pub mod list;
+mod load;
 pub mod models;
 mod passing;
 pub mod relay;
+mod retry;
+pub mod route;
 mod spent;
 mod tags;
 pub mod told;
+mod tries;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -34,6 +41,7 @@ use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::routing::{get, post};
+use tokio::time::Instant;
 use trunkline_auth::{AuthError, Surface};
 use trunkline_llm::{Dialect, Endpoint};
 use trunkline_model::{CallKind, ClientAddress, Principal, RequestId};
@@ -45,7 +53,8 @@ use crate::limits::Place;
 use crate::record::Pending;
 use crate::{Gateway, callers, deadline, denied};
 
-pub use models::Models;
+use catalogue::Group;
+pub use route::Models;
 use told::Refused;
 
 /// The routes.
@@ -124,7 +133,19 @@ pub(crate) struct Asked<'a> {
     pub(crate) headers: &'a HeaderMap,
     /// Who asks.
     pub(crate) principal: &'a Principal,
+    /// Its name of the model is the one that is asked just now.
     pub(crate) request: trunkline_llm::Request<'a>,
+    /// The name of the model that the client asked for.
+    pub(crate) name: &'a str,
+    /// The deployments of the name that is asked just now.
+    group: Arc<Group>,
+    /// Which deployments it is for.
+    tags: Vec<String>,
+    began: Instant,
+    /// How long it may take, as it says itself.
+    time: Option<Duration>,
+    /// How often it may be tried again, as it says itself.
+    retries: Option<u32>,
     /// Of its body.
     pub(crate) request_bytes: usize,
     /// The response that it is about, or goes on from.
@@ -171,7 +192,8 @@ async fn handle(
     let who = (&caller.request_id, &caller.principal);
     let mut pending = Pending::of(&gateway, who, kind(endpoint), body.len());
     pending.model(&request.model);
-    pending.tagged(tags::of(&parts.headers, &caller.principal));
+    pending.tagged(tags::of(&parts.headers, &request.routing.tags, &caller.principal));
+    let name = request.model.clone();
     let kept = match kept::previous(&gateway, &caller.principal, &mut request) {
         Ok(kept) => kept,
         Err(refused) => {
@@ -181,14 +203,14 @@ async fn handle(
     };
     let what = (endpoint, kind(endpoint));
     let sent = (&parts.headers, body.len());
-    let asked = match let_in(&gateway, &caller, what, sent, (request, kept)).await {
+    let asked = match let_in(&gateway, &caller, what, sent, (request, kept), &name).await {
         Ok(asked) => asked,
         Err(refused) => {
             pending.finish(refused.word, Some(refused.failure.message.clone()));
             return refused.answer_in(dialect, &caller.request_id);
         }
     };
-    let response = Box::pin(ask::run(asked, pending)).await;
+    let response = Box::pin(fallback::run(asked, pending)).await;
     callers::bound(&gateway, &caller.principal, response)
 }
 
@@ -226,6 +248,7 @@ async fn let_in<'a>(
     (endpoint, kind): (Endpoint, CallKind),
     (headers, request_bytes): (&'a HeaderMap, usize),
     (request, kept): (trunkline_llm::Request<'a>, Option<kept::Kept>),
+    name: &'a str,
 ) -> Result<Asked<'a>, Refused> {
     let principal = &caller.principal;
     if let Decision::Deny(denial) = decide_model(principal, &request.model) {
@@ -238,20 +261,22 @@ async fn let_in<'a>(
     let Some(group) = catalogue.group(&request.model) else {
         return Err(told::unknown(&request.model));
     };
-    // Which one will be asked is not known yet.
-    let writes = endpoint != Endpoint::Embeddings;
-    let mut usable = group.iter().filter(|own| own.defect.is_none());
-    let is_priced = |own: &models::Ready| {
-        own.prices.is_known(writes) && !(request.has_extras && own.has_extras(endpoint))
-    };
-    let has_price = !takes(endpoint, kept.as_ref()) || usable.all(|own| is_priced(own));
+    let has_price = !takes(endpoint, kept.as_ref()) || has_price(&group, &request, endpoint);
     if request.stream && !endpoint.streams() {
         let text = "this endpoint has no answers in pieces: leave `stream` out";
         return Err(Refused::new(400, text).param(Some("stream".to_owned())));
     }
-    if let Err(text) = deadline::asked(headers) {
-        return Err(Refused::new(400, text));
-    }
+    let asked = deadline::asked(headers).map_err(|text| Refused::new(400, text))?;
+    let time = asked.or(request.routing.timeout);
+    let retries = request
+        .routing
+        .num_retries
+        .map_or_else(|| retries(headers), |own| Ok(Some(own)))?;
+    let tags = if catalogue.rules().filters_tags {
+        tags::of(headers, &request.routing.tags, principal)
+    } else {
+        Vec::new()
+    };
     let place = gateway
         .limits
         .place(principal)
@@ -269,8 +294,42 @@ async fn let_in<'a>(
         headers,
         principal,
         request,
+        name,
+        group,
+        tags,
+        began: Instant::now(),
+        time,
+        retries,
         request_bytes,
         kept,
         place,
     })
+}
+
+/// Whether it is known what an answer of any of them costs: which one will be asked is not known yet.
+fn has_price(group: &Group, request: &trunkline_llm::Request<'_>, endpoint: Endpoint) -> bool {
+    let writes = endpoint != Endpoint::Embeddings;
+    let mut usable = group.members.iter().filter(|own| own.defect.is_none());
+    usable.all(|own| own.prices.is_known(writes) && !(request.has_extras && own.has_extras(endpoint)))
+}
+
+/// LiteLLM's header for how often a request is tried again.
+const RETRIES: &str = "x-litellm-num-retries";
+
+fn retries(headers: &HeaderMap) -> Result<Option<u32>, Refused> {
+    let Some(value) = headers.get(RETRIES) else {
+        return Ok(None);
+    };
+    let number = value.to_str().ok().and_then(|text| text.trim().parse().ok());
+    let number = number.filter(|own| *own <= trunkline_llm::routing::MOST_RETRIES);
+    match number {
+        Some(number) => Ok(Some(number)),
+        None => Err(Refused::new(
+            400,
+            format!(
+                "{RETRIES} must be a whole number, up to {}",
+                trunkline_llm::routing::MOST_RETRIES
+            ),
+        )),
+    }
 }

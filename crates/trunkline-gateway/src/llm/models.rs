@@ -1,42 +1,21 @@
-//! The models of the configuration, ready to be asked, and which of several deployments is next.
-//!
-//! Requests read one catalogue from start to end; a file that was read again brings another. What is known about failures stays:
-//! a deployment is the same as long as its id is.
+//! The models of the configuration, ready to be asked.
 
-use std::collections::BTreeMap;
-use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use tokio::time::Instant;
 use trunkline_llm::price::{Listed, Priced, Prices, Rate};
 use trunkline_llm::provider::PROVIDERS;
 use trunkline_llm::translate::{Drops, Target as Written};
-use trunkline_llm::{Dialect, Endpoint, Provider, Spoken};
-use trunkline_model::{Deployment, KeyMap, ModelList, RouterRules};
+use trunkline_llm::{Dialect, Endpoint, Provider, Spoken, Usage};
+use trunkline_model::{Deployment, RouterRules};
 use trunkline_upstream::fault::Fault;
 use trunkline_upstream::http::Target;
 use trunkline_upstream::provider;
 
 use super::kept::Errand;
-
-/// The models, and how their deployments do.
-#[derive(Default)]
-pub struct Models {
-    catalogue: ArcSwap<Catalogue>,
-    /// Deployments that are left alone, and until when.
-    resting: Mutex<KeyMap<String, Instant>>,
-}
-
-/// All models at one moment.
-#[derive(Default)]
-pub struct Catalogue {
-    list: ModelList,
-    groups: BTreeMap<String, Vec<Arc<Ready>>>,
-}
+use super::load::{Health, Load, Moment, Most, Turn};
 
 /// A deployment, ready to be asked.
 pub struct Ready {
@@ -52,6 +31,12 @@ pub struct Ready {
     pub prices: Prices,
     /// Whether it was said that nobody knows that.
     pub(super) told_of_no_price: AtomicBool,
+    /// What it has to do, also under other names.
+    pub(super) load: Arc<Load>,
+    /// How it does.
+    pub(super) health: Arc<Health>,
+    /// What a thousand tokens in and out cost, to compare; what nobody knows is dearest.
+    price: u64,
     /// Where a request for an endpoint goes, for a whole answer and for one in pieces.
     targets: Vec<(Endpoint, [Target; 2])>,
     /// Its address for responses, below which those are that it keeps.
@@ -90,7 +75,98 @@ fn priced(deployment: &Deployment) -> (Option<Listed>, Prices) {
     (listed, known.with(of_info.chain(of_params)))
 }
 
+/// What is compared to find the cheapest.
+fn compared(prices: &Prices) -> u64 {
+    let usage = Usage {
+        input: Some(1000),
+        output: Some(1000),
+        ..Usage::default()
+    };
+    let cost = prices.cost(&usage).ok();
+    cost.and_then(|cost| u64::try_from(cost.total).ok())
+        .unwrap_or(u64::MAX)
+}
+
+impl Most {
+    /// As much as anybody asks for.
+    pub(super) const ANY: Self = Self {
+        busy: u32::MAX,
+        requests: u64::MAX,
+        tokens: u64::MAX,
+    };
+}
+
+/// Nothing that is above nothing is less than one.
+fn whole(number: f64) -> u64 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it is positive, and what is too large is as much as there is"
+    )]
+    let whole = number as u64;
+    whole.max(1)
+}
+
 impl Ready {
+    /// One, with what is known of it from before.
+    pub(super) fn of(deployment: &Arc<Deployment>, before: Option<&Arc<Self>>) -> Self {
+        let ready = Self::new(deployment);
+        match before {
+            Some(before) => Self {
+                load: before.load.clone(),
+                health: before.health.clone(),
+                ..ready
+            },
+            None => ready,
+        }
+    }
+
+    /// One of a name with `*` under a name that it stands for: what it has to do is counted together, and a name that its provider
+    /// does not know is no failure of the others.
+    pub(super) fn filled(deployment: &Arc<Deployment>, pattern: &Self) -> Self {
+        Self {
+            load: pattern.load.clone(),
+            ..Self::new(deployment)
+        }
+    }
+
+    /// What it may get.
+    pub(super) fn most(&self, rules: &RouterRules) -> Most {
+        let params = &self.deployment.params;
+        Most {
+            busy: params
+                .max_parallel_requests
+                .or(rules.max_parallel_requests)
+                .unwrap_or(u32::MAX),
+            requests: params.rpm.map_or(u64::MAX, whole),
+            tokens: params.tpm.map_or(u64::MAX, whole),
+        }
+    }
+
+    /// A turn with it; none if there is no room, or somebody else tries it.
+    pub(super) fn turn(&self, now: Moment, most: &Most, is_trial: bool) -> Option<Turn> {
+        Turn::take((&self.load, &self.health), now, most, is_trial)
+    }
+
+    /// Where it stands among others, by what it costs.
+    pub(super) fn price(&self) -> u64 {
+        self.price
+    }
+
+    /// The lowest is asked first.
+    pub(super) fn order(&self) -> u32 {
+        self.deployment.params.order.unwrap_or(0)
+    }
+
+    /// How long it is left alone after it failed.
+    pub(super) fn rest(&self, rules: &RouterRules) -> Duration {
+        let own = self.deployment.params.cooldown_time;
+        let seconds = own
+            .filter(|_| !rules.disable_cooldowns)
+            .unwrap_or(rules.cooldown_time);
+        Duration::try_from_secs_f64(seconds).unwrap_or_default()
+    }
+
     fn new(deployment: &Arc<Deployment>) -> Self {
         let provider = PROVIDERS.iter().find(|own| own.prefix == deployment.provider);
         let (listed, prices) = priced(deployment);
@@ -98,7 +174,10 @@ impl Ready {
             deployment: deployment.clone(),
             provider,
             listed,
+            price: compared(&prices),
             prices,
+            load: Arc::default(),
+            health: Arc::default(),
             told_of_no_price: AtomicBool::new(false),
             defect: deployment.defect.clone(),
             targets: Vec::new(),
@@ -249,309 +328,7 @@ impl Ready {
         } else {
             params.timeout
         };
-        Duration::try_from_secs_f64(own.unwrap_or(rules.timeout)).unwrap_or(Duration::MAX)
-    }
-
-    fn order(&self) -> u32 {
-        self.deployment.params.order.unwrap_or(0)
-    }
-}
-
-impl Catalogue {
-    fn new(list: ModelList) -> Self {
-        let mut groups: BTreeMap<String, Vec<Arc<Ready>>> = BTreeMap::new();
-        for deployment in &list.deployments {
-            let group = groups.entry(deployment.model_name.clone()).or_default();
-            group.push(Arc::new(Ready::new(deployment)));
-        }
-        Self { list, groups }
-    }
-
-    /// All names, with their deployments.
-    pub fn groups(&self) -> impl Iterator<Item = (&str, &[Arc<Ready>])> {
-        self.groups
-            .iter()
-            .map(|(name, group)| (name.as_str(), group.as_slice()))
-    }
-
-    /// How deployments are chosen.
-    pub fn rules(&self) -> &RouterRules {
-        &self.list.rules
-    }
-
-    /// The deployments of a name.
-    pub fn group(&self, name: &str) -> Option<&[Arc<Ready>]> {
-        self.groups.get(name).map(Vec::as_slice)
-    }
-}
-
-/// Why there is no deployment to ask.
-#[derive(Debug, PartialEq, Eq)]
-pub enum NoDeployment {
-    /// The name is none.
-    Unknown,
-    /// None of the name can be asked at all; why the first cannot.
-    Unusable(String),
-    /// Those that can be asked do not serve the endpoint.
-    OtherEndpoint,
-    /// All that could be asked failed a moment ago.
-    Resting(Duration),
-    /// All that could be asked have been.
-    Tried,
-    /// The one that has what is asked about is there no more.
-    Gone,
-}
-
-impl Models {
-    /// Of the configuration.
-    pub fn new(list: ModelList) -> Self {
-        let models = Self::default();
-        models.set(list);
-        models
-    }
-
-    /// Whether these are the models that there are.
-    pub fn is(&self, list: &ModelList) -> bool {
-        self.catalogue.load().list == *list
-    }
-
-    /// Other models from now on.
-    pub fn set(&self, list: ModelList) {
-        self.catalogue.store(Arc::new(Catalogue::new(list)));
-    }
-
-    /// The models as they are now.
-    pub fn catalogue(&self) -> Arc<Catalogue> {
-        self.catalogue.load_full()
-    }
-
-    fn resting(&self) -> MutexGuard<'_, KeyMap<String, Instant>> {
-        self.resting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Leaves a deployment alone for a while.
-    pub fn rest(&self, ready: &Ready, time: Duration) {
-        if !time.is_zero() {
-            self.resting()
-                .insert(ready.deployment.id.clone(), Instant::now() + time);
-        }
-    }
-
-    /// The one deployment of a name that can be asked, if it was not: what is asked about is there alone, so that it is not left alone either.
-    pub fn only(
-        &self,
-        catalogue: &Catalogue,
-        (name, id): (&str, &str),
-        tried: &[String],
-    ) -> Result<Arc<Ready>, NoDeployment> {
-        let group = catalogue.group(name).ok_or(NoDeployment::Gone)?;
-        let ready = group.iter().find(|own| own.deployment.id == id);
-        let ready = ready.ok_or(NoDeployment::Gone)?;
-        match &ready.defect {
-            Some(defect) => Err(NoDeployment::Unusable(defect.clone())),
-            None if tried.iter().any(|own| own == id) => Err(NoDeployment::Tried),
-            None => Ok(ready.clone()),
-        }
-    }
-
-    /// The next deployment to ask: of those that can be and were not, one of the lowest order, by chance and their shares. The
-    /// only one of a name is never left alone.
-    pub fn choose(
-        &self,
-        catalogue: &Catalogue,
-        (name, endpoint): (&str, Endpoint),
-        tried: &[String],
-    ) -> Result<Arc<Ready>, NoDeployment> {
-        let group = catalogue.group(name).ok_or(NoDeployment::Unknown)?;
-        let usable: Vec<&Arc<Ready>> = group.iter().filter(|own| own.defect.is_none()).collect();
-        if usable.is_empty() {
-            let defect = group.iter().find_map(|own| own.defect.clone());
-            return Err(NoDeployment::Unusable(defect.unwrap_or_default()));
-        }
-        let serving: Vec<&Arc<Ready>> = usable
-            .into_iter()
-            .filter(|own| own.target(endpoint, false).is_some())
-            .collect();
-        if serving.is_empty() {
-            return Err(NoDeployment::OtherEndpoint);
-        }
-        let left: Vec<&Arc<Ready>> = serving
-            .iter()
-            .copied()
-            .filter(|own| !tried.contains(&own.deployment.id))
-            .collect();
-        if left.is_empty() {
-            return Err(NoDeployment::Tried);
-        }
-        let awake = if serving.len() > 1 {
-            self.awake(&left)?
-        } else {
-            left
-        };
-        let lowest = awake.iter().map(|own| own.order()).min().unwrap_or(0);
-        let candidates: Vec<&Arc<Ready>> = awake.into_iter().filter(|own| own.order() == lowest).collect();
-        let index = pick(&shares(&candidates), chance());
-        candidates
-            .get(index)
-            .map(|own| Arc::clone(own))
-            .ok_or(NoDeployment::Tried)
-    }
-
-    /// Those that are not left alone; how long until there is one, if all are.
-    fn awake<'a>(&self, left: &[&'a Arc<Ready>]) -> Result<Vec<&'a Arc<Ready>>, NoDeployment> {
-        let now = Instant::now();
-        let mut resting = self.resting();
-        resting.retain(|_, until| *until > now);
-        let rests = |own: &Ready| resting.get(&own.deployment.id).copied();
-        let awake: Vec<_> = left.iter().copied().filter(|own| rests(own).is_none()).collect();
-        if awake.is_empty() {
-            let first = left.iter().filter_map(|own| rests(own)).min().unwrap_or(now);
-            return Err(NoDeployment::Resting(first.saturating_duration_since(now)));
-        }
-        Ok(awake)
-    }
-}
-
-/// By `weight` where any has one, else by `rpm`, else by `tpm`, else all alike, as LiteLLM does.
-fn shares(candidates: &[&Arc<Ready>]) -> Vec<f64> {
-    let kinds: [fn(&Ready) -> Option<f64>; 3] = [
-        |own| own.deployment.params.weight,
-        |own| own.deployment.params.rpm,
-        |own| own.deployment.params.tpm,
-    ];
-    let by = |kind: &fn(&Ready) -> Option<f64>| candidates.iter().any(|own| kind(own).is_some());
-    match kinds.iter().find(|kind| by(kind)) {
-        Some(kind) => candidates.iter().map(|own| kind(own).unwrap_or(0.0)).collect(),
-        None => vec![1.0; candidates.len()],
-    }
-}
-
-/// Which share a number from 0 to 1 falls into.
-fn pick(shares: &[f64], chance: f64) -> usize {
-    let sum: f64 = shares.iter().sum();
-    let mut left = chance * sum;
-    for (index, share) in shares.iter().enumerate() {
-        if left < *share {
-            return index;
-        }
-        left -= share;
-    }
-    // Rounding: the last that has a share.
-    shares.iter().rposition(|share| *share > 0.0).unwrap_or(0)
-}
-
-/// A number from 0 to 1. Each `RandomState` has keys of its own, which is chance enough to spread load.
-fn chance() -> f64 {
-    let bits = RandomState::new().hash_one(0u8) >> 11;
-    #[expect(clippy::cast_precision_loss, reason = "53 bits are exact")]
-    let whole = bits as f64;
-    whole / 9_007_199_254_740_992.0
-}
-
-#[cfg(test)]
-mod tests {
-    use trunkline_model::DeploymentParams;
-
-    use super::*;
-
-    fn deployment(id: &str, edit: impl FnOnce(&mut Deployment)) -> Arc<Deployment> {
-        let mut deployment = Deployment {
-            id: id.to_owned(),
-            model_name: "m".to_owned(),
-            provider: "openai".to_owned(),
-            model: "x".to_owned(),
-            params: DeploymentParams {
-                api_base: "https://a/v1".to_owned(),
-                ..DeploymentParams::default()
-            },
-            model_info: serde_json::Map::new(),
-            defect: None,
-        };
-        edit(&mut deployment);
-        Arc::new(deployment)
-    }
-
-    fn models(deployments: Vec<Arc<Deployment>>) -> Models {
-        Models::new(ModelList {
-            deployments,
-            rules: RouterRules::default(),
-        })
-    }
-
-    const CHAT: (&str, Endpoint) = ("m", Endpoint::ChatCompletions);
-
-    fn chosen(models: &Models, tried: &[&str]) -> Result<String, NoDeployment> {
-        let tried: Vec<String> = tried.iter().map(|id| (*id).to_owned()).collect();
-        let ready = models.choose(&models.catalogue(), CHAT, &tried)?;
-        Ok(ready.deployment.id.clone())
-    }
-
-    #[test]
-    fn chance_falls_into_shares() {
-        assert_eq!(pick(&[1.0, 3.0], 0.24), 0);
-        assert_eq!(pick(&[1.0, 3.0], 0.26), 1);
-        assert_eq!(pick(&[0.0, 1.0, 0.0], 0.999_999), 1);
-        assert_eq!(pick(&[0.0, 1.0], 0.0), 1);
-        let drawn: Vec<f64> = (0..1000).map(|_| chance()).collect();
-        assert!(drawn.iter().all(|own| (0.0..1.0).contains(own)));
-        assert!(drawn.iter().any(|own| *own < 0.2) && drawn.iter().any(|own| *own > 0.8));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_failed_is_left_alone_and_an_only_one_never() {
-        let two = models(vec![deployment("a", |_| {}), deployment("b", |_| {})]);
-        let catalogue = two.catalogue();
-        let first = catalogue.group("m").unwrap()[0].clone();
-        two.rest(&first, Duration::from_secs(5));
-        for _ in 0..50 {
-            assert_eq!(chosen(&two, &[]), Ok("b".to_owned()));
-        }
-        assert_eq!(
-            chosen(&two, &["b"]),
-            Err(NoDeployment::Resting(Duration::from_secs(5)))
-        );
-        assert_eq!(chosen(&two, &["a", "b"]), Err(NoDeployment::Tried));
-        tokio::time::advance(Duration::from_secs(6)).await;
-        assert_eq!(chosen(&two, &["b"]), Ok("a".to_owned()));
-        let one = models(vec![deployment("a", |_| {})]);
-        one.rest(
-            &one.catalogue().group("m").unwrap()[0].clone(),
-            Duration::from_secs(5),
-        );
-        assert_eq!(chosen(&one, &[]), Ok("a".to_owned()));
-    }
-
-    #[tokio::test]
-    async fn order_shares_defects_and_endpoints() {
-        let models = models(vec![
-            deployment("first", |own| own.params.order = Some(1)),
-            deployment("second", |own| own.params.order = Some(2)),
-            deployment("broken", |own| own.defect = Some("no key".to_owned())),
-        ]);
-        for _ in 0..50 {
-            assert_eq!(chosen(&models, &[]), Ok("first".to_owned()));
-        }
-        assert_eq!(chosen(&models, &["first"]), Ok("second".to_owned()));
-        models.set(ModelList {
-            deployments: vec![deployment("broken", |own| own.defect = Some("no key".to_owned()))],
-            rules: RouterRules::default(),
-        });
-        assert_eq!(
-            chosen(&models, &[]),
-            Err(NoDeployment::Unusable("no key".to_owned()))
-        );
-        let catalogue = models.catalogue();
-        let other = ("other", Endpoint::Embeddings);
-        assert_eq!(
-            models.choose(&catalogue, other, &[]).err(),
-            Some(NoDeployment::Unknown)
-        );
-        models.set(ModelList {
-            deployments: vec![deployment("chat", |own| own.provider = "groq".to_owned())],
-            rules: RouterRules::default(),
-        });
-        let embeddings = ("m", Endpoint::Embeddings);
-        let refused = models.choose(&models.catalogue(), embeddings, &[]).err();
-        assert_eq!(refused, Some(NoDeployment::OtherEndpoint));
+        let general = rules.stream_timeout.filter(|_| stream).unwrap_or(rules.timeout);
+        Duration::try_from_secs_f64(own.unwrap_or(general)).unwrap_or(Duration::MAX)
     }
 }

@@ -1,5 +1,5 @@
-//! Tags: by what else a request is found and summed up. Those of the request (`x-litellm-tags`, separated by commas), and those that
-//! its key and its team always have (`metadata.tags`).
+//! Tags: by what else a request is found and summed up, and which deployments it is for. Those of the request (`x-litellm-tags`, separated
+//! by commas, `tags` and `metadata.tags` of its body), and those that its key and its team always have (`metadata.tags`).
 
 use axum::http::HeaderMap;
 use serde_json::{Map, Value};
@@ -12,7 +12,7 @@ const MOST: usize = 20;
 const LONGEST: usize = 128;
 
 /// Each once, in the order in which they are said.
-pub(super) fn of(headers: &HeaderMap, principal: &Principal) -> Vec<String> {
+pub(super) fn of(headers: &HeaderMap, body: &[String], principal: &Principal) -> Vec<String> {
     let mut tags = Vec::new();
     let mut add = |tag: &str| {
         let tag = tag.trim();
@@ -24,6 +24,7 @@ pub(super) fn of(headers: &HeaderMap, principal: &Principal) -> Vec<String> {
     for value in headers.get_all(HEADER) {
         value.to_str().unwrap_or_default().split(',').for_each(&mut add);
     }
+    body.iter().for_each(|tag| add(tag));
     let Some(holder) = principal.holder() else {
         return tags;
     };
@@ -59,16 +60,16 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append(HEADER, "a, b ,,a".parse().unwrap());
         headers.append(HEADER, "c".parse().unwrap());
-        assert_eq!(of(&headers, &Principal::from_master_key()), ["a", "b", "c"]);
+        assert_eq!(of(&headers, &[], &Principal::from_master_key()), ["a", "b", "c"]);
         let mut key = VirtualKey::new(KeyHash([1; 32]));
         key.metadata = json!({"tags": ["b", "d", 7, "x".repeat(129)]})
             .as_object()
             .cloned()
             .unwrap();
         let principal = Principal::from_key(Holder::of_key(Arc::new(key)));
-        assert_eq!(of(&headers, &principal), ["a", "b", "c", "d"]);
+        assert_eq!(of(&headers, &[], &principal), ["a", "b", "c", "d"]);
         let many = (0..50).map(|n| n.to_string()).collect::<Vec<_>>().join(",");
         headers.insert(HEADER, many.parse().unwrap());
-        assert_eq!(of(&headers, &principal).len(), MOST);
+        assert_eq!(of(&headers, &[], &principal).len(), MOST);
     }
 }

@@ -4,12 +4,13 @@ use axum::http::StatusCode;
 use axum::http::header::{HeaderValue, RETRY_AFTER};
 use axum::response::Response;
 use trunkline_auth::AuthError;
-use trunkline_llm::{BadRequest, Dialect, Failure, ProviderError};
+use trunkline_llm::{BadRequest, Cause, Dialect, Failure, ProviderError};
 use trunkline_model::{Level, OutcomeStatus, RequestId};
 use trunkline_policy::Denial;
 use trunkline_upstream::fault::{Fault, printable, redacted};
 
-use super::models::{NoDeployment, Ready};
+use super::models::Ready;
+use super::route::NoDeployment;
 use crate::answer;
 use crate::limits::{Exceeded, Limit};
 
@@ -22,6 +23,8 @@ pub struct Refused {
     pub word: &'static str,
     /// When to try again, seconds.
     pub retry_after: Option<u64>,
+    /// What the provider has against the request, where names have an own list for that.
+    pub cause: Option<Cause>,
 }
 
 impl Refused {
@@ -31,6 +34,7 @@ impl Refused {
             failure: Failure::new(status, message),
             word: "invalid_request",
             retry_after: None,
+            cause: None,
         }
     }
 
@@ -146,7 +150,16 @@ pub(super) fn nobody(why: &NoDeployment, model: &str) -> Refused {
             let text = format!("the provider of the model {name} does not serve this endpoint");
             Refused::new(400, text)
         }
-        NoDeployment::Resting(left) => {
+        NoDeployment::OtherTags => {
+            let text =
+                format!("No deployments match the tags of this request (tag routing). Passed model={name}.");
+            let refused = Refused::new(401, text).word("denied");
+            Refused {
+                failure: refused.failure.kind("auth_error"),
+                ..refused
+            }
+        }
+        NoDeployment::Resting(left) | NoDeployment::Full(left) => {
             let seconds = left.as_secs() + 1;
             let text = format!(
                 "No deployments available for selected model, Try again in {seconds} seconds. Passed model={name}."
@@ -174,6 +187,7 @@ pub(super) fn fault(ready: &Ready, fault: Fault) -> Refused {
 /// There was an answer, and it is no success.
 pub(super) fn provider(ready: &Ready, status: u16, body: &[u8], retry_after: Option<u64>) -> Refused {
     let mut error = ProviderError::read(body);
+    let cause = error.cause(status);
     let secrets = ready.secrets();
     error.message = redacted(&error.message, &secrets);
     for word in [&mut error.kind, &mut error.code, &mut error.param] {
@@ -191,6 +205,7 @@ pub(super) fn provider(ready: &Ready, status: u16, body: &[u8], retry_after: Opt
         failure: error.failure(status, &ready.deployment.provider),
         word,
         retry_after,
+        cause,
     }
 }
 

@@ -1,0 +1,160 @@
+//! Catalogue: all models at one moment, by the names that clients ask for.
+//!
+//! A name is one of `model_list`, else an alias of `model_group_alias`, else one that a name with `*` stands for, of which the one that
+//! says most counts. What a star made is kept, up to a bound: the same name is the same deployments, with what is known of them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use trunkline_llm::provider::{self, Named};
+use trunkline_llm::wildcard;
+use trunkline_model::{Deployment, KeyMap, ModelList, RouterRules};
+
+use super::models::Ready;
+
+/// Names that stars have made and that are kept.
+const MOST_MADE: usize = 2048;
+
+/// The deployments of a name.
+#[derive(Default)]
+pub struct Group {
+    /// The name in `model_list`; of a star, the one with it.
+    pub name: String,
+    /// In the order of the list.
+    pub members: Vec<Arc<Ready>>,
+}
+
+/// All models at one moment.
+#[derive(Default)]
+pub struct Catalogue {
+    list: ModelList,
+    groups: BTreeMap<String, Arc<Group>>,
+    /// Those with `*`, what says most first.
+    patterns: Vec<Arc<Group>>,
+    made: Mutex<KeyMap<String, Arc<Group>>>,
+}
+
+impl Catalogue {
+    /// Of a list. Deployments that were there before are still what they were.
+    pub(super) fn new(list: ModelList, before: &Self) -> Self {
+        let mut groups: BTreeMap<String, Group> = BTreeMap::new();
+        let known = before.ready();
+        for deployment in &list.deployments {
+            let group = groups.entry(deployment.model_name.clone()).or_default();
+            group.name.clone_from(&deployment.model_name);
+            let same = known.get(deployment.id.as_str());
+            group.members.push(Arc::new(Ready::of(deployment, same.copied())));
+        }
+        let groups: BTreeMap<String, Arc<Group>> = groups
+            .into_iter()
+            .map(|(name, group)| (name, Arc::new(group)))
+            .collect();
+        let mut patterns: Vec<Arc<Group>> = groups
+            .values()
+            .filter(|own| wildcard::is_pattern(&own.name))
+            .cloned()
+            .collect();
+        patterns.sort_by_key(|own| std::cmp::Reverse(wildcard::weight(&own.name)));
+        Self {
+            list,
+            groups,
+            patterns,
+            made: Mutex::default(),
+        }
+    }
+
+    fn ready(&self) -> BTreeMap<&str, &Arc<Ready>> {
+        let members = self.groups.values().flat_map(|group| &group.members);
+        members.map(|own| (own.deployment.id.as_str(), own)).collect()
+    }
+
+    /// Whether it is of this list.
+    pub(super) fn is_of(&self, list: &ModelList) -> bool {
+        self.list == *list
+    }
+
+    /// All names of the list, with their deployments.
+    pub fn groups(&self) -> impl Iterator<Item = (&str, &Arc<Group>)> {
+        self.groups.iter().map(|(name, group)| (name.as_str(), group))
+    }
+
+    /// Other names that lists show, with the deployments of what they stand for.
+    pub fn aliases(&self) -> impl Iterator<Item = (&str, Arc<Group>)> {
+        let shown = self.list.rules.aliases.iter();
+        shown
+            .filter(|(name, alias)| !alias.hidden && !self.groups.contains_key(*name))
+            .filter_map(|(name, alias)| Some((name.as_str(), self.named(&alias.model)?)))
+    }
+
+    /// How deployments are chosen, and what is done when they fail.
+    pub fn rules(&self) -> &RouterRules {
+        &self.list.rules
+    }
+
+    /// The deployments of a name that a client asks for.
+    pub fn group(&self, name: &str) -> Option<Arc<Group>> {
+        let own = self.groups.get(name).filter(|_| !wildcard::is_pattern(name));
+        if let Some(group) = own {
+            return Some(group.clone());
+        }
+        match self.list.rules.aliases.get(name) {
+            Some(alias) => self.named(&alias.model),
+            None => self.made(name),
+        }
+    }
+
+    /// The same without aliases: an alias of an alias is none.
+    fn named(&self, name: &str) -> Option<Arc<Group>> {
+        let own = self.groups.get(name).filter(|_| !wildcard::is_pattern(name));
+        own.cloned().or_else(|| self.made(name))
+    }
+
+    fn made(&self, name: &str) -> Option<Arc<Group>> {
+        if self.patterns.is_empty() {
+            return None;
+        }
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(group) = made.get(name) {
+            return Some(group.clone());
+        }
+        let group = self.patterns.iter().find_map(|own| filled(own, name))?;
+        if made.len() >= MOST_MADE {
+            // Whoever asks for that many is guessing.
+            made.clear();
+        }
+        let group = Arc::new(group);
+        made.insert(name.to_owned(), group.clone());
+        Some(group)
+    }
+}
+
+/// The deployments of a name with `*` for one name that it stands for.
+fn filled(pattern: &Group, name: &str) -> Option<Group> {
+    let stars = wildcard::stars(&pattern.name, name)?;
+    let of = |own: &Arc<Ready>| {
+        let deployment = &own.deployment;
+        let model = if deployment.by_name {
+            match provider::named(name, None) {
+                Named::Served(provider, model) if provider.prefix == deployment.provider => {
+                    provider.model(model)
+                }
+                _ => return None,
+            }
+        } else {
+            wildcard::filled(&deployment.model, &stars)
+        };
+        if model.is_empty() {
+            return None;
+        }
+        let filled = Arc::new(Deployment {
+            model,
+            ..Deployment::clone(deployment)
+        });
+        Some(Arc::new(Ready::filled(&filled, own)))
+    };
+    let members: Vec<Arc<Ready>> = pattern.members.iter().filter_map(of).collect();
+    (!members.is_empty()).then(|| Group {
+        name: pattern.name.clone(),
+        members,
+    })
+}

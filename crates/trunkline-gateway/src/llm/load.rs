@@ -1,0 +1,391 @@
+//! Load: how deployments do. What each has under way, what it got in this minute, how fast it answers, and whether it fails.
+//!
+//! One process knows its own: each replica finds out for itself that a deployment fails, and limits of a deployment hold for each alone.
+//! All of it is atomic: a request takes no lock for it.
+//!
+//! A deployment that failed is left alone for a while where there is another one. After that, and where there is no other one after
+//! [`FAILURES_OF_AN_ONLY_ONE`] failures in a row, it is tried: one request at a time, until one succeeds. So nobody is locked out, and what
+//! recovers is not overrun.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use trunkline_model::FailureKind;
+
+/// Milliseconds since the models began; never 0.
+pub(super) type Moment = u64;
+
+/// Failures in a row after which the only deployment of a name is tried by one request at a time.
+const FAILURES_OF_AN_ONLY_ONE: u32 = 10;
+/// A trial that takes longer than this lets another one begin beside it.
+const TRIAL: u64 = 5_000;
+/// A measurement counts for so long.
+const MEASURED: u64 = 300_000;
+/// Of an average, what a new measurement is: one in so many.
+const SHARE: u64 = 5;
+/// What a failure counts as, where the fastest is wanted: microseconds.
+const SLOW: u64 = 60_000_000;
+
+/// A minute.
+pub(super) const MINUTE: u64 = 60_000;
+
+/// A count within a stretch of time, which begins anew with the next: 24 bits of which it is, 40 of how many.
+#[derive(Debug, Default)]
+pub(super) struct Window(AtomicU64);
+
+const COUNT: u64 = (1 << 40) - 1;
+
+impl Window {
+    fn parts(packed: u64, stretch: u64) -> u64 {
+        if packed >> 40 == stretch & 0xff_ffff {
+            packed & COUNT
+        } else {
+            0
+        }
+    }
+
+    /// How many in the stretch that a moment is in.
+    pub(super) fn count(&self, now: Moment, length: u64) -> u64 {
+        Self::parts(self.0.load(Ordering::Relaxed), now / length)
+    }
+
+    /// Counts more.
+    pub(super) fn add(&self, now: Moment, length: u64, more: u64) {
+        self.take(now, length, (more, u64::MAX));
+    }
+
+    /// Counts more, if that are no more than `most` together.
+    pub(super) fn take(&self, now: Moment, length: u64, (more, most): (u64, u64)) -> bool {
+        let stretch = now / length;
+        let next = |packed: u64| {
+            let count = Self::parts(packed, stretch).saturating_add(more).min(COUNT);
+            (count <= most).then_some((stretch & 0xff_ffff) << 40 | count)
+        };
+        self.0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next)
+            .is_ok()
+    }
+}
+
+/// When the stretch ends that a moment is in.
+pub(super) fn left(now: Moment, length: u64) -> Duration {
+    Duration::from_millis(length - now % length)
+}
+
+/// What a deployment has to do, whatever name it is asked by.
+#[derive(Debug, Default)]
+pub(super) struct Load {
+    busy: AtomicU32,
+    requests: Window,
+    tokens: Window,
+}
+
+impl Load {
+    /// Requests under way.
+    pub(super) fn busy(&self) -> u32 {
+        self.busy.load(Ordering::Relaxed)
+    }
+
+    /// Tokens of this minute.
+    pub(super) fn tokens(&self, now: Moment) -> u64 {
+        self.tokens.count(now, MINUTE)
+    }
+
+    /// Whether it may get one more.
+    pub(super) fn has_room(&self, now: Moment, limits: &Most) -> Result<(), Duration> {
+        let is_over =
+            self.requests.count(now, MINUTE) >= limits.requests || self.tokens(now) >= limits.tokens;
+        if is_over {
+            return Err(left(now, MINUTE));
+        }
+        if self.busy() >= limits.busy {
+            return Err(Duration::from_secs(1));
+        }
+        Ok(())
+    }
+
+    /// Takes the room for one; false if somebody else took the last.
+    fn take(&self, now: Moment, limits: &Most) -> bool {
+        let more = |busy: u32| (busy < limits.busy).then_some(busy + 1);
+        if self
+            .busy
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
+            .is_err()
+        {
+            return false;
+        }
+        if self.requests.take(now, MINUTE, (1, limits.requests)) {
+            return true;
+        }
+        self.busy.fetch_sub(1, Ordering::Relaxed);
+        false
+    }
+}
+
+/// What a deployment may get.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Most {
+    /// At the same time.
+    pub(super) busy: u32,
+    /// In a minute.
+    pub(super) requests: u64,
+    /// In a minute.
+    pub(super) tokens: u64,
+}
+
+/// Whether a deployment can be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fit {
+    /// As any other.
+    Well,
+    /// By one request, to see.
+    OnTrial,
+    /// Not for so long.
+    Resting(Duration),
+}
+
+/// How a deployment does under a name.
+#[derive(Debug, Default)]
+pub(super) struct Health {
+    /// Failures in a row.
+    fails: AtomicU32,
+    /// Those of this minute, whatever came between.
+    failed: Window,
+    /// It was put to rest until then; 0: it was not.
+    until: AtomicU64,
+    /// Somebody tries it, and nobody else does until then.
+    trial: AtomicU64,
+    /// How long it takes to answer, in microseconds, and when that was known.
+    latency: AtomicU64,
+    measured: AtomicU64,
+}
+
+impl Health {
+    /// Whether it can be asked; `alone`: there is no other one.
+    pub(super) fn fit(&self, now: Moment, alone: bool) -> Fit {
+        let until = self.until.load(Ordering::Relaxed);
+        if until == 0 || alone && self.fails.load(Ordering::Relaxed) < FAILURES_OF_AN_ONLY_ONE {
+            return Fit::Well;
+        }
+        if !alone && now < until {
+            return Fit::Resting(Duration::from_millis(until - now));
+        }
+        match self.trial.load(Ordering::Relaxed) {
+            trial if now < trial => Fit::Resting(Duration::from_millis(trial - now)),
+            _ => Fit::OnTrial,
+        }
+    }
+
+    /// Begins a trial; false if somebody else began one.
+    fn begin_trial(&self, now: Moment) -> bool {
+        let began = |trial: u64| (trial <= now).then_some(now + TRIAL);
+        self.trial
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, began)
+            .is_ok()
+    }
+
+    /// How long it takes to answer, if that is known: microseconds.
+    pub(super) fn latency(&self, now: Moment) -> Option<u64> {
+        let measured = self.measured.load(Ordering::Relaxed);
+        (measured > 0 && now < measured + MEASURED).then(|| self.latency.load(Ordering::Relaxed))
+    }
+
+    fn measure(&self, now: Moment, micros: u64) {
+        let average = match self.latency(now) {
+            Some(own) => own - own / SHARE + micros / SHARE,
+            None => micros,
+        };
+        self.latency.store(average, Ordering::Relaxed);
+        self.measured.store(now, Ordering::Relaxed);
+    }
+
+    /// It answered.
+    fn succeeded(&self) {
+        // Read before: most of the time there is nothing to change, and others read the same line.
+        if self.fails.load(Ordering::Relaxed) != 0 {
+            self.fails.store(0, Ordering::Relaxed);
+        }
+        if self.until.load(Ordering::Relaxed) != 0 {
+            self.until.store(0, Ordering::Relaxed);
+            self.trial.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// It failed, and rests for so long if more than `allowed` failures in this minute were.
+    fn failed(&self, now: Moment, time: Duration, (allowed, kind): (u32, FailureKind)) {
+        // Who asks for less answers, and is there.
+        let is_well = kind == FailureKind::RateLimit;
+        self.fails.fetch_add(u32::from(!is_well), Ordering::Relaxed);
+        self.failed.add(now, MINUTE, 1);
+        self.measure(now, SLOW);
+        self.trial.store(0, Ordering::Relaxed);
+        if self.failed.count(now, MINUTE) > u64::from(allowed) && !time.is_zero() {
+            let time = u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1);
+            self.until.store(now.saturating_add(time), Ordering::Relaxed);
+        }
+    }
+}
+
+/// One request's turn with a deployment, from its choice to the end of the answer.
+#[derive(Debug)]
+pub(super) struct Turn {
+    load: Arc<Load>,
+    health: Arc<Health>,
+    began: Moment,
+    is_trial: bool,
+}
+
+impl Turn {
+    /// Takes one; none if somebody else was faster.
+    pub(super) fn take(
+        (load, health): (&Arc<Load>, &Arc<Health>),
+        now: Moment,
+        limits: &Most,
+        is_trial: bool,
+    ) -> Option<Self> {
+        if !load.take(now, limits) {
+            return None;
+        }
+        let mut turn = Self {
+            load: load.clone(),
+            health: health.clone(),
+            began: now,
+            is_trial: false,
+        };
+        if is_trial {
+            turn.is_trial = health.begin_trial(now);
+        }
+        (turn.is_trial == is_trial).then_some(turn)
+    }
+
+    /// It answers.
+    pub(super) fn succeeded(&mut self, now: Moment) {
+        self.is_trial = false;
+        self.health
+            .measure(now, (now.saturating_sub(self.began)).saturating_mul(1000));
+        self.health.succeeded();
+    }
+
+    /// It failed so that it is to be left alone.
+    pub(super) fn failed(&mut self, now: Moment, time: Duration, (allowed, kind): (u32, FailureKind)) {
+        self.is_trial = false;
+        self.health.failed(now, time, (allowed, kind));
+    }
+
+    /// What the answer took.
+    pub(super) fn took(&self, now: Moment, tokens: u64) {
+        self.load.tokens.add(now, MINUTE, tokens);
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.load.busy.fetch_sub(1, Ordering::Relaxed);
+        if self.is_trial {
+            // Nothing was found out: the client left.
+            self.health.trial.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANY: Most = Most::ANY;
+    const SICK: FailureKind = FailureKind::InternalServer;
+
+    fn one() -> (Arc<Load>, Arc<Health>) {
+        (Arc::default(), Arc::default())
+    }
+
+    fn take(own: &(Arc<Load>, Arc<Health>), now: Moment, limits: &Most, is_trial: bool) -> Option<Turn> {
+        Turn::take((&own.0, &own.1), now, limits, is_trial)
+    }
+
+    #[test]
+    fn a_window_counts_anew_with_each_stretch() {
+        let window = Window::default();
+        assert!(window.take(1, 10, (2, 3)) && !window.take(9, 10, (2, 3)));
+        assert_eq!(window.count(9, 10), 2);
+        assert!(window.take(9, 10, (1, 3)) && !window.take(9, 10, (1, 3)));
+        assert_eq!((window.count(10, 10), window.count(9, 10)), (0, 3));
+        assert!(window.take(10, 10, (3, 3)));
+        assert_eq!(left(59_000, MINUTE), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn room_is_taken_once_and_given_back() {
+        let own = one();
+        let two = Most { busy: 2, ..ANY };
+        let first = take(&own, 1, &two, false).unwrap();
+        let _second = take(&own, 1, &two, false).unwrap();
+        assert!(take(&own, 1, &two, false).is_none());
+        assert_eq!(own.0.has_room(1, &two), Err(Duration::from_secs(1)));
+        drop(first);
+        assert_eq!(own.0.has_room(1, &two), Ok(()));
+        let few = Most { requests: 3, ..ANY };
+        drop(take(&own, 1, &few, false).unwrap());
+        assert!(take(&own, 1, &few, false).is_none());
+        assert_eq!(own.0.busy(), 1);
+        assert!(take(&own, MINUTE, &few, false).is_some(), "another minute");
+        let tokens = Most { tokens: 10, ..ANY };
+        take(&own, 1, &ANY, false).unwrap().took(1, 10);
+        assert_eq!(own.0.has_room(1, &tokens), Err(Duration::from_millis(59_999)));
+    }
+
+    #[test]
+    fn who_failed_rests_and_is_tried_by_one_at_a_time() {
+        let own = one();
+        let rest = Duration::from_secs(5);
+        take(&own, 1, &ANY, false).unwrap().failed(1, rest, (0, SICK));
+        assert_eq!(own.1.fit(1, false), Fit::Resting(rest));
+        assert_eq!(own.1.fit(1, true), Fit::Well, "there is no other one");
+        assert_eq!(own.1.fit(5001, false), Fit::OnTrial);
+        let trial = take(&own, 5001, &ANY, true).unwrap();
+        assert!(take(&own, 5001, &ANY, true).is_none());
+        assert_eq!(own.1.fit(5002, false), Fit::Resting(Duration::from_millis(4999)));
+        drop(trial);
+        assert_eq!(own.1.fit(5002, false), Fit::OnTrial, "that one left");
+        let mut trial = take(&own, 5002, &ANY, true).unwrap();
+        assert_eq!(own.1.fit(10_002, false), Fit::OnTrial, "that one hangs");
+        trial.succeeded(5003);
+        assert_eq!(own.1.fit(5003, false), Fit::Well);
+    }
+
+    #[test]
+    fn an_only_one_is_tried_after_many_failures_in_a_row() {
+        let own = one();
+        for _ in 0..FAILURES_OF_AN_ONLY_ONE {
+            assert_eq!(own.1.fit(1, true), Fit::Well);
+            take(&own, 1, &ANY, false)
+                .unwrap()
+                .failed(1, Duration::from_secs(5), (0, SICK));
+        }
+        assert_eq!(own.1.fit(1, true), Fit::OnTrial);
+        let mut trial = take(&own, 1, &ANY, true).unwrap();
+        assert!(matches!(own.1.fit(1, true), Fit::Resting(_)));
+        trial.failed(2, Duration::from_secs(5), (0, SICK));
+        assert_eq!(own.1.fit(2, true), Fit::OnTrial, "one after the other may");
+    }
+
+    #[test]
+    fn failures_may_be_allowed_and_the_fast_are_known() {
+        let own = one();
+        let rest = Duration::from_secs(5);
+        for _ in 0..2 {
+            take(&own, 1, &ANY, false).unwrap().failed(1, rest, (2, SICK));
+            assert_eq!(own.1.fit(1, false), Fit::Well);
+        }
+        take(&own, 1, &ANY, false).unwrap().failed(1, rest, (2, SICK));
+        assert_eq!(own.1.fit(1, false), Fit::Resting(rest));
+        let other = one();
+        assert_eq!(other.1.latency(1), None);
+        take(&other, 1, &ANY, false).unwrap().succeeded(11);
+        assert_eq!(other.1.latency(11), Some(10_000));
+        take(&other, 11, &ANY, false).unwrap().succeeded(11);
+        assert_eq!(other.1.latency(11), Some(8_000));
+        assert_eq!(other.1.latency(11 + MEASURED), None, "that is long ago");
+    }
+}
