@@ -121,8 +121,7 @@ struct ToolResult {
 }
 
 /// OpenAI's or Anthropic's request: only these members are looked at, all others are relayed as they are, or translated if the provider
-/// speaks the other dialect. LiteLLM's own (`guardrails`,
-/// `fallbacks`, `api_base` …) are refused.
+/// speaks the other dialect. LiteLLM's own (`guardrails`, `cache`, `api_base` …) are refused.
 #[derive(ToSchema)]
 struct ModelRequest {
     /// The name of the model, as `/v1/models` lists it.
@@ -131,6 +130,16 @@ struct ModelRequest {
     stream: Option<bool>,
     /// The end user whom it is made for.
     user: Option<String>,
+    /// Names of models that are asked when this one fails.
+    fallbacks: Option<Vec<String>>,
+    /// No other name is asked.
+    disable_fallbacks: Option<bool>,
+    /// How often it is tried again.
+    num_retries: Option<u32>,
+    /// Seconds that it may take.
+    timeout: Option<f64>,
+    /// Which deployments it is for, and by what else it is found.
+    tags: Option<Vec<String>>,
 }
 
 /// The provider's answer, in which `model` is the name that was asked for.

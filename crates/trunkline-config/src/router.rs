@@ -117,13 +117,12 @@ fn retries(section: &mut Section<'_>, rules: &mut RouterRules) {
 
 fn choice(section: &mut Section<'_>, rules: &mut RouterRules) {
     if let Some(text) = section.text("routing_strategy") {
-        match Strategy::parse(&text) {
-            Some(strategy) => rules.strategy = strategy,
-            None => {
-                let hint = suggestion(&text, Strategy::NAMES.into_iter());
-                let words = Strategy::NAMES.join(", ");
-                section.error("routing_strategy", format!("must be one of {words}{hint}"));
-            }
+        if let Some(strategy) = Strategy::parse(&text) {
+            rules.strategy = strategy;
+        } else {
+            let hint = suggestion(&text, Strategy::NAMES.into_iter());
+            let words = Strategy::NAMES.join(", ");
+            section.error("routing_strategy", format!("must be one of {words}{hint}"));
         }
     }
     rules.stream_timeout = seconds(section, "stream_timeout");

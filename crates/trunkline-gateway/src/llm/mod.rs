@@ -43,6 +43,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use tokio::time::Instant;
 use trunkline_auth::{AuthError, Surface};
+use trunkline_llm::routing::MOST_RETRIES;
 use trunkline_llm::{Dialect, Endpoint};
 use trunkline_model::{CallKind, ClientAddress, Principal, RequestId};
 use trunkline_policy::{Decision, decide_model};
@@ -268,10 +269,10 @@ async fn let_in<'a>(
     }
     let asked = deadline::asked(headers).map_err(|text| Refused::new(400, text))?;
     let time = asked.or(request.routing.timeout);
-    let retries = request
-        .routing
-        .num_retries
-        .map_or_else(|| retries(headers), |own| Ok(Some(own)))?;
+    let retries = match request.routing.num_retries {
+        None => retries(headers).map_err(|text| Refused::new(400, text))?,
+        own => own,
+    };
     let tags = if catalogue.rules().filters_tags {
         tags::of(headers, &request.routing.tags, principal)
     } else {
@@ -316,20 +317,15 @@ fn has_price(group: &Group, request: &trunkline_llm::Request<'_>, endpoint: Endp
 /// LiteLLM's header for how often a request is tried again.
 const RETRIES: &str = "x-litellm-num-retries";
 
-fn retries(headers: &HeaderMap) -> Result<Option<u32>, Refused> {
+/// What it says. The error says what is wrong with it.
+fn retries(headers: &HeaderMap) -> Result<Option<u32>, String> {
     let Some(value) = headers.get(RETRIES) else {
         return Ok(None);
     };
     let number = value.to_str().ok().and_then(|text| text.trim().parse().ok());
-    let number = number.filter(|own| *own <= trunkline_llm::routing::MOST_RETRIES);
+    let number = number.filter(|own| *own <= MOST_RETRIES);
     match number {
-        Some(number) => Ok(Some(number)),
-        None => Err(Refused::new(
-            400,
-            format!(
-                "{RETRIES} must be a whole number, up to {}",
-                trunkline_llm::routing::MOST_RETRIES
-            ),
-        )),
+        None => Err(format!("{RETRIES} must be a whole number, up to {MOST_RETRIES}")),
+        own => Ok(own),
     }
 }

@@ -24,7 +24,9 @@ pub(super) fn of(headers: &HeaderMap, body: &[String], principal: &Principal) ->
     for value in headers.get_all(HEADER) {
         value.to_str().unwrap_or_default().split(',').for_each(&mut add);
     }
-    body.iter().for_each(|tag| add(tag));
+    for tag in body {
+        add(tag);
+    }
     let Some(holder) = principal.holder() else {
         return tags;
     };

@@ -115,17 +115,15 @@ impl Round<'_> {
     fn choose(&self) -> Result<Chosen, NoDeployment> {
         let models = &self.asked.gateway.models;
         let group = &self.asked.group;
-        match &self.asked.kept {
-            Some(kept) => models.only(group, &kept.deployment, &self.tried),
-            None => {
-                let wanted = Wanted {
-                    endpoint: self.asked.endpoint,
-                    tags: &self.asked.tags,
-                    tried: &self.tried,
-                };
-                models.choose(group, wanted, self.rules)
-            }
+        if let Some(kept) = &self.asked.kept {
+            return models.only(group, &kept.deployment, &self.tried);
         }
+        let wanted = Wanted {
+            endpoint: self.asked.endpoint,
+            tags: &self.asked.tags,
+            tried: &self.tried,
+        };
+        models.choose(group, wanted, self.rules)
     }
 
     fn retries(&self) -> Retries {

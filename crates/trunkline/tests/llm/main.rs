@@ -2,9 +2,11 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod balance;
 mod cost;
 mod dialects;
 mod errors;
+mod fallbacks;
 mod keys;
 mod relay;
 mod responses;
