@@ -36,6 +36,7 @@ mod error;
 mod fields;
 mod foreign;
 mod key;
+mod model;
 mod openapi;
 mod operations;
 mod outcome;
@@ -55,6 +56,7 @@ mod tool_rules;
 mod toolset;
 mod variables;
 
+pub use model::Models;
 pub use openapi::openapi;
 pub use policy::Selecting;
 pub use probe::{BoxFuture, Probe, ProbeStep, ServerProbe, ToolList};
@@ -73,6 +75,8 @@ pub struct AdminState {
     pub probe: Arc<dyn ServerProbe>,
     /// The configuration file.
     pub configuration: Arc<dyn Configuration>,
+    /// The models that requests are answered with.
+    pub models: Arc<dyn Models>,
     /// Who may come in.
     pub authenticator: Arc<Authenticator>,
     /// What time it is, for stamps.
@@ -92,6 +96,7 @@ struct App {
     registry: Arc<Registry>,
     probe: Arc<dyn ServerProbe>,
     configuration: Arc<dyn Configuration>,
+    models: Arc<dyn Models>,
     authenticator: Arc<Authenticator>,
     clock: Arc<dyn Clock>,
     new_id: Arc<dyn Fn() -> String + Send + Sync>,
@@ -145,6 +150,7 @@ pub fn router(state: AdminState) -> axum::Router {
         registry: state.registry,
         probe: state.probe,
         configuration: state.configuration,
+        models: state.models,
         authenticator: state.authenticator,
         clock: state.clock,
         new_id: state.new_id,
@@ -201,6 +207,17 @@ fn tenants() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(budget::settings))
         .nest("/customer", customers())
         .nest("/end_user", customers())
+}
+
+/// The routes about models of the database.
+fn models() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(routes!(model::new::new))
+        .routes(routes!(model::change::update))
+        .routes(routes!(model::change::patch))
+        .routes(routes!(model::change::block))
+        .routes(routes!(model::change::unblock))
+        .routes(routes!(model::delete::delete))
 }
 
 /// The routes about what was spent.
@@ -271,6 +288,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(policy::explain::explain))
         .routes(routes!(policy::dry_run::dry_run))
         .merge(spending())
+        .merge(models())
         .routes(routes!(audit::list::list))
         .routes(routes!(audit::export::export))
         .routes(routes!(audit::get::get))

@@ -139,6 +139,11 @@ impl Report {
         self.problems.len()
     }
 
+    /// What is wrong, the first of it.
+    pub(crate) fn first_error(&self) -> Option<&str> {
+        self.problems.first().map(|own| own.message.as_str())
+    }
+
     /// Adds a mistake.
     pub(crate) fn error(&mut self, at: At, message: impl Into<String>) {
         self.problems.push(Problem {

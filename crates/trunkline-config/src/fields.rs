@@ -1047,6 +1047,12 @@ pub(crate) const GENERAL: &[Field] = {
             "LiteLLM's: a key without grants of its own has nothing of its team's. So it is always, whatever this says: a key that is to have what its team has says so.",
         ),
         field(
+            "store_model_in_db",
+            Bool,
+            "env `STORE_MODEL_IN_DB`, else false",
+            "Models are made through the API, too (`/model/new`), and kept in the database. MCP servers always are.",
+        ),
+        field(
             "mcp_strip_hidden_text",
             Bool,
             "false",
@@ -1097,6 +1103,7 @@ pub(crate) const ENVIRONMENT: &[(&str, &str)] = &[
         "SSL_CERT_FILE, SSL_CERT_DIR",
         "The machine's authorities, in place of those at the usual places.",
     ),
+    ("STORE_MODEL_IN_DB", "`store_model_in_db`."),
     (
         "SSL_VERIFY",
         "`litellm_settings.ssl_verify`, over what the file says.",

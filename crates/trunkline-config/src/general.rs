@@ -90,6 +90,8 @@ pub struct General {
     pub strip_hidden_text: bool,
     /// Administrators may declare programs through the API, which this gateway starts then.
     pub stdio_from_api: bool,
+    /// Models are made through the API, too.
+    pub store_model_in_db: bool,
 }
 
 impl Default for General {
@@ -132,6 +134,7 @@ impl Default for General {
             record_retention_hours: 30 * 24,
             strip_hidden_text: false,
             stdio_from_api: false,
+            store_model_in_db: false,
         }
     }
 }
@@ -159,6 +162,7 @@ pub(crate) fn from_env(env: &dyn Env, report: &mut Report) -> General {
         salt_key: text("LITELLM_SALT_KEY").map(Secret::new),
         permit_weak_master_key: text("LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY")
             .is_some_and(|value| value.eq_ignore_ascii_case("true")),
+        store_model_in_db: text("STORE_MODEL_IN_DB").is_some_and(|value| value.eq_ignore_ascii_case("true")),
         server_root_path: text("SERVER_ROOT_PATH").and_then(|path| root_path(&path, report)),
         proxies: proxies(env),
         ..General::default()
@@ -427,6 +431,9 @@ fn limits(section: &mut Section<'_>, general: &mut General) {
     }
     // What it asks for is so in any case; it only has to be one or the other.
     let _ = section.boolean("require_key_mcp_access_defined");
+    if let Some(stores) = section.boolean("store_model_in_db") {
+        general.store_model_in_db = stores;
+    }
     if let Some(strip) = section.boolean("mcp_strip_hidden_text") {
         general.strip_hidden_text = strip;
     }

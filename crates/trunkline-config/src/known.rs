@@ -366,7 +366,7 @@ pub(crate) const GENERAL_IGNORED: &[(Effect, &str)] = &[
     ),
     (
         Effect::Database,
-        "store_model_in_db allow_requests_on_db_unavailable coordination_redis database_args \
+        "allow_requests_on_db_unavailable coordination_redis database_args \
          database_connect_timeout database_connection_pool_limit database_connection_pool_timeout \
          database_connection_timeout database_disable_prepared_statements database_extra_connection_params \
          database_max_idle_connection_lifetime database_socket_timeout database_type \

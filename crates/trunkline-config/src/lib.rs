@@ -33,7 +33,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use trunkline_model::{Clock as _, ModelList, Server, SystemClock};
+use trunkline_model::{Clock as _, Deployment, ModelList, Server, StoredModel, SystemClock};
 
 pub use env::{Env, ProcessEnv};
 pub use error::{ConfigError, LocatedNotice, Problem};
@@ -160,6 +160,11 @@ pub fn parse(text: &str, file_name: &str, env: &dyn Env) -> Result<Config, Confi
         notices,
         files: around.into_files(),
     })
+}
+
+/// The deployments of a model of the database, as the file's are read. An error is one sentence, and repeats no value.
+pub fn deployments_of(model: &StoredModel, env: &dyn Env) -> Result<Vec<Deployment>, String> {
+    models::stored(model, env)
 }
 
 /// Reads the environment alone: no servers.

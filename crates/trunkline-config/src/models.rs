@@ -12,10 +12,10 @@ use trunkline_llm::price::{Priced, Rate};
 use trunkline_llm::provider::{self, Named, PROVIDERS, Provider};
 use trunkline_llm::wildcard;
 use trunkline_model::key::MODEL_WORDS;
-use trunkline_model::{Deployment, DeploymentParams, ModelList, Secret};
+use trunkline_model::{Deployment, DeploymentParams, ModelList, Secret, StoredModel};
 
 use crate::checks;
-use crate::env::{Env, resolve};
+use crate::env::{Env, REFERENCE, resolve};
 use crate::error::{Report, join, shown};
 use crate::fields;
 use crate::known::{self, Fate};
@@ -99,6 +99,7 @@ fn deployment(item: &mut Node, path: &str, env: &dyn Env, report: &mut Report) -
         provider: own.provider,
         model: own.model,
         by_name: own.by_name,
+        is_stored: false,
         params: own.params,
         model_info: model_info.clone(),
         defect: own.defect,
@@ -156,6 +157,50 @@ fn head(item: &Node, path: &str, report: &mut Report) -> Option<Head> {
         return None;
     }
     Some((model_name?, id, model_info))
+}
+
+/// What of the parameters may be a reference to the environment, where no file says so.
+const MAY_REFER: [&str; 2] = ["api_key", "extra_headers"];
+
+/// The deployments of a model of the database. An error is one sentence, and repeats no value.
+pub(crate) fn stored(model: &StoredModel, env: &dyn Env) -> Result<Vec<Deployment>, String> {
+    if let Some(defect) = &model.defect {
+        return Err(defect.clone());
+    }
+    let params: serde_json::Value =
+        serde_json::from_str(model.params.expose()).map_err(|_| "litellm_params is no JSON".to_owned())?;
+    let refers = |value: &serde_json::Value| value.to_string().contains(&format!("\"{REFERENCE}"));
+    let members = params.as_object().ok_or("litellm_params must be an object")?;
+    let mut others = members
+        .iter()
+        .filter(|(name, _)| !MAY_REFER.contains(&name.as_str()));
+    if others.any(|(_, value)| refers(value)) || refers(&model.model_info.clone().into()) {
+        return Err(format!(
+            "{REFERENCE}… may stand in api_key and extra_headers alone"
+        ));
+    }
+    let mut info = model.model_info.clone();
+    info.insert("id".to_owned(), model.id.clone().into());
+    let whole = serde_json::json!({
+        "model_name": model.model_name,
+        "litellm_params": params,
+        "model_info": info,
+    });
+    let mut report = Report::default();
+    let mut made = deployment(&mut Node::of_json(&whole), "", env, &mut report);
+    if let Some(message) = report.first_error() {
+        return Err(message.to_owned());
+    }
+    for (index, own) in made.iter_mut().enumerate() {
+        own.is_stored = true;
+        if index > 0 {
+            own.id = format!("{}-{}", model.id, own.provider);
+        }
+        if model.blocked {
+            own.defect = Some("it is blocked".to_owned());
+        }
+    }
+    Ok(made)
 }
 
 /// A name that lists of models can have, and that stands for nothing else there.

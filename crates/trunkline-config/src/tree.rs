@@ -89,6 +89,32 @@ impl Node {
             .map(|entry| &entry.node)
     }
 
+    /// A tree of what is no file: all of it at one place.
+    pub(crate) fn of_json(value: &serde_json::Value) -> Self {
+        let value = match value {
+            serde_json::Value::Null => Value::Null,
+            serde_json::Value::Bool(own) => Value::Bool(*own),
+            serde_json::Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+                (Some(own), _) => Value::Integer(own),
+                (None, own) => Value::Float(own.unwrap_or(f64::INFINITY)),
+            },
+            serde_json::Value::String(text) => Value::Text(text.clone()),
+            serde_json::Value::Array(items) => Value::List(items.iter().map(Self::of_json).collect()),
+            serde_json::Value::Object(members) => {
+                let entry = |(key, value): (&String, &serde_json::Value)| Entry {
+                    key: key.clone(),
+                    at: At::default(),
+                    node: Self::of_json(value),
+                };
+                Value::Map(members.iter().map(entry).collect())
+            }
+        };
+        Self {
+            at: At::default(),
+            value,
+        }
+    }
+
     /// The same as JSON. Numbers that JSON does not know become text.
     pub(crate) fn to_json(&self) -> serde_json::Value {
         match &self.value {

@@ -117,11 +117,7 @@ impl Ignored {
 /// Whether Trunkline always does what this setting asks for.
 fn holds_anyway(path: &str, node: &Node) -> bool {
     let is_true = matches!(node.value, Value::Bool(true));
-    is_true
-        && matches!(
-            path,
-            "general_settings.store_model_in_db" | "litellm_settings.require_auth_for_metrics_endpoint"
-        )
+    is_true && matches!(path, "litellm_settings.require_auth_for_metrics_endpoint")
 }
 
 /// A callback that looks on is only missed; one that refuses or changes calls protects something.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::{RouterRules, Secret};
+use crate::{RouterRules, Secret, Stamps};
 
 /// One entry of `model_list`.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +21,8 @@ pub struct Deployment {
     pub model: String,
     /// Its names are those which are its provider's (`openai/gpt-4o`, `gpt-4o`), of all that `model_name` stands for.
     pub by_name: bool,
+    /// It is of the database.
+    pub is_stored: bool,
     /// How it is reached, and how often it is taken.
     pub params: DeploymentParams,
     /// The operator's own, and what LiteLLM's clients look for.
@@ -66,6 +68,25 @@ pub struct DeploymentParams {
     pub order: Option<u32>,
     /// What it costs instead of what the table of prices says: LiteLLM's names (`input_cost_per_token`), dollars as text.
     pub prices: BTreeMap<String, String>,
+}
+
+/// A model of the database, as it is kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredModel {
+    /// Its id.
+    pub id: String,
+    /// The name that clients ask for.
+    pub model_name: String,
+    /// `litellm_params`, a JSON object: credentials are in it.
+    pub params: Secret,
+    /// The operator's own.
+    pub model_info: Map<String, Value>,
+    /// Nobody can use it.
+    pub blocked: bool,
+    /// Who made it, and when.
+    pub stamps: Stamps,
+    /// Why it cannot be used, if its row cannot be read as a whole.
+    pub defect: Option<String>,
 }
 
 /// All deployments, in the order of the file, and how one is chosen.

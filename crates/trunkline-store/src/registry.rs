@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::sync::{Mutex, MutexGuard, broadcast, watch};
-use trunkline_model::{Origin, Server, ServerId, Snapshot, Toolsets};
+use trunkline_model::{Origin, Server, ServerId, Snapshot, StoredModel, Toolsets};
 
 use crate::audit::Actor;
 use crate::db::StoreError;
@@ -29,6 +29,7 @@ pub struct Registry {
     keys: Keys,
     snapshot: ArcSwap<Snapshot>,
     changed: watch::Sender<u64>,
+    pub(crate) models: watch::Sender<Arc<[StoredModel]>>,
     pub(crate) session_news: broadcast::Sender<SessionNews>,
     /// Held while the database is written or read and the snapshot is swapped, so that an older state never replaces a
     /// newer one. Readers of the snapshot do not take it.
@@ -49,6 +50,8 @@ pub(crate) struct State {
     /// The toolsets, and how often they had been written when they were read last.
     pub(crate) toolsets: Arc<Toolsets>,
     pub(crate) toolsets_revision: i64,
+    /// How often the models had been written when they were read last.
+    pub(crate) models_revision: i64,
 }
 
 /// What else is read with the configuration file's servers, for the audit log.
@@ -149,6 +152,7 @@ impl Registry {
             store,
             snapshot: ArcSwap::default(),
             changed: watch::Sender::new(0),
+            models: watch::Sender::new(Arc::from([])),
             session_news: broadcast::Sender::new(NEWS),
             state: Mutex::default(),
         };
@@ -156,6 +160,7 @@ impl Registry {
         state.file = file;
         registry.reload(&mut state).await?;
         registry.toolsets_reload(&mut state).await?;
+        registry.models_reload(&mut state).await?;
         drop(state);
         registry.keys.refresh().await?;
         Ok(Arc::new(registry))
@@ -193,8 +198,9 @@ impl Registry {
         self.keys.refresh().await?;
         let mut state = self.state.lock().await;
         let toolsets = self.toolsets_reload(&mut state).await;
+        let models = self.models_reload(&mut state).await;
         self.reload(&mut state).await?;
-        toolsets
+        toolsets.and(models)
     }
 
     /// As [`Registry::refresh`], of what the database says that it was written since.
@@ -203,12 +209,13 @@ impl Registry {
         // What keeps one from being read does not keep the others.
         let keys = self.keys.refresh_to(written.keys).await;
         let toolsets = self.toolsets_refresh_to(written.toolsets).await;
+        let models = self.models_refresh_to(written.models).await;
         let mut state = self.state.lock().await;
         // Not `<`: a database that was restored from a backup counts from further back.
         if state.revision != written.servers {
             self.reload(&mut state).await?;
         }
-        keys.and(toolsets)
+        keys.and(toolsets).and(models)
     }
 
     /// The configuration file was read again, and has these servers. Those that are as they were stay the same objects; the

@@ -447,6 +447,21 @@ pub(crate) const TABLES: &[Table] = &[
         indexed: &["toolset_name"],
     },
     Table {
+        name: "proxy_model",
+        columns: &[
+            text("model_id").key(),
+            text("model_name"),
+            text("litellm_params"),
+            text("model_info").or("'{}'"),
+            boolean("blocked").or("FALSE"),
+            int("created_at"),
+            text("created_by"),
+            int("updated_at"),
+            text("updated_by"),
+        ],
+        indexed: &["model_name"],
+    },
+    Table {
         name: "audit_log",
         columns: &[
             int("seq").key(),

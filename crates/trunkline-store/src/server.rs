@@ -17,6 +17,8 @@ pub(crate) const CHANNEL: &str = "trunkline_registry";
 pub(crate) const SERVERS: i64 = 1;
 pub(crate) const KEYS: i64 = 2;
 pub(crate) const TOOLSETS: i64 = 3;
+// 4 numbers the rows of the audit log.
+pub(crate) const MODELS: i64 = 5;
 
 /// How often each was written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,6 +26,7 @@ pub(crate) struct Revisions {
     pub(crate) servers: i64,
     pub(crate) keys: i64,
     pub(crate) toolsets: i64,
+    pub(crate) models: i64,
 }
 
 /// The columns that this binary reads and writes, in the order of `server_row::encode`. Written out in every statement:
@@ -66,7 +69,7 @@ stmts! {
     SERVER_DELETE_CATALOGUE = "DELETE FROM mcp_catalogue WHERE server_id = $1";
     SERVER_NAMES = "SELECT server_id, server_name, alias FROM mcp_server ORDER BY server_id";
     REVISION_GET = "SELECT revision FROM registry_revision WHERE id = 1";
-    REVISION_LIST = "SELECT id, revision FROM registry_revision WHERE id IN (1, 2, 3)";
+    REVISION_LIST = "SELECT id, revision FROM registry_revision WHERE id IN (1, 2, 3, 5)";
     /// First in every transaction that writes servers: `PostgreSQL` locks the row until the end of the transaction, so
     /// that writers of many processes are in single file and the check of names sees what the one before has written.
     REVISION_BUMP = "INSERT INTO registry_revision (id, revision) VALUES ($1, 1) \
@@ -89,7 +92,7 @@ impl Store {
         }
     }
 
-    /// The same, and how often the keys and the toolsets were written.
+    /// The same, and how often the keys, the toolsets and the models were written.
     pub(crate) async fn revisions(&self) -> Result<Revisions, StoreError> {
         let rows = self.db().fetch_all(&REVISION_LIST, vec![]).await?;
         let mut revisions = Revisions::default();
@@ -99,6 +102,7 @@ impl Store {
             match id {
                 KEYS => revisions.keys = revision,
                 TOOLSETS => revisions.toolsets = revision,
+                MODELS => revisions.models = revision,
                 _ => revisions.servers = revision,
             }
         }

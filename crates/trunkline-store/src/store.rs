@@ -13,7 +13,7 @@ use crate::db::{Db, Stmt, StoreError};
 use crate::schema::Dialect;
 use crate::{
     call_approval, call_record, catalogue, key, limit_share, migrate, replica, server, session_ended,
-    session_news, session_state, session_upstream, spend, status, tenant, toolset, verify,
+    session_news, session_state, session_upstream, spend, status, stored_model, tenant, toolset, verify,
 };
 
 /// One open database: SQLite (one writer, two readers) or `PostgreSQL` (up to five connections). Cheap to clone.
@@ -155,6 +155,7 @@ fn all_statements() -> impl Iterator<Item = &'static Stmt> {
         key::ALL,
         tenant::ALL,
         toolset::ALL,
+        stored_model::ALL,
         audit::ALL,
         audit_read::ALL,
         audit_retain::ALL,

@@ -14,7 +14,8 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 use trunkline_admin::{
-    AdminState, BoxFuture, Configuration, NotReloaded, Probe, ProbeStep, Programs, Reloaded, ServerProbe,
+    AdminState, BoxFuture, Configuration, Models, NotReloaded, Probe, ProbeStep, Programs, Reloaded,
+    ServerProbe,
 };
 use trunkline_auth::{Authenticator, Vault};
 use trunkline_model::{Circuit, Clock, Outcome, OutcomeStatus, Secret, Server, ServerId, Step};
@@ -66,6 +67,25 @@ impl Configuration for NoFile {
     fn reload(&self, _by: Actor) -> BoxFuture<'_, Result<Reloaded, NotReloaded>> {
         Box::pin(async { Err(NotReloaded::NoFile) })
     }
+}
+
+/// Models are not kept here: what is made of them is the binary's.
+struct NoModels;
+
+impl Models for NoModels {
+    fn is_on(&self) -> bool {
+        false
+    }
+
+    fn is_of_file(&self, _id: &str) -> bool {
+        false
+    }
+
+    fn check(&self, _model: &trunkline_model::StoredModel) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn refresh(&self) {}
 }
 
 impl ServerProbe for FakeProbe {
@@ -230,6 +250,7 @@ impl Harness {
             registry: Arc::clone(&registry),
             probe: Arc::clone(&probe) as Arc<dyn ServerProbe>,
             configuration: Arc::new(NoFile),
+            models: Arc::new(NoModels),
             authenticator: Arc::new(Authenticator::new(
                 &Secret::new(KEY),
                 Arc::clone(registry.keys().ring()),

@@ -162,6 +162,7 @@ fn b29_every_general_setting_has_an_effect() {
         ("maximum_spend_logs_retention_period", "2d"),
         ("mcp_strip_hidden_text", "true"),
         ("mcp_stdio", "admin"),
+        ("store_model_in_db", "true"),
     ] {
         let config = parse(&format!("general_settings: {{{name}: {value}}}")).unwrap();
         assert_ne!(config.general, plain, "{name} is ignored in silence");

@@ -68,11 +68,6 @@ impl Catalogue {
         members.map(|own| (own.deployment.id.as_str(), own)).collect()
     }
 
-    /// Whether it is of this list.
-    pub(super) fn is_of(&self, list: &ModelList) -> bool {
-        self.list == *list
-    }
-
     /// All names of the list, with their deployments.
     pub fn groups(&self) -> impl Iterator<Item = (&str, &Arc<Group>)> {
         self.groups.iter().map(|(name, group)| (name.as_str(), group))

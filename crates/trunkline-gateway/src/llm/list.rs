@@ -232,7 +232,7 @@ fn row(ready: &Ready, whole: bool) -> Value {
     let mut info = known(ready);
     info.extend(own.model_info.clone());
     info.insert("id".to_owned(), own.id.clone().into());
-    info.insert("db_model".to_owned(), false.into());
+    info.insert("db_model".to_owned(), own.is_stored.into());
     let mut row = json!({"model_name": own.model_name, "litellm_params": params, "model_info": info});
     if let (true, Some(defect)) = (whole, &ready.defect) {
         row["defect"] = defect.clone().into();

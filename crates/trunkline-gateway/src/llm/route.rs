@@ -5,13 +5,13 @@
 //! is known about failures stays: a deployment is the same as long as its id is.
 
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
 use trunkline_llm::Endpoint;
-use trunkline_model::{ModelList, RouterRules, Strategy};
+use trunkline_model::{Deployment, ModelList, RouterRules, Strategy};
 
 use super::catalogue::{Catalogue, Group};
 use super::load::{Fit, Moment, Most, Turn};
@@ -24,15 +24,25 @@ const DEFAULT_TAG: &str = "default";
 /// The models, and how their deployments do.
 pub struct Models {
     catalogue: ArcSwap<Catalogue>,
+    /// What it is made of.
+    parts: Mutex<Parts>,
     began: Instant,
     /// How often requests may be sent again.
     pub(super) retries: Budget,
+}
+
+/// The models of the file, and those of the database.
+#[derive(Default)]
+struct Parts {
+    file: ModelList,
+    stored: Vec<Arc<Deployment>>,
 }
 
 impl Default for Models {
     fn default() -> Self {
         Self {
             catalogue: ArcSwap::default(),
+            parts: Mutex::default(),
             began: Instant::now(),
             retries: Budget::default(),
         }
@@ -84,13 +94,42 @@ impl Models {
         models
     }
 
-    /// Whether these are the models that there are.
-    pub fn is(&self, list: &ModelList) -> bool {
-        self.catalogue.load().is_of(list)
+    fn parts(&self) -> MutexGuard<'_, Parts> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Other models from now on.
+    /// Whether these are the models of the file.
+    pub fn is(&self, list: &ModelList) -> bool {
+        self.parts().file == *list
+    }
+
+    /// Whether the file has a deployment with this id.
+    pub fn is_of_file(&self, id: &str) -> bool {
+        self.parts().file.deployments.iter().any(|own| own.id == id)
+    }
+
+    /// Another file from now on.
     pub fn set(&self, list: ModelList) {
+        let mut parts = self.parts();
+        parts.file = list;
+        self.put_together(&parts);
+    }
+
+    /// Other models of the database from now on.
+    pub fn set_stored(&self, deployments: Vec<Arc<Deployment>>) {
+        let mut parts = self.parts();
+        if parts.stored != deployments {
+            parts.stored = deployments;
+            self.put_together(&parts);
+        }
+    }
+
+    /// What the file has counts more than what the database has under the same id.
+    fn put_together(&self, parts: &Parts) {
+        let mut list = parts.file.clone();
+        let is_free = |own: &&Arc<Deployment>| !parts.file.deployments.iter().any(|file| file.id == own.id);
+        list.deployments
+            .extend(parts.stored.iter().filter(is_free).cloned());
         let catalogue = Catalogue::new(list, &self.catalogue.load());
         self.catalogue.store(Arc::new(catalogue));
     }
@@ -317,7 +356,7 @@ pub(super) fn chance() -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use trunkline_model::{Deployment, DeploymentParams, FailureKind};
+    use trunkline_model::{DeploymentParams, FailureKind};
 
     use super::*;
 
@@ -328,6 +367,7 @@ mod tests {
             provider: "openai".to_owned(),
             model: "x".to_owned(),
             by_name: false,
+            is_stored: false,
             params: DeploymentParams {
                 api_base: "https://a/v1".to_owned(),
                 ..DeploymentParams::default()

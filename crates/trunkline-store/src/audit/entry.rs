@@ -22,6 +22,7 @@ pub(crate) const ORGANIZATIONS: &str = "LiteLLM_OrganizationTable";
 pub(crate) const END_USERS: &str = "LiteLLM_EndUserTable";
 pub(crate) const BUDGETS: &str = "LiteLLM_BudgetTable";
 pub(crate) const SERVERS: &str = "LiteLLM_MCPServerTable";
+pub(crate) const MODELS: &str = "LiteLLM_ProxyModelTable";
 pub(crate) const TOOLSETS: &str = "LiteLLM_MCPToolsetTable";
 /// Calls that somebody has to say yes to.
 pub(crate) const CALL_APPROVALS: &str = "trunkline_call_approval";
@@ -39,7 +40,9 @@ const OTHER_SECRET: &str = "(another secret)";
 const STAMPS: [&str; 4] = ["updated_at", "updated_by", "delegated_revision", "revision"];
 
 /// Columns that hold JSON.
-const JSON: [&str; 33] = [
+const JSON: [&str; 35] = [
+    "litellm_params",
+    "model_info",
     "delegation",
     "team_member_permissions",
     "model_max_budget",

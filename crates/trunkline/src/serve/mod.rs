@@ -3,6 +3,7 @@
 
 mod address;
 mod listener;
+mod models;
 pub(crate) mod place;
 mod reload;
 mod shards;
@@ -114,6 +115,7 @@ async fn start(
     let mut tasks = tasks::begin(&built.gateway);
     tasks.spawn(built.reloader.clone().watch());
     tasks.spawn(built.reloader.hear());
+    tasks.spawn(built.models.follow());
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     let shards =
         Arc::new(Shards::start(threads).context("the threads that serve connections cannot be started")?);
@@ -181,6 +183,7 @@ struct Built {
     gateway: Arc<Gateway>,
     router: Router,
     reloader: Arc<Reloader>,
+    models: Arc<models::StoredModels>,
     writer: tokio::task::JoinHandle<()>,
 }
 
@@ -268,8 +271,14 @@ async fn build(
         listening.ip().is_loopback(),
         (general.clone(), settings.config.files.clone()),
     );
+    let models = Arc::new(models::StoredModels {
+        gateway: gateway.clone(),
+        is_on: general.store_model_in_db,
+    });
+    trunkline_admin::Models::refresh(&*models);
     let admin = trunkline_admin::router(AdminState {
         registry: registry.clone(),
+        models: models.clone(),
         probe: Arc::new(UpstreamProbe { upstreams, registry }),
         configuration: reloader.clone(),
         authenticator,
@@ -283,6 +292,7 @@ async fn build(
         router: routes(gateway.clone(), admin),
         reloader,
         gateway,
+        models,
         writer: tokio::spawn(async move {
             tokio::join!(records, denied);
         }),

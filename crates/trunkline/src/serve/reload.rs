@@ -104,7 +104,8 @@ settings! {
         server_root_path = "SERVER_ROOT_PATH",
         session_idle_ms = "mcp_session_idle_ms",
         strip_hidden_text = "mcp_strip_hidden_text",
-        stdio_from_api = "mcp_stdio";
+        stdio_from_api = "mcp_stdio",
+        store_model_in_db = "store_model_in_db";
 }
 
 impl Reloader {

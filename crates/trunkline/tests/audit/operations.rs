@@ -36,6 +36,7 @@ const END_USER: &str = "LiteLLM_EndUserTable";
 const BUDGET: &str = "LiteLLM_BudgetTable";
 const SERVER: &str = "LiteLLM_MCPServerTable";
 const TOOLSET: &str = "LiteLLM_MCPToolsetTable";
+const MODEL: &str = "LiteLLM_ProxyModelTable";
 const APPROVAL: &str = "trunkline_call_approval";
 
 /// An operation, and the row that it leaves. `$x` is what an earlier one was answered.
@@ -350,6 +351,33 @@ fn servers() -> Vec<Step> {
     ]
 }
 
+fn models() -> Vec<Step> {
+    let params = json!({"model": "openai/x", "api_key": "k"});
+    let model = json!({"model_name": "m", "litellm_params": params, "model_info": {"id": "model"}});
+    let named = json!({"id": "model"});
+    vec![
+        step("POST /model/new", model, ("created", MODEL, "model")),
+        step(
+            "POST /model/update",
+            json!({"litellm_params": {"rpm": 5}, "model_info": {"id": "model"}}),
+            ("updated", MODEL, "model"),
+        ),
+        step(
+            "PATCH /model/{model_id}/update",
+            json!({"model_name": "n"}),
+            ("updated", MODEL, "model"),
+        )
+        .at("/model/model/update"),
+        step("POST /model/block", named.clone(), ("blocked", MODEL, "model")),
+        step(
+            "POST /model/unblock",
+            named.clone(),
+            ("unblocked", MODEL, "model"),
+        ),
+        step("POST /model/delete", named, ("deleted", MODEL, "model")),
+    ]
+}
+
 /// Every operation of the document that is not a GET.
 fn documented() -> BTreeSet<String> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/openapi.json");
@@ -381,7 +409,7 @@ async fn all(world: World) {
     let gateway = &world.gateway;
     let mut done: BTreeSet<String> = ASKING.iter().map(|own| (*own).to_owned()).collect();
     let mut kept = BTreeMap::from([("$upstream", world.upstream.url())]);
-    let steps = [keys(), tenants(), budgets(), customers(), servers()];
+    let steps = [keys(), tenants(), budgets(), customers(), servers(), models()];
     for step in steps.into_iter().flatten() {
         done.insert(step.operation.to_owned());
         leaves_one_row(gateway, step, &mut kept).await;

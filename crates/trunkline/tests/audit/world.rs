@@ -29,7 +29,11 @@ impl World {
 
     pub(crate) async fn of(builder: GatewayBuilder) -> Self {
         let upstream = ScriptedUpstream::start().await;
-        let gateway = builder.config(&config(&[("files", &upstream, "")])).start().await;
+        let gateway = builder
+            .env("STORE_MODEL_IN_DB", "true")
+            .config(&config(&[("files", &upstream, "")]))
+            .start()
+            .await;
         listed(&gateway, &["files"]).await;
         Self { gateway, upstream }
     }

@@ -13,7 +13,9 @@ const CHAT: &str = "/v1/chat/completions";
 
 fn with(more: Value) -> Value {
     let mut body = chat("m");
-    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    body.as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
     body
 }
 
@@ -56,8 +58,15 @@ async fn who_failed_is_asked_again_after_a_wait_if_somebody_says_how_often() {
     let client = gateway.client();
     fail(&provider, 500);
     let began = Instant::now();
-    let reply = client.post(CHAT, &with(json!({"num_retries": 1}))).await.expect_status(200);
-    assert!(began.elapsed() >= Duration::from_millis(370), "{:?}", began.elapsed());
+    let reply = client
+        .post(CHAT, &with(json!({"num_retries": 1})))
+        .await
+        .expect_status(200);
+    assert!(
+        began.elapsed() >= Duration::from_millis(370),
+        "{:?}",
+        began.elapsed()
+    );
     assert_eq!(reply.header("x-litellm-attempted-retries"), Some("1"));
     assert_eq!(reply.header("x-litellm-max-retries"), Some("1"));
     assert!(provider.requests()[1].json().get("num_retries").is_none());
@@ -69,7 +78,10 @@ async fn who_failed_is_asked_again_after_a_wait_if_somebody_says_how_often() {
     client.post(CHAT, &chat("m")).await.expect_status(500);
     let wrong = client.clone().with_header("x-litellm-num-retries", "many");
     wrong.post(CHAT, &chat("m")).await.expect_status(400);
-    for (params, more) in [("      num_retries: 1\n", ""), ("", "router_settings:\n  num_retries: 1\n")] {
+    for (params, more) in [
+        ("      num_retries: 1\n", ""),
+        ("", "router_settings:\n  num_retries: 1\n"),
+    ] {
         let (provider, gateway) = one(params, more).await;
         fail(&provider, 503);
         gateway.client().post(CHAT, &chat("m")).await.expect_status(200);
@@ -85,7 +97,11 @@ async fn a_wait_is_as_long_as_the_provider_wants_and_never_longer_than_the_reque
     let (provider, gateway) = one("", "router_settings:\n  num_retries: 2\n").await;
     let client = gateway.client();
     let wants = |seconds: &str| {
-        provider.next(Turn::AnswerWith(429, "{}".to_owned(), ("retry-after", seconds.to_owned())));
+        provider.next(Turn::AnswerWith(
+            429,
+            "{}".to_owned(),
+            ("retry-after", seconds.to_owned()),
+        ));
     };
     wants("1");
     let began = Instant::now();
@@ -98,7 +114,10 @@ async fn a_wait_is_as_long_as_the_provider_wants_and_never_longer_than_the_reque
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     assert_eq!(reply.header("retry-after"), Some("30"));
     wants("30");
-    client.post(CHAT, &with(json!({"timeout": 3}))).await.expect_status(429);
+    client
+        .post(CHAT, &with(json!({"timeout": 3})))
+        .await
+        .expect_status(429);
     assert_eq!(provider.requests().len(), 4);
 }
 
@@ -108,7 +127,10 @@ async fn policies_say_which_failure_is_worth_how_much() {
     let (provider, gateway) = one("", more).await;
     let client = gateway.client();
     fail(&provider, 429);
-    client.post(CHAT, &with(json!({"num_retries": 3}))).await.expect_status(429);
+    client
+        .post(CHAT, &with(json!({"num_retries": 3})))
+        .await
+        .expect_status(429);
     assert_eq!(provider.requests().len(), 1);
     for status in [400, 500] {
         fail(&provider, status);
@@ -119,7 +141,11 @@ async fn policies_say_which_failure_is_worth_how_much() {
 
 #[tokio::test]
 async fn d36_a_provider_that_is_down_is_not_stormed_by_retries() {
-    let (provider, gateway) = one("", "router_settings:\n  num_retries: 5\n  disable_cooldowns: true\n").await;
+    let (provider, gateway) = one(
+        "",
+        "router_settings:\n  num_retries: 5\n  disable_cooldowns: true\n",
+    )
+    .await;
     (0..500).for_each(|_| fail(&provider, 500));
     let client = gateway.client().with_header("x-litellm-timeout", "4");
     let all = join_all((0..50).map(|_| client.post(CHAT, &chat("m")))).await;
@@ -175,7 +201,11 @@ async fn d36_an_only_deployment_that_is_down_is_tried_by_one_at_a_time() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let reply = client.post(CHAT, &chat("m")).await.expect_status(429);
-    assert!(reply.text().contains("No deployments available"), "{}", reply.text());
+    assert!(
+        reply.text().contains("No deployments available"),
+        "{}",
+        reply.text()
+    );
     assert!(reply.header("retry-after").is_some());
     assert_eq!(provider.requests().len(), before + 1);
     trial.await.unwrap().expect_status(408);
@@ -194,7 +224,11 @@ async fn failures_may_be_allowed_before_anybody_rests() {
     fail(&first, 500);
     client.post(CHAT, &chat("m")).await.expect_status(500);
     client.post(CHAT, &chat("m")).await.expect_status(200);
-    assert_eq!((first.requests().len(), second.requests().len()), (3, 1), "more than one in a minute");
+    assert_eq!(
+        (first.requests().len(), second.requests().len()),
+        (3, 1),
+        "more than one in a minute"
+    );
     // A rest may be the deployment's own.
     let params = ["      order: 1\n      cooldown_time: 0.3\n", "      order: 2\n"];
     let (first, second, gateway) = two(params, "").await;
@@ -208,7 +242,11 @@ async fn failures_may_be_allowed_before_anybody_rests() {
 
 #[tokio::test]
 async fn a_deployment_gets_no_more_than_it_may() {
-    let (first, second, gateway) = two(["      rpm: 2\n      order: 1\n", "      rpm: 1\n      order: 2\n"], "").await;
+    let (first, second, gateway) = two(
+        ["      rpm: 2\n      order: 1\n", "      rpm: 1\n      order: 2\n"],
+        "",
+    )
+    .await;
     let client = gateway.client();
     for _ in 0..3 {
         client.post(CHAT, &chat("m")).await.expect_status(200);
@@ -250,15 +288,29 @@ async fn requests_reach_deployments_by_their_tags() {
     let client = gateway.client();
     for _ in 0..5 {
         client.post(CHAT, &chat("m")).await.expect_status(200);
-        client.post(CHAT, &with(json!({"tags": ["paid"]}))).await.expect_status(200);
-        client.post(CHAT, &with(json!({"metadata": {"tags": ["paid"]}}))).await.expect_status(200);
+        client
+            .post(CHAT, &with(json!({"tags": ["paid"]})))
+            .await
+            .expect_status(200);
+        client
+            .post(CHAT, &with(json!({"metadata": {"tags": ["paid"]}})))
+            .await
+            .expect_status(200);
         let header = client.clone().with_header("x-litellm-tags", "paid,x");
         header.post(CHAT, &chat("m")).await.expect_status(200);
     }
     assert_eq!((first.requests().len(), second.requests().len()), (5, 15));
-    assert!(second.requests().iter().all(|own| own.json().get("metadata").is_none()));
+    assert!(
+        second
+            .requests()
+            .iter()
+            .all(|own| own.json().get("metadata").is_none())
+    );
     let (first, second, gateway) = two(["      tags: [free]\n", "      tags: [paid]\n"], more).await;
-    let reply = gateway.client().post(CHAT, &with(json!({"tags": ["other"]}))).await;
+    let reply = gateway
+        .client()
+        .post(CHAT, &with(json!({"tags": ["other"]})))
+        .await;
     let reply = reply.expect_status(401);
     assert!(reply.text().contains("tag"), "{}", reply.text());
     assert_eq!((first.requests().len(), second.requests().len()), (0, 0));
@@ -288,8 +340,16 @@ async fn strategies_are_what_their_names_say() {
         provider.next(Turn::Live(receiver));
     }
     let stream = stream(&client).await;
-    let busy = if first.requests().is_empty() { &second } else { &first };
-    let free = if first.requests().is_empty() { &first } else { &second };
+    let busy = if first.requests().is_empty() {
+        &second
+    } else {
+        &first
+    };
+    let free = if first.requests().is_empty() {
+        &first
+    } else {
+        &second
+    };
     // The other one's turn is a stream, too.
     let other = stream(&client).await;
     assert_eq!((busy.requests().len(), free.requests().len()), (1, 1));

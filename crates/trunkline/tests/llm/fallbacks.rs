@@ -84,7 +84,8 @@ async fn another_name_is_asked_when_one_fails_and_the_answer_says_which() {
 
 #[tokio::test]
 async fn s23_a_name_that_the_caller_may_not_use_is_never_asked() {
-    let three = Three::start("router_settings:\n  fallbacks: [{a: [b, c]}]\n  default_fallbacks: [b]\n").await;
+    let three =
+        Three::start("router_settings:\n  fallbacks: [{a: [b, c]}]\n  default_fallbacks: [b]\n").await;
     let two = three.key(json!({"models": ["a", "c"]})).await;
     three.fail(0);
     let reply = two.post(CHAT, &chat("a")).await.expect_status(200);
@@ -117,7 +118,9 @@ async fn a_name_that_nobody_could_pay_for_is_never_asked() {
     let body = json!({"models": ["a", "b", "c"], "max_budget": 1.0});
     let made = gateway.client().post("/key/generate", &body).await;
     let key = made.expect_status(200).json()["key"].as_str().unwrap().to_owned();
-    let client = gateway.anonymous().with_header("authorization", &format!("Bearer {key}"));
+    let client = gateway
+        .anonymous()
+        .with_header("authorization", &format!("Bearer {key}"));
     a.next(Turn::Answer(500, FAILS.to_owned()));
     let reply = client.post(CHAT, &chat("a")).await.expect_status(200);
     assert_eq!(reply.json()["model"], "c", "what b costs nobody knows");
@@ -130,22 +133,42 @@ async fn what_the_request_says_counts_more_and_goes_to_no_provider() {
     let client = three.gateway.client();
     let ask = |more: Value| {
         let mut body = chat("a");
-        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
         body
     };
     three.fail(0);
-    let reply = client.post(CHAT, &ask(json!({"fallbacks": ["c"]}))).await.expect_status(200);
-    assert_eq!((reply.json()["model"].clone(), three.counts()), (json!("c"), vec![1, 0, 1]));
+    let reply = client
+        .post(CHAT, &ask(json!({"fallbacks": ["c"]})))
+        .await
+        .expect_status(200);
+    assert_eq!(
+        (reply.json()["model"].clone(), three.counts()),
+        (json!("c"), vec![1, 0, 1])
+    );
     assert!(three.providers[2].requests()[0].json().get("fallbacks").is_none());
     three.fail(0);
-    client.post(CHAT, &ask(json!({"disable_fallbacks": true}))).await.expect_status(500);
+    client
+        .post(CHAT, &ask(json!({"disable_fallbacks": true})))
+        .await
+        .expect_status(500);
     three.fail(0);
-    client.post(CHAT, &ask(json!({"fallbacks": []}))).await.expect_status(500);
+    client
+        .post(CHAT, &ask(json!({"fallbacks": []})))
+        .await
+        .expect_status(500);
     assert_eq!(three.counts(), vec![3, 0, 1]);
     for (body, param) in [
-        (json!({"fallbacks": [{"model": "c", "api_base": "http://evil"}]}), "fallbacks"),
+        (
+            json!({"fallbacks": [{"model": "c", "api_base": "http://evil"}]}),
+            "fallbacks",
+        ),
         (json!({"fallbacks": "c"}), "fallbacks"),
-        (json!({"context_window_fallbacks": [{"a": ["c"]}]}), "context_window_fallbacks"),
+        (
+            json!({"context_window_fallbacks": [{"a": ["c"]}]}),
+            "context_window_fallbacks",
+        ),
         (json!({"num_retries": "many"}), "num_retries"),
         (json!({"Fallbacks": ["c"]}), "fallbacks"),
     ] {
@@ -193,9 +216,21 @@ async fn what_is_too_long_and_what_is_not_talked_about_have_names_of_their_own()
     let gateway = TestGateway::start(&format!("model_list:\n{}{more}", entries.concat())).await;
     let client = gateway.client();
     let too_long = [
-        (&openai, "openai", r#"{"error":{"message":"m","code":"context_length_exceeded"}}"#),
-        (&anthropic, "anthropic", r#"{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long: 208310 tokens > 200000 maximum"}}"#),
-        (&gemini, "gemini", r#"{"error":{"code":400,"message":"The input token count (9) exceeds the maximum number of tokens allowed (8).","status":"INVALID_ARGUMENT"}}"#),
+        (
+            &openai,
+            "openai",
+            r#"{"error":{"message":"m","code":"context_length_exceeded"}}"#,
+        ),
+        (
+            &anthropic,
+            "anthropic",
+            r#"{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long: 208310 tokens > 200000 maximum"}}"#,
+        ),
+        (
+            &gemini,
+            "gemini",
+            r#"{"error":{"code":400,"message":"The input token count (9) exceeds the maximum number of tokens allowed (8).","status":"INVALID_ARGUMENT"}}"#,
+        ),
     ];
     for (provider, name, words) in too_long {
         provider.next(Turn::Answer(400, words.to_owned()));
@@ -203,9 +238,21 @@ async fn what_is_too_long_and_what_is_not_talked_about_have_names_of_their_own()
         assert_eq!(reply.json()["model"], "long", "{name}");
     }
     let not_said = [
-        (&openai, "openai", r#"{"error":{"message":"m","code":"content_policy_violation"}}"#),
-        (&anthropic, "anthropic", r#"{"type":"error","error":{"type":"invalid_request_error","message":"Output blocked by content filtering policy"}}"#),
-        (&gemini, "gemini", r#"{"error":{"code":400,"message":"The prompt has prohibited content","status":"INVALID_ARGUMENT"}}"#),
+        (
+            &openai,
+            "openai",
+            r#"{"error":{"message":"m","code":"content_policy_violation"}}"#,
+        ),
+        (
+            &anthropic,
+            "anthropic",
+            r#"{"type":"error","error":{"type":"invalid_request_error","message":"Output blocked by content filtering policy"}}"#,
+        ),
+        (
+            &gemini,
+            "gemini",
+            r#"{"error":{"code":400,"message":"The prompt has prohibited content","status":"INVALID_ARGUMENT"}}"#,
+        ),
     ];
     for (provider, name, words) in not_said {
         provider.next(Turn::Answer(400, words.to_owned()));
@@ -214,10 +261,14 @@ async fn what_is_too_long_and_what_is_not_talked_about_have_names_of_their_own()
     }
     // The same over Anthropic's dialect, and nothing else goes there.
     openai.next(Turn::Answer(400, too_long[0].2.to_owned()));
-    let message = json!({"model": "openai", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]});
+    let message =
+        json!({"model": "openai", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]});
     let reply = client.post("/v1/messages", &message).await.expect_status(200);
     assert_eq!(reply.json()["model"], "long");
-    openai.next(Turn::Answer(400, r#"{"error":{"message":"no such tool"}}"#.to_owned()));
+    openai.next(Turn::Answer(
+        400,
+        r#"{"error":{"message":"no such tool"}}"#.to_owned(),
+    ));
     client.post(CHAT, &chat("openai")).await.expect_status(400);
     assert_eq!((long.requests().len(), open.requests().len()), (4, 3));
 }
@@ -243,10 +294,18 @@ async fn a_response_of_a_fallback_is_gone_on_from_where_it_is() {
     let client = three.key(json!({"models": ["a", "b"]})).await;
     three.fail(0);
     let body = json!({"model": "a", "input": "Hi"});
-    let reply = client.post("/v1/responses", &body).await.expect_status(200).json();
+    let reply = client
+        .post("/v1/responses", &body)
+        .await
+        .expect_status(200)
+        .json();
     assert_eq!(reply["model"], "b");
     let next = json!({"model": "a", "input": "More", "previous_response_id": reply["id"]});
-    let reply = client.post("/v1/responses", &next).await.expect_status(200).json();
+    let reply = client
+        .post("/v1/responses", &next)
+        .await
+        .expect_status(200)
+        .json();
     assert_eq!(reply["model"], "b");
     assert_eq!(three.counts(), vec![1, 2, 0]);
 }
@@ -257,9 +316,15 @@ async fn an_alias_is_a_name_of_its_own() {
     let three = Three::start(more).await;
     let client = three.gateway.client();
     let reply = client.post(CHAT, &chat("other")).await.expect_status(200);
-    assert_eq!((reply.json()["model"].clone(), three.counts()), (json!("other"), vec![1, 0, 0]));
+    assert_eq!(
+        (reply.json()["model"].clone(), three.counts()),
+        (json!("other"), vec![1, 0, 0])
+    );
     let reply = client.post(CHAT, &chat("secret")).await.expect_status(200);
-    assert_eq!((reply.json()["model"].clone(), three.counts()), (json!("secret"), vec![1, 1, 0]));
+    assert_eq!(
+        (reply.json()["model"].clone(), three.counts()),
+        (json!("secret"), vec![1, 1, 0])
+    );
     three.fail(0);
     let reply = client.post(CHAT, &chat("other")).await.expect_status(200);
     assert_eq!(reply.json()["model"], "c");
@@ -298,7 +363,11 @@ async fn a_star_stands_for_names_and_the_one_that_says_most_counts() {
         ("own/gpt-x", &any, "own/gpt-x"),
     ] {
         let reply = client.post(CHAT, &chat(name)).await;
-        assert_eq!(provider.requests().last().unwrap().json()["model"], model, "{name}");
+        assert_eq!(
+            provider.requests().last().unwrap().json()["model"],
+            model,
+            "{name}"
+        );
         if reply.status.is_success() {
             assert_eq!(reply.json()["model"], name);
         }
@@ -309,9 +378,13 @@ async fn a_star_stands_for_names_and_the_one_that_says_most_counts() {
         ["*", "exact", "openai/*", "openai/gpt-*"]
     );
     client.get("/v1/models/openai/gpt-4").await.expect_status(200);
-    let made = client.post("/key/generate", &json!({"models": ["openai/*"]})).await;
+    let made = client
+        .post("/key/generate", &json!({"models": ["openai/*"]}))
+        .await;
     let key = made.expect_status(200).json()["key"].as_str().unwrap().to_owned();
-    let some = gateway.anonymous().with_header("authorization", &format!("Bearer {key}"));
+    let some = gateway
+        .anonymous()
+        .with_header("authorization", &format!("Bearer {key}"));
     some.post(CHAT, &chat("openai/gpt-4")).await.expect_status(200);
     let before = any.requests().len();
     for name in ["gpt-x", "own/gpt-x", "openai", "OpenAI/gpt-4"] {

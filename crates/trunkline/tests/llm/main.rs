@@ -13,4 +13,5 @@ mod responses;
 mod routing;
 mod sdk;
 mod spend;
+mod stored;
 mod support;

@@ -125,7 +125,7 @@ struct World {
     database: Database,
     upstream: ScriptedUpstream,
     /// A server, a toolset and a key, by what paths and bodies call them.
-    ids: [(&'static str, String); 8],
+    ids: [(&'static str, String); 9],
 }
 
 impl World {
@@ -133,7 +133,7 @@ impl World {
         let database = Database::create()?;
         let upstream = ScriptedUpstream::start().await;
         let builder = database.gateway().config(&config(&[("files", &upstream, "")]));
-        let gateway = builder.start().await;
+        let gateway = builder.env("STORE_MODEL_IN_DB", "true").start().await;
         listed(&gateway, &["files"]).await;
         let server = json!({"server_name": "stored", "url": "http://127.0.0.1:9/mcp", "transport": "http"});
         let server = gateway
@@ -150,6 +150,9 @@ impl World {
         post(&gateway, "/user/new", json!({"user_id": "u"})).await;
         post(&gateway, "/customer/new", json!({"user_id": "e"})).await;
         let victim = generate(&gateway, json!({"key_alias": "mine", "team_id": "t"})).await;
+        let params = json!({"model": "openai/x", "api_base": "http://127.0.0.1:9/v1"});
+        let model = json!({"model_name": "kept", "litellm_params": params, "model_info": {"id": "kept"}});
+        post(&gateway, "/model/new", model).await;
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let ids = [
             ("server_id", text(&server["server_id"])),
@@ -161,6 +164,7 @@ impl World {
             ("id", "1".to_owned()),
             ("approval_id", "1".to_owned()),
             ("model", "gpt-x".to_owned()),
+            ("model_id", "kept".to_owned()),
         ];
         Some(Self {
             gateway,
@@ -191,6 +195,9 @@ impl World {
             json!({"server_name": "harmed", "url": "http://127.0.0.1:9/mcp", "transport": "http"}),
             json!({"toolset_id": of("toolset_id"), "tools": tools}),
             json!({"toolset_name": "harmed", "tools": tools}),
+            json!({"id": "kept"}),
+            json!({"model_name": "harmed", "model_info": {"id": "kept"}}),
+            json!({"model_name": "harmed", "litellm_params": {"model": "openai/x", "api_base": "http://127.0.0.1:9/v1"}}),
             json!({"name": "files-echo", "arguments": {"message": "harmed"}}),
             json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "files-echo", "arguments": {}}}),
             json!({}),
