@@ -63,7 +63,7 @@ async fn a_model_of_the_database_is_served_changed_and_gone_and_its_key_is_never
     client.post(CHAT, &chat("m")).await.expect_status(400);
     client.post(CHAT, &chat("renamed")).await.expect_status(200);
     // It is there after a restart.
-    gateway.stop(Signal::SIGTERM).await;
+    gateway.stop(Signal::Term).await;
     gateway.restart().await;
     let client = gateway.client();
     client.post(CHAT, &chat("renamed")).await.expect_status(200);
