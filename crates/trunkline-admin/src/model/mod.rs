@@ -52,7 +52,7 @@ impl Said {
         let mut said = Self::default();
         for (field, value) in body {
             let mut at = At::field(field, &mut problems);
-            let mut object = |at: &mut At<'_>| {
+            let object = |at: &mut At<'_>| {
                 let read = optional(value, at, |value, at| at.object(value).cloned());
                 read.and_then(crate::key::fields::Said::value)
             };

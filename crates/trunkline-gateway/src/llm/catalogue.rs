@@ -105,7 +105,8 @@ impl Catalogue {
     }
 
     fn made(&self, name: &str) -> Option<Arc<Group>> {
-        if self.patterns.is_empty() {
+        // A name with a star is none that a provider has.
+        if self.patterns.is_empty() || wildcard::is_pattern(name) {
             return None;
         }
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);

@@ -40,7 +40,7 @@ async fn two(params: [&str; 2], more: &str) -> (ScriptedProvider, ScriptedProvid
 }
 
 /// A stream that began.
-async fn stream(client: &HttpClient) -> Chunks {
+async fn open(client: &HttpClient) -> Chunks {
     let request = http::Request::post(CHAT)
         .header("content-type", "application/json")
         .body(with(json!({"stream": true})).to_string().into())
@@ -148,7 +148,8 @@ async fn d36_a_provider_that_is_down_is_not_stormed_by_retries() {
     .await;
     (0..500).for_each(|_| fail(&provider, 500));
     let client = gateway.client().with_header("x-litellm-timeout", "4");
-    let all = join_all((0..50).map(|_| client.post(CHAT, &chat("m")))).await;
+    let body = chat("m");
+    let all = join_all((0..50).map(|_| client.post(CHAT, &body))).await;
     assert!(all.iter().all(|own| own.status == 500));
     // A fifth of the requests and ten, in each of two stretches of ten seconds at most.
     let asked = provider.requests().len();
@@ -186,7 +187,8 @@ async fn d36_an_only_deployment_that_is_down_is_tried_by_one_at_a_time() {
     drop(sender);
     trial.await.unwrap();
     // It answered: everybody may ask again.
-    let all = join_all((0..5).map(|_| client.post(CHAT, &chat("m")))).await;
+    let body = chat("m");
+    let all = join_all((0..5).map(|_| client.post(CHAT, &body))).await;
     assert!(all.iter().all(|own| own.status == 200));
     // And while it is tried, nobody else does.
     for _ in 0..10 {
@@ -265,7 +267,7 @@ async fn a_deployment_gets_no_more_than_it_may() {
     let client = gateway.client();
     let (sender, receiver) = mpsc::channel(1);
     provider.next(Turn::Live(receiver));
-    let stream = stream(&client).await;
+    let stream = open(&client).await;
     client.post(CHAT, &chat("m")).await.expect_status(429);
     drop(sender);
     drop(stream);
@@ -339,7 +341,7 @@ async fn strategies_are_what_their_names_say() {
     for (provider, receiver) in [&first, &second].into_iter().zip(receivers) {
         provider.next(Turn::Live(receiver));
     }
-    let stream = stream(&client).await;
+    let stream = open(&client).await;
     let busy = if first.requests().is_empty() {
         &second
     } else {
@@ -351,7 +353,7 @@ async fn strategies_are_what_their_names_say() {
         &second
     };
     // The other one's turn is a stream, too.
-    let other = stream(&client).await;
+    let other = open(&client).await;
     assert_eq!((busy.requests().len(), free.requests().len()), (1, 1));
     drop((stream, other, senders));
     // Whoever is slow is asked no more, once that is known.

@@ -243,3 +243,46 @@ async fn a_file_that_is_read_again_brings_other_models() {
     .await;
     client.post(CHAT, &chat("before")).await.expect_status(400);
 }
+
+#[tokio::test]
+async fn b79_clients_that_leave_large_streams_hold_nobody_up() {
+    let world = World::start().await;
+    let client = world.gateway.client();
+    let text = "x".repeat(64 * 1024);
+    let piece = format!(
+        "data: {{\"id\":\"c\",\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n"
+    );
+    let mut body = chat("mine");
+    body["stream"] = true.into();
+    let mut streams = Vec::new();
+    for _ in 0..30 {
+        // 5 MiB each.
+        world.provider.next(Turn::Stream(vec![piece.clone(); 80]));
+        let request = http::Request::post("/v1/chat/completions")
+            .header("content-type", "application/json")
+            .body(body.to_string().into())
+            .unwrap();
+        let mut stream = client.open(request).await.unwrap();
+        assert!(stream.next().await.is_some());
+        streams.push(stream);
+    }
+    let leaving = tokio::spawn(async move {
+        for stream in streams {
+            drop(stream);
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    });
+    let mut slowest = std::time::Duration::ZERO;
+    while !leaving.is_finished() {
+        let began = std::time::Instant::now();
+        client.get("/health/readiness").await.expect_status(200);
+        slowest = slowest.max(began.elapsed());
+    }
+    leaving.await.unwrap();
+    // Counting 5 MiB takes longer; a machine that does other things may take as long as this.
+    assert!(slowest < std::time::Duration::from_millis(500), "{slowest:?}");
+    client
+        .post("/v1/chat/completions", &chat("mine"))
+        .await
+        .expect_status(200);
+}

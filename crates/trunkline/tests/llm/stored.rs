@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use trunkline_testkit::{
-    Canary, GatewayBuilder, Replicas, ScriptedProvider, Signal, TestGateway, eventually,
-};
+use trunkline_testkit::{Canary, Replicas, ScriptedProvider, Signal, TestGateway, eventually};
 
 use crate::support::{chat, entry};
 
