@@ -196,7 +196,8 @@ impl Health {
             Some(own) => own - own / SHARE + micros / SHARE,
             None => micros,
         };
-        self.latency.store(average, Ordering::Relaxed);
+        // Nothing is what nobody knows.
+        self.latency.store(average.max(1), Ordering::Relaxed);
         self.measured.store(now, Ordering::Relaxed);
     }
 
