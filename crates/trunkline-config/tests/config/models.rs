@@ -178,7 +178,7 @@ fn mistakes_have_a_place_and_a_suggestion() {
             "protects something",
         ),
         (
-            "router_settings: {routing_strategy: least-bussy}\n".to_owned(),
+            "router_settings: {routing_strategy: least_busy}\n".to_owned(),
             "did you mean \"least-busy\"?",
         ),
         (
@@ -194,7 +194,7 @@ fn mistakes_have_a_place_and_a_suggestion() {
             "did you mean \"TimeoutErrorRetries\"?",
         ),
         (
-            "router_settings: {model_group_alias: {a: {modell: b}}}\n".to_owned(),
+            "router_settings: {model_group_alias: {a: {models: b}}}\n".to_owned(),
             "did you mean \"model\"?",
         ),
         (

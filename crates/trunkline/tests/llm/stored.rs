@@ -111,7 +111,7 @@ async fn what_would_be_no_model_or_is_the_files_is_refused() {
             "names no provider",
         ),
         (
-            json!({"model_name": "m", "litellm_params": {"model": "openai/x", "api_bse": "x"}}),
+            json!({"model_name": "m", "litellm_params": {"model": "openai/x", "api_bases": "x"}}),
             400,
             "did you mean",
         ),
