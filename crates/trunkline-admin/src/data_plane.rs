@@ -30,6 +30,11 @@ use crate::outcome::OutcomeBody;
     response_delete,
     response_cancel,
     response_input_items,
+    crate::other_models::rerank,
+    crate::other_models::moderations,
+    crate::other_models::images,
+    crate::other_models::speech,
+    crate::other_models::transcriptions,
     models,
     model,
     model_info,
@@ -123,7 +128,7 @@ struct ToolResult {
 /// OpenAI's or Anthropic's request: only these members are looked at, all others are relayed as they are, or translated if the provider
 /// speaks the other dialect. LiteLLM's own (`guardrails`, `cache`, `api_base` …) are refused.
 #[derive(ToSchema)]
-struct ModelRequest {
+pub(crate) struct ModelRequest {
     /// The name of the model, as `/v1/models` lists it.
     model: String,
     /// Whether the answer comes in pieces, as an event stream.
@@ -144,7 +149,7 @@ struct ModelRequest {
 
 /// The provider's answer, in which `model` is the name that was asked for.
 #[derive(ToSchema)]
-struct ModelAnswer {
+pub(crate) struct ModelAnswer {
     /// The name of the model.
     model: Option<String>,
     /// Tokens, as the provider counts them.
@@ -153,7 +158,7 @@ struct ModelAnswer {
 
 /// OpenAI's envelope of errors.
 #[derive(ToSchema)]
-struct ModelErrorBody {
+pub(crate) struct ModelErrorBody {
     /// What went wrong.
     error: ModelError,
 }

@@ -39,6 +39,7 @@ mod key;
 mod model;
 mod openapi;
 mod operations;
+mod other_models;
 mod outcome;
 mod pins;
 mod policy;

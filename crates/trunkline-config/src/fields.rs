@@ -595,6 +595,18 @@ pub(crate) const LITELLM_PARAMS: &[Field] = {
             "the provider's variable",
             "The credential for it. Without one, the variable that LiteLLM takes for the provider, as `OPENAI_API_KEY`.",
         ),
+        field(
+            "azure_ad_token",
+            Secret,
+            "`AZURE_AD_TOKEN`",
+            "For Azure: a token of the directory instead of an `api_key`.",
+        ),
+        field(
+            "api_version",
+            Text,
+            "the provider's variable, as `AZURE_API_VERSION`",
+            "The revision of the provider's API, where it has one in its addresses: Azure. There `v1`, `preview` and `latest` mean `/openai/v1`.",
+        ),
         field("organization", Text, "", "Sent as `OpenAI-Organization`."),
         field("extra_headers", SecretMap, "", "Headers that are always sent."),
         field(

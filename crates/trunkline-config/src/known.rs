@@ -204,15 +204,13 @@ pub(crate) const PARAMS_IGNORED: &[(Effect, &str)] = &[
     (
         Effect::Limits,
         "budget_duration default_api_key_rpm_limit default_api_key_tpm_limit \
-         input_cost_per_image input_cost_per_pixel input_cost_per_query input_cost_per_second \
-         max_budget \
-         output_cost_per_image output_cost_per_pixel \
-         output_cost_per_second ",
+         input_cost_per_pixel \
+         max_budget output_cost_per_pixel ",
     ),
     (
         Effect::Models,
-        "allowed_openai_params api_version audio cache_control_injection_points \
-         configurable_clientside_auth_params custom_tokenizer default_headers extra_body extra_query \
+        "allowed_openai_params audio azure_password azure_scope azure_username base_model cache_control_injection_points \
+         client_id client_secret tenant_id configurable_clientside_auth_params custom_tokenizer default_headers extra_body extra_query \
          frequency_penalty function_call functions hf_model_name litellm_system_prompt logit_bias logprobs \
          max_completion_tokens max_file_size_mb max_tokens merge_reasoning_content_in_choices metadata mock_response \
          modalities model_config n parallel_tool_calls prediction presence_penalty prompt_id prompt_variables \

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use trunkline_llm::price::{Priced, Rate};
-use trunkline_llm::provider::{self, Named, PROVIDERS, Provider};
+use trunkline_llm::provider::{self, Credential, Named, PROVIDERS, Provider};
 use trunkline_llm::wildcard;
 use trunkline_model::key::MODEL_WORDS;
 use trunkline_model::{Deployment, DeploymentParams, ModelList, Secret, StoredModel};
@@ -454,6 +454,22 @@ fn values(section: &mut Section<'_>, provider: &Provider, env: &dyn Env) -> Depl
     if let Some(Err(reason)) = api_key.as_ref().map(|key| checks::header_value(key.expose())) {
         section.error("api_key", reason);
     }
+    let is_azure = matches!(provider.credential, Credential::Azure | Credential::AzureAi);
+    let azure_ad_token = section.secret("azure_ad_token").or_else(|| {
+        first(&["AZURE_AD_TOKEN"])
+            .filter(|_| is_azure && api_key.is_none())
+            .map(Secret::new)
+    });
+    if let Some(Err(reason)) = azure_ad_token
+        .as_ref()
+        .map(|token| checks::header_value(token.expose()))
+    {
+        section.error("azure_ad_token", reason);
+    }
+    let api_version = section
+        .text("api_version")
+        .or_else(|| first(provider.version_variables))
+        .filter(|_| is_azure);
     let organization = section.text("organization");
     if let Some(Err(reason)) = organization.as_deref().map(checks::header_value) {
         section.error("organization", reason);
@@ -470,6 +486,8 @@ fn values(section: &mut Section<'_>, provider: &Provider, env: &dyn Env) -> Depl
     DeploymentParams {
         api_base,
         api_key,
+        azure_ad_token,
+        api_version,
         organization,
         extra_headers,
         timeout,
@@ -562,8 +580,10 @@ fn missing(provider: &Provider, params: &DeploymentParams) -> Option<String> {
         ));
     }
     // An address of one's own may be a server that wants none.
-    let is_own = provider.api_base != Some(params.api_base.as_str());
-    if provider.needs_key && params.api_key.is_none() && !is_own {
+    let is_own =
+        provider.api_base != Some(params.api_base.as_str()) && provider.credential != Credential::Azure;
+    let has_token = params.azure_ad_token.is_some();
+    if provider.needs_key && params.api_key.is_none() && !has_token && !is_own {
         let variable = provider.key_variables.first().copied().unwrap_or_default();
         return Some(format!("it has no api_key, and {variable} is not set"));
     }

@@ -3,7 +3,7 @@
 use trunkline_mcp::depth;
 use trunkline_mcp::edit::RawObject;
 
-use crate::{Service, Usage};
+use crate::{Endpoint, Measure, Service, Usage};
 
 /// The answer for the client, and what it took. Errors if it is no JSON object that can be read in one way only.
 pub fn renamed(json: &str, model: &str) -> Result<(String, Option<Usage>), String> {
@@ -19,6 +19,23 @@ pub fn renamed(json: &str, model: &str) -> Result<(String, Option<Usage>), Strin
         object.set_string("model", model);
     }
     Ok((object.to_json(), usage))
+}
+
+/// The same of one of [`Endpoint::OTHERS`]. There are services that call the results of a search otherwise than Cohere (Voyage): they
+/// get its name.
+pub fn renamed_other(json: &str, model: &str, endpoint: Endpoint) -> Result<(String, Measure), String> {
+    let (text, _) = renamed(json, model)?;
+    let measure = Measure::read(endpoint, &text);
+    if endpoint != Endpoint::Rerank {
+        return Ok((text, measure));
+    }
+    let mut object = RawObject::parse(&text).map_err(|error| format!("it is no JSON object: {error}"))?;
+    let data = object.get("data").filter(|data| data.starts_with('['));
+    if let (Some(data), None) = (data.map(str::to_owned), object.get("results")) {
+        object.remove("data");
+        object.set("results", data);
+    }
+    Ok((object.to_json(), measure))
 }
 
 #[cfg(test)]
@@ -38,5 +55,21 @@ mod tests {
         assert_eq!(renamed("{\"a\":1}", "m").unwrap().0, "{\"a\":1}");
         assert!(renamed("[]", "m").is_err());
         assert!(renamed("{\"model\":1,\"model\":2}", "m").is_err());
+    }
+
+    #[test]
+    fn results_of_searches_have_one_name() {
+        let voyage = r#"{"object":"list","data":[{"relevance_score":0.4,"index":0}],"model":"rerank-2","usage":{"total_tokens":26}}"#;
+        let (out, measure) = renamed_other(voyage, "mine", Endpoint::Rerank).unwrap();
+        assert_eq!(
+            out,
+            r#"{"object":"list","model":"mine","usage":{"total_tokens":26},"results":[{"relevance_score":0.4,"index":0}]}"#
+        );
+        assert_eq!(measure.tokens.unwrap().input, Some(26));
+        let cohere = r#"{ "results" : [ ], "data": [1]}"#;
+        assert_eq!(renamed_other(cohere, "m", Endpoint::Rerank).unwrap().0, cohere);
+        let picture = r#"{"data":[{}]}"#;
+        let (out, measure) = renamed_other(picture, "m", Endpoint::ImageGenerations).unwrap();
+        assert_eq!((out.as_str(), measure.pictures), (picture, Some(1)));
     }
 }

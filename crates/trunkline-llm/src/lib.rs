@@ -7,14 +7,17 @@
 //! - [`dialect`]: the dialects.
 //! - [`provider`]: the table of services, and in what they differ.
 //! - [`endpoint`]: the operations, and the paths that clients know them by.
+//! - [`place`]: where an endpoint of a service is.
 //! - [`request`]: a request, read as far as the gateway has to know it.
 //! - [`routing`]: what of it says where it may go, and how often.
+//! - [`form`]: a request that is a form, with a file in it.
 //! - [`answer`]: a whole answer.
 //! - [`stream`]: an answer in pieces.
 //! - [`messages`]: the same two in Anthropic's dialect.
 //! - [`responses`]: the same two in OpenAI's newer one.
 //! - [`translate`]: requests and answers from one dialect to another.
 //! - [`usage`]: the tokens that an answer says it took.
+//! - [`measure`]: what else an answer takes: pictures, searches, seconds, characters.
 //! - [`price`]: what they cost.
 //! - [`wildcard`]: names with `*`.
 //! - [`error`]: what went wrong, in the envelope of a dialect.
@@ -25,7 +28,10 @@ pub mod answer;
 pub mod dialect;
 pub mod endpoint;
 pub mod error;
+pub mod form;
+pub mod measure;
 pub mod messages;
+pub mod place;
 pub mod price;
 pub mod provider;
 pub mod request;
@@ -39,6 +45,8 @@ pub mod wildcard;
 pub use dialect::{Dialect, Spoken};
 pub use endpoint::Endpoint;
 pub use error::{Cause, Failure, ProviderError};
+pub use measure::Measure;
+pub use place::Place;
 pub use provider::{Named, Provider};
 pub use request::{BadRequest, Request, Sent};
 pub use routing::Routing;

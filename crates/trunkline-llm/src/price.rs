@@ -9,6 +9,7 @@
 
 use crate::usage::{Service, Usage};
 
+mod measured;
 mod table;
 
 pub use table::Listed;
@@ -95,11 +96,27 @@ pub enum Unit {
     Reasoning,
     /// The request.
     Request,
+    /// A token of a picture in the request.
+    InputPicture,
+    /// A token of a picture in the answer.
+    OutputPicture,
+    /// A picture that is made, as some services call it.
+    Image,
+    /// A picture that is made.
+    Picture,
+    /// A search: an order of so many documents.
+    Query,
+    /// A second of sound that is heard.
+    Second,
+    /// The same, as some services call it.
+    Spoken,
+    /// A character that is said aloud.
+    Letter,
 }
 
 impl Unit {
     /// All, each with its name in the table, and LiteLLM's.
-    const ALL: [(Self, &'static str, &'static str); 9] = [
+    const ALL: [(Self, &'static str, &'static str); 17] = [
         (Self::Input, "in", "input_cost_per_token"),
         (Self::Output, "out", "output_cost_per_token"),
         (Self::CacheRead, "read", "cache_read_input_token_cost"),
@@ -113,6 +130,14 @@ impl Unit {
         (Self::OutputAudio, "said", "output_cost_per_audio_token"),
         (Self::Reasoning, "thought", "output_cost_per_reasoning_token"),
         (Self::Request, "request", "input_cost_per_request"),
+        (Self::InputPicture, "seen", "input_cost_per_image_token"),
+        (Self::OutputPicture, "drawn", "output_cost_per_image_token"),
+        (Self::Image, "image", "input_cost_per_image"),
+        (Self::Picture, "picture", "output_cost_per_image"),
+        (Self::Query, "query", "input_cost_per_query"),
+        (Self::Second, "second", "input_cost_per_second"),
+        (Self::Spoken, "spoken", "output_cost_per_second"),
+        (Self::Letter, "letter", "input_cost_per_character"),
     ];
 
     /// Itself, and what it is a kind of, the next of kin first.
@@ -126,7 +151,15 @@ impl Unit {
             Self::InputAudio => &[Self::InputAudio, Self::Input],
             Self::OutputAudio => &[Self::OutputAudio, Self::Output],
             Self::Reasoning => &[Self::Reasoning, Self::Output],
-            Self::Request => &[Self::Request],
+            Self::InputPicture => &[Self::InputPicture, Self::Input],
+            Self::OutputPicture => &[Self::OutputPicture, Self::Output],
+            Self::Request
+            | Self::Image
+            | Self::Picture
+            | Self::Query
+            | Self::Second
+            | Self::Spoken
+            | Self::Letter => &[],
         }
     }
 }
@@ -223,6 +256,9 @@ pub enum NoCost {
     /// It cannot be right.
     #[error("the number of tokens cannot be right")]
     TooMuch,
+    /// The answer does not say how much it took of what it is paid by.
+    #[error("the answer does not say how many {0} it took")]
+    NotMeasured(&'static str),
 }
 
 impl Prices {

@@ -1,8 +1,9 @@
 //! The services that are served, by LiteLLM's prefixes: Anthropic, and those that speak OpenAI's dialect. A row is what differs:
-//! where it is, which variables of the environment LiteLLM takes its key and its address from, what it serves, and how it spells
+//! where it is, how it is told who asks, which variables of the environment LiteLLM takes its key and its address from, what it serves, and how it spells
 //! things.
 
-use crate::{Dialect, Endpoint, Spoken};
+use crate::place::Paths;
+use crate::{Dialect, Endpoint, Place, Spoken};
 
 /// One service, or kind of server.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,21 +28,107 @@ pub struct Provider {
     pub model_prefix: &'static str,
     /// Members of a request that it knows by another name.
     pub renames: &'static [(&'static str, &'static str)],
+    /// How its addresses are made.
+    pub paths: Paths,
+    /// How it is told who asks.
+    pub credential: Credential,
+    /// Variables that may hold the revision of its API.
+    pub version_variables: &'static [&'static str],
     /// Its streams say what they took if `stream_options` asks for it. Others say it anyway, and take no such member.
     pub asks_usage: bool,
 }
 
+/// How a service is told who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// `Authorization: Bearer …`
+    Bearer,
+    /// `x-api-key`; keys of another kind as `Authorization`.
+    Anthropic,
+    /// `x-goog-api-key`
+    Google,
+    /// `api-key`, or a token of the operator's directory as `Authorization`.
+    Azure,
+    /// The same at addresses of Azure's own, and `Authorization` elsewhere.
+    AzureAi,
+}
+
 const EVERYTHING: &[Endpoint] = &Endpoint::OPENAI;
-/// Of services that have OpenAI's newer dialect too.
-const WITH_RESPONSES: &[Endpoint] = &Endpoint::OPENAI_AND_RESPONSES;
 const CHAT: &[Endpoint] = &[Endpoint::ChatCompletions];
 const CHAT_AND_TEXT: &[Endpoint] = &[Endpoint::ChatCompletions, Endpoint::Completions];
-const CHAT_TEXT_AND_RESPONSES: &[Endpoint] = &[
+const XAIS: &[Endpoint] = &[
     Endpoint::ChatCompletions,
     Endpoint::Completions,
     Endpoint::Responses,
+    Endpoint::ImageGenerations,
 ];
 const CHAT_AND_EMBEDDINGS: &[Endpoint] = &[Endpoint::ChatCompletions, Endpoint::Embeddings];
+const EMBEDDINGS_AND_RERANK: &[Endpoint] = &[Endpoint::Embeddings, Endpoint::Rerank];
+const CHAT_EMBEDDINGS_AND_RERANK: &[Endpoint] =
+    &[Endpoint::ChatCompletions, Endpoint::Embeddings, Endpoint::Rerank];
+/// What OpenAI itself has.
+const OPENAIS: &[Endpoint] = &[
+    Endpoint::ChatCompletions,
+    Endpoint::Completions,
+    Endpoint::Embeddings,
+    Endpoint::Responses,
+    Endpoint::Moderations,
+    Endpoint::ImageGenerations,
+    Endpoint::Speech,
+    Endpoint::Transcriptions,
+];
+/// And what Azure has of it.
+const AZURES: &[Endpoint] = &[
+    Endpoint::ChatCompletions,
+    Endpoint::Completions,
+    Endpoint::Embeddings,
+    Endpoint::Responses,
+    Endpoint::ImageGenerations,
+    Endpoint::Speech,
+    Endpoint::Transcriptions,
+];
+/// Of another gateway, which may have anything.
+const PROXYS: &[Endpoint] = &[
+    Endpoint::ChatCompletions,
+    Endpoint::Completions,
+    Endpoint::Embeddings,
+    Endpoint::Responses,
+    Endpoint::Rerank,
+    Endpoint::Moderations,
+    Endpoint::ImageGenerations,
+    Endpoint::Speech,
+    Endpoint::Transcriptions,
+];
+/// Of services that run models of all kinds.
+const ALL_KINDS: &[Endpoint] = &[
+    Endpoint::ChatCompletions,
+    Endpoint::Completions,
+    Endpoint::Embeddings,
+    Endpoint::Rerank,
+    Endpoint::ImageGenerations,
+    Endpoint::Speech,
+    Endpoint::Transcriptions,
+];
+const VLLMS: &[Endpoint] = &[
+    Endpoint::ChatCompletions,
+    Endpoint::Completions,
+    Endpoint::Embeddings,
+    Endpoint::Rerank,
+    Endpoint::Transcriptions,
+];
+const CHAT_AND_SOUND: &[Endpoint] = &[
+    Endpoint::ChatCompletions,
+    Endpoint::Speech,
+    Endpoint::Transcriptions,
+];
+const MISTRALS: &[Endpoint] = &[
+    Endpoint::ChatCompletions,
+    Endpoint::Embeddings,
+    Endpoint::Moderations,
+    Endpoint::Transcriptions,
+];
+/// Names of models begin with it in LiteLLM's files, where it says which API is meant.
+const AZURES_KINDS: [&str; 3] = ["o_series/", "gpt5_series/", "responses/"];
 /// The newer name of a limit, to the older one.
 const OLD_LIMIT: &[(&str, &str)] = &[("max_completion_tokens", "max_tokens")];
 
@@ -63,6 +150,9 @@ impl Provider {
             base_suffix: "",
             model_prefix: "",
             renames: &[],
+            paths: Paths::Below,
+            credential: Credential::Bearer,
+            version_variables: &[],
             asks_usage: true,
         }
     }
@@ -116,6 +206,10 @@ impl Provider {
 
     /// The name of a model as the service knows it.
     pub fn model(&self, name: &str) -> String {
+        if self.paths == Paths::Azure {
+            let own = AZURES_KINDS.iter().find_map(|kind| name.strip_prefix(kind));
+            return own.unwrap_or(name).to_owned();
+        }
         // A name with its owner is whole.
         if self.model_prefix.is_empty() || name.starts_with("accounts/") || name.contains('#') {
             name.to_owned()
@@ -124,39 +218,10 @@ impl Provider {
         }
     }
 
-    /// The address of an endpoint below `api_base`. Gemini's has the model in it, and whether the answer comes in pieces.
-    pub fn url(&self, api_base: &str, endpoint: Endpoint, (model, stream): (&str, bool)) -> String {
-        let base = api_base.trim_end_matches('/');
-        // LiteLLM takes the whole address too.
-        let base = match self.dialect {
-            Spoken::By(Dialect::Anthropic) => base.strip_suffix("/messages").unwrap_or(base),
-            Spoken::By(Dialect::OpenAi | Dialect::Responses) | Spoken::Gemini => base,
-        };
-        let suffix = if base.ends_with(self.base_suffix) {
-            ""
-        } else {
-            self.base_suffix
-        };
-        match (self.dialect, stream) {
-            (Spoken::Gemini, false) => format!("{base}{suffix}/models/{}:generateContent", segment(model)),
-            (Spoken::Gemini, true) => {
-                format!(
-                    "{base}{suffix}/models/{}:streamGenerateContent?alt=sse",
-                    segment(model)
-                )
-            }
-            (Spoken::By(_), _) => format!("{base}{suffix}/{}", endpoint.path()),
-        }
+    /// The address of an endpoint.
+    pub fn url(&self, place: Place<'_>, endpoint: Endpoint) -> String {
+        place.url(self, endpoint)
     }
-}
-
-/// A name as one segment of a path.
-fn segment(name: &str) -> String {
-    let escaped = |byte: u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
-        other => format!("%{other:02X}"),
-    };
-    name.bytes().map(escaped).collect()
 }
 
 /// All of them.
@@ -165,7 +230,7 @@ pub const PROVIDERS: &[Provider] = &[
         "openai",
         "https://api.openai.com/v1",
         &["OPENAI_API_KEY"],
-        WITH_RESPONSES,
+        OPENAIS,
     )
     .base_variables(&["OPENAI_BASE_URL", "OPENAI_API_BASE"]),
     Provider {
@@ -180,6 +245,7 @@ pub const PROVIDERS: &[Provider] = &[
     },
     Provider {
         dialect: Spoken::By(Dialect::Anthropic),
+        credential: Credential::Anthropic,
         base_suffix: "/v1",
         ..Provider::at(
             "anthropic",
@@ -191,6 +257,8 @@ pub const PROVIDERS: &[Provider] = &[
     },
     Provider {
         dialect: Spoken::Gemini,
+        paths: Paths::Gemini,
+        credential: Credential::Google,
         base_suffix: "/v1beta",
         ..Provider::at(
             "gemini",
@@ -200,6 +268,62 @@ pub const PROVIDERS: &[Provider] = &[
         )
         .base_variables(&["GEMINI_API_BASE"])
     },
+    Provider {
+        paths: Paths::Azure,
+        credential: Credential::Azure,
+        endpoints: AZURES,
+        needs_key: true,
+        version_variables: &["AZURE_API_VERSION"],
+        ..Provider::own(
+            "azure",
+            &["AZURE_OPENAI_API_KEY", "AZURE_API_KEY"],
+            &["AZURE_API_BASE"],
+        )
+    },
+    Provider {
+        paths: Paths::AzureAi,
+        credential: Credential::AzureAi,
+        endpoints: CHAT_EMBEDDINGS_AND_RERANK,
+        version_variables: &["AZURE_AI_API_VERSION"],
+        ..Provider::own("azure_ai", &["AZURE_AI_API_KEY"], &["AZURE_AI_API_BASE"])
+    },
+    Provider {
+        paths: Paths::Cohere,
+        ..Provider::at(
+            "cohere",
+            "https://api.cohere.com",
+            &["COHERE_API_KEY", "CO_API_KEY"],
+            CHAT_EMBEDDINGS_AND_RERANK,
+        )
+        .base_variables(&["COHERE_API_BASE"])
+        .renames(OLD_LIMIT)
+    },
+    Provider {
+        paths: Paths::Cohere,
+        ..Provider::at(
+            "cohere_chat",
+            "https://api.cohere.com",
+            &["COHERE_API_KEY", "CO_API_KEY"],
+            CHAT,
+        )
+        .base_variables(&["COHERE_API_BASE"])
+        .renames(OLD_LIMIT)
+    },
+    Provider::at(
+        "jina_ai",
+        "https://api.jina.ai/v1",
+        &["JINA_AI_API_KEY", "JINA_AI_TOKEN"],
+        EMBEDDINGS_AND_RERANK,
+    )
+    .base_variables(&["JINA_AI_API_BASE"]),
+    Provider::at(
+        "voyage",
+        "https://api.voyageai.com/v1",
+        &["VOYAGE_API_KEY", "VOYAGE_AI_API_KEY", "VOYAGE_AI_TOKEN"],
+        EMBEDDINGS_AND_RERANK,
+    )
+    .base_variables(&["VOYAGE_API_BASE"])
+    .renames(&[("top_n", "top_k"), ("dimensions", "output_dimension")]),
     // Servers of one's own.
     Provider::own(
         "custom_openai",
@@ -207,17 +331,23 @@ pub const PROVIDERS: &[Provider] = &[
         &["OPENAI_LIKE_API_BASE"],
     ),
     Provider::own("openai_like", &["OPENAI_LIKE_API_KEY"], &["OPENAI_LIKE_API_BASE"]),
-    Provider::own("hosted_vllm", &["HOSTED_VLLM_API_KEY"], &["HOSTED_VLLM_API_BASE"]),
+    Provider {
+        endpoints: VLLMS,
+        ..Provider::own("hosted_vllm", &["HOSTED_VLLM_API_KEY"], &["HOSTED_VLLM_API_BASE"])
+    },
     Provider::own("lm_studio", &["LM_STUDIO_API_KEY"], &["LM_STUDIO_API_BASE"]),
     Provider {
-        endpoints: WITH_RESPONSES,
+        endpoints: PROXYS,
         ..Provider::own(
             "litellm_proxy",
             &["LITELLM_PROXY_API_KEY"],
             &["LITELLM_PROXY_API_BASE"],
         )
     },
-    Provider::own("xinference", &["XINFERENCE_API_KEY"], &["XINFERENCE_API_BASE"]),
+    Provider {
+        endpoints: ALL_KINDS,
+        ..Provider::own("xinference", &["XINFERENCE_API_KEY"], &["XINFERENCE_API_BASE"])
+    },
     Provider::own("llamafile", &["LLAMAFILE_API_KEY"], &["LLAMAFILE_API_BASE"]),
     Provider {
         api_base: Some("http://localhost:11434"),
@@ -230,8 +360,13 @@ pub const PROVIDERS: &[Provider] = &[
         ..Provider::own("ollama_chat", &["OLLAMA_API_KEY"], &["OLLAMA_API_BASE"])
     },
     // Services.
-    Provider::at("groq", "https://api.groq.com/openai/v1", &["GROQ_API_KEY"], CHAT)
-        .base_variables(&["GROQ_API_BASE"]),
+    Provider::at(
+        "groq",
+        "https://api.groq.com/openai/v1",
+        &["GROQ_API_KEY"],
+        CHAT_AND_SOUND,
+    )
+    .base_variables(&["GROQ_API_BASE"]),
     Provider::at(
         "together_ai",
         "https://api.together.xyz/v1",
@@ -241,7 +376,7 @@ pub const PROVIDERS: &[Provider] = &[
             "TOGETHERAI_API_KEY",
             "TOGETHER_AI_TOKEN",
         ],
-        EVERYTHING,
+        ALL_KINDS,
     )
     .base_variables(&["TOGETHER_AI_API_BASE"]),
     Provider {
@@ -267,13 +402,7 @@ pub const PROVIDERS: &[Provider] = &[
     )
     .base_variables(&["DEEPSEEK_API_BASE"])
     .renames(OLD_LIMIT),
-    Provider::at(
-        "xai",
-        "https://api.x.ai/v1",
-        &["XAI_API_KEY"],
-        CHAT_TEXT_AND_RESPONSES,
-    )
-    .base_variables(&["XAI_API_BASE"]),
+    Provider::at("xai", "https://api.x.ai/v1", &["XAI_API_KEY"], XAIS).base_variables(&["XAI_API_BASE"]),
     Provider::at(
         "openrouter",
         "https://openrouter.ai/api/v1",
@@ -308,7 +437,7 @@ pub const PROVIDERS: &[Provider] = &[
         "mistral",
         "https://api.mistral.ai/v1",
         &["MISTRAL_API_KEY"],
-        CHAT_AND_EMBEDDINGS,
+        MISTRALS,
     )
     .says_usage()
     .base_variables(&["MISTRAL_API_BASE"])
@@ -529,8 +658,6 @@ pub const OTHERS: &[&str] = &[
     "aiohttp_openai",
     "aleph_alpha",
     "anthropic_text",
-    "azure",
-    "azure_ai",
     "azure_text",
     "bedrock",
     "bedrock_converse",
@@ -538,8 +665,6 @@ pub const OTHERS: &[&str] = &[
     "bytez",
     "clarifai",
     "cloudflare",
-    "cohere",
-    "cohere_chat",
     "custom",
     "databricks",
     "datarobot",
@@ -557,7 +682,6 @@ pub const OTHERS: &[&str] = &[
     "huggingface",
     "inception",
     "infinity",
-    "jina_ai",
     "langgraph",
     "lemonade",
     "maritalk",
@@ -584,7 +708,6 @@ pub const OTHERS: &[&str] = &[
     "vertex_ai",
     "vertex_ai_beta",
     "vllm",
-    "voyage",
     "watsonx",
     "watsonx_text",
     "zai",
@@ -711,6 +834,15 @@ mod tests {
     fn addresses_and_names_are_completed() {
         let of = |prefix: &str| PROVIDERS.iter().find(|own| own.prefix == prefix).unwrap();
         let chat = Endpoint::ChatCompletions;
+        let at = |own: &Provider, api_base: &str, endpoint, (model, stream): (&str, bool)| {
+            let place = Place {
+                api_base,
+                model,
+                stream,
+                ..Place::default()
+            };
+            own.url(place, endpoint)
+        };
         let ollama = of("ollama");
         for base in [
             "http://o:11434",
@@ -719,24 +851,24 @@ mod tests {
             "http://o:11434/v1/",
         ] {
             assert_eq!(
-                ollama.url(base, chat, ("m", false)),
+                at(ollama, base, chat, ("m", false)),
                 "http://o:11434/v1/chat/completions"
             );
         }
         assert_eq!(
-            of("openai").url("https://x/v1/", Endpoint::Embeddings, ("m", false)),
+            at(of("openai"), "https://x/v1/", Endpoint::Embeddings, ("m", false)),
             "https://x/v1/embeddings"
         );
         let anthropic = of("anthropic");
         for base in ["https://a", "https://a/", "https://a/v1", "https://a/v1/messages"] {
             assert_eq!(
-                anthropic.url(base, Endpoint::Messages, ("m", false)),
+                at(anthropic, base, Endpoint::Messages, ("m", false)),
                 "https://a/v1/messages",
                 "{base}"
             );
         }
         assert_eq!(
-            anthropic.url("https://a", Endpoint::CountTokens, ("m", false)),
+            at(anthropic, "https://a", Endpoint::CountTokens, ("m", false)),
             "https://a/v1/messages/count_tokens"
         );
         let gemini = of("gemini");
@@ -747,11 +879,10 @@ mod tests {
                 "https://g/v1beta/models/gemini-2.5-pro:streamGenerateContent?alt=sse",
             ),
         ] {
-            assert_eq!(gemini.url("https://g", chat, ("gemini-2.5-pro", stream)), wanted);
+            assert_eq!(at(gemini, "https://g", chat, ("gemini-2.5-pro", stream)), wanted);
         }
         assert!(
-            gemini
-                .url("https://g", chat, ("a/../b?c", false))
+            at(gemini, "https://g", chat, ("a/../b?c", false))
                 .ends_with("/models/a%2F..%2Fb%3Fc:generateContent")
         );
         for (own, asked, wanted) in [

@@ -8,9 +8,10 @@ use serde_json::value::RawValue;
 use trunkline_mcp::depth;
 use trunkline_mcp::edit::{RawObject, is_same_key};
 
+use crate::form::Form;
 use crate::routing::{self, Routing};
 use crate::translate::{self, Drops, Target, Way};
-use crate::{Dialect, Spoken};
+use crate::{Dialect, Measure, Spoken};
 
 /// LiteLLM's own members of a body, which it acts upon and no provider knows. None of them has an effect here yet, and a
 /// client that sends one relies on it, so that they are refused.
@@ -104,6 +105,8 @@ pub(crate) fn bad(param: Option<&str>, message: impl Into<String>) -> BadRequest
 #[derive(Debug)]
 pub struct Request<'a> {
     object: RawObject<'a>,
+    /// What it is instead of an object.
+    form: Option<Form<'a>>,
     /// The name of the model that was asked for.
     pub model: String,
     /// The answer is to come in pieces.
@@ -128,7 +131,9 @@ pub struct Request<'a> {
 #[derive(Debug)]
 pub struct Sent {
     /// The body.
-    pub body: String,
+    pub body: Vec<u8>,
+    /// What it is, if it is no JSON.
+    pub content_type: Option<String>,
     /// Members of the client's that were left out.
     pub dropped: Vec<String>,
     /// What the provider has to be told in `anthropic-beta`.
@@ -141,7 +146,8 @@ impl Sent {
     /// A request without a body.
     pub fn nothing() -> Self {
         Self {
-            body: String::new(),
+            body: Vec::new(),
+            content_type: None,
             dropped: Vec::new(),
             betas: Vec::new(),
             way: None,
@@ -189,14 +195,7 @@ impl<'a> Request<'a> {
             None | Some("null") => None,
             Some(_) => Some(text_of(&object, "model")?),
         };
-        let model = model
-            .map(str::to_owned)
-            .or(named)
-            .filter(|model| !model.is_empty())
-            .ok_or_else(|| bad(Some("model"), "you must provide a model parameter"))?;
-        if model.chars().count() > MAX_NAME {
-            return Err(bad(Some("model"), "the name of the model is too long"));
-        }
+        let model = named_model(model.map(str::to_owned).or(named))?;
         let stream = match object.get("stream") {
             None | Some("null" | "false") => false,
             Some("true") => true,
@@ -209,6 +208,7 @@ impl<'a> Request<'a> {
         let has_extras = has_extras(&object, dialect);
         Ok(Self {
             object,
+            form: None,
             model,
             stream,
             user,
@@ -225,6 +225,7 @@ impl<'a> Request<'a> {
     pub fn about_kept(model: String, stream: bool) -> Self {
         Self {
             object: RawObject::default(),
+            form: None,
             model,
             stream,
             user: None,
@@ -234,6 +235,52 @@ impl<'a> Request<'a> {
             routing: Routing::default(),
             dialect: Dialect::Responses,
             drops: Drops::default(),
+        }
+    }
+
+    /// Reads a body that is a form. `content_type` is the header; `model` is that of the path.
+    pub fn read_form(body: &'a [u8], content_type: &str, model: Option<&str>) -> Result<Self, BadRequest> {
+        let form = Form::read(body, content_type).map_err(|text| bad(None, text))?;
+        let refused = NOT_SERVED.iter().chain(&ROUTES).chain(&READ[4..]);
+        for name in form.names() {
+            if let Some(own) = refused.clone().find(|own| is_same_key(own, name)) {
+                let text = format!("`{name}` is not served by this gateway: leave it out");
+                return Err(bad(Some(own), text));
+            }
+            if let Some(own) = ["model", "stream", "user"]
+                .iter()
+                .find(|own| **own != name && is_same_key(own, name))
+            {
+                let text = format!("`{name}` is `{own}` to some services and not to others: leave it out");
+                return Err(bad(Some(own), text));
+            }
+        }
+        let text = |name: &str| form.text(name).map_err(|text| bad(Some(name), text));
+        let named = text("model")?.map(str::to_owned);
+        let model = named_model(model.map(str::to_owned).or(named))?;
+        // Forms of Python's have capitals.
+        let stream = text("stream")?.is_some_and(|own| own.eq_ignore_ascii_case("true"));
+        let user = text("user")?.filter(|own| !own.is_empty()).map(str::to_owned);
+        Ok(Self {
+            form: Some(form),
+            user,
+            ..Self::about_kept(model, stream)
+        }
+        .speaking(Dialect::OpenAi))
+    }
+
+    fn speaking(self, dialect: Dialect) -> Self {
+        Self { dialect, ..self }
+    }
+
+    /// What it asks for that is not counted in tokens: characters to be said aloud, pictures.
+    pub fn measure(&self) -> Measure {
+        let letters = self.object.get_string("input");
+        let pictures = self.object.get("n").and_then(|count| count.parse().ok());
+        Measure {
+            letters: letters.map(|text| text.chars().count() as u64),
+            pictures: Some(pictures.unwrap_or(1)),
+            ..Measure::default()
         }
     }
 
@@ -250,6 +297,13 @@ impl<'a> Request<'a> {
         renames: &[(&str, &str)],
         drops: &Drops,
     ) -> Result<Sent, BadRequest> {
+        if let Some(form) = &self.form {
+            return Ok(Sent {
+                body: form.with_model(target.model),
+                content_type: Some(form.content_type()),
+                ..Sent::nothing()
+            });
+        }
         let mut object = self.object.clone();
         let mut dropped = Vec::new();
         for name in self.drops.names.iter().chain(&drops.names) {
@@ -260,6 +314,7 @@ impl<'a> Request<'a> {
         if target.dialect == Spoken::By(self.dialect) {
             let request = Self {
                 object,
+                form: None,
                 model: self.model.clone(),
                 user: None,
                 previous: None,
@@ -269,11 +324,14 @@ impl<'a> Request<'a> {
             };
             return Ok(Sent {
                 // Streams of Anthropic's dialect say it anyway, and know no such member.
-                body: request.body(
-                    target.model,
-                    renames,
-                    target.asks_usage && self.dialect == Dialect::OpenAi,
-                ),
+                body: request
+                    .body(
+                        target.model,
+                        renames,
+                        target.asks_usage && self.dialect == Dialect::OpenAi,
+                    )
+                    .into_bytes(),
+                content_type: None,
                 dropped,
                 betas: Vec::new(),
                 way: None,
@@ -286,7 +344,8 @@ impl<'a> Request<'a> {
         let translated = translate::request(&object, self.dialect, target, &drops)?;
         dropped.extend(translated.dropped);
         Ok(Sent {
-            body: translated.body,
+            body: translated.body.into_bytes(),
+            content_type: None,
             dropped,
             betas: translated.betas,
             way: Some(translated.way),
@@ -312,6 +371,16 @@ impl<'a> Request<'a> {
         }
         object.to_json()
     }
+}
+
+fn named_model(model: Option<String>) -> Result<String, BadRequest> {
+    let model = model
+        .filter(|model| !model.is_empty())
+        .ok_or_else(|| bad(Some("model"), "you must provide a model parameter"))?;
+    if model.chars().count() > MAX_NAME {
+        return Err(bad(Some("model"), "the name of the model is too long"));
+    }
+    Ok(model)
 }
 
 /// Whom it is made for. Anthropic's is in `metadata`.
@@ -651,7 +720,7 @@ mod tests {
             names: vec!["x".to_owned(), "y".to_owned()],
         };
         let sent = request.send(&target, &[], &drops).unwrap();
-        assert_eq!(sent.body, r#"{"model":"gpt"}"#);
+        assert_eq!(sent.body, br#"{"model":"gpt"}"#);
         assert_eq!(
             (sent.dropped, sent.way),
             (vec!["seed".to_owned(), "x".to_owned()], None)

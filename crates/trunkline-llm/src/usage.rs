@@ -89,6 +89,8 @@ impl Usage {
         let part = |details: &str, name: &str| wire.get(details)?.as_object()?.get(name)?.as_u64();
         let own = |name: &str| wire.get(name)?.as_u64();
         let (input, completion) = (count(&wire, "prompt_tokens")?, count(&wire, "completion_tokens")?);
+        // Who writes nothing (Voyage's vectors) may say no more than how many there are at all.
+        let input = input.or_else(|| own("total_tokens").filter(|_| completion.is_none()));
         let reasoning = part("completion_tokens_details", "reasoning_tokens");
         Some(Self {
             input,
@@ -154,6 +156,8 @@ mod tests {
         let read = Usage::read(r#"{"prompt_tokens":3,"total_tokens":3,"x":{"y":1}}"#).unwrap();
         assert_eq!((read.input, read.output, read.total()), (Some(3), None, Some(3)));
         assert_eq!(Usage::read("{}").unwrap().total(), None);
+        let vectors = Usage::read(r#"{"total_tokens":4}"#).unwrap();
+        assert_eq!((vectors.input, vectors.output), (Some(4), None));
         for none in [
             "null",
             "3",

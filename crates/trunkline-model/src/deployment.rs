@@ -38,6 +38,10 @@ pub struct DeploymentParams {
     pub api_base: String,
     /// The credential for it.
     pub api_key: Option<Secret>,
+    /// A token of the operator's directory instead of it, for Azure.
+    pub azure_ad_token: Option<Secret>,
+    /// The revision of the provider's API, where it has one in its addresses.
+    pub api_version: Option<String>,
     /// `OpenAI-Organization`
     pub organization: Option<String>,
     /// Headers that are always sent.

@@ -494,7 +494,16 @@ pub fn is_llm_path(path: &str) -> bool {
         "/v1/model/info",
         "/model_group/info",
     ];
-    const USES: [&str; 3] = ["/chat/completions", "/completions", "/embeddings"];
+    const USES: [&str; 8] = [
+        "/chat/completions",
+        "/completions",
+        "/embeddings",
+        "/rerank",
+        "/moderations",
+        "/images/generations",
+        "/audio/speech",
+        "/audio/transcriptions",
+    ];
     const MESSAGES: [&str; 2] = ["/v1/messages", "/v1/messages/count_tokens"];
     let begins = ["/engines/", "/openai/deployments/", "/v1/models/", "/models/"];
     let rest = path.strip_prefix("/v1").unwrap_or(path);
@@ -504,6 +513,7 @@ pub fn is_llm_path(path: &str) -> bool {
         .strip_prefix("/responses");
     LISTS.contains(&path)
         || USES.contains(&rest)
+        || path == "/v2/rerank"
         || MESSAGES.contains(&path.strip_prefix("/anthropic").unwrap_or(path))
         || begins.iter().any(|begin| path.starts_with(begin))
         || responses.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -632,6 +642,12 @@ mod tests {
             "/v1/models",
             "/models/m",
             "/model/info",
+            "/v1/rerank",
+            "/v2/rerank",
+            "/moderations",
+            "/v1/images/generations",
+            "/audio/speech",
+            "/v1/audio/transcriptions",
         ] {
             assert!(api.may_call(other(path)), "{path}");
             assert!(!with(&["mcp_routes"]).may_call(other(path)), "{path}");

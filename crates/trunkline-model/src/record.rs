@@ -120,6 +120,16 @@ pub enum CallKind {
     CancelResponse,
     /// What was asked for it.
     ListResponseItems,
+    /// The order of documents by how well they answer.
+    Rerank,
+    /// Whether a text is harmful.
+    Moderation,
+    /// Pictures of a model.
+    ImageGeneration,
+    /// A text that is said aloud.
+    Speech,
+    /// What is said in a sound.
+    Transcription,
 }
 
 impl CallKind {
@@ -133,6 +143,11 @@ impl CallKind {
                 | Self::Embedding
                 | Self::Message
                 | Self::Response
+                | Self::Rerank
+                | Self::Moderation
+                | Self::ImageGeneration
+                | Self::Speech
+                | Self::Transcription
         )
     }
 
@@ -159,6 +174,11 @@ impl CallKind {
             Self::DeleteResponse => "adelete_responses",
             Self::CancelResponse => "acancel_responses",
             Self::ListResponseItems => "alist_input_items",
+            Self::Rerank => "arerank",
+            Self::Moderation => "amoderation",
+            Self::ImageGeneration => "aimage_generation",
+            Self::Speech => "aspeech",
+            Self::Transcription => "atranscription",
         }
     }
 }

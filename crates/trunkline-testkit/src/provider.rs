@@ -1,9 +1,11 @@
-//! A provider of models in this process, of OpenAI's dialect, Anthropic's or Gemini's. It rejects what a provider would: another key, a body
+//! A provider of models in this process, of OpenAI's dialect (as Azure, Cohere or Voyage have it, too), Anthropic's or Gemini's. It rejects what a provider would: another key, a body
 //! that is no request, members that it does not know, conversations in the wrong order. What it answers is scripted; what it was asked
 //! is kept.
 
 mod anthropic;
+mod azure;
 mod gemini;
+mod others;
 mod responses;
 
 use std::collections::VecDeque;
@@ -13,7 +15,10 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use self::others::Searches;
 use crate::bare::{Bare, BareServer, Said};
+
+pub use self::azure::filtered;
 
 /// What a provider does with the next request.
 #[derive(Debug)]
@@ -24,6 +29,12 @@ pub enum Turn {
     AnswerWith(u16, String, (&'static str, String)),
     /// An event stream of these texts, as they are.
     Stream(Vec<String>),
+    /// An answer of another kind than JSON, of these bytes.
+    Bytes(&'static str, Vec<u8>),
+    /// One that the test writes, of a kind; it ends with its sender.
+    LiveOf(&'static str, mpsc::Receiver<String>),
+    /// One whose connection breaks after these texts.
+    BrokenOf(&'static str, Vec<String>),
     /// An event stream that the test writes; it ends with its sender.
     Live(mpsc::Receiver<String>),
     /// A JSON answer that the test writes; it ends with its sender.
@@ -39,6 +50,8 @@ pub enum Turn {
 pub struct ProviderRequest {
     /// The path.
     pub path: String,
+    /// What comes after it.
+    pub query: Option<String>,
     /// Every header, names in lower case.
     pub headers: Vec<(String, String)>,
     /// The bytes.
@@ -73,6 +86,22 @@ enum Dialect {
     OpenAi,
     Anthropic,
     Gemini,
+    /// OpenAI's, at Azure's addresses.
+    Azure,
+    /// The same at Cohere's.
+    Cohere,
+    /// The same with Voyage's words for a search.
+    Voyage,
+}
+
+impl Dialect {
+    fn searches(self) -> Searches {
+        match self {
+            Self::Cohere => Searches::Cohere,
+            Self::Voyage => Searches::Voyage,
+            _ => Searches::Jina,
+        }
+    }
 }
 
 /// The provider. Dropping it closes its port and its connections.
@@ -139,6 +168,21 @@ impl ScriptedProvider {
         Self::speaking(Dialect::Gemini, key.to_owned(), models).await
     }
 
+    /// Starts one with Azure's addresses, of these deployments. The key may also come as a token.
+    pub async fn start_azure(key: &str, deployments: &[&str]) -> Self {
+        Self::speaking(Dialect::Azure, key.to_owned(), deployments).await
+    }
+
+    /// Starts one with Cohere's addresses.
+    pub async fn start_cohere(key: &str, models: &[&str]) -> Self {
+        Self::speaking(Dialect::Cohere, format!("Bearer {key}"), models).await
+    }
+
+    /// Starts one with Voyage's words.
+    pub async fn start_voyage(key: &str, models: &[&str]) -> Self {
+        Self::speaking(Dialect::Voyage, format!("Bearer {key}"), models).await
+    }
+
     async fn speaking(dialect: Dialect, key: String, models: &[&str]) -> Self {
         let state: Arc<Mutex<State>> = Arc::default();
         let shared = Arc::clone(&state);
@@ -163,6 +207,11 @@ impl ScriptedProvider {
     /// `http://127.0.0.1:PORT/v1`
     pub fn url(&self) -> String {
         self.server.url().replace("/mcp", "/v1")
+    }
+
+    /// `http://127.0.0.1:PORT`
+    pub fn root(&self) -> String {
+        self.server.url().replace("/mcp", "")
     }
 
     /// What it does with the next request that it accepts; without one it answers as it is asked.
@@ -195,13 +244,22 @@ fn answer(
     let path = bare.head.uri.path().to_owned();
     let request = ProviderRequest {
         path: path.clone(),
+        query: bare.head.uri.query().map(str::to_owned),
         headers,
         body: bare.body.clone(),
     };
     let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
     state.requests.push(request);
+    let path = match own_path(dialect, bare, key, models) {
+        Ok(path) => path,
+        Err(said) => return Some(said),
+    };
+    let searches = dialect.searches();
     let taken = match dialect {
-        Dialect::OpenAi => taken(&mut state.kept, bare, key, models),
+        Dialect::OpenAi | Dialect::Azure | Dialect::Cohere | Dialect::Voyage => {
+            let key = (dialect != Dialect::Azure).then_some(key);
+            taken(&mut state.kept, (bare, &path), (key, models), searches)
+        }
         Dialect::Anthropic => anthropic::rejected(bare, key, models),
         Dialect::Gemini => gemini::rejected(bare, key, models),
     };
@@ -212,6 +270,7 @@ fn answer(
     match state.turns.pop_front() {
         None if dialect == Dialect::Anthropic => Some(anthropic::usual(&path, &body)),
         None if dialect == Dialect::Gemini => Some(gemini::usual(&path, &body)),
+        None if others::is_one(&path) => Some(others::usual(&path, &body, searches)),
         None if path == "/v1/responses" => Some(responses::usual(&mut state.kept, &body)),
         None => Some(usual(&path, &body)),
         Some(Turn::Answer(status, text)) => Some(Said::json(status, text)),
@@ -219,6 +278,9 @@ fn answer(
             Some(Said::json(status, text).with_header(name, &value))
         }
         Some(Turn::Stream(texts)) => Some(stream(texts)),
+        Some(Turn::Bytes(kind, bytes)) => Some(Said::json(200, bytes).with_header("content-type", kind)),
+        Some(Turn::LiveOf(kind, texts)) => Some(Said::events(texts).with_header("content-type", kind)),
+        Some(Turn::BrokenOf(kind, texts)) => Some(Said::broken(&texts).with_header("content-type", kind)),
         Some(Turn::Live(texts)) => Some(Said::events(texts)),
         Some(Turn::LiveJson(texts)) => {
             Some(Said::events(texts).with_header("content-type", "application/json"))
@@ -228,13 +290,36 @@ fn answer(
     }
 }
 
+/// The path as OpenAI has it.
+#[expect(
+    clippy::result_large_err,
+    reason = "the error is the answer, and this is a test"
+)]
+fn own_path(dialect: Dialect, bare: &Bare, key: &str, models: &[String]) -> Result<String, Said> {
+    let path = bare.head.uri.path();
+    match dialect {
+        Dialect::Azure => azure::path(bare, key, models),
+        Dialect::Cohere => match path.strip_prefix("/compatibility") {
+            None if path == "/v2/rerank" => Ok("/v1/rerank".to_owned()),
+            Some(path) if path != "/v1/rerank" => Ok(path.to_owned()),
+            _ => Err(Said::json(404, json!({"message": "not found"}).to_string())),
+        },
+        _ => Ok(path.to_owned()),
+    }
+}
+
 /// The body, if it is taken.
 #[expect(
     clippy::result_large_err,
     reason = "the error is the answer, and this is a test"
 )]
-fn taken(kept: &mut responses::Kept, bare: &Bare, key: &str, models: &[String]) -> Result<Value, Said> {
-    if bare.header("authorization") != Some(key) {
+fn taken(
+    kept: &mut responses::Kept,
+    (bare, path): (&Bare, &str),
+    (key, models): (Option<&str>, &[String]),
+    searches: Searches,
+) -> Result<Value, Said> {
+    if key.is_some() && bare.header("authorization") != key {
         let given = bare.header("authorization").unwrap_or_default();
         return Err(error(
             401,
@@ -243,8 +328,11 @@ fn taken(kept: &mut responses::Kept, bare: &Bare, key: &str, models: &[String]) 
             "invalid_api_key",
         ));
     }
-    if let Some(said) = responses::about(kept, bare) {
+    if let Some(said) = responses::about(kept, (bare, path)) {
         return Err(said);
+    }
+    if path == "/v1/audio/transcriptions" {
+        return others::form(bare, models);
     }
     let Ok(body) = serde_json::from_slice::<Value>(&bare.body) else {
         return Err(error(
@@ -254,7 +342,10 @@ fn taken(kept: &mut responses::Kept, bare: &Bare, key: &str, models: &[String]) 
             "",
         ));
     };
-    let known: &[&str] = match bare.head.uri.path() {
+    if others::is_one(path) {
+        return others::rejected(path, &body, models, searches).map_or(Ok(body), Err);
+    }
+    let known: &[&str] = match path {
         "/v1/chat/completions" => &CHAT,
         "/v1/completions" => &TEXT,
         "/v1/embeddings" => &EMBEDDINGS,

@@ -22,13 +22,15 @@ pub fn target(url: &str) -> Result<Target, Fault> {
     Target::new(url, &Arc::new(Route::default()))
 }
 
-/// Something below an address, whose names are escaped.
+/// Something below an address, whose names are escaped. What the address has for a query stays in it.
 pub fn target_below(url: &str, segments: &[String], query: Option<&str>) -> Result<Target, Fault> {
     let mut url = Url::parse(url).map_err(|error| Fault::misconfigured(format!("api_base: {error}")))?;
     url.path_segments_mut()
         .map_err(|()| Fault::misconfigured("api_base: it can have no path"))?
         .extend(segments);
-    url.set_query(query);
+    let own = url.query().filter(|own| !own.is_empty()).map(str::to_owned);
+    let whole: Vec<&str> = own.as_deref().into_iter().chain(query).collect();
+    url.set_query((!whole.is_empty()).then(|| whole.join("&")).as_deref());
     Target::new(url, &Arc::new(Route::default()))
 }
 

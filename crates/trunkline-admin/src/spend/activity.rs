@@ -301,12 +301,17 @@ async fn read(app: &App, of: Of, filters: &[DaysFilter]) -> Result<Vec<DayRow>, 
 
 /// Where LiteLLM says that a call went.
 fn endpoint(kind: &str) -> &'static str {
-    const OF: [(CallKind, &str); 6] = [
+    const OF: [(CallKind, &str); 11] = [
         (CallKind::Message, "/v1/messages"),
         (CallKind::ChatCompletion, "/chat/completions"),
         (CallKind::TextCompletion, "/completions"),
         (CallKind::Embedding, "/embeddings"),
         (CallKind::Response, "/responses"),
+        (CallKind::Rerank, "/rerank"),
+        (CallKind::Moderation, "/moderations"),
+        (CallKind::ImageGeneration, "/image/generations"),
+        (CallKind::Speech, "/audio/speech"),
+        (CallKind::Transcription, "/audio/transcriptions"),
         (CallKind::CallTool, "/mcp/call_tool"),
     ];
     OF.iter()

@@ -27,7 +27,7 @@ use super::passing::Passing;
 use super::retry::LONGEST;
 use super::told::{self, Refused};
 use super::tries::{Answered, Tries};
-use super::{Asked, kept, relay, spent};
+use super::{Asked, kept, others, relay, spent};
 use crate::answer;
 use crate::record::Pending;
 
@@ -57,6 +57,7 @@ pub(super) fn bill(asked: &Asked<'_>, ready: &Arc<Ready>, turn: Turn) -> Bill {
         request_bytes: asked.request_bytes as u64,
         has_extras: asked.request.has_extras && ready.has_extras(asked.endpoint),
         takes: asked.takes(),
+        asked: asked.request.measure(),
     }
 }
 
@@ -73,11 +74,11 @@ fn tried(headers: &mut HeaderMap, tries: &Tries) {
 
 /// The head of an answer that is one, and until when the rest has to be there.
 pub(super) struct Head {
-    response: http::Response<ResponseBody>,
+    pub(super) response: http::Response<ResponseBody>,
     /// What was sent, without its body.
     sent: Sent,
-    time: Duration,
-    until: Instant,
+    pub(super) time: Duration,
+    pub(super) until: Instant,
 }
 
 /// A deployment that gave none.
@@ -148,6 +149,7 @@ pub(super) async fn attempt(
     if provider.dialect == Spoken::By(Dialect::Anthropic) {
         anthropics(&mut headers, (ready, asked.headers), &sent.betas);
     }
+    others::fit(&mut headers, asked.endpoint, sent.content_type.as_deref());
     let body = Bytes::from(std::mem::take(&mut sent.body));
     let kept = match errand.and_then(|errand| ready.kept(errand)) {
         None if errand.is_some() => {
@@ -277,6 +279,9 @@ pub(super) async fn hand_on(asked: Asked<'_>, answered: Answered, tries: &Tries)
     tried(&mut headers, tries);
     if !head.sent.dropped.is_empty() {
         told_dropped(&mut headers, &asked, ready, &head.sent.dropped);
+    }
+    if asked.endpoint.is_other() {
+        return others::hand_on((asked, sending), ready, head, headers).await;
     }
     let passing = Passing {
         way: head.sent.way,

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 use scopeguard::ScopeGuard;
 use trunkline_llm::price::{Cost, NoCost};
-use trunkline_llm::{Endpoint, Usage};
+use trunkline_llm::{Endpoint, Measure, Usage};
 use trunkline_model::ModelUse;
 
 use super::load::Turn;
@@ -35,6 +35,8 @@ pub(super) struct Bill {
     pub(super) has_extras: bool,
     /// Its answer takes tokens.
     pub(super) takes: bool,
+    /// What the request asks for that is not counted in tokens.
+    pub(super) asked: Measure,
 }
 
 impl Bill {
@@ -62,8 +64,33 @@ impl Bill {
                 None
             }
         };
+        let at_least = match cost {
+            Some(cost) => cost.total,
+            None => prices.about(&usage).unwrap_or(0),
+        };
+        let took = self.used(&usage, is_estimated);
+        pending.took(took, cost.map(|cost| cost.total), at_least);
+        cost
+    }
+
+    /// The same of what is not counted in tokens alone. Nothing is guessed, for how much a sound is cannot be told by its bytes; what was
+    /// asked for is charged at least.
+    pub(super) fn settle_measured(&self, pending: &mut Pending, measure: &Measure) -> Option<Cost> {
+        let usage = measure.tokens.unwrap_or_default();
+        if measure.tokens.is_some() {
+            self.gateway.metrics.count_tokens(&self.model, &usage);
+        }
+        let cost = self.ready.prices.cost_of(self.endpoint, measure);
+        let cost = cost.inspect_err(|why| self.unpriced(*why)).ok();
+        let about = || self.ready.prices.cost_of(self.endpoint, &self.asked);
+        let at_least = cost.or_else(|| about().ok()).map_or(0, |cost| cost.total);
+        pending.took(self.used(&usage, false), cost.map(|cost| cost.total), at_least);
+        cost
+    }
+
+    fn used(&self, usage: &Usage, is_estimated: bool) -> ModelUse {
         let own = &self.ready.deployment;
-        let took = ModelUse {
+        ModelUse {
             provider: own.provider.clone(),
             model: own.model.clone(),
             api_base: own.params.api_base.clone(),
@@ -73,13 +100,7 @@ impl Bill {
             cache_write_tokens: usage.cache_write,
             reasoning_tokens: usage.reasoning,
             is_estimated,
-        };
-        let at_least = match cost {
-            Some(cost) => cost.total,
-            None => prices.about(&usage).unwrap_or(0),
-        };
-        pending.took(took, cost.map(|cost| cost.total), at_least);
-        cost
+        }
     }
 
     /// With what nobody said guessed, and whether anything is.
@@ -110,6 +131,15 @@ impl Bill {
 
     /// A request that may have been done, of which nothing is known but that it was sent.
     pub(super) fn settle_sent(&self, pending: &mut Pending) {
+        if self.endpoint.is_other() {
+            // What is said aloud is paid by what was to be said.
+            let measure = Measure {
+                letters: self.asked.letters,
+                ..Measure::default()
+            };
+            let _ = self.settle_measured(pending, &measure);
+            return;
+        }
         let _ = self.settle(pending, None, 0);
     }
 
@@ -131,7 +161,7 @@ impl Bill {
             model = trunkline_upstream::fault::printable(&self.model),
             provider = own.provider,
             "what a request cost is not known: {why}. It is recorded as unknown, and not as nothing; give the model prices \
-             (litellm_params.input_cost_per_token, output_cost_per_token)"
+             (litellm_params.input_cost_per_token, output_cost_per_token, or what its kind is paid by)"
         );
     }
 }

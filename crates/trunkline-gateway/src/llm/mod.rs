@@ -1,5 +1,5 @@
-//! Requests to models: `/v1/chat/completions`, `/v1/completions`, `/v1/embeddings`, `/v1/messages`, `/v1/responses`, the lists of models, and
-//! LiteLLM's other paths of the same.
+//! Requests to models: `/v1/chat/completions`, `/v1/completions`, `/v1/embeddings`, `/v1/messages`, `/v1/responses`, `/v1/rerank`,
+//! `/v1/moderations`, `/v1/images/generations`, `/v1/audio/…`, the lists of models, and LiteLLM's other paths of the same.
 //!
 //! ```text
 //! accept → identify → read → decide → limit → choose → ask → relay → record
@@ -7,8 +7,10 @@
 //!
 //! Identity, limits and records are those of the rest of the gateway, and who may use a model is decided beside tools
 //! (`trunkline_policy::decide_model`). [`models`] has the deployments, [`catalogue`] finds them by their names, [`route`] chooses one by how
-//! all of them do ([`load`]), [`ask`] asks it, `tries` asks the next of the name ([`retry`]), `fallback` the next name. [`relay`] hands the answer on ([`passing`] as it is, or translated), `bill` notes what it cost and `spent` says it, `kept` finds the
-//! deployment that has a response, [`told`] says what went wrong, [`list`] and [`groups`] show what there is.
+//! all of them do ([`load`]), [`ask`] asks it, `tries` asks the next of the name ([`retry`]), `fallback` the next name. [`relay`] hands the
+//! answer on ([`passing`] as it is, or translated), `others` what is no text of a model, `bill` notes what it cost and `spent` says it,
+//! `credentials` is what a provider is told beside a body, `kept` finds the deployment that has a response, [`told`] says what went wrong,
+//! [`list`] and [`groups`] show what there is.
 //!
 //! **Invariant:** of what a client sends only its body goes to a provider, with another name for the model in it or translated; and,
 //! to one that speaks Anthropic's dialect, `anthropic-version` and `anthropic-beta`.
@@ -17,12 +19,14 @@
 pub mod ask;
 mod bill;
 pub mod catalogue;
+mod credentials;
 mod fallback;
 pub mod groups;
 mod kept;
 pub mod list;
 mod load;
 pub mod models;
+mod others;
 mod passing;
 pub mod relay;
 mod retry;
@@ -38,13 +42,14 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Path, Request, State};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::routing::{get, post};
 use tokio::time::Instant;
 use trunkline_auth::{AuthError, Surface};
+use trunkline_llm::Endpoint;
 use trunkline_llm::routing::MOST_RETRIES;
-use trunkline_llm::{Dialect, Endpoint};
 use trunkline_model::{CallKind, ClientAddress, Principal, RequestId};
 use trunkline_policy::{Decision, decide_model};
 
@@ -87,6 +92,7 @@ pub(crate) fn router() -> Router<Arc<Gateway>> {
             .route(&format!("/engines/{{model}}/{path}"), post(named))
             .route(&format!("/openai/deployments/{{model}}/{path}"), post(named));
     }
+    router = others::routes(router);
     for path in RESPONSES {
         let plain = move |State(gateway), request| handle(gateway, Endpoint::Responses, None, request);
         router = kept::routes(router.route(path, post(plain)), path);
@@ -186,7 +192,8 @@ async fn handle(
         }
     };
     // Before anything of it is sent: a body may say for whom it is, and that decides too.
-    let mut request = match read(&gateway, &mut caller, &body, (dialect, model.as_deref())) {
+    let named = (endpoint, model.as_deref());
+    let mut request = match read(&gateway, &mut caller, (&parts.headers, &body), named) {
         Ok(request) => request,
         Err(answer) => return answer,
     };
@@ -223,6 +230,11 @@ fn kind(endpoint: Endpoint) -> CallKind {
         Endpoint::Messages => CallKind::Message,
         Endpoint::CountTokens => CallKind::CountTokens,
         Endpoint::Responses => CallKind::Response,
+        Endpoint::Rerank => CallKind::Rerank,
+        Endpoint::Moderations => CallKind::Moderation,
+        Endpoint::ImageGenerations => CallKind::ImageGeneration,
+        Endpoint::Speech => CallKind::Speech,
+        Endpoint::Transcriptions => CallKind::Transcription,
     }
 }
 
@@ -230,11 +242,17 @@ fn kind(endpoint: Endpoint) -> CallKind {
 fn read<'a>(
     gateway: &Gateway,
     caller: &mut Caller,
-    body: &'a Bytes,
-    (dialect, model): (Dialect, Option<&str>),
+    (headers, body): (&HeaderMap, &'a Bytes),
+    (endpoint, model): (Endpoint, Option<&str>),
 ) -> Result<trunkline_llm::Request<'a>, Response> {
-    let request = trunkline_llm::Request::read_in(dialect, body, model)
-        .map_err(|error| told::bad(error).answer_in(dialect, &caller.request_id))?;
+    let dialect = endpoint.dialect();
+    let request = if endpoint == Endpoint::Transcriptions {
+        let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        trunkline_llm::Request::read_form(body, kind.unwrap_or_default(), model)
+    } else {
+        trunkline_llm::Request::read_in(dialect, body, model)
+    };
+    let request = request.map_err(|error| told::bad(error).answer_in(dialect, &caller.request_id))?;
     let principal = gateway
         .authenticator
         .on_behalf_of(caller.principal.clone(), request.user.as_deref());
@@ -311,7 +329,14 @@ async fn let_in<'a>(
 fn has_price(group: &Group, request: &trunkline_llm::Request<'_>, endpoint: Endpoint) -> bool {
     let writes = endpoint != Endpoint::Embeddings;
     let mut usable = group.members.iter().filter(|own| own.defect.is_none());
-    usable.all(|own| own.prices.is_known(writes) && !(request.has_extras && own.has_extras(endpoint)))
+    usable.all(|own| {
+        let is_known = if endpoint.is_other() {
+            own.prices.covers(endpoint)
+        } else {
+            own.prices.is_known(writes)
+        };
+        is_known && !(request.has_extras && own.has_extras(endpoint))
+    })
 }
 
 /// LiteLLM's header for how often a request is tried again.

@@ -4,16 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use axum::http::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue};
 use trunkline_llm::price::{Listed, Priced, Prices, Rate};
 use trunkline_llm::provider::PROVIDERS;
 use trunkline_llm::translate::{Drops, Target as Written};
-use trunkline_llm::{Dialect, Endpoint, Provider, Spoken, Usage};
+use trunkline_llm::{Endpoint, Place, Provider, Usage};
 use trunkline_model::{Deployment, RouterRules};
 use trunkline_upstream::fault::Fault;
 use trunkline_upstream::http::Target;
 use trunkline_upstream::provider;
 
+use super::credentials;
 use super::kept::Errand;
 use super::load::{Health, Load, Moment, Most, Turn};
 
@@ -44,12 +45,6 @@ pub struct Ready {
     headers: HeaderMap,
 }
 
-/// The revision of Anthropic's API that is spoken, unless the client or the operator wants another.
-const ANTHROPIC_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
-/// How credentials of Anthropic's begin that are sent as `Authorization`, and what it has to be told for them.
-const ANTHROPIC_TOKEN: (&str, HeaderValue) = ("sk-ant-oat", HeaderValue::from_static("oauth-2025-04-20"));
-static X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
-static X_GOOG_API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
 /// The revision of Anthropic's API.
 pub(super) static VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 /// What of it is tried out.
@@ -197,53 +192,22 @@ impl Ready {
             let Some(own) = provider.serving(endpoint) else {
                 continue;
             };
-            let url = |stream| provider.url(&params.api_base, own, (&self.deployment.model, stream));
+            let url = |stream| {
+                let place = Place {
+                    api_base: &params.api_base,
+                    model: &self.deployment.model,
+                    api_version: params.api_version.as_deref(),
+                    stream,
+                };
+                provider.url(place, own)
+            };
             let target = |stream| provider::target(&url(stream)).map_err(|fault| fault.message);
             self.targets.push((endpoint, [target(false)?, target(true)?]));
             if (endpoint, own) == (Endpoint::Responses, Endpoint::Responses) {
                 self.responses = Some(url(false));
             }
         }
-        let secret = |text: &str, what: &str| {
-            let value = HeaderValue::from_str(text).map_err(|_| format!("{what} cannot be sent in a header"));
-            value.map(|mut value| {
-                value.set_sensitive(true);
-                value
-            })
-        };
-        let headers = &mut self.headers;
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let (token, beta) = ANTHROPIC_TOKEN;
-        let key = params.api_key.as_ref().map(trunkline_model::Secret::expose);
-        let is_token = key.is_some_and(|key| key.starts_with(token));
-        let is_anthropic = provider.dialect == Spoken::By(Dialect::Anthropic);
-        if is_anthropic {
-            headers.insert(VERSION.clone(), ANTHROPIC_VERSION);
-        }
-        match key {
-            Some(key) if provider.dialect == Spoken::Gemini => {
-                headers.insert(X_GOOG_API_KEY.clone(), secret(key, "its api_key")?);
-            }
-            Some(key) if is_anthropic && !is_token => {
-                headers.insert(X_API_KEY.clone(), secret(key, "its api_key")?);
-            }
-            Some(key) => {
-                headers.insert(AUTHORIZATION, secret(&format!("Bearer {key}"), "its api_key")?);
-                if is_anthropic {
-                    headers.insert(BETA.clone(), beta);
-                }
-            }
-            None => {}
-        }
-        if let Some(organization) = &params.organization {
-            let name = HeaderName::from_static("openai-organization");
-            headers.insert(name, secret(organization, "its organization")?);
-        }
-        for (name, value) in &params.extra_headers {
-            let known =
-                HeaderName::from_bytes(name.as_bytes()).map_err(|_| "a name in extra_headers is none")?;
-            headers.insert(known, secret(value.expose(), "a value of its extra_headers")?);
-        }
+        self.headers = credentials::headers(provider, params)?;
         Ok(())
     }
 
@@ -316,6 +280,7 @@ impl Ready {
             .api_key
             .iter()
             .map(trunkline_model::Secret::expose)
+            .chain(params.azure_ad_token.iter().map(trunkline_model::Secret::expose))
             .chain(headers)
             .collect()
     }

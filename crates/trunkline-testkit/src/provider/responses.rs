@@ -51,8 +51,8 @@ fn not_found(id: &str) -> Said {
 }
 
 /// What is said about a response that is kept.
-pub(super) fn about(kept: &mut Kept, bare: &Bare) -> Option<Said> {
-    let rest = bare.head.uri.path().strip_prefix("/v1/responses/")?;
+pub(super) fn about(kept: &mut Kept, (bare, path): (&Bare, &str)) -> Option<Said> {
+    let rest = path.strip_prefix("/v1/responses/")?;
     let (id, what) = rest.split_once('/').unwrap_or((rest, ""));
     let Some(at) = kept.0.iter().position(|(own, ..)| own == id) else {
         return Some(not_found(id));

@@ -10,7 +10,7 @@ use crate::support::config;
 use crate::world::{World, last, rows, send};
 
 /// Operations that are not GET and change nothing.
-const ASKING: [&str; 15] = [
+const ASKING: [&str; 20] = [
     "POST /budget/info",
     "POST /mcp-rest/test/connection",
     "POST /mcp-rest/test/tools/list",
@@ -26,6 +26,11 @@ const ASKING: [&str; 15] = [
     "DELETE /v1/responses/{response_id}",
     "POST /v1/responses",
     "POST /v1/responses/{response_id}/cancel",
+    "POST /v1/rerank",
+    "POST /v1/moderations",
+    "POST /v1/images/generations",
+    "POST /v1/audio/speech",
+    "POST /v1/audio/transcriptions",
 ];
 
 const KEY: &str = "LiteLLM_VerificationToken";

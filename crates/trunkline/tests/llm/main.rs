@@ -2,12 +2,14 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod azure;
 mod balance;
 mod cost;
 mod dialects;
 mod errors;
 mod fallbacks;
 mod keys;
+mod others;
 mod relay;
 mod responses;
 mod routing;

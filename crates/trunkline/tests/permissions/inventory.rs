@@ -13,7 +13,7 @@ use crate::support::{config, generate, key, listed, post, toolset, with};
 const PUBLIC: [&str; 2] = ["GET /health/liveliness", "GET /health/readiness"];
 
 /// What every good key may do, within its grants.
-const EVERY_KEY: [&str; 22] = [
+const EVERY_KEY: [&str; 27] = [
     "GET /key/info",
     "GET /mcp-rest/tools/list",
     "GET /model_group/info",
@@ -32,6 +32,11 @@ const EVERY_KEY: [&str; 22] = [
     "POST /v1/messages",
     "POST /v1/messages/count_tokens",
     "POST /v1/responses",
+    "POST /v1/rerank",
+    "POST /v1/moderations",
+    "POST /v1/images/generations",
+    "POST /v1/audio/speech",
+    "POST /v1/audio/transcriptions",
     "GET /v1/responses/{response_id}",
     "DELETE /v1/responses/{response_id}",
     "POST /v1/responses/{response_id}/cancel",

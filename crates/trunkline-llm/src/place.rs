@@ -1,0 +1,271 @@
+//! Where an endpoint of a service is: its address, and what of the path depends on the model, the revision of the API, and whether the
+//! answer comes in pieces.
+
+use crate::{Dialect, Endpoint, Provider, Spoken};
+
+/// What an address is made of.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Place<'a> {
+    /// The service's address.
+    pub api_base: &'a str,
+    /// The provider's name for the model.
+    pub model: &'a str,
+    /// The revision of its API, where it has one in its addresses.
+    pub api_version: Option<&'a str>,
+    /// The answer comes in pieces.
+    pub stream: bool,
+}
+
+/// How addresses are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Paths {
+    /// The path of the endpoint, after the address.
+    Below,
+    /// The name of the model is in the path.
+    Gemini,
+    /// `/openai/deployments/{model}/…?api-version=…`, or `/openai/v1/…`.
+    Azure,
+    /// Azure's AI services: `/models/…?api-version=…`; elsewhere as others.
+    AzureAi,
+    /// `/compatibility/v1/…`, and Cohere's own for what OpenAI does not have.
+    Cohere,
+}
+
+/// Azure's revision if the operator says none, as LiteLLM has it.
+pub const AZURE_VERSION: &str = "2025-02-01-preview";
+/// The same for its AI services.
+const AZURE_AI_VERSION: &str = "2024-05-01-preview";
+/// Names of the revision whose addresses are `/openai/v1/…`.
+const AZURE_NEXT: [&str; 3] = ["v1", "preview", "latest"];
+
+impl Place<'_> {
+    /// The address of an endpoint.
+    pub(crate) fn url(&self, provider: &Provider, endpoint: Endpoint) -> String {
+        let base = self.api_base.trim_end_matches('/');
+        // LiteLLM takes the whole address too.
+        let base = match provider.dialect {
+            Spoken::By(Dialect::Anthropic) => base.strip_suffix("/messages").unwrap_or(base),
+            Spoken::By(Dialect::OpenAi | Dialect::Responses) | Spoken::Gemini => base,
+        };
+        let suffix = if base.ends_with(provider.base_suffix) {
+            ""
+        } else {
+            provider.base_suffix
+        };
+        match provider.paths {
+            Paths::Below => format!("{base}{suffix}/{}", endpoint.path()),
+            Paths::Gemini => {
+                let how = if self.stream {
+                    "streamGenerateContent?alt=sse"
+                } else {
+                    "generateContent"
+                };
+                format!("{base}{suffix}/models/{}:{how}", segment(self.model))
+            }
+            Paths::Azure => self.azure(base, endpoint),
+            Paths::AzureAi => self.azure_ai(base, endpoint),
+            Paths::Cohere => cohere(base, endpoint),
+        }
+    }
+
+    fn azure(&self, base: &str, endpoint: Endpoint) -> String {
+        let path = endpoint.path();
+        let given = self.api_version;
+        let next = base.strip_suffix("/openai/v1");
+        let root = next.unwrap_or_else(|| base.strip_suffix("/openai").unwrap_or(base));
+        // It came with the next revision: without a name of one it is asked there.
+        let is_new = endpoint == Endpoint::Responses && given.is_none();
+        if next.is_some() || is_new || given.is_some_and(|own| AZURE_NEXT.contains(&own)) {
+            // The usual revision of these addresses needs no name.
+            let preview = if is_new && next.is_none() || given == Some("preview") {
+                "?api-version=preview"
+            } else {
+                ""
+            };
+            return format!("{root}/openai/v1/{path}{preview}");
+        }
+        let version = segment(given.unwrap_or(AZURE_VERSION));
+        if endpoint == Endpoint::Responses {
+            let root = root.split("/openai/deployments/").next().unwrap_or(root);
+            return format!("{root}/openai/{path}?api-version={version}");
+        }
+        // The whole address of a deployment is taken, too.
+        if base.contains("/openai/deployments/") {
+            return format!("{base}/{path}?api-version={version}");
+        }
+        let deployment = segment(self.model);
+        format!("{root}/openai/deployments/{deployment}/{path}?api-version={version}")
+    }
+
+    fn azure_ai(&self, base: &str, endpoint: Endpoint) -> String {
+        let path = endpoint.path();
+        let version = self.api_version.map(segment);
+        if is_azures(base) && endpoint != Endpoint::Rerank {
+            let version = version.unwrap_or_else(|| AZURE_AI_VERSION.to_owned());
+            let base = base.strip_suffix("/models").unwrap_or(base);
+            return format!("{base}/models/{path}?api-version={version}");
+        }
+        let base = base.strip_suffix("/v1").unwrap_or(base);
+        let version = version.map_or_else(String::new, |own| format!("?api-version={own}"));
+        format!("{base}/v1/{path}{version}")
+    }
+}
+
+/// Whether an address is one of Azure's own, which take the key in a header of theirs.
+pub fn is_azures(base: &str) -> bool {
+    let host = base.split_once("://").map_or(base, |(_, rest)| rest);
+    let host = host.split(['/', ':', '?']).next().unwrap_or_default();
+    [
+        ".services.ai.azure.com",
+        ".openai.azure.com",
+        ".cognitiveservices.azure.com",
+    ]
+    .iter()
+    .any(|end| host.ends_with(end))
+}
+
+fn cohere(base: &str, endpoint: Endpoint) -> String {
+    // LiteLLM's own addresses have a revision of the API in them.
+    let mut base = base;
+    for end in ["/rerank", "/chat", "/embed", "/v1", "/v2", "/compatibility"] {
+        base = base.strip_suffix(end).unwrap_or(base);
+    }
+    let path = endpoint.path();
+    if endpoint == Endpoint::Rerank {
+        return format!("{base}/v2/{path}");
+    }
+    format!("{base}/compatibility/v1/{path}")
+}
+
+/// A name as one segment of a path.
+pub(crate) fn segment(name: &str) -> String {
+    let escaped = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        other => format!("%{other:02X}"),
+    };
+    name.bytes().map(escaped).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::PROVIDERS;
+
+    fn url(prefix: &str, api_base: &str, api_version: Option<&str>, endpoint: Endpoint) -> String {
+        let own = PROVIDERS.iter().find(|own| own.prefix == prefix).unwrap();
+        let place = Place {
+            api_base,
+            model: "my/model",
+            api_version,
+            stream: false,
+        };
+        own.url(place, endpoint)
+    }
+
+    #[test]
+    fn azures_addresses_have_the_deployment_and_the_revision() {
+        let chat = Endpoint::ChatCompletions;
+        let responses = Endpoint::Responses;
+        for (base, version, endpoint, wanted) in [
+            (
+                "https://a",
+                None,
+                chat,
+                "https://a/openai/deployments/my%2Fmodel/chat/completions?api-version=2025-02-01-preview",
+            ),
+            (
+                "https://a/openai/",
+                Some("2024-10-21"),
+                Endpoint::Speech,
+                "https://a/openai/deployments/my%2Fmodel/audio/speech?api-version=2024-10-21",
+            ),
+            (
+                "https://a/openai/deployments/d",
+                Some("2024-10-21"),
+                chat,
+                "https://a/openai/deployments/d/chat/completions?api-version=2024-10-21",
+            ),
+            (
+                "https://a/openai/v1/",
+                None,
+                chat,
+                "https://a/openai/v1/chat/completions",
+            ),
+            (
+                "https://a",
+                Some("v1"),
+                chat,
+                "https://a/openai/v1/chat/completions",
+            ),
+            (
+                "https://a",
+                Some("preview"),
+                responses,
+                "https://a/openai/v1/responses?api-version=preview",
+            ),
+            (
+                "https://a",
+                Some("2025-03-01-preview"),
+                responses,
+                "https://a/openai/responses?api-version=2025-03-01-preview",
+            ),
+            (
+                "https://a",
+                None,
+                responses,
+                "https://a/openai/v1/responses?api-version=preview",
+            ),
+            (
+                "https://a",
+                Some("x&y=z"),
+                responses,
+                "https://a/openai/responses?api-version=x%26y%3Dz",
+            ),
+        ] {
+            assert_eq!(url("azure", base, version, endpoint), wanted);
+        }
+        for (base, wanted) in [
+            (
+                "https://x.services.ai.azure.com",
+                "https://x.services.ai.azure.com/models/chat/completions?api-version=2024-05-01-preview",
+            ),
+            (
+                "https://x.services.ai.azure.com/models",
+                "https://x.services.ai.azure.com/models/chat/completions?api-version=2024-05-01-preview",
+            ),
+            (
+                "https://x.inference.ai.azure.com/v1",
+                "https://x.inference.ai.azure.com/v1/chat/completions",
+            ),
+        ] {
+            assert_eq!(url("azure_ai", base, None, chat), wanted);
+        }
+        assert!(
+            is_azures("https://x.openai.azure.com:443/openai")
+                && !is_azures("https://openai.azure.com.example/")
+        );
+    }
+
+    #[test]
+    fn coheres_addresses_are_the_compatible_ones_and_its_own() {
+        for base in [
+            "https://api.cohere.com",
+            "https://api.cohere.ai/v1/rerank",
+            "https://c/compatibility/v1",
+        ] {
+            let root = base
+                .split("/v1")
+                .next()
+                .unwrap()
+                .trim_end_matches("/compatibility");
+            assert_eq!(
+                url("cohere", base, None, Endpoint::Rerank),
+                format!("{root}/v2/rerank")
+            );
+            assert_eq!(
+                url("cohere_chat", base, None, Endpoint::ChatCompletions),
+                format!("{root}/compatibility/v1/chat/completions")
+            );
+        }
+    }
+}
