@@ -730,6 +730,54 @@ pub(crate) const LITELLM_PARAMS: &[Field] = {
             "",
             "The request, besides its tokens.",
         ),
+        field(
+            "input_cost_per_query",
+            Dollars,
+            "the table's",
+            "A search, of `rerank`.",
+        ),
+        field(
+            "output_cost_per_image",
+            Dollars,
+            "the table's",
+            "A picture that is made.",
+        ),
+        field(
+            "input_cost_per_image",
+            Dollars,
+            "the table's",
+            "The same, as some rows of the table call it.",
+        ),
+        field(
+            "input_cost_per_image_token",
+            Dollars,
+            "`input_cost_per_token`",
+            "A token of a picture that is read.",
+        ),
+        field(
+            "output_cost_per_image_token",
+            Dollars,
+            "`output_cost_per_token`",
+            "A token of a picture that is made.",
+        ),
+        field(
+            "input_cost_per_second",
+            Dollars,
+            "the table's",
+            "A second of sound that is transcribed.",
+        ),
+        field(
+            "output_cost_per_second",
+            Dollars,
+            "the table's",
+            "The same, as some rows of the table call it; the one that is not 0 counts.",
+        ),
+        field(
+            "input_cost_per_character",
+            Dollars,
+            "the table's",
+            "A character that is said aloud.",
+        ),
     ]
 };
 

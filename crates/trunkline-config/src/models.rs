@@ -457,14 +457,23 @@ fn values(section: &mut Section<'_>, provider: &Provider, env: &dyn Env) -> Depl
     let is_azure = matches!(provider.credential, Credential::Azure | Credential::AzureAi);
     let azure_ad_token = section.secret("azure_ad_token").or_else(|| {
         first(&["AZURE_AD_TOKEN"])
-            .filter(|_| is_azure && api_key.is_none())
+            .filter(|_| api_key.is_none())
             .map(Secret::new)
     });
+    let azure_ad_token = azure_ad_token.filter(|_| is_azure);
     if let Some(Err(reason)) = azure_ad_token
         .as_ref()
         .map(|token| checks::header_value(token.expose()))
     {
         section.error("azure_ad_token", reason);
+    }
+    for name in ["azure_ad_token", "api_version"] {
+        if !is_azure && section.node(name).is_some_and(|node| !node.is_absent()) {
+            section.warn(
+                name,
+                format!("has no effect: {} knows nothing of it.", provider.prefix),
+            );
+        }
     }
     let api_version = section
         .text("api_version")

@@ -126,7 +126,7 @@ fn what_is_not_served_is_one_warning_that_names_it() {
         .map(ToString::to_string)
         .collect();
     for (index, start) in [
-        "4:5: model_list[0].litellm_params: its provider azure is not served yet",
+        "4:5: model_list[0].litellm_params: litellm_params.api_key ",
         "27:5: litellm_settings.mcp_aliases.unused: has no effect",
     ]
     .into_iter()

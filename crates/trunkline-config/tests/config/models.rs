@@ -23,7 +23,6 @@ fn mistakes(text: &str) -> String {
 
 #[test]
 fn b29_every_parameter_has_an_effect() {
-    let plain = one(BASE, &[]);
     let samples = [
         ("model", "hosted_vllm/y"),
         ("custom_llm_provider", "xinference"),
@@ -53,13 +52,31 @@ fn b29_every_parameter_has_an_effect() {
         ("output_cost_per_audio_token", "1"),
         ("output_cost_per_reasoning_token", "1"),
         ("input_cost_per_request", "'0.01'"),
+        ("input_cost_per_query", "1"),
+        ("input_cost_per_image", "1"),
+        ("output_cost_per_image", "1"),
+        ("input_cost_per_image_token", "1"),
+        ("output_cost_per_image_token", "1"),
+        ("input_cost_per_second", "1"),
+        ("output_cost_per_second", "1"),
+        ("input_cost_per_character", "1"),
+        // Of one provider alone.
+        ("api_version", "2024-10-21"),
+        ("azure_ad_token", "t"),
     ];
+    let azure = BASE.replace("hosted_vllm/", "azure/");
     for (name, value) in samples {
+        let own = if matches!(name, "api_version" | "azure_ad_token") {
+            azure.as_str()
+        } else {
+            BASE
+        };
+        let plain = one(own, &[]);
         let kept = |line: &&str| {
             let line = line.trim();
             !(line.starts_with(&format!("{name}:")) || name == "base_url" && line.starts_with("api_base:"))
         };
-        let kept: Vec<&str> = BASE.lines().filter(kept).collect();
+        let kept: Vec<&str> = own.lines().filter(kept).collect();
         let base = kept.join("\n") + "\n";
         let changed = one(&format!("{base}      {name}: {value}\n"), &[]);
         assert_ne!(changed, plain, "{name} is ignored in silence");
@@ -375,4 +392,41 @@ fn a_star_is_of_its_provider_or_of_all_that_have_a_key() {
     assert!(said.contains("say which with custom_llm_provider"), "{said}");
     let more = parse(&BASE.replace("hosted_vllm/x", "hosted_vllm/*")).unwrap();
     assert!(more.models.deployments[0].defect.is_some());
+}
+
+#[test]
+fn azure_is_told_who_asks_by_a_key_or_a_token() {
+    let text = "model_list:\n  - model_name: m\n    litellm_params:\n      model: azure/d\n";
+    let variables = [
+        ("AZURE_API_BASE", "https://a.openai.azure.com"),
+        ("AZURE_API_KEY", "k"),
+        ("AZURE_API_VERSION", "2024-10-21"),
+        ("AZURE_AD_TOKEN", "t"),
+    ];
+    let own = one(text, &variables);
+    assert_eq!(own.defect, None);
+    assert_eq!(own.params.api_base, "https://a.openai.azure.com");
+    assert_eq!(own.params.api_key.as_ref().unwrap().expose(), "k");
+    assert_eq!(own.params.api_version.as_deref(), Some("2024-10-21"));
+    // One of the two is enough, and the key counts more.
+    assert!(own.params.azure_ad_token.is_none());
+    let own = one(text, &[variables[0], variables[3]]);
+    assert_eq!(own.defect, None);
+    assert_eq!(own.params.azure_ad_token.as_ref().unwrap().expose(), "t");
+    let own = one(text, &variables[..1]);
+    assert!(own.defect.unwrap().contains("AZURE_OPENAI_API_KEY"));
+    let own = one(text, &variables[1..]);
+    assert!(own.defect.unwrap().contains("api_base"));
+}
+
+#[test]
+fn an_address_has_a_revision_only_where_it_is_azures() {
+    let text = format!("{BASE}      api_version: v1\n");
+    let config = parse_with(&text, &[]).unwrap();
+    let told: String = config.notices.iter().map(ToString::to_string).collect();
+    assert!(
+        told.contains("api_version") && told.contains("no effect"),
+        "{told}"
+    );
+    assert_eq!(config.models.deployments[0].params.api_version, None);
 }

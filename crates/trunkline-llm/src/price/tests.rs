@@ -58,13 +58,16 @@ fn names_are_litellms() {
         "input_cost_per_token_above_200k_tokens_priority",
         "input_cost_per_token_batches",
         "cache_read_input_token_cost_flex",
+        "output_cost_per_image",
+        "input_cost_per_query",
+        "input_cost_per_second",
     ] {
         assert_eq!(Priced::parse(name).map(Priced::name).as_deref(), Some(name));
     }
     for name in [
         "input_cost",
         "input_cost_per_token_above_k_tokens",
-        "output_cost_per_image",
+        "output_cost_per_pixel",
         "_priority",
     ] {
         assert_eq!(Priced::parse(name), None, "{name}");

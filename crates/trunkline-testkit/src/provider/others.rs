@@ -136,7 +136,8 @@ pub(super) fn form(bare: &Bare, models: &[String]) -> Result<Value, Said> {
     // Every byte is a character of this text, so that it can be cut like one.
     let text: String = bare.body.iter().map(|own| char::from(*own)).collect();
     let whole = format!("\r\n{text}");
-    let mut parts = whole.split(&format!("\r\n--{boundary}"));
+    let between = format!("\r\n--{boundary}");
+    let mut parts = whole.split(&between);
     let mut found = json!({});
     if parts.next() != Some("") {
         return Err(invalid("the form does not begin"));
