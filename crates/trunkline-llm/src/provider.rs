@@ -88,7 +88,7 @@ const AZURES: &[Endpoint] = &[
     Endpoint::Transcriptions,
 ];
 /// Of another gateway, which may have anything.
-const PROXYS: &[Endpoint] = &[
+const OF_PROXIES: &[Endpoint] = &[
     Endpoint::ChatCompletions,
     Endpoint::Completions,
     Endpoint::Embeddings,
@@ -337,7 +337,7 @@ pub const PROVIDERS: &[Provider] = &[
     },
     Provider::own("lm_studio", &["LM_STUDIO_API_KEY"], &["LM_STUDIO_API_BASE"]),
     Provider {
-        endpoints: PROXYS,
+        endpoints: OF_PROXIES,
         ..Provider::own(
             "litellm_proxy",
             &["LITELLM_PROXY_API_KEY"],
