@@ -98,19 +98,16 @@ impl<'a> Form<'a> {
     /// The form with another name for the model. Every other byte is as it came.
     pub fn with_model(&self, model: &str) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.body.len() + model.len() + 128);
-        match self.parts.iter().find(|part| part.name == "model") {
-            Some(part) => {
-                out.extend_from_slice(self.body.get(..part.content.start).unwrap_or_default());
-                out.extend_from_slice(model.as_bytes());
-                out.extend_from_slice(self.body.get(part.content.end..).unwrap_or_default());
-            }
+        if let Some(part) = self.parts.iter().find(|part| part.name == "model") {
+            out.extend_from_slice(self.body.get(..part.content.start).unwrap_or_default());
+            out.extend_from_slice(model.as_bytes());
+            out.extend_from_slice(self.body.get(part.content.end..).unwrap_or_default());
+        } else {
             // The path named it.
-            None => {
-                let head = "Content-Disposition: form-data; name=\"model\"";
-                let part = format!("--{}\r\n{head}\r\n\r\n{model}\r\n", self.boundary);
-                out.extend_from_slice(part.as_bytes());
-                out.extend_from_slice(self.body);
-            }
+            let head = "Content-Disposition: form-data; name=\"model\"";
+            let part = format!("--{}\r\n{head}\r\n\r\n{model}\r\n", self.boundary);
+            out.extend_from_slice(part.as_bytes());
+            out.extend_from_slice(self.body);
         }
         out
     }
@@ -181,14 +178,13 @@ fn named(disposition: &str) -> Result<(&str, bool), String> {
     let bad = || "a part of the form has no plain name".to_owned();
     let rest = disposition.strip_prefix("form-data").ok_or_else(bad)?;
     let rest = rest.trim_start().strip_prefix(';').ok_or_else(bad)?.trim_start();
-    let (name, rest) = match rest.strip_prefix("name=\"") {
-        Some(rest) => rest.split_once('"').ok_or_else(bad)?,
-        None => {
-            // Some write names without marks.
-            let rest = rest.strip_prefix("name=").ok_or_else(bad)?;
-            let end = rest.find(';').unwrap_or(rest.len());
-            (rest[..end].trim(), &rest[end..])
-        }
+    let (name, rest) = if let Some(rest) = rest.strip_prefix("name=\"") {
+        rest.split_once('"').ok_or_else(bad)?
+    } else {
+        // Some write names without marks.
+        let rest = rest.strip_prefix("name=").ok_or_else(bad)?;
+        let end = rest.find(';').unwrap_or(rest.len());
+        (rest[..end].trim(), &rest[end..])
     };
     let is_plain = |own: u8| own.is_ascii_alphanumeric() || b"_-[].".contains(&own);
     if name.is_empty() || !name.bytes().all(is_plain) {

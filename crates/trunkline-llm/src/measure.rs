@@ -53,9 +53,12 @@ struct Counts {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Details {
-    image_tokens: Option<u64>,
-    audio_tokens: Option<u64>,
-    cached_tokens: Option<u64>,
+    #[serde(rename = "image_tokens")]
+    image: Option<u64>,
+    #[serde(rename = "audio_tokens")]
+    audio: Option<u64>,
+    #[serde(rename = "cached_tokens")]
+    cached: Option<u64>,
 }
 
 #[derive(Default, Deserialize)]
@@ -98,8 +101,8 @@ impl Counts {
         input.map(|input| Usage {
             input: Some(input),
             output: Some(output.unwrap_or(0)),
-            cache_read: details.and_then(|own| own.cached_tokens),
-            input_audio: details.and_then(|own| own.audio_tokens),
+            cache_read: details.and_then(|own| own.cached),
+            input_audio: details.and_then(|own| own.audio),
             ..Usage::default()
         })
     }
@@ -126,7 +129,7 @@ impl Measure {
         let is = |own| endpoint == own;
         Self {
             tokens,
-            input_pictures: details.and_then(|own| own.image_tokens),
+            input_pictures: details.and_then(|own| own.image),
             searches: billed
                 .and_then(|own| whole(own.search_units?))
                 .filter(|_| is(Endpoint::Rerank)),
