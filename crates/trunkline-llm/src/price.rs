@@ -153,13 +153,9 @@ impl Unit {
             Self::Reasoning => &[Self::Reasoning, Self::Output],
             Self::InputPicture => &[Self::InputPicture, Self::Input],
             Self::OutputPicture => &[Self::OutputPicture, Self::Output],
-            Self::Request
-            | Self::Image
-            | Self::Picture
-            | Self::Query
-            | Self::Second
-            | Self::Spoken
-            | Self::Letter => &[],
+            Self::Request => &[Self::Request],
+            // Nothing else is paid for these.
+            Self::Image | Self::Picture | Self::Query | Self::Second | Self::Spoken | Self::Letter => &[],
         }
     }
 }
