@@ -211,10 +211,10 @@ mod tests {
     const TYPE: &str = "multipart/form-data; boundary=xYz";
 
     fn form(parts: &[(&str, &str)]) -> Vec<u8> {
-        let mut text = String::new();
-        for (head, content) in parts {
-            text += &format!("--xYz\r\nContent-Disposition: form-data; {head}\r\n\r\n{content}\r\n");
-        }
+        let part = |(head, content): &(&str, &str)| {
+            format!("--xYz\r\nContent-Disposition: form-data; {head}\r\n\r\n{content}\r\n")
+        };
+        let text: String = parts.iter().map(part).collect();
         (text + "--xYz--\r\n").into_bytes()
     }
 
