@@ -260,7 +260,7 @@ async fn speech_comes_piece_by_piece_and_leaving_is_heard() {
 async fn forms_keep_every_byte_but_the_model() {
     let world = world().await;
     let client = world.gateway.client();
-    let send = async |model, more: &[(&str, &str)], id: &str| {
+    let ask = async |model, more: &[(&str, &str)], id: &str| {
         let asked = client.clone().with_header("x-litellm-call-id", id);
         send_form(&asked, TRANSCRIPTIONS, form(model, more)).await
     };
@@ -269,7 +269,7 @@ async fn forms_keep_every_byte_but_the_model() {
         ("timestamp_granularities[]", "word"),
         ("timestamp_granularities[]", "segment"),
     ];
-    let reply = send(Some("whisper"), &more, "a").await.expect_status(200);
+    let reply = ask(Some("whisper"), &more, "a").await.expect_status(200);
     let sent = world.provider.requests().pop().unwrap();
     assert_eq!(sent.body, form(Some("whisper-1"), &more));
     assert_eq!(
@@ -278,23 +278,23 @@ async fn forms_keep_every_byte_but_the_model() {
     );
     // 3 seconds at a ten thousandth of a dollar.
     assert_eq!(reply.header("x-litellm-response-cost"), Some("0.0003"));
-    let reply = send(Some("whisper"), &[("response_format", "verbose_json")], "b").await;
+    let reply = ask(Some("whisper"), &[("response_format", "verbose_json")], "b").await;
     assert_eq!(
         reply.expect_status(200).header("x-litellm-response-cost"),
         Some("0.00025")
     );
     // A text says nothing of what it took, and is no nothing.
-    let reply = send(Some("whisper"), &[("response_format", "text")], "c")
+    let reply = ask(Some("whisper"), &[("response_format", "text")], "c")
         .await
         .expect_status(200);
     assert_eq!(reply.text(), "what was said");
     assert_eq!(reply.header("content-type"), Some("text/plain; charset=utf-8"));
     assert_eq!(logged(&client, "c").await["spend"], Value::Null);
-    let priced = send(Some("mine"), &[("stream", "True")], "d")
+    let priced = ask(Some("mine"), &[("stream", "True")], "d")
         .await
         .expect_status(200);
     assert!(!priced.text().is_empty());
-    let reply = send(Some("whisper"), &[("stream", "true")], "e")
+    let reply = ask(Some("whisper"), &[("stream", "true")], "e")
         .await
         .expect_status(200);
     assert_eq!(reply.header("content-type"), Some("text/event-stream"));
