@@ -12,7 +12,7 @@ use trunkline_llm::price::{Priced, Rate};
 use trunkline_llm::provider::{self, Credential, Named, PROVIDERS, Provider};
 use trunkline_llm::wildcard;
 use trunkline_model::key::MODEL_WORDS;
-use trunkline_model::{Deployment, DeploymentParams, ModelList, Secret, StoredModel};
+use trunkline_model::{Deployment, DeploymentParams, ModelList, SECRET_PARAMS, Secret, StoredModel};
 
 use crate::checks;
 use crate::env::{Env, REFERENCE, resolve};
@@ -159,9 +159,6 @@ fn head(item: &Node, path: &str, report: &mut Report) -> Option<Head> {
     Some((model_name?, id, model_info))
 }
 
-/// What of the parameters may be a reference to the environment, where no file says so.
-const MAY_REFER: [&str; 2] = ["api_key", "extra_headers"];
-
 /// The deployments of a model of the database. An error is one sentence, and repeats no value.
 pub(crate) fn stored(model: &StoredModel, env: &dyn Env) -> Result<Vec<Deployment>, String> {
     if let Some(defect) = &model.defect {
@@ -173,10 +170,10 @@ pub(crate) fn stored(model: &StoredModel, env: &dyn Env) -> Result<Vec<Deploymen
     let members = params.as_object().ok_or("litellm_params must be an object")?;
     let mut others = members
         .iter()
-        .filter(|(name, _)| !MAY_REFER.contains(&name.as_str()));
+        .filter(|(name, _)| !SECRET_PARAMS.contains(&name.as_str()));
     if others.any(|(_, value)| refers(value)) || refers(&model.model_info.clone().into()) {
         return Err(format!(
-            "{REFERENCE}… may stand in api_key and extra_headers alone"
+            "{REFERENCE}… may stand in credentials alone: api_key, extra_headers, azure_ad_token …"
         ));
     }
     let mut info = model.model_info.clone();

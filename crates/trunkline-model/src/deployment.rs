@@ -31,6 +31,27 @@ pub struct Deployment {
     pub defect: Option<String>,
 }
 
+/// Members of `litellm_params` that are, or may have, a credential: they are shown to nobody, and of a model that no file has they alone may
+/// refer to the environment. Those that have no effect here are among them, too.
+pub const SECRET_PARAMS: [&str; 16] = [
+    "api_key",
+    "extra_headers",
+    "azure_ad_token",
+    "aws_access_key_id",
+    "aws_secret_access_key",
+    "aws_session_token",
+    "vertex_credentials",
+    "azure_password",
+    "azure_username",
+    "client_secret",
+    "default_headers",
+    "extra_body",
+    "extra_query",
+    "headers",
+    "password",
+    "token",
+];
+
 /// The members of `litellm_params` that have an effect.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DeploymentParams {

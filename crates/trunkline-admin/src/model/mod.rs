@@ -4,7 +4,7 @@
 //! No credential ever comes back: of `litellm_params` rows show what is no secret.
 
 use serde_json::{Map, Value, json};
-use trunkline_model::{Secret, StoredModel};
+use trunkline_model::{SECRET_PARAMS, Secret, StoredModel};
 
 use crate::App;
 use crate::body::{At, Problems};
@@ -32,8 +32,6 @@ pub trait Models: Send + Sync + 'static {
 
 /// The members of a body.
 const FIELDS: [&str; 3] = ["model_name", "litellm_params", "model_info"];
-/// Members of `litellm_params` that are shown to nobody.
-const SECRETS: [&str; 2] = ["api_key", "extra_headers"];
 /// The longest id.
 const MAX_ID: usize = 128;
 
@@ -118,7 +116,7 @@ fn merge(own: &mut Map<String, Value>, more: Map<String, Value>) {
 /// The model as the API shows it.
 fn row(model: &StoredModel) -> Value {
     let mut params: Map<String, Value> = serde_json::from_str(model.params.expose()).unwrap_or_default();
-    for name in SECRETS {
+    for name in SECRET_PARAMS {
         params.remove(name);
     }
     let mut info = model.model_info.clone();

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 pub(crate) struct NewModel {
     /// The name that clients ask for.
     model_name: String,
-    /// As in the configuration file. `os.environ/NAME` may stand in `api_key` and `extra_headers`.
+    /// As in the configuration file. `os.environ/NAME` may stand in credentials (`api_key`, `extra_headers`, `azure_ad_token` …).
     litellm_params: Map<String, Value>,
     /// `id` is its id; everything else is free.
     model_info: Option<Map<String, Value>>,
