@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use trunkline_model::{CallKind, CallRecord, ModelUse, Payers, Principal, RequestId, ServerId};
@@ -155,6 +155,8 @@ fn chain(error: &dyn std::error::Error) -> String {
 pub struct Pending {
     gateway: Arc<Gateway>,
     record: Option<CallRecord>,
+    /// Who asked, for what it costs when it ends.
+    principal: Principal,
     began: Instant,
 }
 
@@ -205,6 +207,7 @@ impl Pending {
         Self {
             gateway: gateway.clone(),
             record: Some(record),
+            principal: principal.clone(),
             began: Instant::now(),
         }
     }
@@ -287,11 +290,14 @@ impl Pending {
             record.cost = tool_price(&self.gateway, &record);
         }
         let charge = record.charge();
-        self.gateway
-            .registry
-            .store()
-            .spend()
-            .charge(&record.payers, charge);
+        if charge > 0 {
+            // It counts in the period in which it ended, which need not be the one in which it began.
+            let took = SignedDuration::try_from(took).unwrap_or(SignedDuration::MAX);
+            let ended = record.started_at.checked_add(took).unwrap_or(record.started_at);
+            record.payers = Payers::of(&self.principal, ended);
+            let spend = self.gateway.registry.store().spend();
+            spend.charge(&record.payers, charge);
+        }
         self.gateway.metrics.count(&record, took);
         log(&record);
         self.gateway.recorder.send(record);

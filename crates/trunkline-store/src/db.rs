@@ -89,6 +89,19 @@ impl StoreError {
         }
     }
 
+    /// Whether the database is there, and others were in the way: locks, deadlocks, transactions that took too long.
+    pub fn is_contention(&self) -> bool {
+        let Self::Database {
+            source: sqlx::Error::Database(error),
+            ..
+        } = self
+        else {
+            return false;
+        };
+        let code = error.code().unwrap_or_default();
+        matches!(&*code, "40001" | "40P01" | "55P03" | "57014" | "25P03" | "25P04")
+    }
+
     pub(crate) fn database(statement: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
         move |source| Self::Database { statement, source }
     }

@@ -149,21 +149,23 @@ impl Keys {
         change.commit(entries).await.map_err(KeyWriteError::from)?;
         *revision = own;
         for write in &writes {
-            if let Some((level, id)) = write.deletes() {
+            if let Some((level, id)) = write.deletes().or_else(|| write.makes()) {
                 self.store.spend().forget(level, &id);
             }
             if let Some((from, to)) = write.renames() {
-                self.store.spend().rename(&from, &to);
+                let now = self.store.now().as_microsecond();
+                self.store.spend().rename(&from, &to, now);
             }
         }
         self.apply(writes);
         Ok(done)
     }
 
-    /// What was spent goes with another secret of a key, and is nobody's when its owner is gone.
+    /// What was spent goes with another secret of a key, and is nobody's when its owner is gone. A new key has spent nothing, whatever
+    /// had its hash before.
     async fn spent(&self, tx: &mut Tx, write: &DirectoryWrite) -> Result<(), StoreError> {
         let now = self.store.now();
-        if let Some((level, id)) = write.deletes() {
+        if let Some((level, id)) = write.deletes().or_else(|| write.makes()) {
             spend::forget(tx, level, &id, now).await?;
         }
         match write.renames() {

@@ -76,7 +76,7 @@ pub use spend::book::{SpendBook, Spent};
 pub use spend::day_of;
 pub use spend::read::{DayRow, DaySums, DaysFilter, DaysOf, LogFilter, LogSort, MAX_DAYS_ROWS, TagSpend};
 pub use status::{AppliedMigration, DbStatus};
-pub use store::{PreparedStatement, Store};
+pub use store::{PreparedStatement, Store, statements};
 pub use stored_model::{ModelEdit, ModelWriteError};
 pub use tenant::DirectoryWrite;
 pub use toolset::{ToolsetEdit, ToolsetWriteError};

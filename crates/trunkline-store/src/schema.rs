@@ -209,8 +209,14 @@ pub(crate) const TABLES: &[Table] = &[
             int("total_spend").or("0"),
             int("period_at").or("0"),
             int("updated_at").or("0"),
+            text("moved_to"),
         ],
         indexed: &["updated_at"],
+    },
+    Table {
+        name: "spend_tag",
+        columns: &[int("day").key(), text("api_key").key(), text("tag").key()],
+        indexed: &[],
     },
     Table {
         name: "spend_daily",

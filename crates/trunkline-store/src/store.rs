@@ -29,6 +29,11 @@ struct Inner {
     spend: spend::book::SpendBook,
 }
 
+/// Every statement that is sent to `PostgreSQL`, by its name in the code: tests make each fail in turn.
+pub fn statements() -> impl Iterator<Item = (&'static str, &'static str)> {
+    all_statements().map(|own| (own.name, own.postgres))
+}
+
 /// What a database makes of one statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PreparedStatement {
@@ -169,6 +174,7 @@ fn all_statements() -> impl Iterator<Item = &'static Stmt> {
         replica::ALL,
         limit_share::ALL,
         spend::ALL,
+        spend::daily::ALL,
         spend::read::ALL,
         migrate::ALL,
         migrate::applied::ALL,

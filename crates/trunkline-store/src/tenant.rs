@@ -316,6 +316,14 @@ impl DirectoryWrite {
         }
     }
 
+    /// The key that was not there before it.
+    pub(crate) fn makes(&self) -> Option<(Level, Cow<'_, str>)> {
+        match self {
+            Self::NewKey(key) => Some((Level::Key, key.hash.to_hex().into())),
+            _ => None,
+        }
+    }
+
     /// Who is gone with it, of those that spend.
     pub(crate) fn deletes(&self) -> Option<(Level, Cow<'_, str>)> {
         match self {

@@ -34,22 +34,60 @@ pub(crate) struct Stored {
 #[derive(Default)]
 struct Account {
     stored: Stored,
-    /// Charged and not stored: in the period since, and in all.
-    open: i64,
-    open_since: i64,
-    open_total: i64,
+    /// Charged and not stored, by the beginnings of the periods in which it was: seldom more than one.
+    open: Vec<(i64, i64)>,
+    /// A key that has got another hash, and since when.
+    moved: Option<(Box<str>, i64)>,
+}
+
+impl Account {
+    fn open(&mut self, (since, cost): (i64, i64)) {
+        match self.open.iter_mut().find(|(own, _)| *own == since) {
+            Some((_, sum)) => *sum = sum.saturating_add(cost),
+            None => self.open.push((since, cost)),
+        }
+    }
 }
 
 /// All of them. People choose the names of teams and users, so the maps have the careful hash.
 #[derive(Default)]
-pub struct SpendBook(Mutex<[HashMap<Box<str>, Account>; 5]>);
+pub struct SpendBook(Mutex<Accounts>);
+
+#[derive(Default)]
+struct Accounts([HashMap<Box<str>, Account>; 5]);
+
+impl Accounts {
+    fn of(&self, level: Level) -> &HashMap<Box<str>, Account> {
+        &self.0[index(level)]
+    }
+
+    fn of_mut(&mut self, level: Level) -> &mut HashMap<Box<str>, Account> {
+        &mut self.0[index(level)]
+    }
+
+    /// The name that somebody has by now.
+    fn name<'n>(&'n self, level: Level, id: &'n str) -> &'n str {
+        let mut id = id;
+        // Nobody moves in circles: who comes back is there, and has not moved.
+        while let Some((to, _)) = self.of(level).get(id).and_then(|own| own.moved.as_ref()) {
+            id = to;
+        }
+        id
+    }
+
+    /// Whoever it is by now.
+    fn entry(&mut self, level: Level, id: &str) -> &mut Account {
+        let id: Box<str> = self.name(level, id).into();
+        self.of_mut(level).entry(id).or_default()
+    }
+}
 
 fn index(level: Level) -> usize {
     LEVELS.iter().position(|own| *own == level).unwrap_or(0)
 }
 
 impl SpendBook {
-    fn lock(&self) -> MutexGuard<'_, [HashMap<Box<str>, Account>; 5]> {
+    fn lock(&self) -> MutexGuard<'_, Accounts> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -60,59 +98,74 @@ impl SpendBook {
         }
         let mut accounts = self.lock();
         for (level, payer) in payers.iter().filter(|(_, payer)| payer.has_account) {
-            let own = accounts[index(level)].entry(payer.id.clone()).or_default();
-            if own.open_since < payer.since {
-                (own.open, own.open_since) = (0, payer.since);
-            }
-            own.open = own.open.saturating_add(cost);
-            own.open_total = own.open_total.saturating_add(cost);
+            accounts.entry(level, &payer.id).open((payer.since, cost));
         }
     }
 
     /// What somebody has spent since the beginning of its period (0: ever).
     pub fn spent(&self, level: Level, id: &str, since: i64) -> Spent {
         let accounts = self.lock();
-        let Some(own) = accounts[index(level)].get(id) else {
+        let Some(own) = accounts.of(level).get(accounts.name(level, id)) else {
             return Spent::default();
         };
-        let of = |sum: i64, began: i64| if began >= since { sum } else { 0 };
+        let stored = if own.stored.since >= since {
+            own.stored.spend
+        } else {
+            0
+        };
+        let sum = |sum: i64, own: i64| sum.saturating_add(own);
+        let open = own.open.iter().filter(|(own, _)| *own >= since);
         Spent {
-            now: of(own.stored.spend, own.stored.since).saturating_add(of(own.open, own.open_since)),
-            ever: own.stored.total.saturating_add(own.open_total),
+            now: open.map(|(_, open)| *open).fold(stored, sum),
+            ever: own.open.iter().map(|(_, open)| *open).fold(own.stored.total, sum),
         }
     }
 
-    /// What was charged is stored, and what is stored by then.
-    pub(crate) fn settled(&self, level: Level, id: &str, (since, cost): (i64, i64), stored: Option<Stored>) {
+    /// What was charged is stored.
+    pub(crate) fn settled(&self, level: Level, id: &str, (since, cost): (i64, i64)) {
         let mut accounts = self.lock();
-        let own = accounts[index(level)].entry(id.into()).or_default();
-        own.open_total = own.open_total.saturating_sub(cost).max(0);
-        if own.open_since == since {
-            own.open = own.open.saturating_sub(cost).max(0);
-        }
-        if let Some(stored) = stored {
-            own.stored = stored;
-        }
+        let own = accounts.entry(level, id);
+        own.open((since, -cost));
+        own.open.retain(|(_, open)| *open > 0);
     }
 
-    /// What is stored, by whomever.
+    /// What is stored, by whomever. Whoever has a row of its own has not moved.
     pub(crate) fn stored(&self, level: Level, id: &str, stored: Stored) {
         let mut accounts = self.lock();
-        accounts[index(level)].entry(id.into()).or_default().stored = stored;
+        let own = accounts.of_mut(level).entry(id.into()).or_default();
+        (own.stored, own.moved) = (stored, None);
     }
 
     /// Whoever has the id next has spent nothing.
     pub(crate) fn forget(&self, level: Level, id: &str) {
-        self.lock()[index(level)].remove(id);
+        self.lock().of_mut(level).remove(id);
     }
 
-    /// A key has another hash.
-    pub(crate) fn rename(&self, from: &str, to: &str) {
+    /// A key has another hash, since a time. What is charged to the one that it had is the other's.
+    pub(crate) fn rename(&self, from: &str, to: &str, now: i64) {
         let mut accounts = self.lock();
-        let keys = &mut accounts[index(Level::Key)];
-        if let Some(own) = keys.remove(from) {
-            keys.insert(to.into(), own);
+        let keys = accounts.of_mut(Level::Key);
+        let before = keys.remove(from).unwrap_or_default();
+        if before.moved.as_ref().is_none_or(|(own, _)| **own != *to) {
+            let own = keys.entry(to.into()).or_default();
+            own.moved = None;
+            if own.stored.total < before.stored.total {
+                own.stored = before.stored;
+            }
+            before.open.into_iter().for_each(|open| own.open(open));
         }
+        let left = Account {
+            moved: Some((to.into(), now)),
+            ..Account::default()
+        };
+        keys.insert(from.into(), left);
+    }
+
+    /// Forgets which keys got another hash before a time.
+    pub(crate) fn forget_moves(&self, before: i64) {
+        let mut accounts = self.lock();
+        let is_recent = |own: &Account| own.moved.as_ref().is_none_or(|(_, at)| *at >= before);
+        accounts.of_mut(Level::Key).retain(|_, own| is_recent(own));
     }
 }
 
@@ -154,7 +207,8 @@ mod tests {
             total: 15,
             since: 0,
         };
-        book.settled(Level::Key, "k", (0, 12), Some(stored));
+        book.settled(Level::Key, "k", (0, 12));
+        book.stored(Level::Key, "k", stored);
         assert_eq!(spent(0), Spent { now: 16, ever: 16 });
     }
 
@@ -166,34 +220,55 @@ mod tests {
         assert_eq!(spent(20), Spent { now: 0, ever: 5 });
         book.charge(&payers("k", 20), 3);
         assert_eq!(spent(20), Spent { now: 3, ever: 8 });
-        book.settled(
-            Level::Key,
-            "k",
-            (10, 5),
-            Some(Stored {
-                spend: 5,
-                total: 5,
-                since: 10,
-            }),
-        );
+        let stored = |own: (i64, i64), (spend, total, since)| {
+            book.settled(Level::Key, "k", own);
+            book.stored(Level::Key, "k", Stored { spend, total, since });
+        };
+        stored((10, 5), (5, 5, 10));
         assert_eq!(spent(20), Spent { now: 3, ever: 8 });
-        book.settled(
-            Level::Key,
-            "k",
-            (20, 3),
-            Some(Stored {
-                spend: 3,
-                total: 8,
-                since: 20,
-            }),
-        );
-        assert_eq!((spent(20).now, spent(10).now, spent(30).now), (3, 3, 0));
-        book.rename("k", "l");
-        assert_eq!(
-            (spent(20), book.spent(Level::Key, "l", 20).now),
-            (Spent::default(), 3)
-        );
-        book.forget(Level::Key, "l");
-        assert_eq!(book.spent(Level::Key, "l", 0), Spent::default());
+        // One that ended before the period did, and is charged after another of the next one: it is no part of that.
+        book.charge(&payers("k", 10), 4);
+        assert_eq!(spent(20), Spent { now: 3, ever: 12 });
+        stored((20, 3), (3, 8, 20));
+        assert_eq!(spent(20), Spent { now: 3, ever: 12 });
+        stored((10, 4), (3, 12, 20));
+        assert_eq!(spent(20), Spent { now: 3, ever: 12 });
+        // A period that is said to have begun before counts what is of a later one, too.
+        book.charge(&payers("k", 15), 1);
+        assert_eq!((spent(15).now, spent(20).now, spent(30).now), (4, 3, 0));
+    }
+
+    #[test]
+    fn what_is_charged_to_a_secret_of_before_is_the_keys() {
+        let book = SpendBook::default();
+        let now = |id: &str| book.spent(Level::Key, id, 0).now;
+        book.charge(&payers("k", 0), 5);
+        book.rename("k", "l", 1);
+        // One under way, and one that was charged before and is written now.
+        book.charge(&payers("k", 0), 2);
+        assert_eq!((now("l"), now("k")), (7, 7), "it is the same key");
+        book.settled(Level::Key, "k", (0, 5));
+        let stored = Stored {
+            spend: 5,
+            total: 5,
+            since: 0,
+        };
+        book.stored(Level::Key, "l", stored);
+        assert_eq!(now("l"), 7);
+        book.rename("l", "m", 2);
+        book.charge(&payers("k", 0), 1);
+        assert_eq!(now("m"), 8);
+        // Said once more, as by the database.
+        book.rename("k", "l", 3);
+        book.rename("l", "m", 3);
+        assert_eq!(now("m"), 8);
+        // Back again.
+        book.rename("m", "k", 4);
+        book.charge(&payers("l", 0), 1);
+        assert_eq!((now("k"), now("m")), (9, 9));
+        book.forget(Level::Key, "k");
+        assert_eq!(now("k"), 0);
+        book.forget_moves(5);
+        assert_eq!(book.lock().of(Level::Key).len(), 0);
     }
 }

@@ -3,21 +3,25 @@
 //! A batch of records is written together with its sums, in one transaction that has a name: one that is written again, because
 //! nobody knows whether its commit came through, is not counted twice. Every replica adds to the same sums.
 //!
+//! A key that has got another secret leaves a row behind that says so: what its calls cost that were under way is charged to the new one,
+//! whichever replica they ran on.
+//!
 //! - [`book`]: what keys, teams, users … have spent, in memory.
+//! - [`daily`]: sums of days.
 //! - [`read`]: pages of records, and sums of days.
 
 pub(crate) mod book;
+pub(crate) mod daily;
 pub(crate) mod read;
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
-use sha2::{Digest as _, Sha256};
-use trunkline_model::{Budget, CallKind, CallRecord, Level, Spending};
+use jiff::{SignedDuration, Timestamp};
+use trunkline_model::{Budget, CallRecord, Level, Spending};
 
-use crate::call_record::{insert_all, signed};
+use crate::call_record::insert_all;
 use crate::catalogue::{storable, timestamp};
-use crate::db::{Row, StoreError, Tx, Value, stmts};
+use crate::db::{Row, StoreError, Tx, stmts};
 use crate::store::Store;
 use book::Stored;
 
@@ -25,38 +29,37 @@ use book::Stored;
 const PRUNE_BATCH: i64 = 1000;
 /// Seconds of a day.
 const DAY: i64 = 86_400;
-/// The longest part of what sums are of.
-const MAX_LABEL_BYTES: usize = 256;
-/// More tokens than this no call takes, whatever an upstream says: sums of days stay numbers.
-const MAX_TOKENS: u64 = 1 << 40;
+/// More secrets than this no key gets while one call goes on.
+const MAX_MOVES: usize = 16;
 
 stmts! {
     BATCH_BEGIN = "INSERT INTO spend_batch (batch_id, written_at) VALUES ($1, $2) ON CONFLICT (batch_id) DO NOTHING";
     BATCH_PRUNE = "DELETE FROM spend_batch WHERE batch_id IN \
         (SELECT batch_id FROM spend_batch WHERE written_at < $1 ORDER BY written_at LIMIT $2)";
-    /// A period that has begun since replaces the one before.
+    /// A period that has begun since replaces the one before; what ended before the period that is there is no part of it. Who has another
+    /// name by now is charged under that one.
     SPEND_ADD = "INSERT INTO spend (kind, id, spend, total_spend, period_at, updated_at) VALUES ($1, $2, $3, $3, $4, $5) \
         ON CONFLICT (kind, id) DO UPDATE SET \
-        spend = CASE WHEN spend.period_at < excluded.period_at THEN excluded.spend ELSE spend.spend + excluded.spend END, \
-        total_spend = spend.total_spend + excluded.total_spend, \
-        period_at = CASE WHEN spend.period_at < excluded.period_at THEN excluded.period_at ELSE spend.period_at END, \
-        updated_at = excluded.updated_at RETURNING kind, id, spend, total_spend, period_at";
-    SPEND_SINCE = "SELECT kind, id, spend, total_spend, period_at FROM spend WHERE updated_at >= $1";
+        spend = CASE WHEN spend.moved_to IS NOT NULL OR spend.period_at > $6 THEN spend.spend \
+            WHEN spend.period_at < excluded.period_at THEN excluded.spend ELSE spend.spend + excluded.spend END, \
+        total_spend = CASE WHEN spend.moved_to IS NULL THEN spend.total_spend + excluded.total_spend ELSE spend.total_spend END, \
+        period_at = CASE WHEN spend.moved_to IS NULL AND spend.period_at < excluded.period_at THEN excluded.period_at \
+            ELSE spend.period_at END, \
+        updated_at = excluded.updated_at RETURNING kind, id, spend, total_spend, period_at, moved_to, updated_at";
+    SPEND_SINCE = "SELECT kind, id, spend, total_spend, period_at, moved_to, updated_at FROM spend WHERE updated_at >= $1";
     /// Whoever has the id next has spent nothing.
-    SPEND_FORGET = "UPDATE spend SET spend = 0, total_spend = 0, period_at = 0, updated_at = $3 WHERE kind = $1 AND id = $2";
-    SPEND_MOVE = "UPDATE spend SET id = $3, updated_at = $4 WHERE kind = $1 AND id = $2";
-    DAILY_ADD = "INSERT INTO spend_daily (day, tag, api_key, user_id, team_id, organization_id, end_user, provider, model, model_group, \
-        tool, kind, spend, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, requests, succeeded, failed, unpriced, \
-        duration_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22) \
-        ON CONFLICT (day, tag, api_key, user_id, team_id, organization_id, end_user, provider, model, model_group, tool, kind) \
-        DO UPDATE SET spend = spend_daily.spend + excluded.spend, \
-        input_tokens = spend_daily.input_tokens + excluded.input_tokens, \
-        output_tokens = spend_daily.output_tokens + excluded.output_tokens, \
-        cache_read_tokens = spend_daily.cache_read_tokens + excluded.cache_read_tokens, \
-        cache_write_tokens = spend_daily.cache_write_tokens + excluded.cache_write_tokens, \
-        requests = spend_daily.requests + excluded.requests, succeeded = spend_daily.succeeded + excluded.succeeded, \
-        failed = spend_daily.failed + excluded.failed, unpriced = spend_daily.unpriced + excluded.unpriced, \
-        duration_ms = spend_daily.duration_ms + excluded.duration_ms";
+    SPEND_FORGET = "UPDATE spend SET spend = 0, total_spend = 0, period_at = 0, moved_to = NULL, updated_at = $3 \
+        WHERE kind = $1 AND id = $2";
+    /// Whoever is about to charge the old name waits for this, and then sees the new one.
+    SPEND_LEAVE = "INSERT INTO spend (kind, id, moved_to, updated_at) VALUES ($1, $2, $3, $4) \
+        ON CONFLICT (kind, id) DO UPDATE SET moved_to = excluded.moved_to, updated_at = excluded.updated_at \
+        RETURNING kind, id, spend, total_spend, period_at, moved_to, updated_at";
+    /// Whose the new name was before, if anybody's, is not whose it is.
+    SPEND_ARRIVE = "INSERT INTO spend (kind, id, spend, total_spend, period_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6) \
+        ON CONFLICT (kind, id) DO UPDATE SET spend = excluded.spend, total_spend = excluded.total_spend, \
+        period_at = excluded.period_at, moved_to = NULL, updated_at = excluded.updated_at";
+    SPEND_EMPTY = "UPDATE spend SET spend = 0, total_spend = 0, period_at = 0 WHERE kind = $1 AND id = $2";
+    SPEND_MOVED_PRUNE = "DELETE FROM spend WHERE moved_to IS NOT NULL AND updated_at < $1";
 }
 
 /// The days since 1970 of a time, in UTC.
@@ -64,153 +67,30 @@ pub fn day_of(at: Timestamp) -> i64 {
     at.as_second().div_euclid(DAY)
 }
 
-/// What is summed up of a day, but for amounts: in the order in which rows are written, which is the same for all, so that no two
-/// wait for each other.
-#[derive(PartialEq, Eq, PartialOrd, Ord, Clone)]
-struct DayKey {
-    day: i64,
-    tag: String,
-    payers: [String; 5],
-    provider: String,
-    model: String,
-    model_group: String,
-    tool: String,
-    kind: &'static str,
-}
+/// What each has to be charged, of a later period after an earlier one, and when the last call of it ended.
+type Charges = BTreeMap<(&'static str, String, i64), (i64, i64)>;
 
-/// Sums.
-#[derive(Default, Clone, Copy)]
-struct Sums {
-    spend: i64,
-    input: i64,
-    output: i64,
-    cache_read: i64,
-    cache_write: i64,
-    requests: i64,
-    succeeded: i64,
-    failed: i64,
-    unpriced: i64,
-    duration_ms: i64,
-}
-
-impl Sums {
-    fn of(record: &CallRecord) -> Self {
-        let tokens = |count: Option<u64>| count.map_or(0, |count| signed(count.min(MAX_TOKENS)));
-        let own = record.model.as_deref();
-        let is_ok = record.outcome == "ok";
-        Self {
-            spend: record.cost.unwrap_or(0),
-            input: tokens(own.and_then(|own| own.input_tokens)),
-            output: tokens(own.and_then(|own| own.output_tokens)),
-            cache_read: tokens(own.and_then(|own| own.cache_read_tokens)),
-            cache_write: tokens(own.and_then(|own| own.cache_write_tokens)),
-            requests: 1,
-            succeeded: i64::from(is_ok),
-            failed: i64::from(!is_ok),
-            unpriced: i64::from(is_ok && record.cost.is_none()),
-            duration_ms: signed(record.duration_us / 1000),
-        }
-    }
-
-    fn add(&mut self, other: &Self) {
-        for (own, more) in self.all().into_iter().zip(Self::all(&mut { *other })) {
-            *own = own.saturating_add(*more);
-        }
-    }
-
-    /// In the order of the statement.
-    fn all(&mut self) -> [&mut i64; 10] {
-        [
-            &mut self.spend,
-            &mut self.input,
-            &mut self.output,
-            &mut self.cache_read,
-            &mut self.cache_write,
-            &mut self.requests,
-            &mut self.succeeded,
-            &mut self.failed,
-            &mut self.unpriced,
-            &mut self.duration_ms,
-        ]
-    }
-}
-
-/// A part of what sums are of, as it is stored. They are an index, and no index takes a text of any length: of a long one there is
-/// the beginning and the digest.
-fn label(text: &str) -> String {
-    if text.len() <= MAX_LABEL_BYTES {
-        return storable(text);
-    }
-    let end = text.floor_char_boundary(MAX_LABEL_BYTES / 2);
-    let digest = trunkline_model::KeyHash(Sha256::digest(text).into()).to_hex();
-    format!("{}… sha256:{digest}", storable(&text[..end]))
-}
-
-/// The sums of a batch.
-fn daily(records: &[CallRecord]) -> BTreeMap<DayKey, Sums> {
-    let mut days: BTreeMap<DayKey, Sums> = BTreeMap::new();
-    for record in records.iter().filter(|record| record.kind.is_paid()) {
-        let payers = &record.payers;
-        let id = |own: &Option<trunkline_model::Payer>| {
-            own.as_ref().map_or_else(String::new, |own| label(&own.id))
-        };
-        let model = record.model.as_deref();
-        let is_tool = record.kind == CallKind::CallTool;
-        // Of what was asked for only names that there are: sums are kept, and anybody can ask for anything.
-        let is_known = model.is_some() || is_tool && matches!(record.outcome, "ok" | "tool_error");
-        let name = record.tool.as_deref().filter(|_| is_known);
-        let name = label(name.unwrap_or_default());
-        // As LiteLLM has it: a tool is named with its server.
-        let (tool, model_group) = match &record.server_id {
-            Some(server) if is_tool => (format!("{}/{name}", label(server)), String::new()),
-            None if is_tool => (name, String::new()),
-            _ => (String::new(), name),
-        };
-        let key = DayKey {
-            day: day_of(record.started_at),
-            tag: String::new(),
-            payers: [
-                id(&payers.key),
-                id(&payers.user),
-                id(&payers.team),
-                id(&payers.organization),
-                id(&payers.end_user),
-            ],
-            provider: model.map_or_else(String::new, |own| storable(&own.provider)),
-            model: model.map_or_else(String::new, |own| label(&own.model)),
-            model_group,
-            tool,
-            kind: record.kind.as_str(),
-        };
-        let sums = Sums::of(record);
-        for tag in &record.tags {
-            let tagged = DayKey {
-                tag: label(tag),
-                ..key.clone()
-            };
-            days.entry(tagged).or_default().add(&sums);
-        }
-        days.entry(key).or_default().add(&sums);
-    }
-    days
-}
-
-/// What each has to be charged: of a later period after an earlier one.
-fn charges(records: &[CallRecord]) -> BTreeMap<(&'static str, String, i64), i64> {
-    let mut charges = BTreeMap::new();
+fn charges(records: &[CallRecord]) -> Charges {
+    let mut charges = Charges::new();
     for record in records {
         let cost = record.charge();
         if cost <= 0 {
             continue;
         }
+        let ended = ended_at(record).as_microsecond();
         for (level, payer) in record.payers.iter().filter(|(_, payer)| payer.has_account) {
-            let sum: &mut i64 = charges
-                .entry((level.as_str(), storable(&payer.id), payer.since))
-                .or_default();
+            let of = (level.as_str(), storable(&payer.id), payer.since);
+            let (sum, last) = charges.entry(of).or_insert((0, ended));
             *sum = sum.saturating_add(cost);
+            *last = ended.max(*last);
         }
     }
     charges
+}
+
+fn ended_at(record: &CallRecord) -> Timestamp {
+    let took = SignedDuration::from_micros(i64::try_from(record.duration_us).unwrap_or(i64::MAX));
+    record.started_at.checked_add(took).unwrap_or(Timestamp::MAX)
 }
 
 impl Store {
@@ -224,38 +104,33 @@ impl Store {
         if begun == 0 {
             // It was written before. What was spent is read with what others spend.
             drop(tx);
-            for ((kind, id, since), cost) in &charges {
-                if let Some(level) = level_of(kind) {
-                    self.spend().settled(level, id, (*since, *cost), None);
-                }
-            }
+            self.settle(charges.iter().map(|charge| (charge, None)));
             return Ok(());
         }
         insert_all(&mut tx, records).await?;
-        for (key, mut sums) in daily(records) {
-            tx.execute(&DAILY_ADD, daily_values(key, &mut sums)).await?;
-        }
+        daily::add(&mut tx, records).await?;
         let mut stored = Vec::new();
-        for ((kind, id, since), cost) in &charges {
-            let values = vec![
-                (*kind).into(),
-                id.as_str().into(),
-                (*cost).into(),
-                (*since).into(),
-                now.into(),
-            ];
-            let rows = tx.fetch_all(&SPEND_ADD, values).await?;
-            let read = rows.first().map(decode).transpose();
-            stored.push(read.map_err(StoreError::database(SPEND_ADD.name))?);
+        for charge in &charges {
+            stored.push(add(&mut tx, charge, now).await?);
         }
         tx.commit().await?;
-        for (((kind, id, since), cost), stored) in charges.iter().zip(stored) {
+        self.settle(charges.iter().zip(stored.into_iter().map(Some)));
+        Ok(())
+    }
+
+    /// What was charged in memory is stored.
+    fn settle<'c>(
+        &self,
+        charges: impl Iterator<Item = ((&'c (&'static str, String, i64), &'c (i64, i64)), Option<Account>)>,
+    ) {
+        for (((kind, id, since), (cost, _)), stored) in charges {
             if let Some(level) = level_of(kind) {
-                let stored = stored.map(|(.., stored)| stored);
-                self.spend().settled(level, id, (*since, *cost), stored);
+                self.spend().settled(level, id, (*since, *cost));
+                if let Some(stored) = stored {
+                    self.spend().stored(level, &stored.id, stored.sums);
+                }
             }
         }
-        Ok(())
     }
 
     /// What somebody has spent by now, in the period of its own duration or else of its budget's.
@@ -276,11 +151,21 @@ impl Store {
         let since = since.map_or(i64::MIN, Timestamp::as_microsecond);
         let rows = self.db().fetch_all(&SPEND_SINCE, vec![since.into()]).await?;
         for row in &rows {
-            let (kind, id, stored) = decode(row).map_err(StoreError::database(SPEND_SINCE.name))?;
-            if let Some(level) = level_of(&kind) {
-                self.spend().stored(level, &id, stored);
+            let own = decode(row).map_err(StoreError::database(SPEND_SINCE.name))?;
+            match (level_of(&own.kind), own.moved_to) {
+                (Some(level), None) => self.spend().stored(level, &own.id, own.sums),
+                (Some(Level::Key), Some(to)) => self.spend().rename(&own.id, &to, own.updated_at),
+                _ => {}
             }
         }
+        Ok(())
+    }
+
+    /// Deletes what says which secrets of keys were replaced before a time: no call of theirs goes on for so long.
+    pub async fn spend_moved_prune(&self, before: Timestamp) -> Result<(), StoreError> {
+        let values = vec![before.as_microsecond().into()];
+        self.db().execute(&SPEND_MOVED_PRUNE, values).await?;
+        self.spend().forget_moves(before.as_microsecond());
         Ok(())
     }
 
@@ -303,41 +188,81 @@ pub(crate) async fn forget(tx: &mut Tx, level: Level, id: &str, now: Timestamp) 
 
 /// In the transaction that gives a key another secret.
 pub(crate) async fn rename(tx: &mut Tx, (from, to): (&str, &str), now: Timestamp) -> Result<(), StoreError> {
-    let key = Level::Key.as_str();
-    let values = vec![key.into(), from.into(), to.into(), now.as_microsecond().into()];
-    tx.execute(&SPEND_MOVE, values).await.map(drop)
+    let (key, now) = (Level::Key.as_str(), now.as_microsecond());
+    let values = vec![key.into(), from.into(), to.into(), now.into()];
+    let rows = tx.fetch_all(&SPEND_LEAVE, values).await?;
+    let own = rows.first().map(decode).transpose();
+    let own = own.map_err(StoreError::database(SPEND_LEAVE.name))?;
+    let sums = own.map(|own| own.sums).unwrap_or_default();
+    let values = vec![
+        key.into(),
+        to.into(),
+        sums.spend.into(),
+        sums.total.into(),
+        sums.since.into(),
+        now.into(),
+    ];
+    tx.execute(&SPEND_ARRIVE, values).await?;
+    tx.execute(&SPEND_EMPTY, vec![key.into(), from.into()])
+        .await
+        .map(drop)
+}
+
+/// Adds to what somebody has spent, whatever its name is by now.
+async fn add(
+    tx: &mut Tx,
+    ((kind, id, since), (cost, ended)): (&(&'static str, String, i64), &(i64, i64)),
+    now: i64,
+) -> Result<Account, StoreError> {
+    let mut id = id.clone();
+    for _ in 0..MAX_MOVES {
+        let values = vec![
+            (*kind).into(),
+            id.as_str().into(),
+            (*cost).into(),
+            (*since).into(),
+            now.into(),
+            (*ended).into(),
+        ];
+        let rows = tx.fetch_all(&SPEND_ADD, values).await?;
+        let read = rows.first().map(decode).transpose();
+        let own = read.map_err(StoreError::database(SPEND_ADD.name))?;
+        match own {
+            Some(Account {
+                moved_to: Some(to), ..
+            }) => id = to,
+            Some(own) => return Ok(own),
+            None => break,
+        }
+    }
+    Err(StoreError::database(SPEND_ADD.name)(sqlx::Error::RowNotFound))
 }
 
 fn level_of(kind: &str) -> Option<Level> {
     book::LEVELS.into_iter().find(|level| level.as_str() == kind)
 }
 
-fn decode(row: &Row) -> Result<(String, String, Stored), sqlx::Error> {
-    let stored = Stored {
-        spend: row.required_int("spend")?,
-        total: row.required_int("total_spend")?,
-        since: row.required_int("period_at")?,
-    };
-    Ok((row.required_text("kind")?, row.required_text("id")?, stored))
+/// A row of `spend`.
+struct Account {
+    kind: String,
+    id: String,
+    sums: Stored,
+    moved_to: Option<String>,
+    updated_at: i64,
 }
 
-fn daily_values(key: DayKey, sums: &mut Sums) -> Vec<Value> {
-    let DayKey {
-        day,
-        tag,
-        payers,
-        provider,
-        model,
-        model_group,
-        tool,
-        kind,
-    } = key;
-    let mut values = vec![day.into(), tag.into()];
-    values.extend(payers.map(Value::from));
-    values.extend([provider, model, model_group, tool].map(Value::from));
-    values.push(kind.into());
-    values.extend(sums.all().map(|own| Value::from(*own)));
-    values
+fn decode(row: &Row) -> Result<Account, sqlx::Error> {
+    Ok(Account {
+        kind: row.required_text("kind")?,
+        id: row.required_text("id")?,
+        sums: Stored {
+            spend: row.required_int("spend")?,
+            total: row.required_int("total_spend")?,
+            since: row.required_int("period_at")?,
+        },
+        moved_to: row.text("moved_to")?,
+        updated_at: row.required_int("updated_at")?,
+    })
 }
 
 /// The first moment of a day.

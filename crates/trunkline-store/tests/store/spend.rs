@@ -1,9 +1,11 @@
 //! What was spent: written with the records, once, and the same on every replica.
 
-use trunkline_model::{CallKind, CallRecord, Level, ModelUse, Payer, Payers};
-use trunkline_store::{DaysFilter, DaysOf, LogFilter, LogSort, Spent, day_of};
+use std::sync::Arc;
 
-use crate::fixture::{at, both};
+use trunkline_model::{CallKind, CallRecord, KeyHash, Level, ModelUse, Payer, Payers, VirtualKey};
+use trunkline_store::{DaysFilter, DaysOf, LogFilter, LogSort, Registry, Spent, Store, day_of};
+
+use crate::fixture::{at, both, by};
 use crate::records::record;
 
 fn payer(id: &str, since: i64) -> Payer {
@@ -42,6 +44,18 @@ fn chat(id: &str, seconds: i64, cost: Option<i64>) -> CallRecord {
         client: Some("2001:db8::1".parse().unwrap()),
         ..record(id, seconds)
     }
+}
+
+async fn load(store: &Store) -> Arc<Registry> {
+    Registry::load(store.clone(), vec![]).await.unwrap()
+}
+
+fn hash(number: u8) -> KeyHash {
+    KeyHash([number; 32])
+}
+
+fn id(number: u8) -> String {
+    hash(number).to_hex()
 }
 
 fn spent(now: i64, ever: i64) -> Spent {
@@ -169,5 +183,123 @@ both! {
         assert_eq!((row.cost, row.model.as_ref(), &row.tags), (Some(10), wanted.model.as_deref(), &wanted.tags));
         assert_eq!((row.client.as_deref(), row.organization_id.as_deref()), (Some("2001:db8::1"), None));
         assert_eq!(day_of(at(-1)), -1);
+    }
+
+    async fn what_ended_before_a_period_began_is_no_part_of_it_whoever_is_first(db) {
+        let (store, other) = (db.store().await, db.connect().await);
+        let second = 1_000_000;
+        // A call that ended at the 15th second, the last one of its period, and one of the next.
+        let of = |id: &str, seconds: i64, since: i64, cost| {
+            let mut own = chat(id, seconds, Some(cost));
+            own.duration_us = 0;
+            own.payers = Payers { key: Some(payer("k", since * second)), ..Payers::default() };
+            own
+        };
+        let (before, after) = (of("before", 15, 10, 5), of("after", 21, 20, 3));
+        for (store, own) in [(&store, &before), (&other, &after)] {
+            store.spend().charge(&own.payers, own.cost.unwrap());
+        }
+        let now = |store: &Store| store.spend().spent(Level::Key, "k", 20 * second);
+        other.ledger_write("2", &[after]).await.unwrap();
+        store.ledger_write("1", &[before]).await.unwrap();
+        for store in [&store, &other] {
+            store.spend_refresh(None).await.unwrap();
+            assert_eq!(now(store), spent(3, 8));
+        }
+        // It began in the one and ended in the other: charged in that, on the replica that made it once, too.
+        let spans = of("spans", 22, 20, 7);
+        store.spend().charge(&of("more", 22, 20, 1).payers, 1);
+        store.spend().charge(&spans.payers, 7);
+        assert_eq!(now(&store), spent(11, 16));
+        store.ledger_write("3", &[spans]).await.unwrap();
+        assert_eq!(now(&store), spent(11, 16));
+        // Another budget's period began before: what is charged is charged.
+        store.ledger_write("4", &[of("moved", 30, 0, 2)]).await.unwrap();
+        other.spend_refresh(None).await.unwrap();
+        assert_eq!(other.spend().spent(Level::Key, "k", 0), spent(12, 17));
+    }
+
+    async fn tags_that_somebody_makes_up_have_an_end(db) {
+        let store = db.store().await;
+        let mut calls = Vec::new();
+        for call in 0..70 {
+            let mut own = chat(&format!("r{call}"), 5, Some(1));
+            own.tags = (0..20).map(|tag| format!("t{call}-{tag}")).collect();
+            calls.push(own);
+        }
+        store.ledger_write("1", &calls[..35]).await.unwrap();
+        store.ledger_write("2", &calls[35..]).await.unwrap();
+        // What has sums of its own goes on having them, and somebody else has as many.
+        let mut other = chat("other", 5, Some(1));
+        other.payers.key = Some(payer("l", 0));
+        other.tags = vec!["mine".to_owned(), "(other)".to_owned()];
+        store.ledger_write("3", &[calls[0].clone(), other]).await.unwrap();
+        // What was refused before anything was asked makes no row of a tag.
+        let mut refused = chat("refused", 5, None);
+        (refused.model, refused.server_id, refused.outcome, refused.cost) = (None, None, "denied", Some(0));
+        refused.tags = vec!["refused".to_owned()];
+        store.ledger_write("4", &[refused]).await.unwrap();
+        assert_eq!(db.ask("SELECT CAST(count(DISTINCT tag) AS TEXT) FROM spend_daily WHERE tag <> '' AND api_key = 'k'").await, ["1001"]);
+        assert_eq!(db.ask("SELECT CAST(sum(requests) AS TEXT) FROM spend_daily WHERE tag = 't0-7'").await, ["2"]);
+        assert_eq!(db.ask("SELECT CAST(sum(requests) AS TEXT) FROM spend_daily WHERE tag = 'mine'").await, ["1"]);
+        // Twenty of a call are one call: fifty calls have sums of their own, more or less.
+        assert_eq!(db.ask("SELECT CAST(requests AS TEXT) FROM spend_daily WHERE tag = '(other)' ORDER BY requests").await, ["1", "20"]);
+        assert_eq!(db.ask("SELECT tag FROM spend_daily WHERE tag = 'refused'").await, Vec::<String>::new());
+        assert_eq!(db.ask("SELECT CAST(sum(requests) AS TEXT) FROM spend_daily WHERE tag = ''").await, ["73"]);
+        store.spend_tags_prune(at(86_399)).await.unwrap();
+        assert_eq!(db.ask("SELECT CAST(count(*) AS TEXT) FROM spend_tag").await, ["1001"]);
+        store.spend_tags_prune(at(86_400)).await.unwrap();
+        for table in ["spend_tag", "spend_daily WHERE tag <> ''"] {
+            assert_eq!(db.ask(&format!("SELECT CAST(count(*) AS TEXT) FROM {table}")).await, ["0"], "{table}");
+        }
+        assert_eq!(db.ask("SELECT CAST(sum(requests) AS TEXT) FROM spend_daily").await, ["73"]);
+    }
+
+    async fn what_was_under_way_when_a_key_got_another_secret_is_charged_to_it(db) {
+        let store = db.store().await;
+        let (here, there) = (load(&store).await, load(&db.connect().await).await);
+        let renew = async |from: u8, to: u8| {
+            let edit = move |key: &mut VirtualKey| (key.hash, key.id) = (hash(to), id(to).into());
+            here.keys().update(&by(), hash(from), Box::new(edit)).await.unwrap();
+        };
+        here.keys().insert(&by(), VirtualKey::new(hash(1))).await.unwrap();
+        let call = |name: &str, key: u8, cost| {
+            let mut own = chat(name, 5, Some(cost));
+            own.payers = Payers { key: Some(payer(&id(key), 0)), ..Payers::default() };
+            own
+        };
+        let (first, late) = (call("first", 1, 5), call("late", 1, 7));
+        here.store().ledger_write("1", std::slice::from_ref(&first)).await.unwrap();
+        there.store().spend_refresh(None).await.unwrap();
+        // Charged in memory by then, and still to be written.
+        here.store().spend().charge(&late.payers, 7);
+        renew(1, 2).await;
+        renew(2, 3).await;
+        let of = |registry: &Registry, key: u8| registry.store().spend().spent(Level::Key, &id(key), 0);
+        assert_eq!(of(&here, 3), spent(12, 12));
+        here.store().ledger_write("2", &[late]).await.unwrap();
+        assert_eq!(of(&here, 3), spent(12, 12));
+        // Another replica has not heard of it.
+        let theirs = call("theirs", 1, 100);
+        there.store().spend().charge(&theirs.payers, 100);
+        there.store().ledger_write("3", &[theirs]).await.unwrap();
+        for registry in [&here, &there] {
+            registry.store().spend_refresh(None).await.unwrap();
+            assert_eq!(of(registry, 3), spent(112, 112));
+        }
+        assert_eq!(db.ask("SELECT CAST(sum(total_spend) AS TEXT) FROM spend").await, ["112"]);
+        // The first secret again, and a key of its own that has a secret of before.
+        renew(3, 1).await;
+        assert_eq!(of(&here, 1), spent(112, 112));
+        here.keys().insert(&by(), VirtualKey::new(hash(2))).await.unwrap();
+        here.store().ledger_write("4", &[call("new", 2, 1), call("old", 3, 1)]).await.unwrap();
+        there.store().spend_refresh(None).await.unwrap();
+        for registry in [&here, &there] {
+            assert_eq!((of(registry, 1), of(registry, 2)), (spent(113, 113), spent(1, 1)));
+        }
+        // What says so goes when no call can need it.
+        here.store().spend_moved_prune(at(i64::from(u32::MAX))).await.unwrap();
+        assert_eq!(db.ask("SELECT CAST(count(*) AS TEXT) FROM spend").await, ["2"]);
+        assert_eq!(of(&here, 1), spent(113, 113));
     }
 }

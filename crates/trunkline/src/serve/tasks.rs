@@ -180,6 +180,12 @@ async fn prune_records(gateway: Arc<Gateway>) {
         {
             tracing::warn!(%error, "old names of batches could not be deleted");
         }
+        // No call goes on for a week.
+        if let Some(before) = retention_limit(now, 7 * 24)
+            && let Err(error) = store.spend_moved_prune(before).await
+        {
+            tracing::warn!(%error, "what says which secrets were replaced could not be deleted");
+        }
         let Some(before) = retention_limit(now, hours) else {
             continue;
         };
@@ -187,6 +193,9 @@ async fn prune_records(gateway: Arc<Gateway>) {
             Ok(0) => {}
             Ok(rows) => tracing::info!(rows, "old call records deleted"),
             Err(error) => tracing::warn!(%error, "old call records could not be deleted"),
+        }
+        if let Err(error) = store.spend_tags_prune(before).await {
+            tracing::warn!(%error, "old sums by tag could not be deleted");
         }
     }
 }
