@@ -26,8 +26,8 @@ pub use exceeded::{Exceeded, Limit, Max, Source};
 use held::{Counted, Due};
 use minutes::Minutes;
 use places::Places;
-use sharing::Waking;
 pub use sharing::keep;
+use sharing::{Counting, Part, Waking};
 
 /// What the calls of this process have used up. People choose the names of teams and users, so the maps have the careful hash.
 #[derive(Default)]
@@ -56,11 +56,22 @@ impl Drop for Place {
 impl Limits {
     /// With what was spent, and limits that other processes count, too, where they can share the database; [`keep`] takes this one's shares.
     pub fn of(store: &Store) -> Self {
-        Self {
+        let own = Self {
             is_shared: store.is_shared(),
             spent: Some(store.clone()),
             ..Self::default()
+        };
+        if own.is_shared {
+            own.share();
         }
+        own
+    }
+
+    /// Nothing is let through that was not taken, from the first call on.
+    fn share(&self) {
+        let alone = Part { replicas: 1, rank: 0 };
+        self.minutes().counting = Counting::Shared(alone);
+        self.places().counting = Counting::Shared(alone);
     }
 
     fn minutes(&self) -> MutexGuard<'_, Minutes> {
@@ -154,7 +165,7 @@ mod tests {
         }
     }
 
-    fn key(number: u8, limits: CallLimits) -> Principal {
+    pub(super) fn key(number: u8, limits: CallLimits) -> Principal {
         let mut key = VirtualKey::new(KeyHash([number; 32]));
         key.limits = limits;
         Principal::from_key(Holder::of_key(Arc::new(key)))

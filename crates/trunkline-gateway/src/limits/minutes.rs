@@ -150,7 +150,7 @@ impl Minute {
     fn allowed(&self, counting: Counting) -> u32 {
         match counting {
             Counting::Alone => self.max,
-            Counting::Shared(_) => self.granted,
+            Counting::Shared(_) | Counting::Settling(_) | Counting::Unheard => self.granted,
             // Somebody else used it up.
             Counting::Apart(_) if self.exhausted => self.granted,
             Counting::Apart(part) => self.granted.max(part.of(self.max)),
@@ -165,7 +165,9 @@ impl Minute {
     fn is_full(&self, counting: Counting, now: Instant) -> bool {
         match counting {
             Counting::Alone | Counting::Apart(_) => true,
-            Counting::Shared(_) => self.max == 0 || self.full_until.is_some_and(|until| now < until),
+            Counting::Shared(_) | Counting::Settling(_) | Counting::Unheard => {
+                self.max == 0 || self.full_until.is_some_and(|until| now < until)
+            }
         }
     }
 
@@ -246,19 +248,15 @@ impl Minute {
 }
 
 impl Minutes {
-    /// Whether one more is within all of these; and counts it, if it is to be spent. `forced`: it does not wait any more.
+    /// Whether one more is within all of these; and counts it, if it is to be spent. `waited`: as long as a call may.
     pub(super) fn attempt(
         &mut self,
         due: &mut [Due],
         server: Option<&Server>,
         now: Instant,
-        (spend, forced): (bool, bool),
+        (spend, waited): (bool, bool),
     ) -> Attempt<()> {
-        let counting = if forced {
-            self.counting.without_waiting()
-        } else {
-            self.counting
-        };
+        let counting = self.counting;
         let mut waits = false;
         for Due {
             counted, limit, max, ..
@@ -278,19 +276,21 @@ impl Minutes {
             if minute.has_room(counting) {
                 continue;
             }
-            if minute.is_full(counting, now) {
+            let is_full = minute.is_full(counting, now);
+            if is_full || waited {
+                // Of what is not known there may be some in a moment.
+                let opens = minute.opens.saturating_duration_since(now);
                 return Attempt::Full(Exceeded {
                     limit: *limit,
                     max: (*max).into(),
                     server: server.filter(|_| limit.is_of_a_server()).map(Server::prefix),
-                    retry_after: whole_seconds(minute.opens.saturating_duration_since(now)),
+                    retry_after: whole_seconds(if is_full { opens } else { Duration::ZERO }),
                 });
             }
             waits = true;
         }
         if waits {
-            self.need(due, now);
-            return Attempt::Wait;
+            return Attempt::Wait(self.need(due, now));
         }
         let mut asks = false;
         for own in due.iter().filter(|_| spend) {
@@ -298,7 +298,9 @@ impl Minutes {
             minute.calls = minute.calls.saturating_add(1);
             let runs_out = match self.counting {
                 Counting::Alone => false,
-                Counting::Shared(_) => minute.is_low() || minute.unpaid() > 0,
+                Counting::Shared(_) | Counting::Settling(_) | Counting::Unheard => {
+                    minute.is_low() || minute.unpaid() > 0
+                }
                 Counting::Apart(_) => minute.unpaid() > 0,
             };
             asks |= runs_out && queue(&mut self.queue, minute, &own.counted);
@@ -306,16 +308,18 @@ impl Minutes {
         Attempt::Done((), asks)
     }
 
-    /// A call waits for all of these that have nothing left.
-    fn need(&mut self, due: &mut [Due], now: Instant) {
+    /// A call waits for all of these that have nothing left. Whether somebody has to be asked.
+    fn need(&mut self, due: &mut [Due], now: Instant) -> bool {
+        let mut asks = false;
         for own in due {
             let minute = of(&mut self.by, own, now);
             if !minute.has_room(self.counting) && own.waits_since != Some(minute.asks) {
                 own.waits_since = Some(minute.asks);
                 minute.need = minute.need.saturating_add(1);
-                queue(&mut self.queue, minute, &own.counted);
+                asks |= queue(&mut self.queue, minute, &own.counted);
             }
         }
+        asks
     }
 
     /// Who has something to give back, or to ask for before it is needed; called every second.

@@ -11,7 +11,7 @@ use trunkline_store::PlaceAsk;
 
 use super::exceeded::Exceeded;
 use super::held::{Counted, Due};
-use super::sharing::{Attempt, Counting, Part};
+use super::sharing::{Attempt, Counting, Part, WAIT};
 
 /// When to try again if too much goes on at the same time: nobody knows when something of it ends.
 const RETRY: Duration = Duration::from_secs(1);
@@ -68,6 +68,8 @@ impl Held {
         match counting {
             Counting::Alone => self.max,
             Counting::Shared(_) => self.leased.min(self.max),
+            Counting::Settling(part) => self.leased.min(part.of(self.max)),
+            Counting::Unheard => 0,
             Counting::Apart(part) => self.leased.min(self.max).max(part.of(self.max)),
         }
     }
@@ -76,12 +78,13 @@ impl Held {
         self.running < self.allowed(counting)
     }
 
-    fn is_full(&self, counting: Counting, now: Instant) -> bool {
+    /// `waited`: as long as a call may.
+    fn is_full(&self, counting: Counting, now: Instant, waited: bool) -> bool {
+        let none_is_left = waited || self.full_until.is_some_and(|until| now < until);
         match counting {
-            Counting::Alone | Counting::Apart(_) => true,
-            Counting::Shared(_) => {
-                self.running >= self.max || self.full_until.is_some_and(|until| now < until)
-            }
+            Counting::Alone | Counting::Unheard | Counting::Apart(_) => true,
+            Counting::Shared(_) => none_is_left || self.running >= self.max,
+            Counting::Settling(part) => none_is_left || self.running >= part.of(self.max),
         }
     }
 
@@ -116,20 +119,16 @@ impl Held {
 }
 
 impl Places {
-    /// A place among all of these, or in none. `forced`: it does not wait any more.
-    pub(super) fn attempt(&mut self, due: &mut [Due], now: Instant, forced: bool) -> Attempt<Vec<Counted>> {
+    /// A place among all of these, or in none. `waited`: as long as a call may.
+    pub(super) fn attempt(&mut self, due: &mut [Due], now: Instant, waited: bool) -> Attempt<Vec<Counted>> {
         // The whole process may have slept.
         let is_lapsed = self.held_until.is_some_and(|until| now >= until);
         if is_lapsed {
             self.held_until = None;
             self.lapse();
-            self.counting = self.counting.without_waiting();
+            self.counting = self.counting.lapsed();
         }
-        let counting = if forced {
-            self.counting.without_waiting()
-        } else {
-            self.counting
-        };
+        let counting = self.counting;
         let mut waits = false;
         for Due {
             counted, limit, max, ..
@@ -147,7 +146,7 @@ impl Places {
             if held.has_room(counting) {
                 continue;
             }
-            if held.is_full(counting, now) {
+            if held.is_full(counting, now, waited) {
                 return Attempt::Full(Exceeded {
                     limit: *limit,
                     max: (*max).into(),
@@ -158,8 +157,7 @@ impl Places {
             waits = true;
         }
         if waits {
-            self.need(due, now);
-            return Attempt::Wait;
+            return Attempt::Wait(self.need(due, now));
         }
         Attempt::Done(
             due.iter().map(|own| own.counted.clone()).collect(),
@@ -181,15 +179,18 @@ impl Places {
         asks
     }
 
-    fn need(&mut self, due: &mut [Due], now: Instant) {
+    /// Whether somebody has to be asked.
+    fn need(&mut self, due: &mut [Due], now: Instant) -> bool {
+        let mut asks = false;
         for own in due {
             let held = of(&mut self.by, own, now);
             if !held.has_room(self.counting) && own.waits_since != Some(held.asks) {
                 own.waits_since = Some(held.asks);
                 held.need = held.need.saturating_add(1);
-                queue(&mut self.queue, held, &own.counted);
+                asks |= queue(&mut self.queue, held, &own.counted);
             }
         }
+        asks
     }
 
     /// A call is over.
@@ -207,7 +208,10 @@ impl Places {
     /// Who has something to give back, or to say again; called every second.
     pub(super) fn look(&mut self, replicas: u32, now: Instant) {
         self.by.retain(|_, held| {
-            held.running > 0 || held.leased > 0 || held.queued || held.unsure || held.need > 0
+            let is_held = held.running > 0 || held.leased > 0;
+            let is_asked_for = held.queued || held.unsure || held.need > 0;
+            // Whoever waits knows how often it was asked for.
+            is_held || is_asked_for || now.duration_since(held.used_at) < 2 * WAIT
         });
         for (counted, held) in &mut self.by {
             if held.unsure || held.is_idle(replicas, now) {

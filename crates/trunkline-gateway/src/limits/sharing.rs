@@ -1,14 +1,15 @@
 //! Taking shares of limits from the database, beside requests (ADR 0033).
 //!
 //! One loop asks for everybody, one request at a time: whoever runs low is asked for before anybody waits, and those who wait are asked for
-//! together. A database that does not answer is asked once a second, and nobody waits for it: this replica then has its part of each
-//! limit, which is the limit divided by the replicas that it last knew of.
+//! together. A database that is slow lets nobody through: who waited in vain is refused. One that does not answer at all is asked once a
+//! second, and nobody waits for it: this replica then has its part of each limit, which is the limit divided by the replicas that it
+//! last knew of.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
 use trunkline_store::{LimitAsk, LimitShares, MinuteAsk, PlaceAsk, Store, StoreError};
 
 use super::Limits;
@@ -19,10 +20,13 @@ use crate::peers::{Peers, Standing};
 
 /// Between two looks at who has something to give back.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long the database has for an answer: calls wait for it.
-const ANSWER_WITHIN: Duration = Duration::from_millis(400);
-/// How long a call waits, for the answer before its own and for its own.
-pub(super) const WAIT: Duration = Duration::from_secs(1);
+/// How long the database has for an answer. One that is slow must not be taken for one that is away: the parts of all replicas come on top
+/// of what some of them hold.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// How long a call waits, for the answer before its own and for its own: longer than it takes to know that there is none.
+pub(super) const WAIT: Duration = Duration::from_millis(2_500);
+/// How long deleting what counts no more has, and giving back what is left.
+const ASIDE_WITHIN: Duration = Duration::from_millis(400);
 /// Those who are asked for at once.
 const BATCH: usize = 256;
 /// Places are this replica's for so long after it was last heard of: less than the time after which the others take it for gone.
@@ -55,15 +59,19 @@ pub(super) enum Counting {
     Alone,
     /// Together with the others, by the database.
     Shared(Part),
-    /// Each by itself: the database does not answer, or the others may not know what this one holds.
+    /// By the database and within this replica's part, too: the others may not have said yet what they hold.
+    Settling(Part),
+    /// The database answers, and the others may take this replica for gone: nothing is let through until they have heard of it.
+    Unheard,
+    /// Each by itself: the database does not answer.
     Apart(Part),
 }
 
 impl Counting {
-    /// How whoever waited in vain is counted.
-    pub(super) fn without_waiting(self) -> Self {
+    /// After the process slept: the others may have what it held.
+    pub(super) fn lapsed(self) -> Self {
         match self {
-            Self::Shared(part) => Self::Apart(part),
+            Self::Shared(_) | Self::Settling(_) => Self::Unheard,
             other => other,
         }
     }
@@ -75,8 +83,8 @@ pub(super) enum Attempt<T> {
     Done(T, bool),
     /// One too many.
     Full(Exceeded),
-    /// The database may have more.
-    Wait,
+    /// The database may have more. Whether it is to be asked: it may be under way.
+    Wait(bool),
 }
 
 /// What wakes whom.
@@ -87,7 +95,7 @@ pub(super) struct Waking {
 }
 
 impl Waking {
-    /// Tries until it is known, the last time without waiting. Who counts alone always knows.
+    /// Tries until it is known; whoever waited in vain is refused. Who counts alone always knows.
     pub(super) async fn until_known<T>(
         &self,
         mut attempt: impl FnMut(Instant, bool) -> Attempt<T>,
@@ -118,11 +126,45 @@ impl Waking {
                 Some(Ok(done))
             }
             Attempt::Full(exceeded) => Some(Err(exceeded)),
-            Attempt::Wait => {
-                self.ask.notify_one();
+            Attempt::Wait(asks) => {
+                if asks {
+                    self.ask.notify_one();
+                }
                 None
             }
         }
+    }
+}
+
+/// Where shares come from.
+pub(super) trait Shares {
+    /// Takes them.
+    fn ask(&self, ask: &LimitAsk) -> impl Future<Output = Result<LimitShares, Unanswered>>;
+
+    /// What this replica is among all.
+    fn standing(&self) -> Standing;
+}
+
+/// The database, asked by one of the replicas.
+struct Database<'g> {
+    store: &'g Store,
+    peers: &'g Peers,
+}
+
+impl Shares for Database<'_> {
+    async fn ask(&self, ask: &LimitAsk) -> Result<LimitShares, Unanswered> {
+        let shares = self.store.limit_ask(self.peers.own_id(), ask).await;
+        shares.map_err(|error| {
+            if error.is_contention() {
+                Unanswered::Busy
+            } else {
+                Unanswered::Failed(error)
+            }
+        })
+    }
+
+    fn standing(&self) -> Standing {
+        self.peers.standing()
     }
 }
 
@@ -132,21 +174,24 @@ pub async fn keep(gateway: Arc<Gateway>) {
     if !limits.is_shared {
         return;
     }
-    let store = gateway.registry.store().clone();
+    let store = gateway.registry.store();
+    let database = Database {
+        store,
+        peers: &gateway.peers,
+    };
     let mut keeping = Keeping::default();
-    let mut ticks = interval(LOOK_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = ticks();
     loop {
-        let tick = tokio::select! {
-            _ = ticks.tick() => true,
-            () = limits.waking.ask.notified() => false,
-        };
-        keeping.turn(limits, &gateway.peers, &store, tick).await;
-        limits.waking.answered.notify_waiters();
-        if tick {
-            keeping.prune(&store).await;
+        if keeping.next(limits, &database, &mut ticks).await {
+            keeping.prune(store).await;
         }
     }
+}
+
+fn ticks() -> Interval {
+    let mut ticks = interval(LOOK_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }
 
 /// Everything that is asked for at once, with whom it is for.
@@ -163,15 +208,35 @@ struct Keeping {
     /// The database did not answer the last time, at this moment.
     failed_at: Option<Instant>,
     /// This replica was not heard of for so long that others may have its places.
-    lapsed: bool,
+    lapsed: Option<Lapse>,
     /// The others may not have said yet what they hold.
     settling_until: Option<Instant>,
     pruned_at: Option<Instant>,
 }
 
+/// Why a replica was not heard of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lapse {
+    /// Nobody was: the database was away.
+    Outage,
+    /// It alone was not.
+    Own,
+}
+
 impl Keeping {
-    async fn turn(&mut self, limits: &Limits, peers: &Peers, store: &Store, tick: bool) {
-        let standing = peers.standing();
+    /// Waits until there is something to ask for, and asks; whether it was time to look.
+    async fn next(&mut self, limits: &Limits, shares: &impl Shares, ticks: &mut Interval) -> bool {
+        let tick = tokio::select! {
+            _ = ticks.tick() => true,
+            () = limits.waking.ask.notified() => false,
+        };
+        self.turn(limits, shares, tick).await;
+        limits.waking.answered.notify_waiters();
+        tick
+    }
+
+    async fn turn(&mut self, limits: &Limits, shares: &impl Shares, tick: bool) {
+        let standing = shares.standing();
         self.count(limits, standing);
         let now = Instant::now();
         if tick {
@@ -187,7 +252,7 @@ impl Keeping {
         if is_empty && self.failed_at.is_none() {
             return;
         }
-        let done = self.ask(limits, store, &asked, (peers, standing)).await;
+        let done = self.ask(limits, shares, &asked, standing).await;
         self.note(done.err());
         self.count(limits, standing);
         if !is_empty {
@@ -200,27 +265,30 @@ impl Keeping {
     fn count(&mut self, limits: &Limits, standing: Standing) {
         let now = Instant::now();
         let part = part(standing);
+        let answers = self.failed_at.is_none();
         let heard_of = standing
             .heard_at
             .is_some_and(|at| now.duration_since(at) < HEARD_OF);
-        if !heard_of && !self.lapsed {
-            self.lapsed = true;
+        if !heard_of && self.lapsed.is_none() {
+            self.lapsed = Some(if answers { Lapse::Own } else { Lapse::Outage });
             limits.places().lapse();
-        } else if heard_of && self.lapsed {
-            self.lapsed = false;
+        } else if heard_of && self.lapsed.take().is_some() {
             self.settling_until = Some(now + SETTLING);
         }
-        let answers = self.failed_at.is_none();
-        let counting = |shared: bool| {
-            if shared {
-                Counting::Shared(part)
-            } else {
-                Counting::Apart(part)
-            }
+        limits.minutes().counting = if answers {
+            Counting::Shared(part)
+        } else {
+            Counting::Apart(part)
         };
-        limits.minutes().counting = counting(answers);
         let mut places = limits.places();
-        places.counting = counting(answers && !self.lapsed && !self.settles(now));
+        places.counting = match self.lapsed {
+            _ if !answers => Counting::Apart(part),
+            // The others have their parts, too, until they have said what they hold.
+            Some(Lapse::Outage) => Counting::Apart(part),
+            Some(Lapse::Own) => Counting::Unheard,
+            None if self.settles(now) => Counting::Settling(part),
+            None => Counting::Shared(part),
+        };
         places.held_until = standing.heard_at.map(|at| at + HEARD_OF).filter(|_| heard_of);
     }
 
@@ -231,7 +299,7 @@ impl Keeping {
     fn collect(&self, limits: &Limits, standing: Standing) -> Asked {
         let now = Instant::now();
         // While the others may not know of it, what is let through anyway is asked for.
-        let floor = self.lapsed || self.settles(now);
+        let floor = self.lapsed.is_some() || self.settles(now);
         Asked {
             minutes: limits.minutes().collect(BATCH, now),
             places: limits.places().collect(BATCH, (part(standing), floor), now),
@@ -241,9 +309,9 @@ impl Keeping {
     async fn ask(
         &mut self,
         limits: &Limits,
-        store: &Store,
+        shares: &impl Shares,
         asked: &Asked,
-        (peers, standing): (&Peers, Standing),
+        standing: Standing,
     ) -> Result<(), Unanswered> {
         self.number += 1;
         let ask = LimitAsk {
@@ -253,10 +321,9 @@ impl Keeping {
             number: self.number,
         };
         let sent_at = Instant::now();
-        let answer = timeout(ANSWER_WITHIN, store.limit_ask(peers.own_id(), &ask)).await;
+        let answer = timeout(ANSWER_WITHIN, shares.ask(&ask)).await;
         let shares = match answer {
-            Ok(Ok(shares)) => Ok(shares),
-            Ok(Err(error)) => Err(Unanswered::Failed(error)),
+            Ok(answered) => answered,
             Err(_) => Err(Unanswered::Late),
         };
         match shares {
@@ -282,6 +349,8 @@ impl Keeping {
                     tracing::info!("limits are shared with the other replicas again");
                 }
             }
+            // It is there, and whoever still waits is asked for again.
+            Some(error @ Unanswered::Busy) => tracing::debug!(%error, "shares of limits are asked for again"),
             Some(error) => {
                 if self.failed_at.replace(Instant::now()).is_none() {
                     tracing::warn!(
@@ -300,7 +369,7 @@ impl Keeping {
         }
         self.pruned_at = Some(Instant::now());
         // What is asked for does not wait for it.
-        if let Ok(Err(error)) = timeout(ANSWER_WITHIN, store.limit_prune()).await {
+        if let Ok(Err(error)) = timeout(ASIDE_WITHIN, store.limit_prune()).await {
             tracing::debug!(%error, "shares of limits that are over could not be deleted");
         }
     }
@@ -308,9 +377,11 @@ impl Keeping {
 
 /// Why there are no shares.
 #[derive(Debug, thiserror::Error)]
-enum Unanswered {
-    #[error("the database did not answer within {} ms", ANSWER_WITHIN.as_millis())]
+pub(super) enum Unanswered {
+    #[error("the database did not answer within {} s", ANSWER_WITHIN.as_secs())]
     Late,
+    #[error("others were in the way at the database")]
+    Busy,
     #[error("{0}")]
     Failed(StoreError),
 }
@@ -355,23 +426,11 @@ impl Limits {
             }
             store.limit_leave(peers.own_id()).await
         };
-        if let Ok(Err(error)) = timeout(WAIT, give).await {
+        if let Ok(Err(error)) = timeout(Duration::from_secs(1), give).await {
             tracing::debug!(%error, "shares of limits could not be given back");
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_parts_of_all_replicas_are_the_whole() {
-        for replicas in 1..6 {
-            for max in 0..20 {
-                let all = (0..replicas).map(|rank| Part { replicas, rank }.of(max));
-                assert_eq!(all.sum::<u32>(), max, "{replicas} of {max}");
-            }
-        }
-    }
-}
+mod tests;

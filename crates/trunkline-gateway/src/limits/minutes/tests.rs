@@ -112,7 +112,7 @@ impl World {
                 Some(true)
             }
             Attempt::Full(_) => Some(false),
-            Attempt::Wait => None,
+            Attempt::Wait(_) => None,
         }
     }
 

@@ -85,7 +85,7 @@ impl World {
                 Some(true)
             }
             Attempt::Full(_) => Some(false),
-            Attempt::Wait => None,
+            Attempt::Wait(_) => None,
         }
     }
 
@@ -232,16 +232,22 @@ async fn a_replica_that_slept_has_no_places() {
     let until = world.now + Duration::from_secs(13);
     world.replicas[0].held_until = Some(until);
     world.now = until;
-    // Its part is two, and two run.
+    // Its part is two, and two run; others may have all six.
     assert_eq!(world.take(0), Some(false));
     world.release(0);
+    assert_eq!(world.take(0), Some(false));
+    // Without the database it has its part, as all have.
+    world.replicas[0].counting = Counting::Apart(part(0));
     assert_eq!(world.take(0), Some(true));
-    // Heard of again, it says what runs.
-    world.replicas[0].counting = Counting::Shared(part(0));
+    // Heard of again, it says what runs, and has no more than its part before the others have.
+    world.replicas[0].counting = Counting::Settling(part(0));
     world.look(0);
     world.exchange(0, 0);
     assert_eq!(
         (world.database.rows[0].0, world.replicas[0].by[&counted()].leased),
         (2, 2)
     );
+    assert!(!world.done(0));
+    world.replicas[0].counting = Counting::Shared(part(0));
+    assert!(world.done(0));
 }
