@@ -2,9 +2,11 @@
 //!
 //! Every migration runs in a transaction of its own, together with the row that says it ran, under a lock that ends with
 //! the transaction: a process that is killed leaves either all of a migration or nothing, and no lock. A database that
-//! a newer binary migrated is fine: migrations only add, so two versions can share one database while an upgrade rolls.
+//! a newer binary migrated is fine: migrations only add, so two versions can share one database while an upgrade rolls. Unless what
+//! is added protects something: a version that does not know it would serve without, and does not start (ADR 0038).
 //!
-//! One more: `migrations/{sqlite,postgres}/NNNN_name.sql` with the next number, and a line in [`MigrationSet::embedded`].
+//! One more: `migrations/{sqlite,postgres}/NNNN_name.sql` with the next number, and a line in [`MigrationSet::embedded`]. A column or
+//! table that somebody relies on to be refused something is in a step of its own whose name begins with `guard_`.
 //! A statement ends with a line that ends in `;`. Columns are nullable or have a default; nothing is dropped or renamed.
 
 use std::borrow::Cow;
@@ -17,6 +19,8 @@ use crate::db::{Db, StoreError, Tx, stmts};
 use crate::schema::Dialect;
 use crate::store::Store;
 
+/// What the names of steps begin with that older versions must know to serve.
+const GUARD: &str = "guard_";
 /// How long to wait for another process that is migrating.
 const LOCK_TIMEOUT: Duration = Duration::from_mins(1);
 
@@ -173,6 +177,15 @@ pub enum MigrateError {
         #[source]
         source: sqlx::Error,
     },
+    /// A newer version protects something in a way that this one does not know. Nothing was changed.
+    #[error(
+        "a newer version of this program made the database ({migration}), and keeps something from somebody there in a way that this version \
+         does not know: it would be let through. Start the newer version, or restore a backup from before it"
+    )]
+    Guarded {
+        /// Label of the first such step.
+        migration: String,
+    },
     /// Another process is migrating, and did not end in time.
     #[error("migration {migration} could not start: the migration lock was not free for {} s", LOCK_TIMEOUT.as_secs())]
     Locked {
@@ -196,6 +209,7 @@ impl Store {
     /// As [`Store::migrate`], with other steps: those of an older or newer version.
     pub async fn migrate_set(&self, set: &MigrationSet) -> Result<MigrateReport, MigrateError> {
         let before = self.applied_migrations().await?;
+        check_guards(set, &before)?;
         let mut report = MigrateReport::default();
         for step in set.steps() {
             // Without a lock first: at most starts there is nothing to do, and nobody to wait for.
@@ -267,6 +281,20 @@ impl Store {
         tx.execute(&applied::MIGRATION_INSERT, record).await?;
         tx.commit().await?;
         Ok(true)
+    }
+}
+
+/// Refuses what a newer version guards and this one does not.
+fn check_guards(set: &MigrationSet, applied: &BTreeMap<i64, (String, i64)>) -> Result<(), MigrateError> {
+    let is_known = |version: &i64| set.steps().iter().any(|step| step.version == *version);
+    let guard = applied
+        .iter()
+        .find(|(version, (name, _))| name.starts_with(GUARD) && !is_known(version));
+    match guard {
+        Some((version, (name, _))) => Err(MigrateError::Guarded {
+            migration: label(*version, name),
+        }),
+        None => Ok(()),
     }
 }
 

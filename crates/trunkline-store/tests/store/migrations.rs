@@ -24,6 +24,21 @@ fn newer() -> MigrationSet {
 }
 
 both! {
+    async fn s05_a_version_that_does_not_know_what_protects_somebody_does_not_start(db) {
+        let store = db.store().await;
+        let guard = step(1001, "guard_mood", "ALTER TABLE mcp_server ADD COLUMN only_when_in_the_mood TEXT;\n");
+        let newest = newer().with(guard);
+        store.migrate_set(&newest).await.unwrap();
+        let schema = db.schema().await;
+        // Older ones, of which one knows all but that.
+        for set in [MigrationSet::embedded(), newer()] {
+            let refused = store.migrate_set(&set).await.unwrap_err();
+            assert!(matches!(&refused, MigrateError::Guarded { migration } if migration == "1001_guard_mood"), "{refused}");
+        }
+        assert_eq!(db.schema().await, schema);
+        assert_eq!(store.migrate_set(&newest).await.unwrap().applied, Vec::<String>::new());
+    }
+
     async fn b32_five_restarts_change_nothing(db) {
         let store = db.store().await;
         store.server_insert(&by(), &full("a", "a")).await.unwrap();

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use trunkline_testkit::{HttpClient, ScriptedUpstream, TestGateway, eventually};
+use trunkline_testkit::{HttpClient, ScriptedUpstream, Signal, TestGateway, eventually};
 
 use crate::database::Database;
 use crate::support::{PATIENCE, WAYS, Way, config, generate, key, listed, post, set, toolset, with};
@@ -203,6 +203,32 @@ async fn s05_b42_a_row_that_cannot_be_read_gives_nobody_more() {
             let healed = async || Way::Bare.tools(&world.http, None).await == Ok(World::own());
             eventually(&format!("{table} {damage} is mended"), PATIENCE, healed).await;
         }
+    }
+}
+
+/// Going back to a version that does not know a rule lets nobody through.
+#[tokio::test]
+async fn s05_a_version_that_does_not_know_what_protects_somebody_does_not_start() {
+    let Some(database) = Database::create() else {
+        return;
+    };
+    let mut gateway = database.gateway().start().await;
+    gateway.stop(Signal::Term).await;
+    for (name, starts) in [("more", true), ("guard_more", false)] {
+        database.sql(&format!(
+            "INSERT INTO trunkline_migration VALUES (9000, '{name}', 0)"
+        ));
+        match database.gateway().try_start().await {
+            Ok(mut gateway) => {
+                assert!(starts, "{name}");
+                gateway.stop(Signal::Term).await;
+            }
+            Err(failure) => {
+                let said = failure.to_string();
+                assert!(!starts && said.contains("9000_guard_more"), "{said}");
+            }
+        }
+        database.sql("DELETE FROM trunkline_migration WHERE version = 9000");
     }
 }
 
