@@ -197,6 +197,35 @@ async fn b28_a_changed_grant_is_told_within_a_second_to_the_sessions_that_see_it
     assert_eq!(files.count("tools/call"), 0);
 }
 
+/// What was let through goes on to its end, as nobody can say what a server has done of it; what comes after it is refused.
+#[tokio::test]
+async fn b28_a_call_under_way_ends_when_its_grant_is_taken_away_and_no_other_begins() {
+    let slow = |call: &ToolCall| ToolAnswer::progress(call, 20, Duration::from_millis(100));
+    let tool = json!({"name": "slow", "inputSchema": {"type": "object"}});
+    let files = ScriptedUpstream::builder().tool_fn(&tool, slow).start().await;
+    let notes = ScriptedUpstream::start().await;
+    let gateway = gateway([&files, &notes]).await;
+    let mine = key(&gateway, json!({"mcp_servers": ["files", "notes"]})).await;
+    let (mut client, mut stream) = standing(&gateway, &mine).await;
+    let mut answer = client.call_stream("files-slow", &json!({}), Some("t")).await;
+    answer.expect_next(PATIENCE).await;
+    let less = json!({"key": mine, "object_permission": {"mcp_servers": ["notes"]}});
+    post(&gateway, "/key/update", less).await;
+    // The session goes on, with less.
+    let told = stream.expect_next(SOON).await;
+    assert_eq!(told["method"], "notifications/tools/list_changed", "{told}");
+    let refused = client.call("files-slow", &json!({}), None).await.everything();
+    assert!(refused.contains("Unknown tool"), "{refused}");
+    assert_eq!(client.tool_names().await, ["notes-echo"]);
+    let (events, broken) = tokio::time::timeout(PATIENCE, answer.rest())
+        .await
+        .expect("it ends");
+    assert!(broken.is_none(), "in order: {broken:?}");
+    let last = events.last().unwrap().message.to_string();
+    assert!(last.contains("\"result\""), "{last}");
+    assert_eq!(files.count("tools/call"), 1);
+}
+
 #[tokio::test]
 async fn s21_a_session_of_one_key_is_useless_with_another() {
     let (files, notes) = (ScriptedUpstream::start().await, ScriptedUpstream::start().await);

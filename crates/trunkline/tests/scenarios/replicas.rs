@@ -1,6 +1,6 @@
 //! Three gateways on one PostgreSQL database, with nothing that sends a client to the same one twice.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use trunkline_testkit::{
@@ -55,6 +55,68 @@ async fn b20_a_session_is_good_on_every_replica_and_outlives_one() {
             "{round}"
         );
     }
+}
+
+/// Every replica but the one that is asked has a session open on it while servers come, change and go.
+#[tokio::test]
+async fn b27_servers_come_change_and_go_on_every_replica_within_a_second() {
+    let (files, first, second) = (
+        ScriptedUpstream::start().await,
+        ScriptedUpstream::start().await,
+        ScriptedUpstream::start().await,
+    );
+    let Some(replicas) = three(&[("files", &files)]).await else {
+        return;
+    };
+    let admin = replicas.gateways[0].client();
+    let mut sessions = Vec::new();
+    for gateway in &replicas.gateways {
+        let mut client = McpClient::over(gateway.client(), "/mcp");
+        client.initialize().await;
+        sessions.push(client);
+    }
+    let mut become_all = async |what: &str, tools: &[&str]| {
+        let began = Instant::now();
+        for (number, client) in sessions.iter_mut().enumerate() {
+            eventually(&format!("{what} at {number}"), PATIENCE, async || {
+                client.tool_names().await == tools
+            })
+            .await;
+            // What the server itself takes to be listed is in it.
+            let took = began.elapsed();
+            assert!(took < Duration::from_secs(1), "{what} at {number}: {took:?}");
+        }
+    };
+    let row = |upstream: &ScriptedUpstream, alias: &str| json!({"server_id": "new", "alias": alias, "url": upstream.url(), "transport": "http"});
+    admin
+        .post("/v1/mcp/server", &row(&first, "new"))
+        .await
+        .expect_status(201);
+    become_all("made", &["files-echo", "new-echo"]).await;
+    admin.put("/v1/mcp/server", &row(&second, "other")).await;
+    become_all("changed", &["files-echo", "other-echo"]).await;
+    for (number, client) in sessions.iter_mut().enumerate() {
+        let reply = client.call("other-echo", &message("hi"), None).await;
+        assert_eq!(said(&reply), "hi", "{number}");
+    }
+    assert_eq!((first.count("tools/call"), second.count("tools/call")), (0, 3));
+    admin.delete("/v1/mcp/server/new").await;
+    let mut become_all = async |tools: &[&str]| {
+        for client in &mut sessions {
+            let began = Instant::now();
+            eventually("gone", PATIENCE, async || client.tool_names().await == tools).await;
+            assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+            let reply = client.call("other-echo", &message("hi"), None).await;
+            assert_eq!(reply.error().code, -32602, "{}", reply.everything());
+        }
+    };
+    become_all(&["files-echo"]).await;
+    assert_eq!(second.count("tools/call"), 3);
+    // Its sessions upstream end, too.
+    eventually("the server has no session left", PATIENCE, async || {
+        second.sessions() == 0
+    })
+    .await;
 }
 
 /// Only this client's credential opens the server, so that no replica could list it beforehand.
