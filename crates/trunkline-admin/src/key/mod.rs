@@ -18,6 +18,7 @@ pub(crate) mod error;
 pub(crate) mod fields;
 pub(crate) mod generate;
 pub(crate) mod info;
+pub(crate) mod infos;
 pub(crate) mod limits;
 pub(crate) mod list;
 pub(crate) mod lookup;

@@ -62,6 +62,12 @@ shapes! {
     KeyInfo as "KeyInfoResponse" = object()
         .property("key", text("The hash."))
         .property("info", object().description(Some("The row without its hash.")));
+    /// The answer of `/v2/key/info`.
+    KeyInfos as "KeyInfosResponse" = object()
+        .property("key", texts("The hashes."))
+        .property("info", ArrayBuilder::new().items(open()).description(Some("The rows without their hashes, in the same order.")));
+    /// The answer of `/key/health`.
+    KeyHealth as "KeyHealthResponse" = object().property("key", text("`healthy`."));
     /// A page of keys.
     KeyList as "KeyListResponseObject" = object()
         .property("keys", ArrayBuilder::new().items(open()).description(Some("Hashes, or rows.")))

@@ -415,6 +415,7 @@ pub(crate) fn flag(body: &Map<String, Value>, name: &str) -> Result<Option<bool>
 }
 
 /// A member as a body names it.
+#[derive(Clone)]
 pub(crate) struct Named {
     pub(crate) user_id: Option<String>,
     pub(crate) user_email: Option<String>,

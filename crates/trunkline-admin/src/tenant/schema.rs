@@ -54,6 +54,27 @@ shapes! {
             .property("member", members("One or several.", "`admin` or `user`."))
             .required("member")
     );
+    /// The body that adds many members.
+    TeamMembersMany as "BulkTeamMemberAddRequest" = closed(
+        object()
+            .property("team_id", text("Which team."))
+            .required("team_id")
+            .property("members", members("500 at most.", "`admin` or `user`."))
+            .required("members")
+    );
+    /// What became of them.
+    TeamMembersAdded as "BulkTeamMemberAddResponse" = object()
+        .property("team_id", text("Which team."))
+        .property("results", ArrayBuilder::new().items(object()).description(Some("Of each `success`, and `error` if not.")))
+        .property("updated_team", object().description(Some("The team as it is now.")));
+    /// The body that names models of a team.
+    TeamModels as "TeamModelAddRequest" = closed(
+        object()
+            .property("team_id", text("Which team."))
+            .required("team_id")
+            .property("models", texts("Names, or the beginning of names with `*`."))
+            .required("models")
+    );
     /// The body that names a member, and what it is from now on.
     TeamMemberChange as "TeamMemberUpdateRequest" = closed(member().property("role", text("`admin` or `user`.")));
     /// The body that names a member.

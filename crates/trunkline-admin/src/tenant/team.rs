@@ -205,7 +205,7 @@ async fn set_blocked(
 }
 
 /// Changes a team that is there and can be read.
-async fn edited(
+pub(super) async fn edited(
     team_id: &str,
     edit: impl FnOnce(&mut Team, &Directory) -> Result<(), KeyError>,
     admin: &Admin,
@@ -263,7 +263,7 @@ fn apply(change: Change, team: &mut Team, new_id: String) {
     );
 }
 
-fn shown(team: &Team, app: &App) -> Value {
+pub(super) fn shown(team: &Team, app: &App) -> Value {
     let row = row::team(team, &app.directory());
     row::with_warnings(row, &team.object_permission, &app.registry.snapshot()).into()
 }

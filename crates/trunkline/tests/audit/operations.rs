@@ -10,8 +10,9 @@ use crate::support::config;
 use crate::world::{World, last, rows, send};
 
 /// Operations that are not GET and change nothing.
-const ASKING: [&str; 20] = [
+const ASKING: [&str; 22] = [
     "POST /budget/info",
+    "POST /key/health",
     "POST /mcp-rest/test/connection",
     "POST /mcp-rest/test/tools/list",
     "POST /mcp-rest/tools/call",
@@ -31,6 +32,7 @@ const ASKING: [&str; 20] = [
     "POST /v1/images/generations",
     "POST /v1/audio/speech",
     "POST /v1/audio/transcriptions",
+    "POST /v2/key/info",
 ];
 
 const KEY: &str = "LiteLLM_VerificationToken";
@@ -112,7 +114,7 @@ fn keys() -> Vec<Step> {
 }
 
 /// Who is in the team `t`, and what they may do there.
-fn memberships() -> [Step; 4] {
+fn memberships() -> [Step; 7] {
     let member = json!({"team_id": "t", "user_id": "u"});
     [
         step(
@@ -126,6 +128,21 @@ fn memberships() -> [Step; 4] {
             ("updated", TEAM, "t"),
         ),
         step("POST /team/member_delete", member, ("updated", TEAM, "t")),
+        step(
+            "POST /team/bulk_member_add",
+            json!({"team_id": "t", "members": [{"user_id": "u", "role": "user"}, {"user_id": "u"}]}),
+            ("updated", TEAM, "t"),
+        ),
+        step(
+            "POST /team/model/add",
+            json!({"team_id": "t", "models": ["a", "b"]}),
+            ("updated", TEAM, "t"),
+        ),
+        step(
+            "POST /team/model/delete",
+            json!({"team_id": "t", "models": ["b"]}),
+            ("updated", TEAM, "t"),
+        ),
         step(
             "POST /team/permissions_update",
             json!({"team_id": "t", "team_member_permissions": ["/key/generate"]}),

@@ -27,6 +27,32 @@ async fn a_key_lives_as_it_does_in_litellm_on_postgres() {
     lives(gateway).await;
 }
 
+#[tokio::test]
+async fn several_keys_are_shown_to_whom_they_are_shown_one_by_one() {
+    let (gateway, _upstream) = of(TestGateway::builder()).await;
+    let one = generate(&gateway, json!({"key_alias": "one"})).await;
+    let two = generate(&gateway, json!({"key_alias": "two"})).await;
+    let body = json!({"keys": [one["key"], "sk-nobodys", "x"], "key_aliases": ["two", "three"]});
+    let shown = post(&gateway, "/v2/key/info", body.clone()).await;
+    assert_eq!(shown["key"], json!([one["token"], two["token"]]));
+    assert_eq!(shown["info"][1]["key_alias"], "two");
+    assert!(!shown.to_string().contains(one["key"].as_str().unwrap()));
+    let own = with(&gateway, one["key"].as_str().unwrap());
+    let shown = own.post("/v2/key/info", &body).await.expect_status(200).json();
+    assert_eq!(shown["key"], json!([one["token"]]), "its own");
+    let health = own
+        .post("/key/health", &json!({}))
+        .await
+        .expect_status(200)
+        .json();
+    assert_eq!(health["key"], "healthy");
+    gateway
+        .client()
+        .post("/v2/key/info", &json!({"key": "x"}))
+        .await
+        .expect_status(422);
+}
+
 async fn lives(gateway: TestGateway) {
     let team = json!({"team_id": "t1", "object_permission": {"mcp_servers": ["files"]}});
     post(&gateway, "/team/new", team).await;

@@ -13,8 +13,10 @@ use crate::support::{config, generate, key, listed, post, toolset, with};
 const PUBLIC: [&str; 2] = ["GET /health/liveliness", "GET /health/readiness"];
 
 /// What every good key may do, within its grants.
-const EVERY_KEY: [&str; 27] = [
+const EVERY_KEY: [&str; 29] = [
     "GET /key/info",
+    "POST /key/health",
+    "POST /v2/key/info",
     "GET /mcp-rest/tools/list",
     "GET /model_group/info",
     "GET /v1/mcp/tools",
@@ -61,7 +63,8 @@ const EVERY_USER: [&str; 13] = [
 ];
 
 /// What a user may ask for, and is judged by what it says: its own keys and teams. Nothing that it says of others is carried out.
-const JUDGED: [&str; 13] = [
+const JUDGED: [&str; 14] = [
+    "POST /team/bulk_member_add",
     "POST /key/block",
     "POST /key/bulk_update",
     "POST /key/delete",

@@ -12,6 +12,51 @@ async fn b40_a_team_lives_as_it_does_in_litellm_on_sqlite() {
 }
 
 #[tokio::test]
+async fn many_members_and_models_of_a_team_each_for_itself() {
+    let world = World::new().await;
+    let gateway = &world.gateway;
+    post(gateway, "/team/new", json!({"team_id": "m"})).await;
+    let members = json!([
+        {"user_id": "a"}, {"user_email": "B@example.com", "role": "admin"}, {"user_id": "a"}, {"user_email": "b@example.com"},
+    ]);
+    let bulk = |members: &Value| json!({"team_id": "m", "members": members});
+    let done = post(gateway, "/team/bulk_member_add", bulk(&members)).await;
+    let sums = ["total_requested", "successful_additions", "failed_additions"]
+        .map(|sum| done[sum].as_u64().unwrap());
+    assert_eq!(sums, [4, 2, 2], "{done}");
+    assert_eq!(
+        (&done["results"][0]["success"], &done["results"][2]["error"]),
+        (&json!(true), &json!("it is named twice"))
+    );
+    assert_eq!(
+        done["updated_team"]["members_with_roles"]
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
+    let again = post(gateway, "/team/bulk_member_add", bulk(&members)).await;
+    assert_eq!(again["successful_additions"], 0, "{again}");
+    for (body, status) in [
+        (bulk(&json!([])), 400),
+        (bulk(&json!([{"user_id": "x", "role": "owner"}])), 422),
+        (json!({"team_id": "m", "all_users": true}), 422),
+        (json!({"team_id": "none", "members": [{"user_id": "x"}]}), 404),
+    ] {
+        ask(gateway, "POST", "/team/bulk_member_add", body, status).await;
+    }
+    let models = |models: Value| json!({"team_id": "m", "models": models});
+    let team = post(gateway, "/team/model/add", models(json!(["a", "b", "a"]))).await;
+    assert_eq!(team["models"], json!(["a", "b"]));
+    let team = post(gateway, "/team/model/delete", models(json!(["b", "c"]))).await;
+    assert_eq!(team["models"], json!(["a"]));
+    // Without a list all could be used.
+    ask(gateway, "POST", "/team/model/delete", models(json!(["a"])), 400).await;
+    let shown = get(gateway, "/team/info?team_id=m").await;
+    assert_eq!(shown["team_info"]["models"], json!(["a"]), "{shown}");
+}
+
+#[tokio::test]
 async fn b40_a_team_lives_as_it_does_in_litellm_on_postgres() {
     if let Some((world, _database)) = World::on_postgres().await {
         lives(world).await;
