@@ -9,7 +9,9 @@ mod parity;
 #[path = "../bug2/proxy.rs"]
 #[expect(dead_code, reason = "shared with the tests of outages, which use all of it")]
 mod proxy;
+mod saboteur;
 mod sessions;
+mod statements;
 #[path = "../keys/support.rs"]
 mod support;
 mod warm;
