@@ -152,7 +152,7 @@ struct DayRow<'r> {
 
 /// A tag of a key in a day.
 #[derive(PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-struct Tag {
+struct DayTag {
     day: i64,
     api_key: String,
     tag: String,
@@ -244,13 +244,13 @@ fn key_of(record: &CallRecord) -> DayKey {
 }
 
 /// The tags by which a record is summed up: none of what was refused here, for then all that it takes to make one up is to ask.
-fn tags_of(record: &CallRecord) -> impl Iterator<Item = Tag> + '_ {
+fn tags_of(record: &CallRecord) -> impl Iterator<Item = DayTag> + '_ {
     let is_refused = record.server_id.is_none();
     let tags = record
         .tags
         .iter()
         .filter(move |_| !is_refused && record.kind.is_paid());
-    tags.map(|tag| Tag {
+    tags.map(|tag| DayTag {
         day: day_of(record.started_at),
         api_key: record
             .payers
@@ -262,7 +262,7 @@ fn tags_of(record: &CallRecord) -> impl Iterator<Item = Tag> + '_ {
 }
 
 /// The sums of a batch. `known`: the tags that have sums of their own.
-fn sums_of(records: &[CallRecord], known: &HashSet<Tag>) -> BTreeMap<DayKey, Sums> {
+fn sums_of(records: &[CallRecord], known: &HashSet<DayTag>) -> BTreeMap<DayKey, Sums> {
     let mut days: BTreeMap<DayKey, Sums> = BTreeMap::new();
     for record in records.iter().filter(|record| record.kind.is_paid()) {
         let (key, sums) = (key_of(record), Sums::of(record));
@@ -295,8 +295,8 @@ pub(super) async fn add(tx: &mut Tx, records: &[CallRecord]) -> Result<(), Store
 }
 
 /// The tags of these records that have sums of their own from now on.
-async fn known_tags(tx: &mut Tx, records: &[CallRecord]) -> Result<HashSet<Tag>, StoreError> {
-    let asked: BTreeSet<Tag> = records
+async fn known_tags(tx: &mut Tx, records: &[CallRecord]) -> Result<HashSet<DayTag>, StoreError> {
+    let asked: BTreeSet<DayTag> = records
         .iter()
         .flat_map(tags_of)
         .filter(|own| own.tag != OTHER_TAGS)
@@ -309,7 +309,7 @@ async fn known_tags(tx: &mut Tx, records: &[CallRecord]) -> Result<HashSet<Tag>,
         .await?;
     let rows = tx.fetch_all(&TAGS_KNOWN, vec![asked]).await?;
     let read = |row: &Row| {
-        Ok(Tag {
+        Ok(DayTag {
             day: row.required_int("day")?,
             api_key: row.required_text("api_key")?,
             tag: row.required_text("tag")?,
