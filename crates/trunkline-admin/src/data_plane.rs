@@ -488,6 +488,7 @@ fn response_input_items() {}
     get,
     path = "/v1/models",
     tag = "Models",
+    params(("return_wildcard_routes" = Option<bool>, Query, description = "With the names that have a `*`.")),
     responses((status = 200, description = "Their names.", body = ModelNames)),
 )]
 fn models() {}
