@@ -123,7 +123,7 @@ impl MigrationSet {
             step!("00", 18, "delegation"),
             step!("00", 19, "ledger"),
             step!("00", 20, "ledger_moves"),
-            step!("00", 22, "models"),
+            step!("00", 21, "models"),
         ])
     }
 
