@@ -15,6 +15,7 @@
 //! - [`stream`]: an answer in pieces.
 //! - [`messages`]: the same two in Anthropic's dialect.
 //! - [`responses`]: the same two in OpenAI's newer one.
+//! - [`mcp_tool`]: tools of the gateway's own servers in a request.
 //! - [`translate`]: requests and answers from one dialect to another.
 //! - [`usage`]: the tokens that an answer says it took.
 //! - [`measure`]: what else an answer takes: pictures, searches, seconds, characters.
@@ -29,6 +30,7 @@ pub mod dialect;
 pub mod endpoint;
 pub mod error;
 pub mod form;
+pub mod mcp_tool;
 pub mod measure;
 pub mod messages;
 pub mod place;
@@ -45,6 +47,7 @@ pub mod wildcard;
 pub use dialect::{Dialect, Spoken};
 pub use endpoint::Endpoint;
 pub use error::{Cause, Failure, ProviderError};
+pub use mcp_tool::McpTool;
 pub use measure::Measure;
 pub use place::Place;
 pub use provider::{Named, Provider};

@@ -9,8 +9,9 @@ use trunkline_mcp::depth;
 use trunkline_mcp::edit::{RawObject, is_same_key};
 
 use crate::form::Form;
+use crate::mcp_tool::{self, McpTool};
 use crate::routing::{self, Routing};
-use crate::translate::{self, Drops, Target, Way};
+use crate::translate::{self, Dialogue, Drops, Target, Way};
 use crate::{Dialect, Measure, Spoken};
 
 /// LiteLLM's own members of a body, which it acts upon and no provider knows. None of them has an effect here yet, and a
@@ -180,7 +181,6 @@ impl<'a> Request<'a> {
             );
             return Err(bad(Some(name), text));
         }
-        refuse_gateway_tools(&object)?;
         if dialect != Dialect::OpenAi {
             refuse_models_of_tools(&object)?;
         }
@@ -241,7 +241,11 @@ impl<'a> Request<'a> {
     /// Reads a body that is a form. `content_type` is the header; `model` is that of the path.
     pub fn read_form(body: &'a [u8], content_type: &str, model: Option<&str>) -> Result<Self, BadRequest> {
         let form = Form::read(body, content_type).map_err(|text| bad(None, text))?;
-        let refused = NOT_SERVED.iter().chain(&ROUTES).chain(&READ[4..]);
+        let refused = NOT_SERVED
+            .iter()
+            .chain(&ROUTES)
+            .chain(&routing::MEMBERS)
+            .chain(&READ[4..]);
         for name in form.names() {
             if let Some(own) = refused.clone().find(|own| is_same_key(own, name)) {
                 let text = format!("`{name}` is not served by this gateway: leave it out");
@@ -287,6 +291,70 @@ impl<'a> Request<'a> {
     /// Goes on from a response that the provider knows as `id`.
     pub fn go_on_from(&mut self, id: &str) {
         self.object.set_string(PREVIOUS, id);
+    }
+
+    /// Takes the tools of the gateway's own MCP servers out. `host` is where the request came to: an address there is the gateway's.
+    pub fn take_mcp_tools(&mut self, host: Option<&str>) -> Result<Vec<McpTool>, BadRequest> {
+        #[derive(Deserialize)]
+        struct Head<'a> {
+            #[serde(borrow, default, rename = "type")]
+            kind: Option<Cow<'a, str>>,
+            #[serde(borrow, default)]
+            server_url: Option<Cow<'a, str>>,
+        }
+        let Some(tools) = self.object.get("tools").map(str::to_owned) else {
+            return Ok(Vec::new());
+        };
+        // What is no list of such objects is the provider's to judge.
+        let tools: Vec<&RawValue> = serde_json::from_str(&tools).unwrap_or_default();
+        let (mut own, mut others) = (Vec::new(), Vec::new());
+        for (index, tool) in tools.into_iter().enumerate() {
+            let head = serde_json::from_str::<Head<'_>>(tool.get()).ok();
+            let head = head.filter(|head| head.kind.as_deref().is_some_and(mcp_tool::is_mcp));
+            let url = head.as_ref().and_then(|head| head.server_url.as_deref());
+            match url.and_then(|url| mcp_tool::path_of(url, host)) {
+                Some(path) => own.push(McpTool::read(tool.get(), &format!("tools[{index}]"), path)?),
+                None => others.push(tool.get()),
+            }
+        }
+        if !own.is_empty() {
+            if others.is_empty() {
+                self.object.remove("tools");
+            } else {
+                self.object.set("tools", format!("[{}]", others.join(",")));
+            }
+        }
+        Ok(own)
+    }
+
+    /// The conversation that it begins, for who leads it on.
+    pub fn dialogue(&self) -> Result<Dialogue, BadRequest> {
+        let mut object = self.object.clone();
+        for name in &self.drops.names {
+            object.remove(name);
+        }
+        Dialogue::read(&object, self.dialect)
+    }
+
+    /// What is sent to a provider of a conversation that this request began.
+    pub fn send_dialogue(
+        &self,
+        dialogue: &Dialogue,
+        target: &Target<'_>,
+        drops: &Drops,
+    ) -> Result<Sent, BadRequest> {
+        let drops = Drops {
+            all: self.drops.all || drops.all,
+            names: Vec::new(),
+        };
+        let written = dialogue.write(target, &drops)?;
+        Ok(Sent {
+            body: written.body.into(),
+            dropped: written.dropped,
+            betas: written.betas,
+            way: Some(written.way),
+            content_type: None,
+        })
     }
 
     /// What is sent to a provider: the body with another name for the model, or its translation. `renames` are members that the
@@ -522,38 +590,6 @@ fn text_of(object: &RawObject<'_>, name: &str) -> Result<String, BadRequest> {
         .ok_or_else(|| bad(Some(name), format!("`{name}` must be a string")))
 }
 
-/// Tools of the gateway's own MCP servers in a request to a model: LiteLLM would list and call them. A provider would only
-/// say that it cannot find `litellm_proxy`.
-fn refuse_gateway_tools(object: &RawObject<'_>) -> Result<(), BadRequest> {
-    #[derive(Deserialize)]
-    struct Tool {
-        #[serde(default, rename = "type")]
-        kind: Option<String>,
-        #[serde(default)]
-        server_url: Option<String>,
-    }
-    let Some(tools) = object
-        .get("tools")
-        .filter(|tools| tools.contains("litellm_proxy"))
-    else {
-        return Ok(());
-    };
-    // What is no list of such objects is the provider's to judge.
-    let tools: Vec<Tool> = serde_json::from_str(tools).unwrap_or_default();
-    let is_own = |tool: &Tool| {
-        tool.kind.as_deref() == Some("mcp")
-            && tool
-                .server_url
-                .as_deref()
-                .is_some_and(|url| url.starts_with("litellm_proxy"))
-    };
-    if tools.iter().any(is_own) {
-        let text = "tools of type `mcp` at `litellm_proxy` are not served in requests to models: list and call them over /mcp";
-        return Err(bad(Some("tools"), text));
-    }
-    Ok(())
-}
-
 /// By what a response goes on from another.
 const PREVIOUS: &str = "previous_response_id";
 
@@ -728,6 +764,29 @@ mod tests {
     }
 
     #[test]
+    fn tools_of_the_gateways_servers_are_taken_out_and_others_stay() {
+        let body = br#"{"model":"m","tools":[{"type":"function","function":{"name":"litellm_proxy"}}, {"type":"mcp","server_url":"litellm_proxy/mcp/a"},{"type":"mcp","server_url":"https://other.example/mcp"},{"type":"\u006dcp","server_url":"http://gw/mcp/b"}]}"#;
+        let mut request = Request::read(body, None).unwrap();
+        let own = request.take_mcp_tools(Some("gw")).unwrap();
+        assert_eq!(
+            own.iter().map(|own| own.path.as_str()).collect::<Vec<_>>(),
+            ["/mcp/a", "/mcp/b"]
+        );
+        assert_eq!(
+            request.body("m", &[], false),
+            r#"{"model":"m","tools":[{"type":"function","function":{"name":"litellm_proxy"}},{"type":"mcp","server_url":"https://other.example/mcp"}]}"#
+        );
+        let body = br#"{"model":"m","tools":[{"type":"mcp","server_url":"litellm_proxy"}]}"#;
+        let mut request = Request::read(body, None).unwrap();
+        assert_eq!(request.take_mcp_tools(None).unwrap().len(), 1);
+        assert_eq!(request.body("m", &[], false), r#"{"model":"m"}"#);
+        let none = br#"{"model":"m","tools":[1, {"type":"function"}]}"#;
+        let mut request = Request::read(none, None).unwrap();
+        assert!(request.take_mcp_tools(None).unwrap().is_empty());
+        assert_eq!(request.body("m", &[], false).as_bytes(), none);
+    }
+
+    #[test]
     fn of_a_message_it_is_read_whom_it_is_for_and_that_no_other_model_is_asked() {
         let read = |body: &'static str| Request::read_in(Dialect::Anthropic, body.as_bytes(), None);
         let of = |body| read(body).unwrap().user;
@@ -780,10 +839,6 @@ mod tests {
             (
                 r#"{"model":"m","extra_body":{"models":["n"]}}"#,
                 Some("extra_body"),
-            ),
-            (
-                r#"{"model":"m","tools":[{"type":"mcp","server_url":"litellm_proxy/mcp/a"}]}"#,
-                Some("tools"),
             ),
             (r#"{"model":"m","model":"n"}"#, None),
             (r"[]", None),

@@ -110,6 +110,32 @@ impl Usage {
         })
     }
 
+    /// What two answers took together. What one of them does not say of the whole is not known; a part that it does not have it did not
+    /// take.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        let whole = |a: Option<u64>, b: Option<u64>| Some(a?.saturating_add(b?));
+        let part = |a: Option<u64>, b: Option<u64>| match (a, b) {
+            (None, None) => None,
+            (a, b) => Some(a.unwrap_or(0).saturating_add(b.unwrap_or(0))),
+        };
+        Self {
+            input: whole(self.input, other.input),
+            output: whole(self.output, other.output),
+            cache_read: part(self.cache_read, other.cache_read),
+            cache_write: part(self.cache_write, other.cache_write),
+            cache_write_hour: part(self.cache_write_hour, other.cache_write_hour),
+            input_audio: part(self.input_audio, other.input_audio),
+            reasoning: part(self.reasoning, other.reasoning),
+            output_audio: part(self.output_audio, other.output_audio),
+            service: if self.service == other.service {
+                self.service
+            } else {
+                Service::Other
+            },
+        }
+    }
+
     /// Everything, as far as it is known.
     pub fn total(&self) -> Option<u64> {
         match (self.input, self.output) {

@@ -90,3 +90,123 @@ pub enum Event {
     /// It is complete.
     Done,
 }
+
+/// Puts an answer together that comes in pieces.
+#[derive(Debug, Default)]
+pub struct Assembly {
+    answer: Answer,
+    open: Option<Part>,
+}
+
+impl Assembly {
+    /// Takes a step.
+    pub fn hear(&mut self, event: &Event) {
+        match event {
+            Event::Begin { id } => self.answer.id.clone_from(id),
+            Event::Open(kind) => {
+                self.close();
+                self.open = Some(Part::new(kind.clone()));
+            }
+            Event::Close => self.close(),
+            Event::Stop(stop) => self.answer.stop = Some(stop.clone()),
+            Event::Text(more) | Event::Thinking(more) | Event::Arguments(more) | Event::Signature(more) => {
+                self.add(event, more);
+            }
+            Event::Citation(json) => {
+                if let Some(open) = &mut self.open {
+                    let own = open.citations.take();
+                    let own = own.and_then(|own| own.strip_suffix(']').map(|own| format!("{own},{json}]")));
+                    open.citations = Some(own.unwrap_or_else(|| format!("[{json}]")));
+                }
+            }
+            Event::Ping | Event::Failed { .. } | Event::Done => {}
+        }
+    }
+
+    fn add(&mut self, event: &Event, more: &str) {
+        match (event, self.open.as_mut().map(|open| &mut open.kind)) {
+            (Event::Text(_), Some(Kind::Text(text)))
+            | (Event::Thinking(_), Some(Kind::Thinking { text, .. }))
+            | (Event::Arguments(_), Some(Kind::ToolUse { input: text, .. })) => text.push_str(more),
+            (Event::Signature(_), Some(Kind::Thinking { signature, .. })) => {
+                signature.get_or_insert_default().push_str(more);
+            }
+            _ => {}
+        }
+    }
+
+    fn close(&mut self) {
+        self.answer.parts.extend(self.open.take());
+    }
+
+    /// What it is by now.
+    pub fn done(mut self) -> Answer {
+        self.close();
+        self.answer
+    }
+}
+
+impl Part {
+    /// The same as steps.
+    pub fn events(self) -> Vec<Event> {
+        let mut events = Vec::new();
+        match self.kind {
+            Kind::Text(text) => {
+                events.push(Event::Open(Kind::Text(String::new())));
+                events.push(Event::Text(text));
+            }
+            Kind::Thinking { text, signature } => {
+                let (empty, none) = (String::new(), None);
+                events.push(Event::Open(Kind::Thinking {
+                    text: empty,
+                    signature: none,
+                }));
+                events.push(Event::Thinking(text));
+                events.extend(signature.map(Event::Signature));
+            }
+            Kind::ToolUse { id, name, input } => {
+                let empty = String::new();
+                events.push(Event::Open(Kind::ToolUse {
+                    id,
+                    name,
+                    input: empty,
+                }));
+                events.push(Event::Arguments(input));
+            }
+            kind => events.push(Event::Open(kind)),
+        }
+        events.push(Event::Close);
+        events
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_in_pieces_is_the_same_whole() {
+        let parts = vec![
+            Part::new(Kind::Thinking {
+                text: "hm".to_owned(),
+                signature: Some("s".to_owned()),
+            }),
+            Part::new(Kind::Redacted("r".to_owned())),
+            Part::new(Kind::Text("Hi".to_owned())),
+            Part::new(Kind::ToolUse {
+                id: "c".to_owned(),
+                name: "f".to_owned(),
+                input: "{\"a\":1}".to_owned(),
+            }),
+        ];
+        let mut assembly = Assembly::default();
+        assembly.hear(&Event::Begin { id: "x".to_owned() });
+        for event in parts.iter().cloned().flat_map(Part::events) {
+            assembly.hear(&event);
+        }
+        assembly.hear(&Event::Stop(Stop::Tools));
+        let answer = assembly.done();
+        assert_eq!((answer.id.as_str(), answer.stop), ("x", Some(Stop::Tools)));
+        assert_eq!(answer.parts, parts);
+    }
+}

@@ -37,6 +37,8 @@ pub struct Conversation {
     pub stream: bool,
     /// The client wants the tokens in the last piece.
     pub include_usage: bool,
+    /// Calls that the client approved: ids. Their results are there, empty.
+    pub approved: Vec<String>,
     /// Members that have no word here.
     pub extras: Vec<Extra>,
 }
@@ -99,6 +101,7 @@ impl Kind {
             Self::ToolUse { .. } => "a call of a tool".to_owned(),
             Self::ToolResult { .. } => "the result of a tool".to_owned(),
             Self::Thinking { .. } | Self::Redacted(_) => "a thought".to_owned(),
+            Self::Served(_) => "what the gateway did".to_owned(),
             Self::Other { kind, .. } => format!("`{kind}`"),
         }
     }
@@ -149,6 +152,8 @@ pub enum Kind {
     },
     /// What it thought and nobody is to read.
     Redacted(String),
+    /// What the gateway itself did for an answer; no request has it.
+    Served(Box<Served>),
     /// What only the client's dialect has.
     Other {
         /// Its `type`.
@@ -156,6 +161,46 @@ pub enum Kind {
         /// JSON text, all of it.
         json: String,
     },
+}
+
+/// What the gateway did for an answer with tools of MCP servers, in the terms of OpenAI's responses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Served {
+    /// It listed the tools of a reference.
+    Listed {
+        /// The client's name for the servers.
+        label: String,
+        /// JSON texts: `name`, `description`, `input_schema`, `annotations`.
+        tools: Vec<String>,
+        /// Why there are none.
+        error: Option<String>,
+    },
+    /// It called one.
+    Called {
+        /// Of the call.
+        call: ServedCall,
+        /// What came of it, as text.
+        output: String,
+        /// Why it failed.
+        error: Option<String>,
+        /// JSON text of the whole result, where the tool gave one.
+        result: Option<String>,
+    },
+    /// It does so only when the client has approved it.
+    Asked(ServedCall),
+}
+
+/// A call of such a tool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServedCall {
+    /// The model's id of it.
+    pub id: String,
+    /// The client's name for the servers.
+    pub label: String,
+    /// The function's name, as the model and the client know it.
+    pub name: String,
+    /// JSON text of an object.
+    pub arguments: String,
 }
 
 /// Where the bytes of a picture or a document are.

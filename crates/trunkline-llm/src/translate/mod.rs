@@ -10,11 +10,13 @@
 //! other: a folder with these six files, and an arm in each `match` on [`Dialect`] here.
 //!
 //! **Invariant:** nothing is passed over in silence. A member that the other dialect has no word for is refused by name, or left out
-//! where that is allowed, and then said ([`losses`]). Where both sides speak the same dialect, nothing here is used.
+//! where that is allowed, and then said ([`losses`]). Where both sides speak the same dialect, nothing here is used, unless the gateway
+//! calls tools for the model itself ([`dialogue`]).
 
 pub mod answer;
 mod anthropic;
 pub mod conversation;
+pub mod dialogue;
 mod gemini;
 pub mod losses;
 mod openai;
@@ -27,14 +29,14 @@ use sha2::{Digest as _, Sha256};
 use trunkline_mcp::edit::RawObject;
 
 pub use anthropic::usage::Counts;
+pub use dialogue::Dialogue;
 pub use losses::Drops;
 pub use sse::Unreadable;
-pub use stream::Stream;
+pub use stream::{Incoming, Outgoing, Stream};
 
-use crate::request::bad;
 use crate::{BadRequest, Dialect, Spoken, Usage};
-use conversation::{Conversation, Kind, Tool};
-use losses::Losses;
+use answer::Answer;
+use conversation::{Kind, Tool};
 
 /// For whom a request is written.
 #[derive(Clone, Copy, Debug)]
@@ -123,76 +125,35 @@ pub fn request(
     target: &Target<'_>,
     drops: &Drops,
 ) -> Result<Translated, BadRequest> {
-    let mut losses = Losses::default();
-    let mut conversation = match client {
-        Dialect::OpenAi => openai::request_in::read(object, &mut losses)?,
-        Dialect::Responses => responses::request_in::read(object, &mut losses)?,
-        Dialect::Anthropic => anthropic::request_in::read(object, &mut losses)?,
-    };
-    let mut way = Way {
-        provider: target.dialect,
-        client,
-        form_is_tool: false,
-        include_usage: conversation.include_usage,
-        names: Vec::new(),
-        repeated: match client {
-            Dialect::Responses => responses::request_in::repeated(object),
-            Dialect::OpenAi | Dialect::Anthropic => Vec::new(),
-        },
-    };
-    let mut betas = Vec::new();
-    let body = match target.dialect {
-        Spoken::Gemini => gemini::request_out::write(&mut conversation, target, &mut losses)?,
-        Spoken::By(Dialect::OpenAi) => {
-            openai::request_out::write(&mut conversation, target, &mut way, &mut losses)?
-        }
-        // Whoever speaks it also speaks the older one, and is asked in that ([`crate::Endpoint::others`]).
-        Spoken::By(Dialect::Responses) => return Err(bad(None, "nothing is translated into responses")),
-        Spoken::By(Dialect::Anthropic) => {
-            anthropic::request_out::write(&mut conversation, target, &mut way, &mut betas, &mut losses)?
-        }
-    };
-    leave_out(conversation, &mut losses);
-    Ok(Translated {
-        body,
-        dropped: losses.settle(drops, (target.provider, target.model))?,
-        betas,
-        way,
-    })
-}
-
-/// What nobody took.
-fn leave_out(conversation: Conversation, losses: &mut Losses) {
-    for extra in conversation.extras {
-        if extra.is_hint {
-            losses.hint(extra.name);
-        } else {
-            losses.wish(extra.name);
-        }
-    }
+    Dialogue::read(object, client)?.write(target, drops)
 }
 
 /// Translates a whole answer. `model` is the name that the client asked for, `created` the time in seconds.
-pub fn answer(
-    json: &str,
-    way: &Way,
-    (model, created): (&str, i64),
-) -> Result<(String, Option<Usage>), String> {
-    let answer = match way.provider {
-        Spoken::By(Dialect::OpenAi) => openai::answer_in::read(json, way)?,
-        Spoken::By(Dialect::Responses) => return Err("responses are not translated".to_owned()),
-        Spoken::By(Dialect::Anthropic) => anthropic::answer_in::read(json, way)?,
-        Spoken::Gemini => gemini::answer_in::read(json)?,
-    };
+pub fn answer(json: &str, way: &Way, head: (&str, i64)) -> Result<(String, Option<Usage>), String> {
+    let answer = read_answer(json, way)?;
+    Ok((write_answer(&answer, way, head)?, answer.usage))
+}
+
+/// Reads a whole answer of a provider's.
+pub fn read_answer(json: &str, way: &Way) -> Result<Answer, String> {
+    match way.provider {
+        Spoken::By(Dialect::OpenAi) => openai::answer_in::read(json, way),
+        Spoken::By(Dialect::Responses) => Err("responses are not translated".to_owned()),
+        Spoken::By(Dialect::Anthropic) => anthropic::answer_in::read(json, way),
+        Spoken::Gemini => gemini::answer_in::read(json),
+    }
+}
+
+/// Writes a whole answer for the client: `model` is the name that it asked for, `created` the time in seconds.
+pub fn write_answer(answer: &Answer, way: &Way, (model, created): (&str, i64)) -> Result<String, String> {
     if way.client == Dialect::Anthropic {
         no_word(answer.parts.iter().map(|part| &part.kind))?;
     }
-    let text = match way.client {
-        Dialect::OpenAi => openai::answer_out::write(&answer, (model, created)),
-        Dialect::Responses => responses::write_answer(&answer, way, (model, created)),
-        Dialect::Anthropic => anthropic::answer_out::write(&answer, model),
-    };
-    Ok((text, answer.usage))
+    Ok(match way.client {
+        Dialect::OpenAi => openai::answer_out::write(answer, (model, created)),
+        Dialect::Responses => responses::write_answer(answer, way, (model, created)),
+        Dialect::Anthropic => anthropic::answer_out::write(answer, model),
+    })
 }
 
 /// Whether a message has a word for all of these.

@@ -14,6 +14,8 @@ const FILES: &str = "files-api-2025-04-14";
 pub(super) struct Blocks<'a> {
     pub(super) losses: &'a mut Losses,
     pub(super) betas: &'a mut Vec<String>,
+    /// What only this dialect has is handed on as it is.
+    pub(super) keeps_others: bool,
 }
 
 impl Blocks<'_> {
@@ -82,8 +84,10 @@ impl Blocks<'_> {
                 out.text("data", data);
                 return Some(out.done());
             }
-            Kind::Other { kind, json } if OWN.contains(&kind.as_str()) => return Some(json.clone()),
-            Kind::Other { .. } => return self.lost(block),
+            Kind::Other { kind, json } if self.keeps_others || OWN.contains(&kind.as_str()) => {
+                return Some(json.clone());
+            }
+            Kind::Other { .. } | Kind::Served(_) => return self.lost(block),
         };
         out.maybe("cache_control", block.cache.as_deref());
         Some(out.done())

@@ -4,11 +4,11 @@ use trunkline_mcp::edit::RawObject;
 
 use super::blocks_out::{self, Blocks};
 use super::models::{Abilities, abilities};
-use crate::BadRequest;
 use crate::request::bad;
 use crate::translate::conversation::{Block, Conversation, Format, Kind, Reasoning, Role, Tool, ToolChoice};
 use crate::translate::losses::Losses;
 use crate::translate::{FORM_TOOL, Target, Way, Writer, typed};
+use crate::{BadRequest, Dialect};
 
 /// Members of this dialect that clients of another one may send all the same.
 const OWN: [&str; 6] = [
@@ -70,7 +70,13 @@ pub(in crate::translate) fn write(
         .max_tokens
         .unwrap_or_else(|| usual.max(if budget > 0 { budget + BESIDE_THOUGHT } else { 0 }));
     body.json("max_tokens", most.to_string());
-    messages(own, &mut body, &mut Blocks { losses, betas })?;
+    let keeps_others = way.client == Dialect::Anthropic;
+    let mut blocks = Blocks {
+        losses,
+        betas,
+        keeps_others,
+    };
+    messages(own, &mut body, &mut blocks)?;
     for (name, number) in [
         ("temperature", &own.temperature),
         ("top_p", &own.top_p),
@@ -91,7 +97,7 @@ pub(in crate::translate) fn write(
         loosen(&mut own.tools, losses);
     }
     let thinks = thinking.as_ref().is_some_and(|own| !matches!(own, Thinking::Off));
-    tools(own, &mut body, (thinks, way.form_is_tool), betas, losses);
+    tools(own, &mut body, (thinks, way), betas, losses);
     if let Some(thinking) = &thinking {
         body.json("thinking", thinking.json());
     }
@@ -303,10 +309,11 @@ fn form(own: &mut Conversation, can: &Abilities, way: &mut Way) -> Option<String
 fn tools(
     own: &Conversation,
     body: &mut Writer,
-    (thinks, form_is_tool): (bool, bool),
+    (thinks, way): (bool, &Way),
     betas: &mut Vec<String>,
     losses: &mut Losses,
 ) {
+    let form_is_tool = way.form_is_tool;
     let mut tools = Vec::new();
     for (index, tool) in own.tools.iter().enumerate() {
         match tool {
@@ -318,6 +325,7 @@ fn tools(
                     }
                     tools.push(json.clone());
                 }
+                None if way.client == Dialect::Anthropic => tools.push(json.clone()),
                 None => losses.wish(format!("tools[{index}]")),
             },
         }

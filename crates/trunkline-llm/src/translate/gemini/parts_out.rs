@@ -87,7 +87,7 @@ impl<'a> Parts<'a> {
                 self.losses.hint("messages.content.thinking");
                 return;
             }
-            Kind::Other { .. } => {
+            Kind::Other { .. } | Kind::Served(_) => {
                 self.losses.content(block.path.clone(), block.kind.name());
                 return;
             }

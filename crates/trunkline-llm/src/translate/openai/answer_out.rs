@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::Usage;
 use crate::translate::answer::{Answer, Stop};
-use crate::translate::conversation::Kind;
+use crate::translate::conversation::{Kind, Served, ServedCall};
 use crate::translate::{Writer, as_object, list, typed};
 
 /// The word for why an answer ends.
@@ -76,7 +76,7 @@ pub(in crate::translate) fn write(answer: &Answer, (model, created): (&str, i64)
 fn message(answer: &Answer) -> String {
     let (mut text, mut thoughts) = (String::new(), String::new());
     let (mut calls, mut blocks) = (Vec::new(), Vec::new());
-    let (mut citations, mut others) = (Vec::new(), Vec::new());
+    let (mut citations, mut others, mut served) = (Vec::new(), Vec::new(), Vec::new());
     for part in &answer.parts {
         match &part.kind {
             Kind::Text(own) => text.push_str(own),
@@ -90,6 +90,7 @@ fn message(answer: &Answer) -> String {
                 calls.push(call.done());
             }
             Kind::Other { json, .. } => others.push(json.clone()),
+            Kind::Served(own) => served.push(own),
             kind => {
                 if let Kind::Thinking { text, .. } = kind {
                     thoughts.push_str(text);
@@ -114,14 +115,63 @@ fn message(answer: &Answer) -> String {
             out.list(name, items);
         }
     }
-    let mut own = Writer::default();
+    let mut own = specific(served.into_iter().map(|own| &**own));
     for (name, items) in [("citations", &citations), ("content_blocks", &others)] {
         if !items.is_empty() {
             own.json(name, list(items));
         }
     }
-    if !(citations.is_empty() && others.is_empty()) {
+    if own.done() != "{}" {
         out.json("provider_specific_fields", own.done());
     }
+    out.done()
+}
+
+/// What the gateway did, as LiteLLM says it: the tools that it listed, the calls that it made, and what came of each.
+pub(super) fn specific<'a>(served: impl Iterator<Item = &'a Served>) -> Writer {
+    let (mut listed, mut calls, mut results) = (Vec::new(), Vec::new(), Vec::new());
+    for own in served {
+        match own {
+            Served::Listed { tools, .. } => listed.extend(tools.iter().cloned()),
+            Served::Called {
+                call,
+                output,
+                error,
+                result,
+            } => {
+                calls.push(call_of(call));
+                let mut item = Writer::default();
+                item.text("tool_call_id", &call.id).text("name", &call.name);
+                item.text("result", error.as_deref().unwrap_or(output));
+                item.json("is_error", if error.is_some() { "true" } else { "false" });
+                // All that the tool said: pictures, structure.
+                item.maybe("mcp_result", result.as_deref());
+                results.push(item.done());
+            }
+            Served::Asked(call) => calls.push(call_of(call)),
+        }
+    }
+    let mut out = Writer::default();
+    for (name, items) in [
+        ("mcp_list_tools", &listed),
+        ("mcp_tool_calls", &calls),
+        ("mcp_call_results", &results),
+    ] {
+        if !items.is_empty() {
+            out.list(name, items);
+        }
+    }
+    out
+}
+
+fn call_of(call: &ServedCall) -> String {
+    let mut function = Writer::default();
+    function
+        .text("name", &call.name)
+        .text("arguments", &call.arguments);
+    let mut out = Writer::default();
+    out.text("id", &call.id)
+        .text("type", "function")
+        .json("function", function.done());
     out.done()
 }

@@ -8,14 +8,17 @@ use crate::translate::{Writer, as_object, list, short_name, typed};
 pub(super) struct Messages<'a> {
     /// The provider knows `cache_control`.
     pub(super) has_cache_marks: bool,
+    /// And what only this dialect has.
+    keeps_others: bool,
     pub(super) losses: &'a mut Losses,
     out: Vec<String>,
 }
 
 impl<'a> Messages<'a> {
-    pub(super) fn new(has_cache_marks: bool, losses: &'a mut Losses) -> Self {
+    pub(super) fn new((has_cache_marks, keeps_others): (bool, bool), losses: &'a mut Losses) -> Self {
         Self {
             has_cache_marks,
+            keeps_others,
             losses,
             out: Vec::new(),
         }
@@ -188,6 +191,7 @@ impl<'a> Messages<'a> {
                 }
                 self.document(block, source, (title.as_deref(), context.as_deref()))?
             }
+            Kind::Other { json, .. } if self.keeps_others => return Some(json.clone()),
             _ => return self.lost(block),
         };
         if let (Some(mark), true) = (&block.cache, self.has_cache_marks) {

@@ -1,11 +1,11 @@
 //! A chat completion, written for a provider.
 
 use super::messages_out::Messages;
-use crate::BadRequest;
 use crate::request::bad;
 use crate::translate::conversation::{Conversation, Format, Reasoning, Tool, ToolChoice};
 use crate::translate::losses::Losses;
 use crate::translate::{Target, Way, Writer, short_name, typed};
+use crate::{BadRequest, Dialect};
 
 /// Members of this dialect that clients of another one may send all the same.
 const OWN: [&str; 10] = [
@@ -53,12 +53,14 @@ pub(in crate::translate) fn write(
         return Err(bad(Some("messages"), "`messages` must have at least one message"));
     }
     let has_cache_marks = target.model.contains("claude");
+    // What only this dialect has, its provider takes as it is.
+    let keeps_others = way.client == Dialect::OpenAi;
     way.shorten(&own.tools);
     let mut body = Writer::default();
     body.text("model", target.model);
     body.json(
         "messages",
-        Messages::new(has_cache_marks, losses).write(&own.turns),
+        Messages::new((has_cache_marks, keeps_others), losses).write(&own.turns),
     );
     if let Some(most) = own.max_tokens {
         let name = if target.provider == "openai" {
@@ -85,7 +87,7 @@ pub(in crate::translate) fn write(
             .collect();
         body.list("stop", &texts);
     }
-    tools(own, &mut body, has_cache_marks, losses);
+    tools(own, &mut body, (has_cache_marks, keeps_others), losses);
     reasoning(own.reasoning.as_ref(), target, &mut body, losses);
     if let Some(format) = &own.format {
         body.json("response_format", form(format));
@@ -110,19 +112,30 @@ pub(in crate::translate) fn write(
     Ok(body.done())
 }
 
-fn tools(own: &Conversation, body: &mut Writer, has_cache_marks: bool, losses: &mut Losses) {
+fn tools(
+    own: &Conversation,
+    body: &mut Writer,
+    (has_cache_marks, keeps_others): (bool, bool),
+    losses: &mut Losses,
+) {
     let mut tools = Vec::new();
     for (index, tool) in own.tools.iter().enumerate() {
-        let Tool::Function {
-            name,
-            description,
-            schema,
-            strict,
-            cache,
-        } = tool
-        else {
-            losses.wish(format!("tools[{index}]"));
-            continue;
+        let (name, description, schema, strict, cache) = match tool {
+            Tool::Function {
+                name,
+                description,
+                schema,
+                strict,
+                cache,
+            } => (name, description, schema, strict, cache),
+            Tool::Other { json, .. } if keeps_others => {
+                tools.push(json.clone());
+                continue;
+            }
+            Tool::Other { .. } => {
+                losses.wish(format!("tools[{index}]"));
+                continue;
+            }
         };
         let mut function = Writer::default();
         function.text("name", &short_name(name));

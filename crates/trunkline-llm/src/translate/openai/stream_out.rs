@@ -1,6 +1,6 @@
 //! A chat completion in pieces, written for a client.
 
-use super::answer_out::{finish, thought, usage};
+use super::answer_out::{finish, specific, thought, usage};
 use crate::translate::answer::{Event, Stop};
 use crate::translate::conversation::Kind;
 use crate::translate::{Writer, list};
@@ -54,6 +54,12 @@ impl Writing {
             }
             Event::Open(kind @ Kind::Redacted(_)) => {
                 delta.list("thinking_blocks", &thought(&kind).into_iter().collect::<Vec<_>>());
+            }
+            Event::Open(Kind::Served(own)) => {
+                delta.json(
+                    "provider_specific_fields",
+                    specific(std::iter::once(&*own)).done(),
+                );
             }
             Event::Open(Kind::Other { json, .. }) => {
                 delta.json(

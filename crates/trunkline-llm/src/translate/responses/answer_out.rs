@@ -5,7 +5,7 @@ use serde_json::json;
 use super::namespaces::Namespaces;
 use crate::Usage;
 use crate::translate::answer::{Answer, Stop};
-use crate::translate::conversation::Kind;
+use crate::translate::conversation::{Kind, Served, ServedCall};
 use crate::translate::{Way, Writer, as_object, list, typed};
 
 /// What `encrypted_content` begins with that is a provider's proof of a thought, which the item has in its summary.
@@ -193,6 +193,55 @@ pub(super) fn reasoning(id: &str, text: &str, sealed: Option<&str>) -> String {
     item.done()
 }
 
+/// JSON text of what the gateway did. `id` makes an id of its kind.
+pub(super) fn item_of(id: &dyn Fn(&str) -> String, served: &Served) -> String {
+    let mut item = Writer::default();
+    match served {
+        Served::Listed { label, tools, error } => {
+            item.text("id", &id("mcpl")).text("type", "mcp_list_tools");
+            item.text("server_label", label).list("tools", tools);
+            or_null(&mut item, "error", error.as_deref());
+        }
+        Served::Called {
+            call, output, error, ..
+        } => {
+            item.text("id", &id("mcp")).text("type", "mcp_call");
+            item.text("status", if error.is_some() { "failed" } else { "completed" });
+            item.json("approval_request_id", "null");
+            of_call(&mut item, call);
+            or_null(&mut item, "output", error.is_none().then_some(output));
+            or_null(&mut item, "error", error.as_deref());
+        }
+        Served::Asked(call) => {
+            // The client names it when it decides.
+            item.text("id", &approval_id(&call.id))
+                .text("type", "mcp_approval_request");
+            of_call(&mut item, call);
+        }
+    }
+    item.done()
+}
+
+/// What an id of a request for approval begins with.
+pub(super) const APPROVAL: &str = "mcpr_";
+
+fn approval_id(call: &str) -> String {
+    format!("{APPROVAL}{call}")
+}
+
+fn of_call(item: &mut Writer, call: &ServedCall) {
+    item.text("server_label", &call.label)
+        .text("name", &call.name)
+        .text("arguments", &call.arguments);
+}
+
+fn or_null(item: &mut Writer, name: &str, text: Option<&str>) {
+    match text {
+        Some(text) => item.text(name, text),
+        None => item.json(name, "null"),
+    };
+}
+
 /// JSON text of the answer.
 pub(in crate::translate) fn write(answer: &Answer, way: &Way, (model, created): (&str, i64)) -> String {
     let status = Status::of(answer.stop.as_ref());
@@ -214,6 +263,7 @@ pub(in crate::translate) fn write(answer: &Answer, way: &Way, (model, created): 
                 reasoning(&own("rs"), text, sealed.as_deref())
             }
             Kind::Redacted(data) => reasoning(&own("rs"), "", Some(&format!("{REDACTED}{data}"))),
+            Kind::Served(served) => item_of(&own, served),
             Kind::Other { json, .. } => {
                 others.push(json.clone());
                 continue;

@@ -1,6 +1,6 @@
 //! The items of a request: what was said, what was called, what came of it, what was thought.
 
-use super::answer_out::{REDACTED, SIGNATURE};
+use super::answer_out::{APPROVAL, REDACTED, SIGNATURE};
 use super::namespaces::flat;
 use super::request_in::others;
 use crate::BadRequest;
@@ -37,6 +37,16 @@ pub(super) fn read(
             None | Some("message") => message(&item, losses)?,
             Some("function_call") => (Role::Assistant, vec![call(&item)?]),
             Some("function_call_output") => (Role::User, vec![result(&item, losses)?]),
+            // What the gateway did in an answer before this one.
+            Some("mcp_list_tools") => continue,
+            Some("mcp_call") => {
+                let (called, came) = served(&item)?;
+                own.say(Role::Assistant, vec![called]);
+                own.say(Role::User, vec![came]);
+                continue;
+            }
+            Some("mcp_approval_request") => (Role::Assistant, vec![asked(&item)?]),
+            Some("mcp_approval_response") => (Role::User, vec![decided(&item, own)?]),
             Some("reasoning") => (Role::Assistant, vec![thought(&item)?]),
             Some(other) => {
                 let name = format!("`{other}`");
@@ -160,6 +170,72 @@ fn result(item: &Reader<'_>, losses: &mut Losses) -> Result<Block, BadRequest> {
         is_error: false,
     };
     Ok(Block::new(kind, item.at("output")))
+}
+
+/// A call that the gateway made, and what came of it.
+fn served(item: &Reader<'_>) -> Result<(Block, Block), BadRequest> {
+    let id = item.need_text("id")?;
+    let called = Kind::ToolUse {
+        id: id.clone(),
+        name: item.need_text("name")?,
+        input: item.text("arguments")?.unwrap_or_default(),
+    };
+    let error = item.text("error")?;
+    let output = item.text("output")?.unwrap_or_default();
+    let came = Kind::ToolResult {
+        id,
+        is_error: error.is_some(),
+        blocks: vec![Block::new(Kind::Text(error.unwrap_or(output)), item.at("output"))],
+    };
+    for name in ["approval_request_id", "server_label"] {
+        item.raw(name);
+    }
+    Ok((
+        Block::new(called, item.at("arguments")),
+        Block::new(came, item.at("output")),
+    ))
+}
+
+/// A call that the client was asked about.
+fn asked(item: &Reader<'_>) -> Result<Block, BadRequest> {
+    item.raw("server_label");
+    let kind = Kind::ToolUse {
+        id: call_of(&item.need_text("id")?),
+        name: item.need_text("name")?,
+        input: item.text("arguments")?.unwrap_or_default(),
+    };
+    Ok(Block::new(kind, item.at("arguments")))
+}
+
+/// What it decided: what comes of a call that it approved is put there later.
+fn decided(item: &Reader<'_>, own: &mut Conversation) -> Result<Block, BadRequest> {
+    let id = call_of(&item.need_text("approval_request_id")?);
+    let approves = item.boolean("approve")?;
+    let Some(approves) = approves else {
+        return Err(wrong(&item.at("approve"), format_args!("is missing")));
+    };
+    let reason = item.text("reason")?;
+    let mut blocks = Vec::new();
+    if approves {
+        own.approved.push(id.clone());
+    } else {
+        let text = match reason {
+            Some(reason) => format!("The user did not approve this call: {reason}"),
+            None => "The user did not approve this call.".to_owned(),
+        };
+        blocks.push(Block::new(Kind::Text(text), item.at("reason")));
+    }
+    let kind = Kind::ToolResult {
+        id,
+        blocks,
+        is_error: !approves,
+    };
+    Ok(Block::new(kind, item.at("approve")))
+}
+
+/// The id of the call that an approval is about.
+fn call_of(id: &str) -> String {
+    id.strip_prefix(APPROVAL).unwrap_or(id).to_owned()
 }
 
 /// A thought of before. Only what this gateway marked as signed is shown to a provider again as such.

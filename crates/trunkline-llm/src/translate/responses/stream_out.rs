@@ -3,13 +3,14 @@
 use serde_json::json;
 
 use super::answer_out::{
-    Head, REDACTED, SIGNATURE, Status, call, item_id, message, reasoning, response, summary_part, text_part,
+    Head, REDACTED, SIGNATURE, Status, call, item_id, item_of, message, reasoning, response, summary_part,
+    text_part,
 };
 use super::namespaces::Namespaces;
 use crate::Usage;
 use crate::translate::Writer;
 use crate::translate::answer::{Event, Stop};
-use crate::translate::conversation::Kind;
+use crate::translate::conversation::{Kind, Served};
 
 /// The item that is open.
 #[derive(Debug)]
@@ -226,6 +227,7 @@ impl Writing {
                 };
                 (id, item, open)
             }
+            Kind::Served(served) => return self.served(&served, out),
             Kind::Other { json, .. } => {
                 self.others.push(json);
                 return;
@@ -241,6 +243,58 @@ impl Writing {
             self.send("response.content_part.added", &mut event, out);
         }
         self.open = open;
+    }
+
+    /// What the gateway did comes whole: its item begins and ends.
+    fn served(&mut self, served: &Served, out: &mut Vec<u8>) {
+        let (id, at) = (self.id.clone(), self.items.len());
+        let own = |kind: &str| item_id(kind, &id, at);
+        let whole = item_of(&own, served);
+        // As it was before: of a list nothing, of a call no result.
+        let begun = match served {
+            Served::Listed { label, .. } => {
+                let (label, tools) = (label.clone(), Vec::new());
+                let error = None;
+                item_of(&own, &Served::Listed { label, tools, error })
+            }
+            Served::Called { .. } => {
+                let mut begun = trunkline_mcp::edit::RawObject::parse(&whole).unwrap_or_default();
+                begun.set_string("status", "in_progress");
+                begun.set_string("arguments", "");
+                begun.set("output", "null".to_owned());
+                begun.set("error", "null".to_owned());
+                self.item = own("mcp");
+                begun.to_json()
+            }
+            Served::Asked(_) => whole.clone(),
+        };
+        self.item_event("response.output_item.added", &begun, out);
+        match served {
+            Served::Listed { error, .. } => {
+                self.item = own("mcpl");
+                self.send("response.mcp_list_tools.in_progress", &mut self.of_item(), out);
+                let end = if error.is_some() { "failed" } else { "completed" };
+                self.send(
+                    &format!("response.mcp_list_tools.{end}"),
+                    &mut self.of_item(),
+                    out,
+                );
+            }
+            Served::Called { call, error, .. } => {
+                self.send("response.mcp_call.in_progress", &mut self.of_item(), out);
+                let mut event = self.of_item();
+                event.text("delta", &call.arguments);
+                self.send("response.mcp_call_arguments.delta", &mut event, out);
+                let mut event = self.of_item();
+                event.text("arguments", &call.arguments);
+                self.send("response.mcp_call_arguments.done", &mut event, out);
+                let end = if error.is_some() { "failed" } else { "completed" };
+                self.send(&format!("response.mcp_call.{end}"), &mut self.of_item(), out);
+            }
+            Served::Asked(_) => {}
+        }
+        self.item_event("response.output_item.done", &whole, out);
+        self.items.push(whole);
     }
 
     fn thinks(&mut self, more: &str, out: &mut Vec<u8>) {
