@@ -54,6 +54,8 @@ pub struct Context {
     pub target: Uri,
     /// Another replica handed this here; it is not handed on again.
     pub handed_on: bool,
+    /// It is part of a request that has its place among those of its key.
+    pub has_place: bool,
 }
 
 /// Identify: the principal of a request for a path, or 401.

@@ -232,13 +232,25 @@ impl Pending {
         }
     }
 
-    /// Notes what a model took and what it cost; `None`: nobody knows, and `at_least` is what is known of it.
+    /// Notes what a model took and what it cost; `None`: nobody knows, and `at_least` is what is known of it. A request that
+    /// asks several times has taken all of it.
     pub fn took(&mut self, model: ModelUse, cost: Option<i64>, at_least: i64) {
-        if let Some(record) = &mut self.record {
-            record.model = Some(Box::new(model));
-            record.cost = cost;
-            record.at_least = at_least;
-        }
+        let Some(record) = &mut self.record else {
+            return;
+        };
+        record.at_least = match record.cost {
+            Some(before) => before.saturating_add(at_least),
+            None => record.at_least.saturating_add(at_least),
+        };
+        record.cost = record
+            .cost
+            .zip(cost)
+            .map(|(before, cost)| before.saturating_add(cost));
+        let model = match record.model.take() {
+            Some(before) => before.and(model),
+            None => model,
+        };
+        record.model = Some(Box::new(model));
     }
 
     /// Notes by what else it is to be found.

@@ -77,6 +77,26 @@ pub struct ModelUse {
     pub is_estimated: bool,
 }
 
+impl ModelUse {
+    /// What two answers took together: of the later one it is said who gave it.
+    #[must_use]
+    pub fn and(self, later: Self) -> Self {
+        let sum = |a: Option<u64>, b: Option<u64>| match (a, b) {
+            (None, None) => None,
+            (a, b) => Some(a.unwrap_or(0).saturating_add(b.unwrap_or(0))),
+        };
+        Self {
+            input_tokens: sum(self.input_tokens, later.input_tokens),
+            output_tokens: sum(self.output_tokens, later.output_tokens),
+            cache_read_tokens: sum(self.cache_read_tokens, later.cache_read_tokens),
+            cache_write_tokens: sum(self.cache_write_tokens, later.cache_write_tokens),
+            reasoning_tokens: sum(self.reasoning_tokens, later.reasoning_tokens),
+            is_estimated: self.is_estimated || later.is_estimated,
+            ..later
+        }
+    }
+}
+
 /// What was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CallKind {

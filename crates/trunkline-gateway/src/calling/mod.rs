@@ -267,6 +267,7 @@ async fn limited(
     // One list asks many servers, all at the same time.
     let place = match operation {
         Operation::ListTasks => None,
+        _ if context.has_place => None,
         _ => gateway.limits.place(&context.principal).await?,
     };
     gateway.limits.count(&context.principal, server).await?;

@@ -13,7 +13,7 @@ use axum::response::Response;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use scopeguard::ScopeGuard;
 use tokio::time::{Instant, timeout_at};
-use trunkline_llm::{Cause, Dialect, Sent, Spoken, Usage};
+use trunkline_llm::{Cause, Dialect, Sent, Spoken};
 use trunkline_model::{FailureKind, Step};
 use trunkline_upstream::fault::Fault;
 use trunkline_upstream::http::{read_body, read_whole};
@@ -62,7 +62,7 @@ pub(super) fn bill(asked: &Asked<'_>, ready: &Arc<Ready>, turn: Turn) -> Bill {
 }
 
 /// How often what was done.
-fn tried(headers: &mut HeaderMap, tries: &Tries) {
+pub(super) fn tried(headers: &mut HeaderMap, tries: &Tries) {
     for (name, number) in [
         ("x-litellm-attempted-retries", tries.retries),
         ("x-litellm-max-retries", tries.most),
@@ -76,8 +76,10 @@ fn tried(headers: &mut HeaderMap, tries: &Tries) {
 pub(super) struct Head {
     pub(super) response: http::Response<ResponseBody>,
     /// What was sent, without its body.
-    sent: Sent,
+    pub(super) sent: Sent,
+    /// Between two pieces.
     pub(super) time: Duration,
+    /// Of a whole answer.
     pub(super) until: Instant,
 }
 
@@ -118,7 +120,8 @@ pub(super) async fn attempt(
         rest: Some(rest),
         answered: false,
     };
-    let (Some(target), Some(provider)) = (ready.target(asked.endpoint, asked.request.stream), ready.provider)
+    let endpoint = asked.provider_endpoint();
+    let (Some(target), Some(provider)) = (ready.target(endpoint, asked.request.stream), ready.provider)
     else {
         return Err(failed(
             Fault::misconfigured("it does not serve this endpoint"),
@@ -126,10 +129,11 @@ pub(super) async fn attempt(
         ));
     };
     let errand = asked.kept.as_ref().and_then(|kept| kept.errand.as_ref());
-    let (written, drops) = ready.written((provider, asked.endpoint), rules);
-    let written = match errand {
-        Some(_) => Ok(Sent::nothing()),
-        None => asked.request.send(&written, provider.renames, &drops),
+    let (written, drops) = ready.written((provider, endpoint), rules);
+    let written = match (errand, &asked.dialogue) {
+        (Some(_), _) => Ok(Sent::nothing()),
+        (None, Some(dialogue)) => asked.request.send_dialogue(dialogue, &written, &drops),
+        (None, None) => asked.request.send(&written, provider.renames, &drops),
     };
     let mut sent = match written {
         Ok(sent) => sent,
@@ -275,11 +279,7 @@ fn kind(status: u16, cause: Option<Cause>) -> FailureKind {
 pub(super) async fn hand_on(asked: Asked<'_>, answered: Answered, tries: &Tries) -> Response {
     let Answered { sending, ready, head } = answered;
     let ready = &ready;
-    let mut headers = headers(&asked, ready, head.response.headers());
-    tried(&mut headers, tries);
-    if !head.sent.dropped.is_empty() {
-        told_dropped(&mut headers, &asked, ready, &head.sent.dropped);
-    }
+    let mut headers = headers(&asked, ready, &head, tries);
     if asked.endpoint.is_other() {
         return others::hand_on((asked, sending), ready, head, headers).await;
     }
@@ -314,7 +314,11 @@ pub(super) async fn hand_on(asked: Asked<'_>, answered: Answered, tries: &Tries)
     }
     let status = head.response.status();
     let body = (head.response, head.time, head.until);
-    let read = read(&passing, ready, body, limit).await;
+    let read = read_text(ready, body, limit).await;
+    let read = match read {
+        Ok(text) => passing.whole(&text).map_err(|why| told::unreadable(ready, &why)),
+        Err(refused) => Err(refused),
+    };
     let (bill, mut pending) = ScopeGuard::into_inner(sending);
     let (text, usage) = match read {
         Ok(read) => read,
@@ -337,25 +341,21 @@ pub(super) async fn hand_on(asked: Asked<'_>, answered: Answered, tries: &Tries)
     response
 }
 
-/// The whole answer as the client gets it, and what it took.
-async fn read(
-    passing: &Passing,
+/// The text of a whole answer.
+pub(super) async fn read_text(
     ready: &Ready,
     (response, time, until): (http::Response<ResponseBody>, Duration, Instant),
     limit: usize,
-) -> Result<(String, Option<Usage>), Refused> {
+) -> Result<String, Refused> {
     let declared = trunkline_upstream::http::declared_length(&response);
     let mut body = response.into_body();
     let whole = timeout_at(until, read_whole(&mut body, declared, limit, Step::Call)).await;
     let whole = whole.unwrap_or_else(|_| Err(Fault::timeout(Step::Call, time)));
-    match whole.as_deref().map(std::str::from_utf8) {
-        Ok(Ok(text)) => passing.whole(text).map_err(|why| told::unreadable(ready, &why)),
-        Ok(Err(_)) => Err(told::unreadable(ready, "it is not UTF-8")),
-        Err(fault) => Err(told::fault(ready, fault.clone())),
-    }
+    let whole = whole.map_err(|fault| told::fault(ready, fault))?;
+    String::from_utf8(whole.to_vec()).map_err(|_| told::unreadable(ready, "it is not UTF-8"))
 }
 
-fn is_stream(headers: &HeaderMap) -> bool {
+pub(super) fn is_stream(headers: &HeaderMap) -> bool {
     let kind = headers
         .get(CONTENT_TYPE)
         .and_then(|kind| kind.to_str().ok())
@@ -414,8 +414,13 @@ fn told_dropped(headers: &mut HeaderMap, asked: &Asked<'_>, ready: &Ready, dropp
 }
 
 /// LiteLLM's headers, those of which the value is known.
-fn headers(asked: &Asked<'_>, ready: &Ready, theirs: &HeaderMap) -> HeaderMap {
+pub(super) fn headers(asked: &Asked<'_>, ready: &Ready, head: &Head, tries: &Tries) -> HeaderMap {
     let mut headers = HeaderMap::new();
+    let theirs = head.response.headers();
+    tried(&mut headers, tries);
+    if !head.sent.dropped.is_empty() {
+        told_dropped(&mut headers, asked, ready, &head.sent.dropped);
+    }
     mark(&mut headers, "x-litellm-model-id", &ready.deployment.id);
     mark(&mut headers, "x-litellm-model-group", &asked.request.model);
     mark(

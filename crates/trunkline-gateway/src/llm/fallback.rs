@@ -107,18 +107,36 @@ fn after<'t>(
 }
 
 /// Asks the name that was asked for, and after it those that follow, until there is an answer or nobody is left to ask.
-pub(super) async fn run(mut asked: Asked<'_>, mut pending: Pending) -> Response {
-    let catalogue = asked.gateway.models.catalogue();
+pub(super) async fn run(mut asked: Asked<'_>, pending: Pending) -> Response {
     let mut tries = tries::Tries::default();
+    match answered(&mut asked, pending, &mut tries).await {
+        Ok(answered) => ask::hand_on(asked, answered, &tries).await,
+        Err(nobody) => ask::refuse(&asked, nobody.refused, nobody.pending, &tries),
+    }
+}
+
+/// Nobody answers.
+pub(super) struct Nobody {
+    pub(super) refused: Refused,
+    pub(super) pending: Pending,
+}
+
+/// The same, up to the beginning of the answer.
+pub(super) async fn answered(
+    asked: &mut Asked<'_>,
+    mut pending: Pending,
+    tries: &mut tries::Tries,
+) -> Result<tries::Answered, Nobody> {
+    let catalogue = asked.gateway.models.catalogue();
     let mut trail: Option<Trail> = None;
     let mut first: Option<Refused> = None;
     loop {
-        let given_up = match tries::run(&asked, &catalogue, pending, &mut tries).await {
-            Ok(answered) => return ask::hand_on(asked, answered, &tries).await,
+        let given_up = match tries::run(asked, &catalogue, pending, tries).await {
+            Ok(answered) => return Ok(answered),
             Err(given_up) => given_up,
         };
         pending = given_up.pending;
-        let next = if given_up.is_final || !follows(&asked) {
+        let next = if given_up.is_final || !follows(asked) {
             None
         } else {
             let rules = &catalogue.rules().fallbacks;
@@ -128,7 +146,7 @@ pub(super) async fn run(mut asked: Asked<'_>, mut pending: Pending) -> Response 
             let trail = trail.get_or_insert_with(|| Trail::new(&asked.request.model));
             let names = [asked.request.model.as_str(), asked.group.name.as_str()];
             trail.follow(after(rules, own, names, given_up.refused.cause));
-            trail.next(&asked, &catalogue)
+            trail.next(asked, &catalogue)
         };
         // What went wrong with the name that was asked for is what the client is told.
         first.get_or_insert(given_up.refused);
@@ -150,7 +168,7 @@ pub(super) async fn run(mut asked: Asked<'_>, mut pending: Pending) -> Response 
         asked.request.model = name;
     }
     let refused = first.unwrap_or_else(|| super::told::unknown(&asked.request.model));
-    ask::refuse(&asked, refused, pending, &tries)
+    Err(Nobody { refused, pending })
 }
 
 /// Whether another name may be asked: what goes on from a response is where that is.

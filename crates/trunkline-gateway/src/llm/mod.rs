@@ -34,6 +34,7 @@ pub mod route;
 mod spent;
 mod tags;
 pub mod told;
+mod tools;
 mod tries;
 
 use std::sync::Arc;
@@ -50,6 +51,7 @@ use tokio::time::Instant;
 use trunkline_auth::{AuthError, Surface};
 use trunkline_llm::Endpoint;
 use trunkline_llm::routing::MOST_RETRIES;
+use trunkline_llm::translate::Dialogue;
 use trunkline_model::{CallKind, ClientAddress, Principal, RequestId};
 use trunkline_policy::{Decision, decide_model};
 
@@ -142,6 +144,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) principal: &'a Principal,
     /// Its name of the model is the one that is asked just now.
     pub(crate) request: trunkline_llm::Request<'a>,
+    /// What is sent instead, where the gateway calls tools for the model.
+    dialogue: Option<Dialogue>,
     /// The name of the model that the client asked for.
     pub(crate) name: &'a str,
     /// The deployments of the name that is asked just now.
@@ -164,6 +168,14 @@ impl Asked<'_> {
     /// Whether its answer takes tokens: one about a response that is kept only tells again what that took.
     pub(crate) fn takes(&self) -> bool {
         takes(self.endpoint, self.kept.as_ref())
+    }
+
+    /// What the provider is asked for. Nobody else's responses can be gone on from when tools were called here.
+    fn provider_endpoint(&self) -> Endpoint {
+        match self.endpoint {
+            Endpoint::Responses if self.dialogue.is_some() => Endpoint::ChatCompletions,
+            endpoint => endpoint,
+        }
     }
 }
 
@@ -197,10 +209,32 @@ async fn handle(
         Ok(request) => request,
         Err(answer) => return answer,
     };
-    let who = (&caller.request_id, &caller.principal);
-    let mut pending = Pending::of(&gateway, who, kind(endpoint), body.len());
-    pending.model(&request.model);
-    pending.tagged(tags::of(&parts.headers, &request.routing.tags, &caller.principal));
+    match tools::named(&mut request, &parts.headers) {
+        Ok(own) if own.is_empty() => {}
+        Ok(_) if !tools::are_served(endpoint) => {
+            let text =
+                "tools of MCP servers are called in chats, messages and responses alone: leave them out";
+            let refused = Refused::new(400, text).param(Some("tools".to_owned()));
+            return refused.answer_in(dialect, &caller.request_id);
+        }
+        Ok(_) => {
+            let (principal, streams) = (caller.principal.clone(), request.stream);
+            drop(request);
+            let client = tools::Client {
+                gateway: gateway.clone(),
+                caller,
+                headers: parts.headers,
+                body,
+                endpoint,
+                model,
+            };
+            let response = Box::pin(tools::serve(client, streams)).await;
+            return callers::bound(&gateway, &principal, response);
+        }
+        Err(refused) => return refused.answer_in(dialect, &caller.request_id),
+    }
+    let what = (endpoint, body.len());
+    let pending = pending_of((&gateway, &caller), &parts.headers, &request, what);
     let name = request.model.clone();
     let kept = match kept::previous(&gateway, &caller.principal, &mut request) {
         Ok(kept) => kept,
@@ -220,6 +254,20 @@ async fn handle(
     };
     let response = Box::pin(fallback::run(asked, pending)).await;
     callers::bound(&gateway, &caller.principal, response)
+}
+
+/// The record of a request.
+fn pending_of(
+    (gateway, caller): (&Arc<Gateway>, &Caller),
+    headers: &HeaderMap,
+    request: &trunkline_llm::Request<'_>,
+    (endpoint, bytes): (Endpoint, usize),
+) -> Pending {
+    let who = (&caller.request_id, &caller.principal);
+    let mut pending = Pending::of(gateway, who, kind(endpoint), bytes);
+    pending.model(&request.model);
+    pending.tagged(tags::of(headers, &request.routing.tags, &caller.principal));
+    pending
 }
 
 fn kind(endpoint: Endpoint) -> CallKind {
@@ -313,6 +361,7 @@ async fn let_in<'a>(
         headers,
         principal,
         request,
+        dialogue: None,
         name,
         group,
         tags,

@@ -80,6 +80,21 @@ pub(super) fn unauthorized(error: AuthError, dialect: Dialect, request_id: &Requ
     Response::from_parts(parts, failure.body(dialect, Some(request_id.as_str())).into())
 }
 
+/// Who is known may not use a route, or is known no more.
+pub(super) fn route(error: AuthError) -> Refused {
+    let status = answer::unauthorized(error, false).status().as_u16();
+    let refused = Refused::new(status, error.to_string()).word("denied");
+    Refused {
+        failure: refused.failure.kind("auth_error"),
+        ..refused
+    }
+}
+
+/// The provider told of an error in the middle of its answer.
+pub(super) fn within(words: String) -> Refused {
+    Refused::new(500, words).word(OutcomeStatus::UpstreamError.as_str())
+}
+
 /// A request that cannot be sent as it is.
 pub(super) fn bad(error: BadRequest) -> Refused {
     Refused::new(400, error.message).param(error.param)

@@ -119,7 +119,7 @@ impl Round<'_> {
             return models.only(group, &kept.deployment, &self.tried);
         }
         let wanted = Wanted {
-            endpoint: self.asked.endpoint,
+            endpoint: self.asked.provider_endpoint(),
             tags: &self.asked.tags,
             tried: &self.tried,
         };

@@ -114,6 +114,7 @@ fn enter(
         client_info: None,
         headers,
         target: target.map_or(parts.uri, |unstripped| unstripped.0),
+        has_place: false,
         handed_on: parts.extensions.get::<HandedOn>().is_some(),
     })
 }

@@ -64,6 +64,7 @@ fn enter(
         // What one replica alone holds is not asked for this way.
         target: axum::http::Uri::default(),
         handed_on: false,
+        has_place: false,
     })
 }
 

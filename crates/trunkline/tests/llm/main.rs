@@ -17,3 +17,4 @@ mod sdk;
 mod spend;
 mod stored;
 mod support;
+mod tools;

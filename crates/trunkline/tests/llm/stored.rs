@@ -118,7 +118,7 @@ async fn what_would_be_no_model_or_is_the_files_is_refused() {
         (
             json!({"model_name": "m", "litellm_params": {"model": "openai/x", "organization": "os.environ/HOME"}}),
             400,
-            "api_key and extra_headers alone",
+            "in credentials alone",
         ),
         (
             json!({"model_name": "m", "litellm_params": {"model": "openai/x"}, "litlm": 1}),
