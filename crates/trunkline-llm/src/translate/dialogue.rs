@@ -7,7 +7,7 @@
 use trunkline_mcp::edit::RawObject;
 
 use super::answer::Answer;
-use super::conversation::{Block, Conversation, Kind, Role, Tool, ToolChoice};
+use super::conversation::{Block, Conversation, Extra, Kind, Role, Tool, ToolChoice};
 use super::losses::Losses;
 use super::{Drops, Target, Translated, Way, anthropic, gemini, openai, responses};
 use crate::request::bad;
@@ -210,9 +210,15 @@ impl Dialogue {
     }
 }
 
+/// Several answers at once cannot be led on.
+const ONE_ANSWER: &str = "n";
+
 /// What the provider knows as well as the client does.
 fn with_extras(body: String, conversation: &mut Conversation) -> String {
-    let extras = std::mem::take(&mut conversation.extras);
+    let (left, extras): (Vec<Extra>, Vec<Extra>) = std::mem::take(&mut conversation.extras)
+        .into_iter()
+        .partition(|extra| extra.name == ONE_ANSWER);
+    conversation.extras = left;
     if extras.is_empty() {
         return body;
     }
@@ -235,6 +241,131 @@ fn leave_out(conversation: Conversation, losses: &mut Losses) {
             losses.hint(extra.name);
         } else {
             losses.wish(extra.name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dialogue(body: &str, client: Dialect) -> Dialogue {
+        Dialogue::read(&RawObject::parse(body).unwrap(), client).unwrap()
+    }
+
+    fn target(dialect: Dialect) -> Target<'static> {
+        Target {
+            dialect: Spoken::By(dialect),
+            provider: "hosted_vllm",
+            model: "m",
+            max_tokens: None,
+            asks_usage: true,
+        }
+    }
+
+    #[test]
+    fn what_one_dialect_has_goes_to_a_provider_that_speaks_it() {
+        let chat = r#"{"model":"x","messages":[{"role":"user","content":[{"type":"input_audio","input_audio":{"data":"aGk="}}]}],"seed":7,"logit_bias":{"1":2},"tools":[{"type":"custom","custom":{"name":"c"}}]}"#;
+        let own = dialogue(chat, Dialect::OpenAi);
+        let written = own.write(&target(Dialect::OpenAi), &Drops::default()).unwrap();
+        for part in [
+            r#""input_audio":{"data":"aGk="}"#,
+            r#""seed":7"#,
+            r#""logit_bias":{"1":2}"#,
+            r#"{"type":"custom","custom":{"name":"c"}}"#,
+        ] {
+            assert!(written.body.contains(part), "{part} in {}", written.body);
+        }
+        assert!(own.write(&target(Dialect::Anthropic), &Drops::default()).is_err());
+        let message = r#"{"model":"x","max_tokens":9,"messages":[{"role":"user","content":[{"type":"new_block","a":1}]}],"new_member":{"b":2},"tools":[{"type":"new_tool_1","name":"n"}]}"#;
+        let own = dialogue(message, Dialect::Anthropic);
+        let written = own.write(&target(Dialect::Anthropic), &Drops::default()).unwrap();
+        for part in [
+            r#"{"type":"new_block","a":1}"#,
+            r#""new_member":{"b":2}"#,
+            r#"{"type":"new_tool_1","name":"n"}"#,
+        ] {
+            assert!(written.body.contains(part), "{part} in {}", written.body);
+        }
+        let several = r#"{"model":"x","messages":[{"role":"user","content":"Hi"}],"n":2}"#;
+        let refused = dialogue(several, Dialect::OpenAi).write(&target(Dialect::OpenAi), &Drops::default());
+        assert_eq!(refused.unwrap_err().param.as_deref(), Some("n"));
+    }
+
+    #[test]
+    fn a_round_is_appended_and_what_had_to_be_called_need_not_be_again() {
+        let body = r#"{"model":"x","messages":[{"role":"user","content":"Hi"}],"tool_choice":"required"}"#;
+        let mut own = dialogue(body, Dialect::OpenAi);
+        let tool = |name: &str| Tool::Function {
+            name: name.to_owned(),
+            description: None,
+            schema: None,
+            strict: None,
+            cache: None,
+        };
+        own.offer(tool("s-t")).unwrap();
+        assert!(own.offer(tool("s-t")).is_err());
+        let call = Kind::ToolUse {
+            id: "c".to_owned(),
+            name: "s-t".to_owned(),
+            input: "{}".to_owned(),
+        };
+        let answer = Answer {
+            parts: vec![super::super::answer::Part::new(call)],
+            ..Answer::default()
+        };
+        own.go_on(
+            &answer,
+            vec![Given {
+                id: "c".to_owned(),
+                blocks: vec![Block::new(Kind::Text("done".to_owned()), "tools")],
+                is_error: false,
+            }],
+        );
+        let written = own
+            .write(&target(Dialect::OpenAi), &Drops::default())
+            .unwrap()
+            .body;
+        let messages = r#""messages":[{"role":"user","content":"Hi"},{"role":"assistant","content":null,"tool_calls":[{"id":"c","type":"function","function":{"name":"s-t","arguments":"{}"}}]},{"role":"tool","tool_call_id":"c","content":"done"}]"#;
+        assert!(written.contains(messages), "{written}");
+        assert!(written.contains(r#""tool_choice":"auto""#), "{written}");
+        own.call_no_more();
+        let written = own
+            .write(&target(Dialect::OpenAi), &Drops::default())
+            .unwrap()
+            .body;
+        assert!(written.contains(r#""tool_choice":"none""#), "{written}");
+    }
+
+    #[test]
+    fn what_a_client_approved_is_made_before_the_model_is_asked() {
+        let body = r#"{"model":"x","input":[{"role":"user","content":"Hi"},
+            {"type":"mcp_list_tools","id":"l","server_label":"s","tools":[]},
+            {"type":"mcp_call","id":"old","server_label":"s","name":"s-a","arguments":"{}","output":null,"error":"broken"},
+            {"type":"mcp_approval_request","id":"mcpr_c","server_label":"s","name":"s-t","arguments":"{\"a\":1}"},
+            {"type":"mcp_approval_response","approval_request_id":"mcpr_c","approve":true}]}"#;
+        let mut own = dialogue(body, Dialect::Responses);
+        let wanted = Wanted {
+            id: "c".to_owned(),
+            name: "s-t".to_owned(),
+            input: "{\"a\":1}".to_owned(),
+        };
+        assert_eq!(own.approved(), [wanted]);
+        own.fill(Given {
+            id: "c".to_owned(),
+            blocks: vec![Block::new(Kind::Text("done".to_owned()), "tools")],
+            is_error: false,
+        });
+        assert!(own.approved().is_empty());
+        let written = own
+            .write(&target(Dialect::OpenAi), &Drops::default())
+            .unwrap()
+            .body;
+        for part in [
+            r#"{"role":"tool","tool_call_id":"old","content":"broken"}"#,
+            r#"{"role":"tool","tool_call_id":"c","content":"done"}"#,
+        ] {
+            assert!(written.contains(part), "{part} in {written}");
         }
     }
 }

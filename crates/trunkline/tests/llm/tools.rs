@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use trunkline_testkit::{
-    Act, Canary, HttpClient, Reply, ScriptedProvider, ScriptedUpstream, TestGateway, ToolAnswer, Turn,
-    eventually,
+    Act, Canary, HttpClient, ProviderRequest, Reply, ScriptedProvider, ScriptedUpstream, TestGateway,
+    ToolAnswer, Turn, eventually,
 };
 
 use crate::support::entry;
@@ -147,8 +147,8 @@ fn said(path: &str, reply: &Reply) -> String {
 
 fn events(reply: &Reply) -> Vec<Value> {
     let text = reply.text();
-    let datas = text.lines().filter_map(|line| line.strip_prefix("data: "));
-    datas
+    let lines = text.lines().filter_map(|line| line.strip_prefix("data: "));
+    lines
         .filter(|data| *data != "[DONE]")
         .map(|data| serde_json::from_str(data).expect(data))
         .collect()
@@ -175,7 +175,7 @@ async fn tools_are_called_in_every_dialect_with_every_provider_whole_and_in_piec
                 assert_eq!(call["params"]["arguments"], json!({"city": "Oslo"}), "{case}");
                 // Two rounds: the second has the call and what came of it.
                 let requests = provider.requests();
-                let rounds: Vec<Value> = requests[before..].iter().map(|own| own.json()).collect();
+                let rounds: Vec<Value> = requests[before..].iter().map(ProviderRequest::json).collect();
                 assert_eq!(rounds.len(), 2, "{case}");
                 assert!(!rounds[0].to_string().contains("litellm_proxy"), "{case}");
                 let last = rounds[1]["messages"]

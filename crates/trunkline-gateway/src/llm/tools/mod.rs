@@ -70,7 +70,7 @@ pub(super) async fn serve(client: Client, streams: bool) -> Response {
     let request_id = client.caller.request_id.clone();
     let dialect = client.endpoint.dialect();
     if !streams {
-        return lead(client, None).await;
+        return Box::pin(lead(client, None)).await;
     }
     let (head, begun) = oneshot::channel();
     let (pieces, coming) = mpsc::channel(WAITING);
@@ -78,7 +78,7 @@ pub(super) async fn serve(client: Client, streams: bool) -> Response {
     let work = AbortOnDropHandle::new(tokio::spawn(async move {
         let (client, out) = (client, out);
         if let Some(told) = out.head() {
-            let response = lead(client, Some(out)).await;
+            let response = Box::pin(lead(client, Some(out))).await;
             // Unless the answer began in pieces, it is this.
             told.tell(response);
         }
@@ -142,7 +142,7 @@ async fn lead(client: Client, out: Option<sink::Pieces>) -> Response {
         Ok(asked) => asked,
         Err(refused) => return refuse_as(pending, refused),
     };
-    rounds::run(asked, dialogue, (&tools, &admission), pending, out).await
+    Box::pin(rounds::run(asked, dialogue, (&tools, &admission), pending, out)).await
 }
 
 /// A key uses tools only where it may call them otherwise.
