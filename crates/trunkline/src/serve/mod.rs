@@ -229,9 +229,9 @@ async fn build(
         clock.clone(),
     ));
     let gateway = Arc::new(Gateway {
-        registry: registry.clone(),
+        registry,
         upstreams: upstreams.clone(),
-        authenticator: authenticator.clone(),
+        authenticator,
         sealer: SessionSealer::derive(&settings.root_secret()),
         ended,
         questions: Arc::default(),
@@ -252,14 +252,14 @@ async fn build(
         streams: trunkline_gateway::resumable::Streams::default(),
         in_flight: trunkline_gateway::sessions::InFlight::default(),
         recorder,
-        denials: denials.clone(),
+        denials,
         metrics: trunkline_gateway::metrics::Metrics::default(),
         views: trunkline_gateway::view::Views::default(),
         list_page_size: AtomicUsize::new(usize::try_from(general.list_page_size).unwrap_or(usize::MAX)),
         audit_retention_days: AtomicU32::new(general.audit_retention_days),
         record_retention_hours: AtomicU32::new(general.record_retention_hours),
-        clock: clock.clone(),
-        new_id: new_id.clone(),
+        clock,
+        new_id,
         database: trunkline_gateway::health::DatabaseState::default(),
         edge: ArcSwap::from_pointee(edge(general, listening.ip().is_loopback())),
         configuration: trunkline_gateway::health::ConfigurationState::default(),
@@ -276,18 +276,7 @@ async fn build(
         is_on: general.store_model_in_db,
     });
     trunkline_admin::Models::refresh(&*models);
-    let admin = trunkline_admin::router(AdminState {
-        registry: registry.clone(),
-        models: models.clone(),
-        probe: Arc::new(UpstreamProbe { upstreams, registry }),
-        configuration: reloader.clone(),
-        authenticator,
-        clock,
-        new_id,
-        programs: programs_of(general, launcher),
-        denials,
-        selecting: Arc::new(trunkline_gateway::scope::of_request),
-    });
+    let admin = admin(&gateway, &reloader, &models, programs_of(general, launcher));
     Ok(Built {
         router: routes(gateway.clone(), admin),
         reloader,
@@ -296,6 +285,30 @@ async fn build(
         writer: tokio::spawn(async move {
             tokio::join!(records, denied);
         }),
+    })
+}
+
+/// The management API of a gateway.
+fn admin(
+    gateway: &Arc<Gateway>,
+    reloader: &Arc<Reloader>,
+    models: &Arc<models::StoredModels>,
+    programs: Programs,
+) -> Router {
+    trunkline_admin::router(AdminState {
+        registry: gateway.registry.clone(),
+        probe: Arc::new(UpstreamProbe {
+            upstreams: gateway.upstreams.clone(),
+            registry: gateway.registry.clone(),
+        }),
+        configuration: reloader.clone(),
+        models: models.clone(),
+        authenticator: gateway.authenticator.clone(),
+        clock: gateway.clock.clone(),
+        new_id: gateway.new_id.clone(),
+        programs,
+        denials: gateway.denials.clone(),
+        selecting: Arc::new(trunkline_gateway::scope::of_request),
     })
 }
 
