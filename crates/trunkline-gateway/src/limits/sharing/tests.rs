@@ -222,7 +222,7 @@ async fn call_on(limits: Arc<Limits>, replica: Replica, principal: Principal, ru
     for _ in 0..run.calls {
         let pause = replica.world().millis(run.pause);
         // Some come at once.
-        if pause.as_millis() % 3 != 0 {
+        if !pause.as_millis().is_multiple_of(3) {
             tokio::time::sleep(pause).await;
         }
         let (limits, replica, principal) = (limits.clone(), replica.clone(), principal.clone());

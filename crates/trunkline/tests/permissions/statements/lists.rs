@@ -44,7 +44,6 @@ pub(crate) const CALLS: &[&str] = &[
     "SESSION_STATE_MEET",
     "SESSION_STATE_DELETE",
     "SESSION_UPSTREAM_OF",
-    "SESSION_UPSTREAM_GET",
     "SESSION_UPSTREAM_PUT",
     "SESSION_UPSTREAM_CLAIM_SESSION",
     "SESSION_END",
@@ -178,12 +177,26 @@ pub(crate) const BESIDE: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "without it there is less: a yes that was not used, a session that is closed too early",
-        &["APPROVAL_GIVE_BACK", "SESSION_UPSTREAM_USED"],
+        "without it there is less: a yes that was not used, a session that is closed too early, or that two replicas open at once",
+        &[
+            "APPROVAL_GIVE_BACK",
+            "SESSION_UPSTREAM_USED",
+            "SESSION_UPSTREAM_GET",
+        ],
     ),
     (
         "read at the start, which then fails, and after news were missed; or by tests alone",
         &["SESSION_ENDED_LIST", "REVISION_GET"],
+    ),
+    (
+        "where models are asked: who may use which is said of keys and of whom they belong to",
+        &[
+            "MODEL_LIST",
+            "MODEL_GET",
+            "MODEL_INSERT",
+            "MODEL_UPDATE",
+            "MODEL_DELETE",
+        ],
     ),
     (
         "what servers have listed, under the same rules from wherever it is read",
