@@ -1,6 +1,6 @@
 # Every target works on a fresh clone with Rust and Python 3.10; Node adds the TypeScript tests.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-policy bench-scale contracts conformance
+.PHONY: help demo test check bench bench-models bench-policy bench-scale contracts conformance
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ check: ## format, lints, dependency directions, licences, spelling
 
 bench: ## measure direct, gateway and nginx in one run, as published (two minutes after the build)
 	@python3 bench/run.py
+
+bench-models: ## measure chats with a model direct, through nginx and the gateway; big prompts, slow streams
+	@python3 bench/models.py $(ARGS)
 
 bench-policy: ## measure decisions among 1,000 servers, 10,000 keys and 100 conditions (built for release)
 	@cargo bench -q -p trunkline-policy --bench decision -- $(ARGS)

@@ -30,6 +30,7 @@ pub(crate) struct Target {
     headers: HeaderMap,
     protocol: String,
     tool: String,
+    model: String,
     payload: usize,
     expect_tools: usize,
     server_id: String,
@@ -58,6 +59,7 @@ impl Target {
             headers,
             protocol: args.protocol.clone(),
             tool: args.tool.clone(),
+            model: args.model.clone(),
             payload: args.p,
             expect_tools: args.expect_tools,
             server_id: args.server_id.clone(),
@@ -143,6 +145,8 @@ impl Client {
             Mode::Call => self.call().await,
             Mode::List => self.list().await,
             Mode::Rest => self.rest().await,
+            Mode::Chat => self.chat(false).await,
+            Mode::ChatStream => self.chat(true).await,
             Mode::Session => {
                 self.disconnect();
                 self.initialize().await?;
@@ -233,6 +237,28 @@ impl Client {
         let ended = Instant::now();
         ensure!(status.is_success(), "HTTP {status}: {}", shown(&body));
         check_call(&body, &text)?;
+        Ok(ended)
+    }
+
+    /// A chat of one message: the answer begins as the message does.
+    async fn chat(&mut self, streams: bool) -> Result<Instant> {
+        self.next_id += 1;
+        let text = self.text();
+        let body = json!({
+            "model": self.target.model, "messages": [{"role": "user", "content": text}], "stream": streams,
+        });
+        let answer = self.send(Method::POST, body.to_string().into()).await?;
+        let status = answer.status();
+        let body = self.drain(answer.into_body()).await?;
+        let ended = Instant::now();
+        ensure!(status.is_success(), "HTTP {status}: {}", shown(&body));
+        let said = if streams {
+            said_in_pieces(&body)?
+        } else {
+            said(&body)?
+        };
+        let wanted: String = text.chars().take(ANSWER).collect();
+        ensure!(said == wanted, "another text: {}", shown(&body));
         Ok(ended)
     }
 
@@ -400,6 +426,38 @@ fn result_for(message: &[u8], id: &str) -> Result<Option<String>> {
         shown(message)
     );
     Ok(Some(result.get().to_owned()))
+}
+
+/// Characters of a message that the mock answers with.
+const ANSWER: usize = 64;
+
+/// The text of a whole chat completion.
+fn said(body: &[u8]) -> Result<String> {
+    let whole: Value = serde_json::from_slice(body).with_context(|| format!("no JSON: {}", shown(body)))?;
+    let text = whole["choices"][0]["message"]["content"].as_str();
+    Ok(text.context("no text")?.to_owned())
+}
+
+/// The same of one in pieces, which has to end as one does.
+fn said_in_pieces(body: &[u8]) -> Result<String> {
+    let text = std::str::from_utf8(body).context("not UTF-8")?;
+    ensure!(
+        text.ends_with("data: [DONE]\n\n"),
+        "it does not end: {}",
+        shown(body)
+    );
+    let mut said = String::new();
+    for data in text.lines().filter_map(|line| line.strip_prefix("data: ")) {
+        if data != "[DONE]" {
+            let chunk: Value = serde_json::from_str(data).context("a piece")?;
+            said.push_str(
+                chunk["choices"][0]["delta"]["content"]
+                    .as_str()
+                    .unwrap_or_default(),
+            );
+        }
+    }
+    Ok(said)
 }
 
 fn check_call(result: &[u8], text: &str) -> Result<()> {

@@ -1,4 +1,4 @@
-//! Closed-loop load generator for MCP over Streamable HTTP. Prints one JSON line.
+//! Closed-loop load generator for MCP over Streamable HTTP, and for chats with models. Prints one JSON line.
 //!
 //!     mcpload --url http://127.0.0.1:4000/mcp -H 'Authorization: Bearer KEY' -c 64 -d 5 --pid PID
 //!
@@ -37,6 +37,10 @@ enum Mode {
     Session,
     /// POST {"name", "arguments"} to the URL, as /mcp-rest/tools/call takes it
     Rest,
+    /// POST a chat completion to the URL
+    Chat,
+    /// the same in pieces
+    ChatStream,
 }
 
 #[derive(Parser, Clone)]
@@ -61,6 +65,9 @@ struct Args {
     p: usize,
     #[arg(long, default_value = "echo")]
     tool: String,
+    /// chats: the model
+    #[arg(long, default_value = "mock")]
+    model: String,
     /// "Name: value", repeatable
     #[arg(short = 'H', long)]
     header: Vec<String>,
