@@ -11,7 +11,7 @@ use crate::support::{chat, entry};
 
 const CHAT: &str = "/v1/chat/completions";
 
-fn with(more: Value) -> Value {
+fn with(more: &Value) -> Value {
     let mut body = chat("m");
     body.as_object_mut()
         .unwrap()
@@ -43,7 +43,7 @@ async fn two(params: [&str; 2], more: &str) -> (ScriptedProvider, ScriptedProvid
 async fn open(client: &HttpClient) -> Chunks {
     let request = http::Request::post(CHAT)
         .header("content-type", "application/json")
-        .body(with(json!({"stream": true})).to_string().into())
+        .body(with(&json!({"stream": true})).to_string().into())
         .unwrap();
     client.open(request).await.unwrap()
 }
@@ -59,7 +59,7 @@ async fn who_failed_is_asked_again_after_a_wait_if_somebody_says_how_often() {
     fail(&provider, 500);
     let began = Instant::now();
     let reply = client
-        .post(CHAT, &with(json!({"num_retries": 1})))
+        .post(CHAT, &with(&json!({"num_retries": 1})))
         .await
         .expect_status(200);
     assert!(
@@ -115,7 +115,7 @@ async fn a_wait_is_as_long_as_the_provider_wants_and_never_longer_than_the_reque
     assert_eq!(reply.header("retry-after"), Some("30"));
     wants("30");
     client
-        .post(CHAT, &with(json!({"timeout": 3})))
+        .post(CHAT, &with(&json!({"timeout": 3})))
         .await
         .expect_status(429);
     assert_eq!(provider.requests().len(), 4);
@@ -128,7 +128,7 @@ async fn policies_say_which_failure_is_worth_how_much() {
     let client = gateway.client();
     fail(&provider, 429);
     client
-        .post(CHAT, &with(json!({"num_retries": 3})))
+        .post(CHAT, &with(&json!({"num_retries": 3})))
         .await
         .expect_status(429);
     assert_eq!(provider.requests().len(), 1);
@@ -291,11 +291,11 @@ async fn requests_reach_deployments_by_their_tags() {
     for _ in 0..5 {
         client.post(CHAT, &chat("m")).await.expect_status(200);
         client
-            .post(CHAT, &with(json!({"tags": ["paid"]})))
+            .post(CHAT, &with(&json!({"tags": ["paid"]})))
             .await
             .expect_status(200);
         client
-            .post(CHAT, &with(json!({"metadata": {"tags": ["paid"]}})))
+            .post(CHAT, &with(&json!({"metadata": {"tags": ["paid"]}})))
             .await
             .expect_status(200);
         let header = client.clone().with_header("x-litellm-tags", "paid,x");
@@ -311,7 +311,7 @@ async fn requests_reach_deployments_by_their_tags() {
     let (first, second, gateway) = two(["      tags: [free]\n", "      tags: [paid]\n"], more).await;
     let reply = gateway
         .client()
-        .post(CHAT, &with(json!({"tags": ["other"]})))
+        .post(CHAT, &with(&json!({"tags": ["other"]})))
         .await;
     let reply = reply.expect_status(401);
     assert!(reply.text().contains("tag"), "{}", reply.text());
