@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value as Json};
 use trunkline_auth::Vault;
-use trunkline_model::{Secret, Stamps, StoredModel};
+use trunkline_model::{SECRET_PARAMS, Secret, Stamps, StoredModel};
 
 use crate::audit::Actor;
 use crate::audit::entry::{self, Entry};
@@ -35,9 +35,6 @@ stmts! {
     );
     MODEL_DELETE = "DELETE FROM proxy_model WHERE model_id = $1";
 }
-
-/// Members of `litellm_params` that are shown to nobody.
-const SECRETS: [&str; 2] = ["api_key", "extra_headers"];
 
 /// Why a change of a model was refused.
 #[derive(Debug, thiserror::Error)]
@@ -171,7 +168,7 @@ fn cells(model: &StoredModel, params: Value) -> Vec<Cell> {
 fn audited(model: &StoredModel) -> Vec<Cell> {
     let mut params: Map<String, Json> = serde_json::from_str(model.params.expose()).unwrap_or_default();
     let mut secrets = String::new();
-    for name in SECRETS {
+    for name in SECRET_PARAMS {
         if let Some(value) = params.remove(name) {
             secrets.push_str(&value.to_string());
         }
@@ -232,7 +229,7 @@ mod tests {
         let model = StoredModel {
             id: "a".to_owned(),
             model_name: "b".to_owned(),
-            params: Secret::new(r#"{"model":"openai/x","api_key":"canary"}"#),
+            params: Secret::new(r#"{"model":"azure/x","api_key":"canary","azure_ad_token":"canary"}"#),
             model_info: Map::new(),
             blocked: false,
             stamps: Stamps::default(),
