@@ -1,6 +1,7 @@
 //! Tools of the gateway's own MCP servers within requests to models: listed and called by who asks, in every dialect, whole and in
 //! pieces, with one answer, one trace and one bill over all rounds.
 
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -663,4 +664,41 @@ async fn what_is_wrong_with_a_reference_is_said_and_nobody_is_asked() {
         .expect_status(200);
     assert_eq!(said(CHAT, &reply), "Hello");
     assert_eq!(kit.server.count("tools/call"), 1);
+}
+
+#[tokio::test]
+async fn openais_python_sdk_uses_tools_of_the_gateways_servers() {
+    let kit = kit("").await;
+    let own = json!({"models": ["all-proxy-models"], "object_permission": {"mcp_servers": ["geo"]}});
+    let made = kit.gateway.client().post("/key/generate", &own).await;
+    let made = made.expect_status(200).json();
+    let Some(python) = trunkline_testkit::tools::python("openai") else {
+        return;
+    };
+    let mut command = Command::new(python);
+    command
+        .arg(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/python/client_mcp_tools.py"
+        ))
+        .env("OPENAI_BASE_URL", format!("{}/v1", kit.gateway.url()))
+        .env("OPENAI_API_KEY", made["key"].as_str().unwrap());
+    // Not on the runtime: the providers run on it.
+    let output = tokio::task::spawn_blocking(move || command.output());
+    let output = output.await.unwrap().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let events = ["response.mcp_call.in_progress", "response.mcp_call.completed"];
+    let of = |tokens: u64| {
+        json!({
+            "response": [["mcp_list_tools", "mcp_call", "message"], "geo-weather", "rain in Oslo", "Hello", tokens],
+            "stream": [events, "Hello", true],
+            "approved": [
+                "mcp_approval_request", {"city": "Oslo"}, ["mcp_list_tools", "mcp_call", "message"], "Hello",
+            ],
+            "chat": ["Hello", "stop", "Hello", 0],
+        })
+    };
+    assert_eq!(report, json!({"mine": of(16), "claude": of(40)}));
 }
