@@ -3,6 +3,9 @@
 //! Alone it may let through the whole limit. With others it lets through what it has taken from the database ([`MinuteAsk`]), which is
 //! about what it used in its last half second, so that little is lost where nobody comes any more; a call waits for an answer only
 //! where nothing is left. Without the database it has its own part of the limit.
+//!
+//! When a minute ends is known but for the time that the database's answer took. In between, a call may be in this minute or in the one
+//! after it, and is counted in both.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -108,21 +111,32 @@ impl Minute {
         self.is_over(now) && (self.ahead == 0 || now >= self.ends + WINDOW) && self.need == 0
     }
 
-    /// The next one, if it is over.
+    /// The database's name of the minute after this one, if this replica has a share of it.
+    fn next(&self, now: Instant) -> Option<i64> {
+        let name = self.name.filter(|_| self.ahead > 0 && now < self.ends + WINDOW);
+        name.map(|name| name + WINDOW_MICROS)
+    }
+
+    /// The next one, if this one is over. While that is not sure, what was taken of the next one is not enough for a call: it would be
+    /// one too many in this one.
     fn renew(&mut self, now: Instant) {
         if !self.is_over(now) {
             return;
         }
-        let begins = match self.name {
-            Some(name) if self.ahead > 0 && now < self.ends + WINDOW => Some(name + WINDOW_MICROS),
-            _ => None,
-        };
+        let next = self.next(now);
+        if next.is_none() || now >= self.opens {
+            self.begin(next, now);
+        }
+    }
+
+    /// Another one: the `next`, or one that nothing was taken of.
+    fn begin(&mut self, next: Option<i64>, now: Instant) {
         let before = std::mem::replace(self, Self::new(self.max, now));
         (self.need, self.asks) = (before.need, before.asks);
         (self.pace, self.queued) = (before.pace, before.queued);
         (self.asked_at, self.used_at) = (before.asked_at, before.used_at);
-        if begins.is_some() {
-            (self.name, self.granted) = (begins, before.ahead.min(self.max));
+        if next.is_some() {
+            (self.name, self.granted) = (next, before.ahead.min(self.max));
             (self.ends, self.opens) = (before.ends + WINDOW, before.opens + WINDOW);
         }
     }
@@ -157,8 +171,17 @@ impl Minute {
         }
     }
 
-    fn has_room(&self, counting: Counting) -> bool {
-        self.calls < self.allowed(counting)
+    fn has_room(&self, counting: Counting, now: Instant) -> bool {
+        let is_this_one = !self.is_over(now) || self.ahead > 0;
+        is_this_one && self.calls < self.allowed(counting)
+    }
+
+    /// Counts a call for which there is room: in both minutes, if it may be in either.
+    fn spend(&mut self, now: Instant) {
+        self.calls = self.calls.saturating_add(1);
+        if self.is_over(now) {
+            self.ahead = self.ahead.saturating_sub(1);
+        }
     }
 
     /// Nobody has to be asked to know it.
@@ -226,7 +249,15 @@ impl Minute {
     }
 
     fn answered(&mut self, ask: &MinuteAsk, share: &MinuteShare, sent_at: Instant, now: Instant) {
-        self.renew(now);
+        match self.next(now).filter(|next| *next == share.began_at) {
+            Some(next) => self.begin(Some(next), now),
+            None => self.renew(now),
+        }
+        if self.name == Some(share.began_at + WINDOW_MICROS) {
+            // The minute that it is about ended while it was on its way.
+            self.granted = self.granted.saturating_add(share.got_ahead).min(self.max);
+            return;
+        }
         let paid = ask.spent.saturating_add(share.got);
         if self.name == Some(share.began_at) {
             self.granted = self.granted.saturating_add(paid);
@@ -273,7 +304,7 @@ impl Minutes {
                 // Who is only looked at leaves nothing behind.
                 None => &fresh,
             };
-            if minute.has_room(counting) {
+            if minute.has_room(counting, now) {
                 continue;
             }
             let is_full = minute.is_full(counting, now);
@@ -295,7 +326,7 @@ impl Minutes {
         let mut asks = false;
         for own in due.iter().filter(|_| spend) {
             let minute = of(&mut self.by, own, now);
-            minute.calls = minute.calls.saturating_add(1);
+            minute.spend(now);
             let runs_out = match self.counting {
                 Counting::Alone => false,
                 Counting::Shared(_) | Counting::Settling(_) | Counting::Unheard => {
@@ -313,7 +344,7 @@ impl Minutes {
         let mut asks = false;
         for own in due {
             let minute = of(&mut self.by, own, now);
-            if !minute.has_room(self.counting) && own.waits_since != Some(minute.asks) {
+            if !minute.has_room(self.counting, now) && own.waits_since != Some(minute.asks) {
                 own.waits_since = Some(minute.asks);
                 minute.need = minute.need.saturating_add(1);
                 asks |= queue(&mut self.queue, minute, &own.counted);
