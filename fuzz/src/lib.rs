@@ -20,7 +20,7 @@ use trunkline_model::{Principal, Secret, SessionKey};
 pub type Target = fn(&[u8]);
 
 /// All of them, with inputs to begin from.
-pub const TARGETS: [(&str, Target, &[&str]); 10] = [
+pub const TARGETS: [(&str, Target, &[&str]); 12] = [
     (
         "envelope",
         envelope,
@@ -34,6 +34,21 @@ pub const TARGETS: [(&str, Target, &[&str]); 10] = [
         sse,
         &[
             "\u{3}\u{feff}: hi\r\nid: 1\r\ndata:\r\n\r\nevent: message\rdata: {\"a\":\rdata: 1}\r\rretry: 5\n\ndata: x\n\n",
+        ],
+    ),
+    (
+        "frames",
+        frames,
+        &[
+            "{\"role\":\"assistant\"}",
+            "\u{0}\u{0}\u{0}\u{10}\u{0}\u{0}\u{0}\u{0}",
+        ],
+    ),
+    (
+        "form",
+        form,
+        &[
+            "--x\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nmine\r\n--x\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\n\r\n--x--\r\n",
         ],
     ),
     (
@@ -367,5 +382,61 @@ pub fn openapi(input: &[u8]) {
                 assert!(!value.chars().any(char::is_control));
             }
         }
+    }
+}
+
+/// Whatever comes is a frame or is not; and what was made a frame is read as it was, in two pieces, too.
+pub fn frames(input: &[u8]) {
+    use trunkline_llm::frames::{Frames, encode};
+    let _ = Frames::new(4096).feed::<String>(input, |_| Ok(()));
+    let frame = encode("event", "name", input);
+    let at = input.first().map_or(0, |own| usize::from(*own)).min(frame.len());
+    let mut found = Vec::new();
+    let mut frames = Frames::new(usize::MAX);
+    for piece in [&frame[..at], &frame[at..]] {
+        let fed = frames.feed::<String>(piece, |own| {
+            found.push(own);
+            Ok(())
+        });
+        assert_eq!(fed, Ok(()));
+    }
+    assert!(frames.is_whole() && found.len() == 1);
+    assert_eq!(
+        (found[0].name.as_str(), found[0].payload.as_slice()),
+        ("name", input)
+    );
+    let mut bad = frame.clone();
+    let last = bad.len() - 1;
+    bad[at.min(last)] ^= 1;
+    let mut read = 0;
+    let mut frames = Frames::new(usize::MAX);
+    let fed = frames.feed::<String>(&bad, |_| {
+        read += 1;
+        Ok(())
+    });
+    assert!(fed.is_err() || read == 0, "a frame with a wrong byte was read");
+}
+
+/// A form that is read is one after its model was named anew, with the same parts.
+pub fn form(input: &[u8]) {
+    use trunkline_llm::form::Form;
+    const KIND: &str = "multipart/form-data; boundary=x";
+    let Ok(read) = Form::read(input, KIND) else {
+        return;
+    };
+    let Ok(named) = read.text("model") else {
+        return;
+    };
+    let out = read.with_model("another");
+    let again = Form::read(&out, KIND).expect("it was a form");
+    assert_eq!(again.text("model"), Ok(Some("another")));
+    let names = |form: &Form<'_>| {
+        let mut names: Vec<String> = form.names().map(str::to_owned).collect();
+        names.sort();
+        names
+    };
+    if let Some(named) = named {
+        assert_eq!(names(&read), names(&again));
+        assert_eq!(again.with_model(named), input);
     }
 }

@@ -209,7 +209,9 @@ pub(crate) const PARAMS_IGNORED: &[(Effect, &str)] = &[
     ),
     (
         Effect::Models,
-        "allowed_openai_params audio azure_password azure_scope azure_username base_model cache_control_injection_points \
+        "allowed_openai_params audio aws_bedrock_client aws_external_id aws_profile_name aws_role_name aws_session_name aws_sts_endpoint \
+         aws_web_identity_token azure_password azure_scope azure_username base_model guardrailConfig model_id performanceConfig \
+         vertex_ai_credentials vertex_ai_location vertex_ai_project cache_control_injection_points \
          client_id client_secret tenant_id configurable_clientside_auth_params custom_tokenizer default_headers extra_body extra_query \
          frequency_penalty function_call functions hf_model_name litellm_system_prompt logit_bias logprobs \
          max_completion_tokens max_file_size_mb max_tokens merge_reasoning_content_in_choices metadata mock_response \

@@ -11,6 +11,7 @@
 
 mod auth;
 mod checks;
+mod clouds;
 mod env;
 mod error;
 mod fields;

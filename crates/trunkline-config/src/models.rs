@@ -14,7 +14,6 @@ use trunkline_llm::wildcard;
 use trunkline_model::key::MODEL_WORDS;
 use trunkline_model::{Deployment, DeploymentParams, ModelList, SECRET_PARAMS, Secret, StoredModel};
 
-use crate::checks;
 use crate::env::{Env, REFERENCE, resolve};
 use crate::error::{Report, join, shown};
 use crate::fields;
@@ -22,6 +21,7 @@ use crate::known::{self, Fate};
 use crate::router::{self, MAX_RETRIES};
 use crate::section::{Section, suggestion};
 use crate::tree::{Entry, Node, Value};
+use crate::{checks, clouds};
 
 /// Entries of a list.
 const MAX_DEPLOYMENTS: usize = 10_000;
@@ -308,7 +308,7 @@ fn of_any(entry: &mut Entry, path: &str, env: &dyn Env, report: &mut Report) -> 
         let Some(mut section) = Section::open(path.to_owned(), at, &entry.node, heard) else {
             continue;
         };
-        let params = values(&mut section, provider, env);
+        let params = values(&mut section, (provider, ""), env);
         if missing(provider, &params).is_none() {
             all.push(Own {
                 provider: provider.prefix.to_owned(),
@@ -377,7 +377,7 @@ fn one(entry: &mut Entry, path: &str, model_name: &str, env: &dyn Env, report: &
     }
     let mut section = Section::open(path.to_owned(), at, &entry.node, report)?;
     names(&mut section, entry);
-    let params = values(&mut section, provider, env);
+    let params = values(&mut section, (provider, &name), env);
     let defect = defect.or_else(|| missing(provider, &params));
     if let (true, Some(defect)) = (unresolved.is_empty(), &defect) {
         section.warn(
@@ -424,13 +424,15 @@ fn names(section: &mut Section<'_>, entry: &Entry) {
     }
 }
 
-fn values(section: &mut Section<'_>, provider: &Provider, env: &dyn Env) -> DeploymentParams {
+fn values(section: &mut Section<'_>, (provider, name): (&Provider, &str), env: &dyn Env) -> DeploymentParams {
     let first = |names: &[&str]| {
         names
             .iter()
             .find_map(|name| env.get(name).filter(|value| !value.is_empty()))
     };
+    let mut clouds = clouds::read(section, (provider, name), &first);
     let written = section.text("api_base").or_else(|| section.text("base_url"));
+    let written = written.or_else(|| clouds.written_base.take());
     // The provider's own key is for the provider: an address of one's own is somebody else's, unless the provider has none.
     let is_elsewhere = match (&written, provider.api_base) {
         (Some(written), Some(own)) => written.trim_end_matches('/') != own.trim_end_matches('/'),
@@ -439,6 +441,7 @@ fn values(section: &mut Section<'_>, provider: &Provider, env: &dyn Env) -> Depl
     let api_base = written
         .or_else(|| first(provider.base_variables))
         .or_else(|| provider.api_base.map(str::to_owned))
+        .or_else(|| clouds.api_base.take())
         .unwrap_or_default();
     if let Err(reason) = base(&api_base) {
         section.error("api_base", reason);
@@ -494,6 +497,10 @@ fn values(section: &mut Section<'_>, provider: &Provider, env: &dyn Env) -> Depl
         api_key,
         azure_ad_token,
         api_version,
+        aws: clouds.aws,
+        google_credentials: clouds.google_credentials,
+        vertex_project: clouds.vertex_project,
+        vertex_location: clouds.vertex_location,
         organization,
         extra_headers,
         timeout,
@@ -584,6 +591,9 @@ fn missing(provider: &Provider, params: &DeploymentParams) -> Option<String> {
             "it has no api_base, and {} has none of its own",
             provider.prefix
         ));
+    }
+    if let Some(missing) = clouds::missing(provider, params) {
+        return Some(missing);
     }
     // An address of one's own may be a server that wants none.
     let is_own =

@@ -7,6 +7,8 @@ pub enum Spoken {
     By(Dialect),
     /// Gemini's `generateContent`, which no client speaks here.
     Gemini,
+    /// Bedrock's Converse, which no client speaks here.
+    Bedrock,
 }
 
 /// How requests, answers and streams of clients are written.

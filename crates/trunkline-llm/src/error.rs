@@ -230,7 +230,7 @@ impl ProviderError {
             Some(Value::Number(number)) => Some(number.to_string()),
             _ => None,
         };
-        let message = ["/message", "/detail", "/error", "/msg"]
+        let message = ["/message", "/detail", "/error", "/msg", "/Message"]
             .iter()
             .find_map(|path| error.pointer(path).and_then(Value::as_str))
             .map_or_else(|| line(&text, MAX_MESSAGE), |words| line(words, MAX_MESSAGE));

@@ -17,6 +17,8 @@
 //! - [`responses`]: the same two in OpenAI's newer one.
 //! - [`mcp_tool`]: tools of the gateway's own servers in a request.
 //! - [`translate`]: requests and answers from one dialect to another.
+//! - [`frames`]: the frames of AWS's event streams.
+//! - [`sigv4`] and [`google`]: credentials that are made for each request, or for an hour.
 //! - [`usage`]: the tokens that an answer says it took.
 //! - [`measure`]: what else an answer takes: pictures, searches, seconds, characters.
 //! - [`price`]: what they cost.
@@ -30,6 +32,8 @@ pub mod dialect;
 pub mod endpoint;
 pub mod error;
 pub mod form;
+pub mod frames;
+pub mod google;
 pub mod mcp_tool;
 pub mod measure;
 pub mod messages;
@@ -39,6 +43,7 @@ pub mod provider;
 pub mod request;
 pub mod responses;
 pub mod routing;
+pub mod sigv4;
 pub mod stream;
 pub mod translate;
 pub mod usage;

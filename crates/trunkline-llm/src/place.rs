@@ -12,6 +12,10 @@ pub struct Place<'a> {
     pub model: &'a str,
     /// The revision of its API, where it has one in its addresses.
     pub api_version: Option<&'a str>,
+    /// Whose it is, where the address says that.
+    pub project: Option<&'a str>,
+    /// Where it is, where the path says that.
+    pub location: Option<&'a str>,
     /// The answer comes in pieces.
     pub stream: bool,
 }
@@ -27,6 +31,12 @@ pub enum Paths {
     Azure,
     /// Azure's AI services: `/models/…?api-version=…`; elsewhere as others.
     AzureAi,
+    /// `/model/{model}/converse`
+    Bedrock,
+    /// Gemini's, within a project of Google's cloud.
+    VertexGemini,
+    /// The same for Anthropic's models.
+    VertexAnthropic,
     /// `/compatibility/v1/…`, and Cohere's own for what OpenAI does not have.
     Cohere,
 }
@@ -45,7 +55,7 @@ impl Place<'_> {
         // LiteLLM takes the whole address too.
         let base = match provider.dialect {
             Spoken::By(Dialect::Anthropic) => base.strip_suffix("/messages").unwrap_or(base),
-            Spoken::By(Dialect::OpenAi | Dialect::Responses) | Spoken::Gemini => base,
+            Spoken::By(Dialect::OpenAi | Dialect::Responses) | Spoken::Gemini | Spoken::Bedrock => base,
         };
         let suffix = if base.ends_with(provider.base_suffix) {
             ""
@@ -65,6 +75,23 @@ impl Place<'_> {
             Paths::Azure => self.azure(base, endpoint),
             Paths::AzureAi => self.azure_ai(base, endpoint),
             Paths::Cohere => cohere(base, endpoint),
+            Paths::Bedrock => {
+                let how = if self.stream {
+                    "converse-stream"
+                } else {
+                    "converse"
+                };
+                format!("{base}/model/{}/{how}", segment(self.model))
+            }
+            // What is said in schemas is in this revision.
+            Paths::VertexGemini if self.stream => {
+                self.vertex(base, "v1beta1", ("google", "streamGenerateContent?alt=sse"))
+            }
+            Paths::VertexGemini => self.vertex(base, "v1beta1", ("google", "generateContent")),
+            Paths::VertexAnthropic if self.stream => {
+                self.vertex(base, "v1", ("anthropic", "streamRawPredict"))
+            }
+            Paths::VertexAnthropic => self.vertex(base, "v1", ("anthropic", "rawPredict")),
         }
     }
 
@@ -95,6 +122,15 @@ impl Place<'_> {
         }
         let deployment = segment(self.model);
         format!("{root}/openai/deployments/{deployment}/{path}?api-version={version}")
+    }
+
+    fn vertex(&self, base: &str, version: &str, (publisher, how): (&str, &str)) -> String {
+        let project = segment(self.project.unwrap_or_default());
+        let location = segment(self.location.unwrap_or_default());
+        let model = segment(self.model);
+        format!(
+            "{base}/{version}/projects/{project}/locations/{location}/publishers/{publisher}/models/{model}:{how}"
+        )
     }
 
     fn azure_ai(&self, base: &str, endpoint: Endpoint) -> String {
@@ -157,7 +193,7 @@ mod tests {
             api_base,
             model: "my/model",
             api_version,
-            stream: false,
+            ..Place::default()
         };
         own.url(place, endpoint)
     }
@@ -244,6 +280,59 @@ mod tests {
             is_azures("https://x.openai.azure.com:443/openai")
                 && !is_azures("https://openai.azure.com.example/")
         );
+    }
+
+    #[test]
+    fn clouds_have_the_model_in_their_addresses() {
+        let url = |prefix: &str, model, stream| {
+            let own = PROVIDERS.iter().find(|own| own.prefix == prefix).unwrap();
+            let place = Place {
+                api_base: "https://c/",
+                model,
+                project: Some("p"),
+                location: Some("global"),
+                stream,
+                ..Place::default()
+            };
+            let endpoint = own.endpoints[0];
+            own.url(place, endpoint)
+        };
+        let at = |rest: &str| format!("https://c/{rest}");
+        for (prefix, model, stream, wanted) in [
+            ("bedrock", "a.b-v1:0", false, "model/a.b-v1%3A0/converse"),
+            (
+                "bedrock",
+                "arn:aws:bedrock:x/y",
+                true,
+                "model/arn%3Aaws%3Abedrock%3Ax%2Fy/converse-stream",
+            ),
+            (
+                "vertex_ai",
+                "gemini-2.5-pro",
+                false,
+                "v1beta1/projects/p/locations/global/publishers/google/models/gemini-2.5-pro:generateContent",
+            ),
+            (
+                "vertex_ai",
+                "gemini-2.5-pro",
+                true,
+                "v1beta1/projects/p/locations/global/publishers/google/models/gemini-2.5-pro:streamGenerateContent?alt=sse",
+            ),
+            (
+                "vertex_ai_anthropic",
+                "claude-x@1",
+                false,
+                "v1/projects/p/locations/global/publishers/anthropic/models/claude-x%401:rawPredict",
+            ),
+            (
+                "vertex_ai_anthropic",
+                "claude-x@1",
+                true,
+                "v1/projects/p/locations/global/publishers/anthropic/models/claude-x%401:streamRawPredict",
+            ),
+        ] {
+            assert_eq!(url(prefix, model, stream), at(wanted));
+        }
     }
 
     #[test]

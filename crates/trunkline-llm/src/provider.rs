@@ -51,6 +51,10 @@ pub enum Credential {
     Azure,
     /// The same at addresses of Azure's own, and `Authorization` elsewhere.
     AzureAi,
+    /// AWS's signature of each request, or a token as `Authorization`.
+    Aws,
+    /// A token for a service account of Google's, as `Authorization`.
+    GoogleAccount,
 }
 
 const EVERYTHING: &[Endpoint] = &Endpoint::OPENAI;
@@ -199,7 +203,7 @@ impl Provider {
     /// How a request for an endpoint is written for it.
     pub fn spoken(&self, endpoint: Endpoint) -> Spoken {
         match self.dialect {
-            Spoken::Gemini => Spoken::Gemini,
+            Spoken::Gemini | Spoken::Bedrock => self.dialect,
             Spoken::By(_) => Spoken::By(self.serving(endpoint).unwrap_or(endpoint).dialect()),
         }
     }
@@ -209,6 +213,9 @@ impl Provider {
         if self.paths == Paths::Azure {
             let own = AZURES_KINDS.iter().find_map(|kind| name.strip_prefix(kind));
             return own.unwrap_or(name).to_owned();
+        }
+        if self.paths == Paths::Bedrock {
+            return bedrocks(name).1.to_owned();
         }
         // A name with its owner is whole.
         if self.model_prefix.is_empty() || name.starts_with("accounts/") || name.contains('#') {
@@ -288,6 +295,31 @@ pub const PROVIDERS: &[Provider] = &[
         ..Provider::own("azure_ai", &["AZURE_AI_API_KEY"], &["AZURE_AI_API_BASE"])
     },
     Provider {
+        dialect: Spoken::Bedrock,
+        paths: Paths::Bedrock,
+        credential: Credential::Aws,
+        endpoints: CHAT,
+        ..Provider::own(
+            "bedrock",
+            &["AWS_BEARER_TOKEN_BEDROCK"],
+            &["AWS_BEDROCK_RUNTIME_ENDPOINT"],
+        )
+    },
+    Provider {
+        dialect: Spoken::Gemini,
+        paths: Paths::VertexGemini,
+        credential: Credential::GoogleAccount,
+        endpoints: CHAT,
+        ..Provider::own("vertex_ai", &["VERTEXAI_API_KEY"], &["VERTEXAI_API_BASE"])
+    },
+    Provider {
+        dialect: Spoken::By(Dialect::Anthropic),
+        paths: Paths::VertexAnthropic,
+        credential: Credential::GoogleAccount,
+        endpoints: &[Endpoint::Messages],
+        ..Provider::own(VERTEX_ANTHROPIC, &["VERTEXAI_API_KEY"], &["VERTEXAI_API_BASE"])
+    },
+    Provider {
         paths: Paths::Cohere,
         ..Provider::at(
             "cohere",
@@ -296,6 +328,7 @@ pub const PROVIDERS: &[Provider] = &[
             CHAT_EMBEDDINGS_AND_RERANK,
         )
         .base_variables(&["COHERE_API_BASE"])
+        .says_usage()
         .renames(OLD_LIMIT)
     },
     Provider {
@@ -307,6 +340,7 @@ pub const PROVIDERS: &[Provider] = &[
             CHAT,
         )
         .base_variables(&["COHERE_API_BASE"])
+        .says_usage()
         .renames(OLD_LIMIT)
     },
     Provider::at(
@@ -659,7 +693,6 @@ pub const OTHERS: &[&str] = &[
     "aleph_alpha",
     "anthropic_text",
     "azure_text",
-    "bedrock",
     "bedrock_converse",
     "bedrock_mantle",
     "bytez",
@@ -705,7 +738,6 @@ pub const OTHERS: &[&str] = &[
     "text-completion-codestral",
     "topaz",
     "triton",
-    "vertex_ai",
     "vertex_ai_beta",
     "vllm",
     "watsonx",
@@ -756,7 +788,37 @@ pub fn named<'a>(model: &'a str, custom: Option<&'a str>) -> Named<'a> {
     }
 }
 
+/// Anthropic's models within Google's cloud, which are `vertex_ai/claude-…` in files.
+pub const VERTEX_ANTHROPIC: &str = "vertex_ai_anthropic";
+
+/// A name of Bedrock's: the region that it names, and the name without LiteLLM's words for the way to it.
+pub fn bedrocks(name: &str) -> (Option<&str>, &str) {
+    let mut name = name;
+    for way in ["converse/", "converse_like/", "invoke/"] {
+        name = name.strip_prefix(way).unwrap_or(name);
+    }
+    let is_region = |own: &str| {
+        let is_plain = |own: u8| own.is_ascii_lowercase() || own.is_ascii_digit() || own == b'-';
+        let has_number = own.ends_with(|last: char| last.is_ascii_digit());
+        has_number && own.split('-').count() >= 3 && own.bytes().all(is_plain)
+    };
+    match name.split_once('/') {
+        Some((region, rest)) if is_region(region) => (Some(region), rest),
+        // `arn:aws:bedrock:us-east-1:…`
+        _ if name.starts_with("arn:") => (name.split(':').nth(3).filter(|own| is_region(own)), name),
+        _ => (None, name),
+    }
+}
+
 fn by_prefix<'a>(prefix: &'a str, model: &'a str) -> Named<'a> {
+    if prefix == "vertex_ai" && !model.starts_with("gemini") {
+        let own = PROVIDERS.iter().find(|own| own.prefix == VERTEX_ANTHROPIC);
+        return match own.filter(|_| model.starts_with("claude")) {
+            Some(provider) => Named::Served(provider, model),
+            // Other publishers' models have dialects of their own.
+            None => Named::NotServed(prefix),
+        };
+    }
     if let Some(provider) = PROVIDERS.iter().find(|own| own.prefix == prefix) {
         Named::Served(provider, model)
     } else if OTHERS.contains(&prefix) {
@@ -824,7 +886,28 @@ mod tests {
             served("claude-opus-4-1", None),
             Some(("anthropic", "claude-opus-4-1"))
         );
-        assert_eq!(named("bedrock/claude", None), Named::NotServed("bedrock"));
+        assert_eq!(named("sagemaker/claude", None), Named::NotServed("sagemaker"));
+        assert_eq!(named("vertex_ai/mistral-x", None), Named::NotServed("vertex_ai"));
+        assert_eq!(
+            served("vertex_ai/claude-x", None),
+            Some((VERTEX_ANTHROPIC, "claude-x"))
+        );
+        assert_eq!(
+            served("vertex_ai/gemini-x", None),
+            Some(("vertex_ai", "gemini-x"))
+        );
+        for (name, region, model) in [
+            ("converse/a.b-v1:0", None, "a.b-v1:0"),
+            ("us-gov-west-1/a.b", Some("us-gov-west-1"), "a.b"),
+            ("us.anthropic.claude", None, "us.anthropic.claude"),
+            (
+                "arn:aws:bedrock:eu-west-3:1:x/y",
+                Some("eu-west-3"),
+                "arn:aws:bedrock:eu-west-3:1:x/y",
+            ),
+        ] {
+            assert_eq!(bedrocks(name), (region, model));
+        }
         for unknown in ["my-model", "opanai/gpt-4o", "groq/", "*", ""] {
             assert_eq!(named(unknown, None), Named::Unknown, "{unknown}");
         }

@@ -52,6 +52,19 @@ pub const SECRET_PARAMS: [&str; 16] = [
     "token",
 ];
 
+/// Who signs requests, for AWS.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Aws {
+    /// The name of the key.
+    pub access_key_id: Secret,
+    /// The key.
+    pub secret_access_key: Secret,
+    /// What a key for some time has beside it.
+    pub session_token: Option<Secret>,
+    /// As `us-east-1`.
+    pub region: String,
+}
+
 /// The members of `litellm_params` that have an effect.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DeploymentParams {
@@ -63,6 +76,14 @@ pub struct DeploymentParams {
     pub azure_ad_token: Option<Secret>,
     /// The revision of the provider's API, where it has one in its addresses.
     pub api_version: Option<String>,
+    /// Who signs requests, for AWS.
+    pub aws: Option<Aws>,
+    /// A service account of Google's, or the file that has it.
+    pub google_credentials: Option<Secret>,
+    /// The project of Google's cloud.
+    pub vertex_project: Option<String>,
+    /// Where in it the model is.
+    pub vertex_location: Option<String>,
     /// `OpenAI-Organization`
     pub organization: Option<String>,
     /// Headers that are always sent.

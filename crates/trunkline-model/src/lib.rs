@@ -37,7 +37,7 @@ pub mod toolset;
 pub use budget::{Amount, Budget};
 pub use call_approval::{ApprovalMode, CallApproval, CallApprovalState};
 pub use clock::{Clock, SystemClock};
-pub use deployment::{Deployment, DeploymentParams, ModelList, SECRET_PARAMS, StoredModel};
+pub use deployment::{Aws, Deployment, DeploymentParams, ModelList, SECRET_PARAMS, StoredModel};
 pub use health::{Circuit, Health};
 pub use ids::{ReplicaId, RequestId, ServerId, SessionKey};
 pub use key::{CallLimits, Delegation, KeyHash, ObjectPermission, PreviousSecret, Route, VirtualKey};

@@ -4,9 +4,11 @@
 
 mod anthropic;
 mod azure;
+mod bedrock;
 mod gemini;
 mod others;
 mod responses;
+mod vertex;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,6 +21,7 @@ use self::others::Searches;
 use crate::bare::{Bare, BareServer, Said};
 
 pub use self::azure::filtered;
+pub use self::bedrock::frame;
 
 /// What a provider does with the next request.
 #[derive(Debug)]
@@ -79,6 +82,7 @@ struct State {
     turns: VecDeque<Turn>,
     requests: Vec<ProviderRequest>,
     kept: responses::Kept,
+    tokens: Option<vertex::Tokens>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +90,10 @@ enum Dialect {
     OpenAi,
     Anthropic,
     Gemini,
+    /// Google's cloud's.
+    Vertex,
+    /// Bedrock's.
+    Bedrock,
     /// OpenAI's, at Azure's addresses.
     Azure,
     /// The same at Cohere's.
@@ -166,6 +174,47 @@ impl ScriptedProvider {
     /// Starts one of Gemini's.
     pub async fn start_gemini(key: &str, models: &[&str]) -> Self {
         Self::speaking(Dialect::Gemini, key.to_owned(), models).await
+    }
+
+    /// Starts one of Google's cloud's: `my-project` in `europe-west1`.
+    pub async fn start_vertex(models: &[&str]) -> Self {
+        let own = Self::speaking(Dialect::Vertex, String::new(), models).await;
+        own.lock().tokens = Some(vertex::Tokens::new());
+        own
+    }
+
+    /// The service account of Google's cloud's: the text of its file.
+    pub fn account(&self) -> String {
+        let root = self.root();
+        self.lock()
+            .tokens
+            .as_ref()
+            .map(|own| own.account(&root))
+            .unwrap_or_default()
+    }
+
+    /// How many tokens were given.
+    pub fn tokens_given(&self) -> usize {
+        self.lock().tokens.as_ref().map_or(0, |own| own.given)
+    }
+
+    /// Seconds for which the next tokens hold.
+    pub fn tokens_live(&self, seconds: u64) {
+        if let Some(tokens) = &mut self.lock().tokens {
+            tokens.life = seconds;
+        }
+    }
+
+    /// No token is given any more.
+    pub fn tokens_refused(&self) {
+        if let Some(tokens) = &mut self.lock().tokens {
+            tokens.refuses = true;
+        }
+    }
+
+    /// Starts one of Bedrock's. The key is `id:secret`, of which the secret may also come as a token.
+    pub async fn start_bedrock(key: &str, models: &[&str]) -> Self {
+        Self::speaking(Dialect::Bedrock, key.to_owned(), models).await
     }
 
     /// Starts one with Azure's addresses, of these deployments. The key may also come as a token.
@@ -262,6 +311,11 @@ fn answer(
         }
         Dialect::Anthropic => anthropic::rejected(bare, key, models),
         Dialect::Gemini => gemini::rejected(bare, key, models),
+        Dialect::Bedrock => bedrock::rejected(bare, key, models),
+        Dialect::Vertex => match &mut state.tokens {
+            Some(tokens) => vertex::rejected(tokens, bare, models),
+            None => Err(Said::status(500)),
+        },
     };
     let body = match taken {
         Ok(body) => body,
@@ -269,6 +323,8 @@ fn answer(
     };
     match state.turns.pop_front() {
         None if dialect == Dialect::Anthropic => Some(anthropic::usual(&path, &body)),
+        None if dialect == Dialect::Vertex => Some(vertex::usual(&path, &body)),
+        None if dialect == Dialect::Bedrock => Some(bedrock::usual(&path, &body)),
         None if dialect == Dialect::Gemini => Some(gemini::usual(&path, &body)),
         None if others::is_one(&path) => Some(others::usual(&path, &body, searches)),
         None if path == "/v1/responses" => Some(responses::usual(&mut state.kept, &body)),
@@ -301,6 +357,11 @@ fn own_path(dialect: Dialect, bare: &Bare, key: &str, models: &[String]) -> Resu
         Dialect::Azure => azure::path(bare, key, models),
         Dialect::Cohere => match path.strip_prefix("/compatibility") {
             None if path == "/v2/rerank" => Ok("/v1/rerank".to_owned()),
+            // It has no such member.
+            Some(_) if String::from_utf8_lossy(&bare.body).contains("\"stream_options\"") => Err(Said::json(
+                400,
+                json!({"message": "invalid request: unknown field: stream_options"}).to_string(),
+            )),
             Some(path) if path != "/v1/rerank" => Ok(path.to_owned()),
             _ => Err(Said::json(404, json!({"message": "not found"}).to_string())),
         },

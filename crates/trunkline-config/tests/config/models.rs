@@ -60,14 +60,32 @@ fn b29_every_parameter_has_an_effect() {
         ("input_cost_per_second", "1"),
         ("output_cost_per_second", "1"),
         ("input_cost_per_character", "1"),
+        ("aws_access_key_id", "a"),
+        ("aws_secret_access_key", "b"),
+        ("aws_session_token", "c"),
+        ("aws_region_name", "eu-west-1"),
+        ("aws_bedrock_runtime_endpoint", "http://b"),
+        ("vertex_project", "p"),
+        ("vertex_location", "l"),
+        ("vertex_credentials", "/c.json"),
         // Of one provider alone.
         ("api_version", "2024-10-21"),
         ("azure_ad_token", "t"),
     ];
     let azure = BASE.replace("hosted_vllm/", "azure/");
+    let signed = "      aws_access_key_id: x\n      aws_secret_access_key: secret\n";
+    let bedrock = BASE.replace("hosted_vllm/", "bedrock/") + signed;
+    let without = bedrock.replace("      api_base: http://a/v1\n", "");
+    let vertex = BASE.replace("hosted_vllm/", "vertex_ai/gemini-");
     for (name, value) in samples {
         let own = if matches!(name, "api_version" | "azure_ad_token") {
             azure.as_str()
+        } else if name == "aws_bedrock_runtime_endpoint" {
+            without.as_str()
+        } else if name.starts_with("aws_") {
+            bedrock.as_str()
+        } else if name.starts_with("vertex_") {
+            vertex.as_str()
         } else {
             BASE
         };
@@ -237,11 +255,11 @@ fn mistakes_have_a_place_and_a_suggestion() {
 
 #[test]
 fn what_cannot_be_used_does_not_stop_the_start() {
-    let bedrock = BASE.replace("hosted_vllm/x", "bedrock/claude") + "      any_parameter: 1\n";
+    let sagemaker = BASE.replace("hosted_vllm/x", "sagemaker/claude") + "      any_parameter: 1\n";
     let unset = BASE.replace("http://a/v1", "os.environ/NOBODY");
     let keyless = "model_list:\n  - model_name: m\n    litellm_params: {model: groq/x}\n".to_owned();
     for (text, why) in [
-        (bedrock, "its provider bedrock is not served yet"),
+        (sagemaker, "its provider sagemaker is not served yet"),
         (unset, "references NOBODY, which is not set"),
         (keyless, "it has no api_key, and GROQ_API_KEY is not set"),
         (
@@ -429,4 +447,73 @@ fn an_address_has_a_revision_only_where_it_is_azures() {
         "{told}"
     );
     assert_eq!(config.models.deployments[0].params.api_version, None);
+}
+
+#[test]
+fn clouds_say_who_asks_and_where() {
+    let bedrock = |more: &str| {
+        format!("model_list:\n  - model_name: m\n    litellm_params:\n      model: bedrock/{more}")
+    };
+    let signed = [
+        ("AWS_ACCESS_KEY_ID", "a"),
+        ("AWS_SECRET_ACCESS_KEY", "s"),
+        ("AWS_SESSION_TOKEN", "t"),
+    ];
+    let own = one(&bedrock("converse/eu-west-1/a.b-v1:0\n"), &signed);
+    assert_eq!((own.defect.as_deref(), own.model.as_str()), (None, "a.b-v1:0"));
+    assert_eq!(
+        own.params.api_base,
+        "https://bedrock-runtime.eu-west-1.amazonaws.com"
+    );
+    let aws = own.params.aws.unwrap();
+    assert_eq!(
+        (aws.region.as_str(), aws.session_token.unwrap().expose()),
+        ("eu-west-1", "t")
+    );
+    // A token of the environment is that of the key from there.
+    let written = bedrock("a.b\n      aws_access_key_id: x\n      aws_secret_access_key: secret\n");
+    let own = one(&written, &[signed[2], ("AWS_REGION", "us-east-1")]);
+    let aws = own.params.aws.unwrap();
+    assert_eq!(
+        (aws.region.as_str(), aws.session_token.is_none()),
+        ("us-east-1", true)
+    );
+    let own = one(&bedrock("a.b\n"), &[("AWS_BEARER_TOKEN_BEDROCK", "b")]);
+    assert_eq!((own.defect, own.params.aws), (None, None));
+    assert!(
+        one(&bedrock("a.b\n"), &signed[..1])
+            .defect
+            .unwrap()
+            .contains("aws_secret_access_key")
+    );
+    assert!(
+        mistakes(&bedrock("a.b\n      aws_region_name: evil.example/\n"))
+            .contains("letters, digits and dashes")
+    );
+    let vertex = |more: &str| {
+        format!(
+            "model_list:\n  - model_name: m\n    litellm_params:\n      model: vertex_ai/gemini-x\n{more}"
+        )
+    };
+    let inline = "      vertex_credentials: '{\"project_id\": \"p\"}'\n";
+    let own = one(&vertex(&format!("{inline}      vertex_location: global\n")), &[]);
+    assert_eq!(own.defect, None);
+    assert_eq!(
+        (own.params.api_base.as_str(), own.params.vertex_project.as_deref()),
+        ("https://aiplatform.googleapis.com", Some("p"))
+    );
+    let own = one(
+        &vertex("      vertex_project: p\n"),
+        &[("GOOGLE_APPLICATION_CREDENTIALS", "/c.json")],
+    );
+    assert_eq!(
+        own.params.api_base,
+        "https://us-central1-aiplatform.googleapis.com"
+    );
+    assert!(
+        one(&vertex("      vertex_credentials: /c.json\n"), &[])
+            .defect
+            .unwrap()
+            .contains("vertex_project")
+    );
 }

@@ -13,6 +13,7 @@ use axum::response::Response;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use scopeguard::ScopeGuard;
 use tokio::time::{Instant, timeout_at};
+use trunkline_llm::place::Paths;
 use trunkline_llm::{Cause, Dialect, Sent, Spoken};
 use trunkline_model::{FailureKind, Step};
 use trunkline_upstream::fault::Fault;
@@ -27,7 +28,7 @@ use super::passing::Passing;
 use super::retry::LONGEST;
 use super::told::{self, Refused};
 use super::tries::{Answered, Tries};
-use super::{Asked, kept, others, relay, spent};
+use super::{Asked, cloud, kept, others, relay, spent};
 use crate::answer;
 use crate::record::Pending;
 
@@ -154,7 +155,11 @@ pub(super) async fn attempt(
         anthropics(&mut headers, (ready, asked.headers), &sent.betas);
     }
     others::fit(&mut headers, asked.endpoint, sent.content_type.as_deref());
-    let body = Bytes::from(std::mem::take(&mut sent.body));
+    let mut body = Bytes::from(std::mem::take(&mut sent.body));
+    if provider.paths == Paths::VertexAnthropic {
+        headers.remove(&VERSION);
+        body = trunkline_llm::google::vertex_message(&body).map_or(body, Bytes::from);
+    }
     let kept = match errand.and_then(|errand| ready.kept(errand)) {
         None if errand.is_some() => {
             // Its name has another provider by now.
@@ -169,6 +174,8 @@ pub(super) async fn attempt(
     };
     let method = errand.map_or(&Method::POST, |errand| &errand.method);
     let target = (method, kept.as_ref().unwrap_or(target));
+    let proved = cloud::prove(asked.gateway, ready, target.1, (&mut headers, &body)).await;
+    proved.map_err(|fault| failed(fault, true))?;
     let answered = asked.gateway.upstreams.ask_provider(target, &headers, body);
     match timeout_at(until, answered).await {
         // One client's impatience is nobody else's.
@@ -355,6 +362,9 @@ pub(super) async fn read_text(
     String::from_utf8(whole.to_vec()).map_err(|_| told::unreadable(ready, "it is not UTF-8"))
 }
 
+/// What answers in pieces say that they are.
+const STREAMS: [&str; 2] = ["text/event-stream", "application/vnd.amazon.eventstream"];
+
 pub(super) fn is_stream(headers: &HeaderMap) -> bool {
     let kind = headers
         .get(CONTENT_TYPE)
@@ -362,7 +372,7 @@ pub(super) fn is_stream(headers: &HeaderMap) -> bool {
         .unwrap_or_default();
     kind.split(';')
         .next()
-        .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/event-stream"))
+        .is_some_and(|kind| STREAMS.iter().any(|own| kind.trim().eq_ignore_ascii_case(own)))
 }
 
 /// Headers of a provider's that are handed on as they are.

@@ -52,7 +52,11 @@ fn of_key(
         Credential::Anthropic if !is_token => &X_API_KEY,
         Credential::Azure => &API_KEY,
         Credential::AzureAi if is_azures(api_base) => &API_KEY,
-        Credential::Bearer | Credential::Anthropic | Credential::AzureAi => {
+        Credential::Bearer
+        | Credential::Anthropic
+        | Credential::AzureAi
+        | Credential::Aws
+        | Credential::GoogleAccount => {
             let value = secret(&format!("Bearer {key}"), "its api_key")?;
             headers.insert(AUTHORIZATION, value);
             if credential == Credential::Anthropic {

@@ -19,6 +19,7 @@
 pub mod ask;
 mod bill;
 pub mod catalogue;
+mod cloud;
 mod credentials;
 mod fallback;
 pub mod groups;

@@ -14,9 +14,9 @@ use trunkline_upstream::fault::Fault;
 use trunkline_upstream::http::Target;
 use trunkline_upstream::provider;
 
-use super::credentials;
 use super::kept::Errand;
 use super::load::{Health, Load, Moment, Most, Turn};
+use super::{cloud, credentials};
 
 /// A deployment, ready to be asked.
 pub struct Ready {
@@ -43,6 +43,8 @@ pub struct Ready {
     /// Its address for responses, below which those are that it keeps.
     responses: Option<String>,
     headers: HeaderMap,
+    /// What proves who asks for some time, where there is such a thing.
+    pub(super) token: cloud::Held,
 }
 
 /// The revision of Anthropic's API.
@@ -178,6 +180,7 @@ impl Ready {
             targets: Vec::new(),
             responses: None,
             headers: HeaderMap::new(),
+            token: cloud::Held::default(),
         };
         if ready.defect.is_none() {
             ready.defect = ready.prepare().err();
@@ -197,6 +200,8 @@ impl Ready {
                     api_base: &params.api_base,
                     model: &self.deployment.model,
                     api_version: params.api_version.as_deref(),
+                    project: params.vertex_project.as_deref(),
+                    location: params.vertex_location.as_deref(),
                     stream,
                 };
                 provider.url(place, own)
@@ -281,6 +286,18 @@ impl Ready {
             .iter()
             .map(trunkline_model::Secret::expose)
             .chain(params.azure_ad_token.iter().map(trunkline_model::Secret::expose))
+            .chain(
+                params
+                    .google_credentials
+                    .iter()
+                    .map(trunkline_model::Secret::expose),
+            )
+            .chain(params.aws.iter().flat_map(|own| {
+                let token = own.session_token.as_ref().map(trunkline_model::Secret::expose);
+                [Some(own.secret_access_key.expose()), token]
+                    .into_iter()
+                    .flatten()
+            }))
             .chain(headers)
             .collect()
     }

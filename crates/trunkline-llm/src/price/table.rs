@@ -53,6 +53,7 @@ impl Listed {
         let others: &[&str] = match provider {
             "text-completion-openai" => &["openai"],
             "cohere_chat" => &["cohere"],
+            crate::provider::VERTEX_ANTHROPIC => &["vertex_ai"],
             "codestral" => &["text-completion-codestral", "mistral"],
             _ => &[],
         };

@@ -9,7 +9,7 @@ use trunkline_mcp::edit::RawObject;
 use super::answer::Answer;
 use super::conversation::{Block, Conversation, Extra, Kind, Role, Tool, ToolChoice};
 use super::losses::Losses;
-use super::{Drops, Target, Translated, Way, anthropic, gemini, openai, responses};
+use super::{Drops, Target, Translated, Way, anthropic, bedrock, gemini, openai, responses};
 use crate::request::bad;
 use crate::{BadRequest, Dialect, Spoken};
 
@@ -186,6 +186,7 @@ impl Dialogue {
         let mut betas = Vec::new();
         let mut body = match target.dialect {
             Spoken::Gemini => gemini::request_out::write(&mut conversation, target, &mut losses)?,
+            Spoken::Bedrock => bedrock::request_out::write(&mut conversation, target, &mut way, &mut losses)?,
             Spoken::By(Dialect::OpenAi) => {
                 openai::request_out::write(&mut conversation, target, &mut way, &mut losses)?
             }

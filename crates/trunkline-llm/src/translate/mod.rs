@@ -15,6 +15,7 @@
 
 pub mod answer;
 mod anthropic;
+mod bedrock;
 pub mod conversation;
 pub mod dialogue;
 mod gemini;
@@ -141,6 +142,7 @@ pub fn read_answer(json: &str, way: &Way) -> Result<Answer, String> {
         Spoken::By(Dialect::Responses) => Err("responses are not translated".to_owned()),
         Spoken::By(Dialect::Anthropic) => anthropic::answer_in::read(json, way),
         Spoken::Gemini => gemini::answer_in::read(json),
+        Spoken::Bedrock => bedrock::answer_in::read(json, way),
     }
 }
 

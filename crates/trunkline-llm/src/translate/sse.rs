@@ -5,6 +5,12 @@
 #[error("{0}")]
 pub struct Unreadable(pub String);
 
+impl From<String> for Unreadable {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
 /// What a stream says.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Item {

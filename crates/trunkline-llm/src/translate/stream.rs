@@ -2,7 +2,8 @@
 
 use super::answer::Event;
 use super::sse::{Events, Item};
-use super::{Unreadable, Way, anthropic, gemini, no_word, openai, responses};
+use super::{Unreadable, Way, anthropic, bedrock, gemini, no_word, openai, responses};
+use crate::frames::{Frame, Frames};
 use crate::{Dialect, Spoken, Usage};
 
 #[derive(Debug)]
@@ -10,6 +11,27 @@ enum Reading {
     OpenAi(openai::stream_in::Reader),
     Anthropic(anthropic::stream_in::Reader),
     Gemini(gemini::stream_in::Reader),
+    Bedrock(bedrock::stream_in::Reader),
+}
+
+/// How a stream is cut into events.
+#[derive(Debug)]
+enum Cut {
+    Lines(Events),
+    Frames(Frames),
+}
+
+/// A frame as the data of an event: an object whose one member is its name.
+fn data(frame: &Frame) -> Result<Item, Unreadable> {
+    let said =
+        std::str::from_utf8(&frame.payload).map_err(|_| Unreadable("the stream is not UTF-8".to_owned()))?;
+    let said = if said.trim().is_empty() { "{}" } else { said };
+    let name = trunkline_mcp::edit::string(&frame.name);
+    Ok(Item::Data(if frame.kind == "event" {
+        format!("{{{name}:{said}}}")
+    } else {
+        format!("{{\"failed\":{{\"kind\":{name},\"said\":{said}}}}}")
+    }))
 }
 
 #[derive(Debug)]
@@ -78,7 +100,7 @@ impl Stream {
 /// A provider's stream, read.
 #[derive(Debug)]
 pub struct Incoming {
-    events: Events,
+    events: Cut,
     inner: Inner,
 }
 
@@ -100,9 +122,14 @@ impl Incoming {
             }
             Spoken::By(Dialect::Anthropic) => Reading::Anthropic(anthropic::stream_in::Reader::new(limit)),
             Spoken::Gemini => Reading::Gemini(gemini::stream_in::Reader::default()),
+            Spoken::Bedrock => Reading::Bedrock(bedrock::stream_in::Reader::default()),
+        };
+        let events = match way.provider {
+            Spoken::Bedrock => Cut::Frames(Frames::new(limit)),
+            Spoken::By(_) | Spoken::Gemini => Cut::Lines(Events::new(limit)),
         };
         Self {
-            events: Events::new(limit),
+            events,
             inner: Inner {
                 way,
                 reading,
@@ -118,7 +145,10 @@ impl Incoming {
         mut tell: impl FnMut(Event, Option<&Usage>) -> Result<(), Unreadable>,
     ) -> Result<(), Unreadable> {
         let Self { events, inner } = self;
-        events.feed(piece, |item| inner.item(item, &mut tell))
+        match events {
+            Cut::Lines(own) => own.feed(piece, |item| inner.item(item, &mut tell)),
+            Cut::Frames(own) => own.feed(piece, |frame| inner.item(data(&frame)?, &mut tell)),
+        }
     }
 
     /// The stream is over: what is left of it. Errors if it was not complete.
@@ -126,8 +156,16 @@ impl Incoming {
         &mut self,
         mut tell: impl FnMut(Event, Option<&Usage>) -> Result<(), Unreadable>,
     ) -> Result<(), Unreadable> {
-        if let Some(item) = self.events.finish()? {
-            self.inner.item(item, &mut tell)?;
+        match &mut self.events {
+            Cut::Lines(own) => {
+                if let Some(item) = own.finish()? {
+                    self.inner.item(item, &mut tell)?;
+                }
+            }
+            Cut::Frames(own) if !own.is_whole() => {
+                return Err(Unreadable("the stream ended before it was complete".to_owned()));
+            }
+            Cut::Frames(_) => {}
         }
         self.inner.finish(&mut tell)
     }
@@ -152,6 +190,7 @@ impl Inner {
             (Item::Data(data), Reading::OpenAi(own)) => own.data(&data, &self.way, &mut told),
             (Item::Data(data), Reading::Anthropic(own)) => own.data(&data, &self.way, &mut told),
             (Item::Data(data), Reading::Gemini(own)) => own.data(&data, &mut told),
+            (Item::Data(data), Reading::Bedrock(own)) => own.data(&data, &self.way, &mut told),
         };
         self.tell(told, tell)?;
         read
@@ -163,6 +202,7 @@ impl Inner {
             Reading::OpenAi(own) => own.finish(&self.way, &mut told)?,
             Reading::Anthropic(own) => own.is_over(),
             Reading::Gemini(own) => own.finish(&mut told),
+            Reading::Bedrock(own) => own.finish(&mut told),
         };
         self.tell(told, tell)?;
         if is_over {
@@ -186,6 +226,7 @@ impl Inner {
             Reading::OpenAi(own) => own.usage,
             Reading::Anthropic(own) => own.counts.usage(),
             Reading::Gemini(own) => own.usage,
+            Reading::Bedrock(own) => own.usage,
         }
     }
 }

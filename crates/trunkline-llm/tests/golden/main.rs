@@ -34,6 +34,7 @@ fn spoken(path: &Path) -> Spoken {
         Some("openai") => Spoken::By(Dialect::OpenAi),
         Some("anthropic") => Spoken::By(Dialect::Anthropic),
         Some("gemini") => Spoken::Gemini,
+        Some("bedrock") => Spoken::Bedrock,
         Some("responses") => Spoken::By(Dialect::Responses),
         _ => panic!("{name} names no dialect"),
     }
@@ -45,7 +46,7 @@ fn other_side(path: &Path) -> Spoken {
     match (name.split_once("-for-"), spoken(path)) {
         (Some((_, rest)), _) => spoken(Path::new(&rest.replace('.', "-"))),
         (None, Spoken::By(dialect)) => Spoken::By(other(dialect)),
-        (None, Spoken::Gemini) => panic!("{name} names no client"),
+        (None, Spoken::Gemini | Spoken::Bedrock) => panic!("{name} names no client"),
     }
 }
 
@@ -53,7 +54,7 @@ fn other_side(path: &Path) -> Spoken {
 fn dialect(spoken: Spoken) -> Dialect {
     match spoken {
         Spoken::By(dialect) => dialect,
-        Spoken::Gemini => panic!("no client speaks it"),
+        Spoken::Gemini | Spoken::Bedrock => panic!("no client speaks it"),
     }
 }
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use trunkline_llm::Dialect;
 use trunkline_llm::translate::{self, Stream, Way};
 
-use crate::streams::{all_events, events};
+use crate::streams::{all_events, events, sent};
 use crate::{check, inputs, pretty, spoken};
 
 fn way(path: &Path) -> Way {
@@ -142,7 +142,7 @@ fn grammar(text: &str) {
 #[test]
 fn streams_are_responses_however_they_come() {
     for path in once("streams", ".in.sse") {
-        let text = fs::read(&path).unwrap();
+        let text = sent(&path, &fs::read_to_string(&path).unwrap());
         let (whole, end) = run(&path, &[&text]);
         assert_eq!(end, Ok(()), "{}", path.display());
         check(&path, (".in.sse", ".responses.sse"), &whole);
@@ -161,7 +161,7 @@ fn holds(name: &str, texts: &[&str]) {
     let mut out = Vec::new();
     let fed = texts
         .iter()
-        .try_for_each(|text| own.feed(text.as_bytes(), &mut out));
+        .try_for_each(|text| own.feed(&sent(Path::new(name), text), &mut out));
     let complete = fed.is_ok() && own.finish(&mut out).is_ok();
     let text = String::from_utf8(out).unwrap();
     if complete {
@@ -174,7 +174,7 @@ fn holds(name: &str, texts: &[&str]) {
 proptest! {
     #[test]
     fn what_providers_never_send_breaks_no_grammar_of_responses(
-        name in prop_oneof![Just("openai-x"), Just("anthropic-x"), Just("gemini-x")],
+        name in prop_oneof![Just("openai-x"), Just("anthropic-x"), Just("gemini-x"), Just("bedrock-x")],
         picks in prop::collection::vec(any::<Index>(), 0..30),
     ) {
         let events = all_events(spoken(Path::new(name)));
@@ -184,7 +184,7 @@ proptest! {
 
     #[test]
     fn with_pieces_missing_the_grammar_of_responses_holds(
-        (name, kept) in prop_oneof![Just("openai-x"), Just("anthropic-x"), Just("gemini-x")].prop_flat_map(|name| {
+        (name, kept) in prop_oneof![Just("openai-x"), Just("anthropic-x"), Just("gemini-x"), Just("bedrock-x")].prop_flat_map(|name| {
             let count = all_events(spoken(Path::new(name))).len();
             (Just(name), subsequence((0..count).collect::<Vec<_>>(), 0..=count.min(40)))
         })

@@ -35,6 +35,28 @@ fn run(path: &Path, pieces: &[&[u8]]) -> (String, Result<(), String>, Stream) {
     (String::from_utf8(out).unwrap(), end, stream)
 }
 
+/// A stream as the provider sends it. Bedrock's are frames, which the files have a line each.
+pub(crate) fn sent(path: &Path, text: &str) -> Vec<u8> {
+    if spoken(path) != Spoken::Bedrock {
+        return text.as_bytes().to_vec();
+    }
+    let frame = |line: &str| {
+        let event: Value = serde_json::from_str(line.strip_prefix("data: ")?).unwrap();
+        let (name, said) = event.as_object()?.iter().next()?;
+        let kind = if name.ends_with("Exception") {
+            "exception"
+        } else {
+            "event"
+        };
+        Some(trunkline_llm::frames::encode(
+            kind,
+            name,
+            said.to_string().as_bytes(),
+        ))
+    };
+    text.lines().filter_map(frame).collect::<Vec<_>>().concat()
+}
+
 /// Event names and data, without comments.
 pub(crate) fn events(text: &str) -> Vec<(String, String)> {
     let mut events = Vec::new();
@@ -132,7 +154,7 @@ fn openais_grammar(text: &str) {
 #[test]
 fn streams_are_the_same_however_they_come() {
     for path in inputs("streams", ".in.sse") {
-        let text = fs::read(&path).unwrap();
+        let text = sent(&path, &fs::read_to_string(&path).unwrap());
         let (whole, end, stream) = run(&path, &[&text]);
         assert_eq!(end, Ok(()), "{}", path.display());
         check(&path, (".in.sse", ".out.sse"), &whole);
@@ -166,12 +188,13 @@ fn a_stream_that_is_cut_off_is_not_taken_for_complete() {
             Spoken::By(Dialect::OpenAi) => "\"finish_reason\":\"",
             Spoken::By(_) => "event: message_stop",
             Spoken::Gemini => "\"finishReason\":\"",
+            Spoken::Bedrock => "{\"messageStop\":",
         };
         let Some(end) = text.find(mark) else {
             continue;
         };
         let begin = text[..end].rfind("\n\n").unwrap_or_default();
-        let (told, end, stream) = run(&path, &[&text.as_bytes()[..begin]]);
+        let (told, end, stream) = run(&path, &[&sent(&path, &text[..begin])]);
         assert!(end.is_err() && !stream.is_done(), "{}", path.display());
         assert!(
             !told.contains("[DONE]") && !told.contains("message_stop"),
@@ -232,7 +255,7 @@ fn in_any_order(name: &str, picks: &[Index]) {
     let mut out = Vec::new();
     let fed = picks
         .iter()
-        .try_for_each(|pick| own.feed(pick.get(&events).as_bytes(), &mut out));
+        .try_for_each(|pick| own.feed(&sent(path, pick.get(&events).as_str()), &mut out));
     let complete = fed.is_ok() && own.finish(&mut out).is_ok();
     let text = String::from_utf8(out).unwrap();
     match dialect(other_side(path)) {
@@ -260,6 +283,12 @@ proptest! {
     fn what_gemini_never_sends_breaks_no_grammar(picks in prop::collection::vec(any::<Index>(), 0..30)) {
         in_any_order("gemini-x-for-openai", &picks);
         in_any_order("gemini-x-for-anthropic", &picks);
+    }
+
+    #[test]
+    fn what_bedrock_never_sends_breaks_no_grammar(picks in prop::collection::vec(any::<Index>(), 0..30)) {
+        in_any_order("bedrock-x-for-openai", &picks);
+        in_any_order("bedrock-x-for-anthropic", &picks);
     }
 
     #[test]

@@ -85,7 +85,7 @@ pub(super) fn rejected(bare: &Bare, key: &str, models: &[String]) -> Result<Valu
     }
 }
 
-fn wrong(body: &Value, counts: bool) -> Option<String> {
+pub(super) fn wrong(body: &Value, counts: bool) -> Option<String> {
     if let Some(name) = known_only(body, &MESSAGE) {
         return Some(format!("{name}: Extra inputs are not permitted"));
     }

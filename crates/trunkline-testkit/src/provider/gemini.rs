@@ -78,7 +78,7 @@ pub(super) fn rejected(bare: &Bare, key: &str, models: &[String]) -> Result<Valu
     }
 }
 
-fn wrong(body: &Value) -> Option<String> {
+pub(super) fn wrong(body: &Value) -> Option<String> {
     let unknown = |name: String| format!("Invalid JSON payload received. Unknown name \"{name}\"");
     if let Some(name) = known_only(body, &REQUEST) {
         return Some(unknown(name));

@@ -154,7 +154,7 @@ async fn what_is_configured_and_cannot_be_used_says_why() {
             "os.environ/NO_SUCH_KEY",
             "",
         ),
-        entry("later", "bedrock/claude", "https://a.example", "k", ""),
+        entry("later", "sagemaker/claude", "https://a.example", "k", ""),
         entry("starless", "openai/*", "https://a.example", "k", ""),
         "  - model_name: keyless\n    litellm_params:\n      model: groq/llama\n".to_owned(),
     ];
@@ -162,7 +162,7 @@ async fn what_is_configured_and_cannot_be_used_says_why() {
     let client = gateway.client();
     for (name, why) in [
         ("unset", "NO_SUCH_KEY"),
-        ("later", "bedrock is not served yet"),
+        ("later", "sagemaker is not served yet"),
         ("starless", "for which its name has none"),
         ("keyless", "GROQ_API_KEY"),
     ] {

@@ -4,6 +4,7 @@
 
 mod azure;
 mod balance;
+mod bedrock;
 mod cost;
 mod dialects;
 mod errors;
@@ -18,3 +19,4 @@ mod spend;
 mod stored;
 mod support;
 mod tools;
+mod vertex;

@@ -196,6 +196,13 @@ async fn documents_are_ordered_by_whoever_can_and_paid_as_they_count() {
     let sent = cohere.requests().pop().unwrap();
     assert_eq!(sent.path, "/compatibility/v1/chat/completions");
     assert_eq!(sent.json()["max_tokens"], 3);
+    let mut pieces = chat;
+    pieces["stream"] = true.into();
+    let reply = client
+        .post("/v1/chat/completions", &pieces)
+        .await
+        .expect_status(200);
+    assert!(reply.text().ends_with("data: [DONE]\n\n"), "{}", reply.text());
 }
 
 #[tokio::test]

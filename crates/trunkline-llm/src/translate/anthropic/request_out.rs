@@ -281,6 +281,45 @@ fn output_config(body: &mut Writer, effort: Option<&str>, schema: Option<&str>) 
     }
 }
 
+/// How a model of Anthropic's is to think, for services that have it.
+#[derive(Debug, Default)]
+pub(in crate::translate) struct Thinks {
+    /// JSON text of `thinking`.
+    pub(in crate::translate) thinking: Option<String>,
+    /// The word for how much.
+    pub(in crate::translate) effort: Option<String>,
+    /// Tokens of thought, if there is a number.
+    pub(in crate::translate) budget: Option<u64>,
+    /// It thinks.
+    pub(in crate::translate) is_on: bool,
+}
+
+/// What a request says of it.
+pub(in crate::translate) fn thinks(own: &Conversation, model: &str, losses: &mut Losses) -> Thinks {
+    let (thinking, effort) = thinking(own, &abilities(model), losses);
+    Thinks {
+        budget: match thinking {
+            Some(Thinking::Budget(budget) | Thinking::Said(_, budget)) if budget > 0 => Some(budget),
+            _ => None,
+        },
+        is_on: thinking.as_ref().is_some_and(|own| !matches!(own, Thinking::Off)),
+        thinking: thinking.map(|own| own.json()),
+        effort,
+    }
+}
+
+/// The form of an answer becomes a tool.
+pub(in crate::translate) fn form_as_tool(own: &mut Conversation, way: &mut Way) {
+    let none = Abilities {
+        max_tokens: 0,
+        forms: false,
+        words: false,
+        xhigh: false,
+    };
+    // Without the ability nothing comes back.
+    let _ = form(own, &none, way);
+}
+
 /// The schema, if the model takes one as such: then it has to be one that is meant exactly. Otherwise the form becomes a tool.
 fn form(own: &mut Conversation, can: &Abilities, way: &mut Way) -> Option<String> {
     let (schema, description) = match own.format.take()? {
@@ -399,7 +438,7 @@ fn function(tool: &Tool) -> String {
 }
 
 /// The provider wants the schema of an object, and its `type`.
-fn object_schema(schema: Option<&str>) -> String {
+pub(in crate::translate) fn object_schema(schema: Option<&str>) -> String {
     let schema = schema.unwrap_or("{}");
     let Ok(mut object) = RawObject::parse(schema) else {
         // The provider says what is wrong with it.
