@@ -424,19 +424,19 @@ pub fn form(input: &[u8]) {
     let Ok(read) = Form::read(input, KIND) else {
         return;
     };
-    let Ok(named) = read.text("model") else {
+    let Ok(model) = read.text("model") else {
         return;
     };
     let out = read.with_model("another");
     let again = Form::read(&out, KIND).expect("it was a form");
     assert_eq!(again.text("model"), Ok(Some("another")));
-    let names = |form: &Form<'_>| {
+    let parts = |form: &Form<'_>| {
         let mut names: Vec<String> = form.names().map(str::to_owned).collect();
         names.sort();
         names
     };
-    if let Some(named) = named {
-        assert_eq!(names(&read), names(&again));
-        assert_eq!(again.with_model(named), input);
+    if let Some(model) = model {
+        assert_eq!(parts(&read), parts(&again));
+        assert_eq!(again.with_model(model), input);
     }
 }

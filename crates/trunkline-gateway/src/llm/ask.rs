@@ -14,7 +14,8 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use scopeguard::ScopeGuard;
 use tokio::time::{Instant, timeout_at};
 use trunkline_llm::place::Paths;
-use trunkline_llm::{Cause, Dialect, Sent, Spoken};
+use trunkline_llm::translate::{Drops, Target as Written};
+use trunkline_llm::{BadRequest, Cause, Dialect, Sent, Spoken};
 use trunkline_model::{FailureKind, Step};
 use trunkline_upstream::fault::Fault;
 use trunkline_upstream::http::{read_body, read_whole};
@@ -131,12 +132,7 @@ pub(super) async fn attempt(
     };
     let errand = asked.kept.as_ref().and_then(|kept| kept.errand.as_ref());
     let (written, drops) = ready.written((provider, endpoint), rules);
-    let written = match (errand, &asked.dialogue) {
-        (Some(_), _) => Ok(Sent::nothing()),
-        (None, Some(dialogue)) => asked.request.send_dialogue(dialogue, &written, &drops),
-        (None, None) => asked.request.send(&written, provider.renames, &drops),
-    };
-    let mut sent = match written {
+    let mut sent = match asked.written((&written, provider.renames), &drops) {
         Ok(sent) => sent,
         // Another deployment may have a word for it.
         Err(error) => {
@@ -206,6 +202,22 @@ pub(super) async fn attempt(
                 rest: failed.rest.filter(|_| !is_gone),
                 ..failed
             })
+        }
+    }
+}
+
+impl Asked<'_> {
+    /// What is sent: of one about a response that is kept nothing.
+    fn written(
+        &self,
+        (target, renames): (&Written<'_>, &[(&str, &str)]),
+        drops: &Drops,
+    ) -> Result<Sent, BadRequest> {
+        let errand = self.kept.as_ref().and_then(|kept| kept.errand.as_ref());
+        match (errand, &self.dialogue) {
+            (Some(_), _) => Ok(Sent::nothing()),
+            (None, Some(dialogue)) => self.request.send_dialogue(dialogue, target, drops),
+            (None, None) => self.request.send(target, renames, drops),
         }
     }
 }

@@ -71,7 +71,7 @@ fn sign(
     // As the operator's `extra_headers` may have it.
     let content_type = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let time = gateway.clock.now().strftime("%Y%m%dT%H%M%SZ").to_string();
-    let signed = signer.headers(&ToSign {
+    let proofs = signer.headers(&ToSign {
         method: "POST",
         host: &host,
         path: url.path(),
@@ -81,7 +81,7 @@ fn sign(
         time: &time,
     });
     headers.remove(HOST);
-    for (name, value) in signed {
+    for (name, value) in proofs {
         let mut value = HeaderValue::from_str(&value).map_err(|_| bad())?;
         value.set_sensitive(true);
         headers.insert(HeaderName::from_static(name), value);

@@ -43,6 +43,7 @@ struct Block {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_field_names, reason = "these are the names of the wire")]
 struct ToolUse {
     tool_use_id: String,
     name: String,
@@ -70,6 +71,7 @@ struct Thought {
 /// Tokens as it counts them: what is in caches is beside the others.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_field_names, reason = "these are the names of the wire")]
 pub(super) struct Counts {
     #[serde(default)]
     input_tokens: Option<u64>,

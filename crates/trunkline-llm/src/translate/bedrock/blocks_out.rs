@@ -130,7 +130,7 @@ impl Blocks<'_> {
                 reasoning.text("redactedContent", data);
                 part.json("reasoningContent", reasoning.done());
             }
-            Kind::Other { .. } => return self.lost(block),
+            Kind::Other { .. } | Kind::Served(_) => return self.lost(block),
         }
         out.push(part.done());
     }
