@@ -343,14 +343,17 @@ impl<'a> Request<'a> {
         target: &Target<'_>,
         drops: &Drops,
     ) -> Result<Sent, BadRequest> {
+        let mut own = dialogue.clone();
+        let mut dropped = own.without(&drops.names);
         let drops = Drops {
             all: self.drops.all || drops.all,
             names: Vec::new(),
         };
-        let written = dialogue.write(target, &drops)?;
+        let written = own.write(target, &drops)?;
+        dropped.extend(written.dropped);
         Ok(Sent {
             body: written.body.into(),
-            dropped: written.dropped,
+            dropped,
             betas: written.betas,
             way: Some(written.way),
             content_type: None,

@@ -318,7 +318,7 @@ pub(super) async fn hand_on(asked: Asked<'_>, answered: Answered, tries: &Tries)
     let limit = asked.gateway.upstreams.settings().max_message_bytes;
     if is_stream(head.response.headers()) {
         let (bill, pending) = ScopeGuard::into_inner(sending);
-        spent::before(&mut headers, asked.gateway, asked.principal, &pending);
+        spent::before(&mut headers, asked.gateway, &asked.principal, &pending);
         let relay = relay::Relay {
             bill,
             passing,
@@ -351,7 +351,7 @@ pub(super) async fn hand_on(asked: Asked<'_>, answered: Answered, tries: &Tries)
         }
     };
     let cost = bill.settle(&mut pending, usage, bill::tokens_of(text.len()));
-    spent::after(&mut headers, asked.gateway, asked.principal, (&pending, cost));
+    spent::after(&mut headers, asked.gateway, &asked.principal, (&pending, cost));
     pending.sent(text.len());
     pending.finish("ok", None);
     let status = StatusCode::from_u16(status.as_u16()).unwrap_or(StatusCode::OK);

@@ -79,6 +79,8 @@ impl Bill {
         let usage = measure.tokens.unwrap_or_default();
         if measure.tokens.is_some() {
             self.gateway.metrics.count_tokens(&self.model, &usage);
+            let tokens = usage.total().unwrap_or_default();
+            self.turn.took(self.gateway.models.now(), tokens);
         }
         let cost = self.ready.prices.cost_of(self.endpoint, measure);
         let cost = cost.inspect_err(|why| self.unpriced(*why)).ok();

@@ -72,13 +72,13 @@ impl Trail {
 
 /// The group of a name, if there is one, its caller may use it, and what it costs can be paid.
 fn may_ask(asked: &Asked<'_>, catalogue: &Catalogue, name: &str) -> Option<Arc<Group>> {
-    if !decide_model(asked.principal, name).is_allow() {
+    if !decide_model(&asked.principal, name).is_allow() {
         return None;
     }
     let group = catalogue.group(name)?;
     let has_price = !asked.takes() || has_price(&group, &asked.request, asked.endpoint);
     let limits = &asked.gateway.limits;
-    limits.may_spend(asked.principal, has_price).ok().map(|()| group)
+    limits.may_spend(&asked.principal, has_price).ok().map(|()| group)
 }
 
 /// What follows a name: by the name that was asked for, the one of the list, or any.

@@ -38,6 +38,7 @@ pub mod told;
 mod tools;
 mod tries;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -142,7 +143,7 @@ pub(crate) struct Asked<'a> {
     pub(crate) endpoint: Endpoint,
     pub(crate) headers: &'a HeaderMap,
     /// Who asks.
-    pub(crate) principal: &'a Principal,
+    pub(crate) principal: Cow<'a, Principal>,
     /// Its name of the model is the one that is asked just now.
     pub(crate) request: trunkline_llm::Request<'a>,
     /// What is sent instead, where the gateway calls tools for the model.
@@ -360,7 +361,7 @@ async fn let_in<'a>(
         request_id: &caller.request_id,
         endpoint,
         headers,
-        principal,
+        principal: Cow::Borrowed(principal),
         request,
         dialogue: None,
         name,

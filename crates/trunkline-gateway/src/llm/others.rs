@@ -89,9 +89,9 @@ pub(super) async fn hand_on(
         let is_settled = asked.endpoint == Endpoint::Speech;
         if is_settled {
             let cost = bill.settle_measured(&mut pending, &bill.asked);
-            spent::after(&mut headers, asked.gateway, asked.principal, (&pending, cost));
+            spent::after(&mut headers, asked.gateway, &asked.principal, (&pending, cost));
         } else {
-            spent::before(&mut headers, asked.gateway, asked.principal, &pending);
+            spent::before(&mut headers, asked.gateway, &asked.principal, &pending);
         }
         let running = Running {
             is_stream: kind
@@ -113,7 +113,7 @@ pub(super) async fn hand_on(
     let mut response = match read {
         Ok((text, measure)) => {
             let cost = bill.settle_measured(&mut pending, &measure);
-            spent::after(&mut headers, asked.gateway, asked.principal, (&pending, cost));
+            spent::after(&mut headers, asked.gateway, &asked.principal, (&pending, cost));
             pending.sent(text.len());
             pending.finish("ok", None);
             answer::json(axum::http::StatusCode::OK, text)

@@ -90,6 +90,12 @@ pub(super) fn route(error: AuthError) -> Refused {
     }
 }
 
+/// The time that a request may take is over.
+pub(super) fn late(time: std::time::Duration) -> Refused {
+    let text = format!("it took longer than the {} s that it may", time.as_secs_f64());
+    Refused::new(408, text).word(OutcomeStatus::Timeout.as_str())
+}
+
 /// The provider told of an error in the middle of its answer.
 pub(super) fn within(words: String) -> Refused {
     Refused::new(500, words).word(OutcomeStatus::UpstreamError.as_str())

@@ -7,7 +7,7 @@
 use trunkline_mcp::edit::RawObject;
 
 use super::answer::Answer;
-use super::conversation::{Block, Conversation, Extra, Kind, Role, Tool, ToolChoice};
+use super::conversation::{Block, Conversation, Extra, Kind, Reasoning, Role, Source, Tool, ToolChoice};
 use super::losses::Losses;
 use super::{Drops, Target, Translated, Way, anthropic, bedrock, gemini, openai, responses};
 use crate::request::bad;
@@ -44,6 +44,36 @@ pub struct Given {
     pub blocks: Vec<Block>,
     /// It failed.
     pub is_error: bool,
+}
+
+impl Given {
+    /// Bytes of it.
+    pub fn size(&self) -> usize {
+        size_of(&self.blocks)
+    }
+}
+
+fn size_of(blocks: &[Block]) -> usize {
+    blocks.iter().map(|block| size_of_kind(&block.kind)).sum()
+}
+
+fn size_of_kind(kind: &Kind) -> usize {
+    let of = |source: &Source| match source {
+        Source::Data { data: text, .. } | Source::Url(text) | Source::File(text) | Source::Text(text) => {
+            text.len()
+        }
+        Source::Blocks(blocks) => size_of(blocks),
+    };
+    match kind {
+        Kind::Text(text)
+        | Kind::Thinking { text, .. }
+        | Kind::Redacted(text)
+        | Kind::Other { json: text, .. } => text.len(),
+        Kind::Image(source) | Kind::Document { source, .. } => of(source),
+        Kind::ToolUse { name, input, .. } => name.len() + input.len(),
+        Kind::ToolResult { blocks, .. } => size_of(blocks),
+        Kind::Served(_) => 0,
+    }
 }
 
 impl Dialogue {
@@ -154,9 +184,65 @@ impl Dialogue {
         self.conversation.max_tokens
     }
 
-    /// So many tokens are left.
+    /// So many tokens are left. Who may think for more of them than that keeps the number: a provider refuses less.
     pub fn set_max_tokens(&mut self, left: u64) {
-        self.conversation.max_tokens = Some(left);
+        match self.conversation.reasoning {
+            Some(Reasoning::Budget(budget)) if budget >= left => {}
+            _ => self.conversation.max_tokens = Some(left),
+        }
+    }
+
+    /// Bytes of what was said and of what may be called, about: as many as a provider reads.
+    pub fn size(&self) -> usize {
+        let said: usize = self
+            .conversation
+            .turns
+            .iter()
+            .map(|turn| size_of(&turn.blocks))
+            .sum();
+        let tools = self.conversation.tools.iter().map(|tool| match tool {
+            Tool::Function {
+                name,
+                description,
+                schema,
+                ..
+            } => {
+                let texts = [description, schema].into_iter().flatten();
+                name.len() + texts.map(String::len).sum::<usize>()
+            }
+            Tool::Other { json, .. } => json.len(),
+        });
+        said + tools.sum::<usize>()
+    }
+
+    /// Takes members out, by the name that any dialect has for them. Returns those that were there.
+    pub fn without(&mut self, names: &[String]) -> Vec<String> {
+        let own = &mut self.conversation;
+        let mut gone = Vec::new();
+        for name in names {
+            let had = match name.as_str() {
+                "temperature" => own.temperature.take().is_some(),
+                "top_p" => own.top_p.take().is_some(),
+                "top_k" => own.top_k.take().is_some(),
+                "stop" | "stop_sequences" => !std::mem::take(&mut own.stop).is_empty(),
+                "user" | "metadata.user_id" => own.user.take().is_some(),
+                "parallel_tool_calls" => own.parallel_tools.take().is_some(),
+                "tool_choice" => own.tool_choice.take().is_some(),
+                "response_format" | "text" | "output_config" => own.format.take().is_some(),
+                "reasoning_effort" | "reasoning" | "thinking" => {
+                    own.thinking = None;
+                    own.reasoning.take().is_some()
+                }
+                "max_tokens" | "max_completion_tokens" | "max_output_tokens" => {
+                    own.max_tokens.take().is_some()
+                }
+                name => own.take_extra(name).is_some(),
+            };
+            if had {
+                gone.push(name.clone());
+            }
+        }
+        gone
     }
 
     /// Whether the answer is to have a form: what is said before a call would break it.

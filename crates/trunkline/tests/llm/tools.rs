@@ -702,3 +702,83 @@ async fn openais_python_sdk_uses_tools_of_the_gateways_servers() {
     };
     assert_eq!(report, json!({"mine": of(16), "claude": of(40)}));
 }
+
+#[tokio::test]
+async fn what_goes_wrong_within_a_stream_is_told_and_what_was_heard_of_it_is_charged() {
+    let kit = kit("").await;
+    let own = kit.granted().await;
+    let error = r#"data: {"error":{"message":"overloaded","type":"server_error"}}"#;
+    for path in [CHAT, MESSAGES, RESPONSES] {
+        for turn in [
+            Turn::Stream(vec![format!("{error}\n\n")]),
+            Turn::Broken(Vec::new()),
+            Turn::Stream(vec!["data: {\"half\n\n".to_owned()]),
+        ] {
+            kit.openai.next(turn);
+            let mut body = asked(path, "mine", &json!({}));
+            body["stream"] = true.into();
+            let text = own.post(path, &body).await.text();
+            assert!(text.contains("\"error\""), "{path}: {text}");
+            assert!(
+                !text.contains("[DONE]") && !text.contains("response.completed"),
+                "{text}"
+            );
+        }
+    }
+    // Who leaves within a round pays for what came of it.
+    let (says, script) = tokio::sync::mpsc::channel(8);
+    kit.openai.next(Turn::Live(script));
+    let piece = |delta: Value| {
+        let choices = json!([{"index": 0, "delta": delta, "finish_reason": null}]);
+        format!("data: {}\n\n", json!({"id": "x", "choices": choices}))
+    };
+    for text in ["It ", "will ", "rain"] {
+        says.send(piece(json!({ "content": text }))).await.unwrap();
+    }
+    let mut body = asked(CHAT, "mine", &json!({}));
+    body["stream"] = true.into();
+    let request = http::Request::post(CHAT)
+        .header("content-type", "application/json")
+        .header("x-litellm-call-id", "left")
+        .body(bytes::Bytes::from(body.to_string()))
+        .unwrap();
+    let mut chunks = own.open(request).await.unwrap();
+    let mut seen = String::new();
+    while !seen.contains("rain") {
+        let (_, bytes) = chunks.next().await.unwrap().unwrap();
+        seen.push_str(&String::from_utf8_lossy(&bytes));
+    }
+    drop(chunks);
+    let admin = kit.gateway.client();
+    let mut row = Value::Null;
+    eventually("the record is there", Duration::from_secs(10), async || {
+        let rows = admin
+            .get("/spend/logs?request_id=left")
+            .await
+            .expect_status(200)
+            .json();
+        let mut rows = rows.as_array().unwrap().iter();
+        row = rows
+            .find(|row| row["call_type"] == "acompletion")
+            .cloned()
+            .unwrap_or_default();
+        !row.is_null()
+    })
+    .await;
+    assert_eq!(row["metadata"]["outcome"], "client_gone", "{row}");
+    assert_eq!(row["completion_tokens"], 3, "{row}");
+    assert!(row["spend"].as_f64().is_some_and(|spend| spend > 0.0), "{row}");
+}
+
+#[tokio::test]
+async fn the_time_of_a_request_is_for_all_of_its_rounds() {
+    let kit = kit("").await;
+    let own = kit.granted().await.with_header("x-litellm-timeout", "1");
+    kit.server
+        .once("tools/call", Act::Delay(Duration::from_millis(1_500)));
+    let reply = own
+        .post(CHAT, &asked(CHAT, "mine", &json!({})))
+        .await
+        .expect_status(408);
+    assert_eq!(kit.openai.requests().len(), 1, "{}", reply.text());
+}

@@ -27,6 +27,17 @@ pub(super) struct Came {
     pub(super) served: Served,
 }
 
+impl Came {
+    /// Bytes, about.
+    pub(super) fn size(&self) -> usize {
+        let whole = match &self.served {
+            Served::Called { output, result, .. } => output.len() + result.as_ref().map_or(0, String::len),
+            Served::Listed { .. } | Served::Asked(_) => 0,
+        };
+        self.given.size() + whole
+    }
+}
+
 /// How a call ended.
 enum Ended {
     /// JSON text of the tool's result.

@@ -27,6 +27,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 use trunkline_auth::{Admission, Surface};
 use trunkline_llm::{Endpoint, McpTool, Request};
+use trunkline_model::RequestId;
 
 use super::told::{self, Refused};
 use super::{Caller, kind, let_in, pending_of};
@@ -126,7 +127,7 @@ async fn lead(client: Client, out: Option<sink::Pieces>) -> Response {
         pending.finish(refused.word, Some(refused.failure.message.clone()));
         refuse(refused)
     };
-    let admission = match may_use_tools(&gateway, &caller, &headers) {
+    let admission = match may_use_tools(&gateway, (&caller.request_id, &headers)) {
         Ok(admission) => admission,
         Err(refused) => return refuse_as(pending, refused),
     };
@@ -147,11 +148,14 @@ async fn lead(client: Client, out: Option<sink::Pieces>) -> Response {
 
 /// A key uses tools only where it may call them otherwise.
 #[expect(clippy::result_large_err, reason = "the error is the answer, and it is rare")]
-fn may_use_tools(gateway: &Gateway, caller: &Caller, headers: &HeaderMap) -> Result<Admission, Refused> {
+fn may_use_tools(
+    gateway: &Gateway,
+    (request_id, headers): (&RequestId, &HeaderMap),
+) -> Result<Admission, Refused> {
     match identify(gateway, headers, Surface::Management, ROUTE) {
         Ok((_, admission)) => Ok(admission),
         Err(error) => {
-            denied::route(gateway, error, Some(&caller.request_id), ROUTE);
+            denied::route(gateway, error, Some(request_id), ROUTE);
             Err(told::route(error))
         }
     }

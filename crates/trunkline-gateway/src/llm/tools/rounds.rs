@@ -3,6 +3,8 @@
 //! Bounded are the rounds, the calls of one and of all of them, the time, and the tokens: what `max_tokens` says is for all rounds
 //! together. Where a bound is reached the model is asked once more, and may call nothing.
 
+use std::borrow::Cow;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -19,7 +21,7 @@ use trunkline_llm::translate::conversation::{Kind, Served};
 use trunkline_llm::translate::dialogue::Wanted;
 use trunkline_llm::translate::{self, Dialogue, Incoming, Unreadable};
 use trunkline_llm::{Dialect, McpTool, Usage};
-use trunkline_model::{OutcomeStatus, Principal, Step};
+use trunkline_model::{OutcomeStatus, Step};
 use trunkline_upstream::fault::{Fault, printable, redacted};
 
 use super::super::ask::{self, Head};
@@ -41,6 +43,8 @@ const MAX_ROUNDS: u32 = 10;
 const MAX_CALLS: usize = 128;
 /// Calls at the same time.
 const AT_ONCE: usize = 8;
+/// Bytes of what all of them answer: what no model reads is not kept for it.
+const MAX_BYTES: usize = 32 * 1024 * 1024;
 /// Begun later than this, a round is the last.
 const MAX_TIME: Duration = Duration::from_mins(10);
 /// While tools work, whoever waits for pieces hears something so often.
@@ -72,7 +76,6 @@ struct Lead<'a> {
     dialogue: Dialogue,
     tools: &'a [McpTool],
     admission: &'a Admission,
-    principal: Principal,
     offer: Offer,
     sink: Sink,
     tries: Tries,
@@ -83,6 +86,8 @@ struct Lead<'a> {
     headers: HeaderMap,
     rounds: u32,
     calls: usize,
+    /// Of what they answered.
+    bytes: AtomicUsize,
     /// Nothing may be called any more.
     is_last: bool,
 }
@@ -114,7 +119,6 @@ pub(super) async fn run(
         sink.hide_served();
     }
     let mut lead = Lead {
-        principal: asked.principal.clone(),
         asked,
         dialogue,
         tools,
@@ -127,6 +131,7 @@ pub(super) async fn run(
         headers: HeaderMap::new(),
         rounds: 0,
         calls: 0,
+        bytes: AtomicUsize::new(0),
         is_last: false,
     };
     match lead.go().await {
@@ -146,7 +151,7 @@ impl<'a> Lead<'a> {
     }
 
     async fn go(&mut self) -> Result<Stop, Over> {
-        self.offer = Offer::list(self.who(), &self.principal, self.tools).await?;
+        self.offer = Offer::list(self.who(), &self.asked.principal, self.tools).await?;
         self.offer.make(&mut self.dialogue).map_err(told::bad)?;
         for listed in std::mem::take(&mut self.offer.listed) {
             self.sink.serve(listed).await?;
@@ -308,8 +313,18 @@ impl<'a> Lead<'a> {
                 return call::not_made(wanted, &label, &why);
             }
             let at = function.tool;
-            match offer::context(who, &this.principal, &this.tools[at], at) {
-                Ok(context) => call::make(who.gateway, context, (wanted, &label), function).await,
+            match offer::context(who, &this.asked.principal, &this.tools[at], at) {
+                Ok(context) => {
+                    let came = call::make(who.gateway, context, (wanted, &label), function).await;
+                    let before = this.bytes.fetch_add(came.size(), Ordering::Relaxed);
+                    if before.saturating_add(came.size()) <= MAX_BYTES {
+                        came
+                    } else {
+                        let why =
+                            format!("its answer is too large: all of one request have {MAX_BYTES} bytes");
+                        call::not_made(wanted, &label, &why)
+                    }
+                }
                 Err(refused) => call::not_made(wanted, &label, &refused.failure.message),
             }
         });
@@ -329,9 +344,11 @@ impl<'a> Lead<'a> {
     /// Who asks, as he is by now.
     #[expect(clippy::result_large_err, reason = "the error is the answer, and it is rare")]
     fn renew(&mut self) -> Result<(), Refused> {
-        let now = self.asked.gateway.authenticator.renew(&self.principal);
-        self.principal = now.map_err(told::route)?;
-        Ok(())
+        let now = self.asked.gateway.authenticator.renew(&self.asked.principal);
+        self.asked.principal = Cow::Owned(now.map_err(told::route)?);
+        // What it may call is a right of its own.
+        let who = (self.asked.request_id, self.asked.headers);
+        super::may_use_tools(self.asked.gateway, who).map(drop)
     }
 
     /// What the next round may take.
@@ -363,6 +380,7 @@ impl<'a> Lead<'a> {
             self.pending = Some(pending);
             return Err(refused.into());
         }
+        self.asked.request_bytes = self.dialogue.size();
         self.asked.dialogue = Some(self.dialogue.clone());
         let answered = fallback::answered(&mut self.asked, pending, &mut self.tries).await;
         let Answered { sending, ready, head } = match answered {
@@ -373,18 +391,23 @@ impl<'a> Lead<'a> {
             }
         };
         self.headers = ask::headers(&self.asked, &ready, &head, &self.tries);
+        // Whoever leaves within the answer pays for what came of it.
+        let (bill, pending) = ScopeGuard::into_inner(sending);
+        let under = (bill, pending, Heard::default());
+        let mut under = scopeguard::guard(under, |(bill, mut pending, round)| {
+            bill.settle_cut(&mut pending, round.usage, round.written);
+        });
         if self.sink.streams() && self.rounds == 0 {
             let mut headers = self.headers.clone();
-            spent::before(&mut headers, self.asked.gateway, self.asked.principal, &sending.1);
+            spent::before(&mut headers, self.asked.gateway, &self.asked.principal, &under.1);
             self.sink.open(headers);
         }
-        let mut round = Heard::default();
         let read = if ask::is_stream(head.response.headers()) {
-            self.hear(&ready, head, &mut round).await
+            self.hear(&ready, head, &mut under.2).await
         } else {
-            self.read(&ready, head, &mut round).await
+            self.read(&ready, head, &mut under.2).await
         };
-        let (bill, mut pending) = ScopeGuard::into_inner(sending);
+        let (bill, mut pending, round) = ScopeGuard::into_inner(under);
         let written = round.written;
         match read {
             Ok(()) if round.error.is_none() => self.settle(&bill, &mut pending, (round.usage, written)),
@@ -414,15 +437,19 @@ impl<'a> Lead<'a> {
     /// Between two rounds time has passed, and money was spent.
     #[expect(clippy::result_large_err, reason = "the error is the answer, and it is rare")]
     fn may_go_on(&mut self) -> Result<(), Refused> {
+        let time = self.asked.time.unwrap_or(Duration::MAX);
+        if self.asked.began.elapsed() >= time {
+            return Err(told::late(time));
+        }
         self.renew()?;
-        let denied = trunkline_policy::decide_model(&self.principal, &self.asked.request.model);
+        let denied = trunkline_policy::decide_model(&self.asked.principal, &self.asked.request.model);
         if let trunkline_policy::Decision::Deny(denial) = denied {
             return Err(told::denied(denial, &self.asked.request.model));
         }
         let has_price = super::super::has_price(&self.asked.group, &self.asked.request, self.asked.endpoint);
         let limits = &self.asked.gateway.limits;
         limits
-            .may_spend(&self.principal, has_price)
+            .may_spend(&self.asked.principal, has_price)
             .map_err(|exceeded| told::limited(&exceeded))
     }
 
@@ -495,7 +522,15 @@ impl<'a> Lead<'a> {
         match &event {
             Event::Open(Kind::ToolUse { name, .. }) => round.is_own = self.offer.find(name).is_some(),
             Event::Open(_) => round.is_own = false,
-            Event::Text(_) | Event::Thinking(_) | Event::Arguments(_) => round.written += 1,
+            Event::Text(more) | Event::Thinking(more) | Event::Arguments(more) => {
+                round.written += 1;
+                round.bytes += more.len();
+                let limit = self.asked.gateway.upstreams.settings().max_message_bytes;
+                if round.bytes > limit {
+                    let text = format!("an answer has more than {limit} bytes");
+                    return Err(told::within(text).into());
+                }
+            }
             Event::Failed { json, .. } => round.error = Some(json.clone()),
             Event::Stop(_) | Event::Done => return Ok(()),
             _ => {}
@@ -525,7 +560,7 @@ impl<'a> Lead<'a> {
         spent::after(
             &mut headers,
             self.asked.gateway,
-            self.asked.principal,
+            &self.asked.principal,
             (&pending, self.cost),
         );
         let text = match self.sink.whole(stop) {
@@ -553,7 +588,7 @@ impl<'a> Lead<'a> {
             // Dropping its record says so.
             (Over::Left, _) => return answer::json(StatusCode::OK, String::new()),
         };
-        if self.sink.has_begun() {
+        if self.sink.is_open() {
             self.sink.fail(&refused.failure).await;
             pending.sent(self.sink.sent());
             pending.finish(refused.word, Some(refused.failure.message));
@@ -570,6 +605,7 @@ struct Heard {
     usage: Option<Usage>,
     /// Tokens, about.
     written: u64,
+    bytes: usize,
     /// The part that is open is a call of the gateway's.
     is_own: bool,
     error: Option<String>,

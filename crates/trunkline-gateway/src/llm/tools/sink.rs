@@ -60,6 +60,8 @@ pub(super) struct Sink {
     /// What was done before the first round's answer began.
     early: Vec<Served>,
     has_begun: bool,
+    /// The client has the headers of an answer in pieces.
+    is_open: bool,
     /// A text was told, so that another one begins on a line of its own where texts are one.
     has_text: bool,
     breaks: bool,
@@ -105,6 +107,7 @@ impl Sink {
             parts: Vec::new(),
             early: Vec::new(),
             has_begun: false,
+            is_open: false,
             has_text: false,
             breaks: false,
             drops_preludes,
@@ -120,8 +123,8 @@ impl Sink {
     }
 
     /// Whether the client has the beginning of an answer: what goes wrong is told within it.
-    pub(super) fn has_begun(&self) -> bool {
-        self.out.is_some() && self.has_begun
+    pub(super) fn is_open(&self) -> bool {
+        self.is_open
     }
 
     /// Bytes that the client has.
@@ -143,6 +146,7 @@ impl Sink {
             let mut response = answer::event_stream(Body::empty());
             response.headers_mut().extend(headers);
             out.head.tell(response);
+            self.is_open = true;
         }
     }
 
@@ -219,7 +223,7 @@ impl Sink {
 
     /// By what whoever waits hears that somebody is there.
     pub(super) fn pinger(&self) -> Pinger {
-        let out = self.out.as_ref().filter(|_| self.has_begun);
+        let out = self.out.as_ref().filter(|_| self.is_open);
         Pinger(out.map(|(out, _)| out.pieces.clone()))
     }
 
