@@ -98,6 +98,7 @@ error_log stderr warn;
 events {{ worker_connections 1024; }}
 http {{
   access_log off;
+  client_max_body_size 0;
 {temporary}
   keepalive_requests 1000000000;
   upstream mock {{ server 127.0.0.1:{upstream}; keepalive 128; keepalive_requests 1000000000; }}
