@@ -782,3 +782,24 @@ async fn the_time_of_a_request_is_for_all_of_its_rounds() {
         .expect_status(408);
     assert_eq!(kit.openai.requests().len(), 1, "{}", reply.text());
 }
+
+#[tokio::test]
+async fn a_server_that_cannot_be_listed_beside_one_that_can_is_said() {
+    let kit = kit("  dead:\n    url: http://127.0.0.1:9/mcp\n").await;
+    let own = kit
+        .key(json!({"models": ["all-proxy-models"], "object_permission": {"mcp_servers": ["geo", "dead"]}}))
+        .await;
+    let all = json!({"server_url": "litellm_proxy/mcp"});
+    let reply = own.post(RESPONSES, &asked(RESPONSES, "mine", &all)).await;
+    let json = reply.expect_status(200).json();
+    let listed = &json["output"][0];
+    assert_eq!(listed["tools"].as_array().unwrap().len(), 3, "{json}");
+    assert!(
+        listed["error"].as_str().is_some_and(|text| text.contains("dead")),
+        "{json}"
+    );
+    // Nothing at all is an error.
+    let dead = json!({"server_url": "litellm_proxy/mcp/dead"});
+    let reply = own.post(RESPONSES, &asked(RESPONSES, "mine", &dead)).await;
+    assert_eq!(reply.status, 424, "{}", reply.text());
+}

@@ -186,7 +186,10 @@ fn came(wanted: &Wanted, label: &str, ended: Ended) -> Came {
             None,
         ),
         Ended::Result(result) => {
-            let wire: Wire<'_> = serde_json::from_str(&result).unwrap_or_default();
+            let Ok(wire) = serde_json::from_str::<Wire<'_>>(&result) else {
+                let why = "the tool's result is none of MCP's".to_owned();
+                return came(wanted, label, Ended::Failed(why));
+            };
             let mut blocks: Vec<Block> = wire.content.iter().map(|json| block(json.get())).collect();
             let has_text = blocks.iter().any(|own| matches!(own.kind, Kind::Text(_)));
             if let (Some(structured), false) = (wire.structured, has_text) {
@@ -332,6 +335,8 @@ mod tests {
             kinds(&of(r#"{"content":[],"structuredContent":{"a": 1}}"#)),
             [r#"{"a": 1}"#]
         );
+        let unreadable = of(r#"{"content":"text"}"#);
+        assert!(unreadable.given.is_error, "it is no empty result");
         let failed = of(r#"{"content":[{"type":"text","text":"no"}],"isError":true}"#);
         assert!(failed.given.is_error);
         assert_eq!(kinds(&failed), ["The tool says that it failed:", "no"]);

@@ -160,9 +160,15 @@ impl Offer {
                 return Err(Refused::new(424, format!("tools of {:?}: {failure}", tool.label))
                     .param(Some("tools".to_owned())));
             }
+            // Of servers that could not be listed, while others could, the client is told.
+            let failed = listing.servers.iter().filter(|own| own.view.is_none());
+            let mut missing: Vec<String> = failed
+                .map(|own| format!("{}: {}", own.server.prefix(), own.outcome.summary()))
+                .collect();
             let mut shown = Vec::new();
             for (own, item) in listing.items(&context) {
                 let Ok(definition) = serde_json::from_str::<Definition<'_>>(&item.json) else {
+                    missing.push(format!("{}: its definition cannot be read", item.exposed));
                     continue;
                 };
                 let annotations = definition.annotations.map(RawValue::get);
@@ -184,7 +190,7 @@ impl Offer {
             offer.listed.push(Served::Listed {
                 label: tool.label.clone(),
                 tools: shown,
-                error: None,
+                error: (!missing.is_empty()).then(|| missing.join("; ")),
             });
         }
         if offer.functions.len() > MAX_FUNCTIONS {

@@ -33,7 +33,7 @@ use super::super::tries::{Answered, Tries};
 use super::super::{Asked, spent};
 use super::call::{self, Came};
 use super::offer::{self, Offer, Who};
-use super::sink::{Gone, Pieces, Sink};
+use super::sink::{Pieces, Sink, Untold};
 use crate::answer;
 use crate::record::Pending;
 
@@ -58,9 +58,14 @@ enum Over {
     Refused(Refused),
 }
 
-impl From<Gone> for Over {
-    fn from(Gone: Gone) -> Self {
-        Self::Left
+impl From<Untold> for Over {
+    fn from(why: Untold) -> Self {
+        match why {
+            Untold::Gone => Self::Left,
+            Untold::NoWord(why) => {
+                Self::Refused(told::within(format!("the answer cannot be handed on: {why}")))
+            }
+        }
     }
 }
 

@@ -73,19 +73,24 @@ pub(super) struct Sink {
     sent: usize,
 }
 
-/// The client is not there any more.
-pub(super) struct Gone;
+/// Why the client does not hear something.
+pub(super) enum Untold {
+    /// It is not there any more.
+    Gone,
+    /// Its dialect has no word for it.
+    NoWord(String),
+}
 
 /// Tells a client that waits that somebody is there.
 pub(super) struct Pinger(Option<mpsc::Sender<Bytes>>);
 
 impl Pinger {
-    pub(super) async fn ping(&self) -> Result<(), Gone> {
+    pub(super) async fn ping(&self) -> Result<(), Untold> {
         match &self.0 {
             Some(pieces) => pieces
                 .send(Bytes::from_static(b": ping\n\n"))
                 .await
-                .map_err(|_| Gone),
+                .map_err(|_| Untold::Gone),
             None => Ok(()),
         }
     }
@@ -151,7 +156,7 @@ impl Sink {
     }
 
     /// A step of a round's answer that the client is to hear.
-    pub(super) async fn hear(&mut self, event: Event, took: Option<&Usage>) -> Result<(), Gone> {
+    pub(super) async fn hear(&mut self, event: Event, took: Option<&Usage>) -> Result<(), Untold> {
         match &event {
             Event::Begin { id } => {
                 if std::mem::replace(&mut self.has_begun, true) {
@@ -178,7 +183,7 @@ impl Sink {
     }
 
     /// What the gateway did.
-    pub(super) async fn serve(&mut self, served: Served) -> Result<(), Gone> {
+    pub(super) async fn serve(&mut self, served: Served) -> Result<(), Untold> {
         if self.hides_served {
             return Ok(());
         }
@@ -232,25 +237,23 @@ impl Sink {
         self.hides_served = true;
     }
 
-    async fn tell(&mut self, event: Event, took: Option<&Usage>) -> Result<(), Gone> {
+    async fn tell(&mut self, event: Event, took: Option<&Usage>) -> Result<(), Untold> {
         let took = self.took(took);
         let Some((out, outgoing)) = &mut self.out else {
             return Ok(());
         };
         let mut bytes = Vec::new();
-        if outgoing.write(event, took.as_ref(), &mut bytes).is_err() {
-            // The client's dialect has no word for it.
-            return Ok(());
-        }
+        let written = outgoing.write(event, took.as_ref(), &mut bytes);
+        written.map_err(|why| Untold::NoWord(why.to_string()))?;
         self.sent += bytes.len();
         if bytes.is_empty() {
             return Ok(());
         }
-        out.pieces.send(bytes.into()).await.map_err(|_| Gone)
+        out.pieces.send(bytes.into()).await.map_err(|_| Untold::Gone)
     }
 
     /// It is over, and complete.
-    pub(super) async fn end(&mut self, stop: Stop) -> Result<(), Gone> {
+    pub(super) async fn end(&mut self, stop: Stop) -> Result<(), Untold> {
         self.tell(Event::Stop(stop), None).await?;
         self.tell(Event::Done, None).await
     }

@@ -270,10 +270,11 @@ impl Writing {
         };
         self.item_event("response.output_item.added", &begun, out);
         match served {
-            Served::Listed { error, .. } => {
+            Served::Listed { error, tools, .. } => {
                 self.item = own("mcpl");
                 self.send("response.mcp_list_tools.in_progress", &mut self.of_item(), out);
-                let end = if error.is_some() { "failed" } else { "completed" };
+                let is_empty = error.is_some() && tools.is_empty();
+                let end = if is_empty { "failed" } else { "completed" };
                 self.send(
                     &format!("response.mcp_list_tools.{end}"),
                     &mut self.of_item(),
