@@ -170,7 +170,8 @@ pub async fn begin(
         Ok(call) => Ok(Call { grant, ..call }),
         Err(error) => {
             // Nothing was sent: the yes is for the next time.
-            approval::unused(gateway.registry.store().clone(), grant).await;
+            // Boxed: it is rare, and every call would have its size.
+            Box::pin(approval::unused(gateway.registry.store().clone(), grant)).await;
             Err(error)
         }
     }

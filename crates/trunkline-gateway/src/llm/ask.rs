@@ -196,7 +196,7 @@ pub(super) async fn attempt(
         }),
         Ok(Ok(response)) => {
             let is_gone = asked.kept.is_some() && response.status() == StatusCode::NOT_FOUND;
-            let failed = refused(ready, response, rest, until).await;
+            let failed = Box::pin(refused(ready, response, rest, until)).await;
             // There is no such response: the deployment is well.
             Err(Failed {
                 rest: failed.rest.filter(|_| !is_gone),
@@ -295,12 +295,12 @@ fn kind(status: u16, cause: Option<Cause>) -> FailureKind {
 }
 
 /// The answer to the client: in pieces if it comes in pieces.
-pub(super) async fn hand_on(asked: Asked<'_>, answered: Answered, tries: &Tries) -> Response {
+pub(super) async fn hand_on(asked: Box<Asked<'_>>, answered: Answered, tries: &Tries) -> Response {
     let Answered { sending, ready, head } = answered;
     let ready = &ready;
     let mut headers = headers(&asked, ready, &head, tries);
     if asked.endpoint.is_other() {
-        return others::hand_on((asked, sending), ready, head, headers).await;
+        return Box::pin(others::hand_on((asked, sending), ready, head, headers)).await;
     }
     let passing = Passing {
         way: head.sent.way,

@@ -43,7 +43,8 @@ pub(super) async fn prove(
         return sign(gateway, (aws, target), headers, body);
     }
     if let Some(credentials) = &params.google_credentials {
-        let token = ready.token.get(gateway, credentials).await?;
+        // Boxed: requests to most providers have no use for it, and all of them would have its size.
+        let token = Box::pin(ready.token.get(gateway, credentials)).await?;
         headers.insert(AUTHORIZATION, token);
     }
     Ok(())

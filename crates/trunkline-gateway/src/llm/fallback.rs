@@ -107,7 +107,7 @@ fn after<'t>(
 }
 
 /// Asks the name that was asked for, and after it those that follow, until there is an answer or nobody is left to ask.
-pub(super) async fn run(mut asked: Asked<'_>, pending: Pending) -> Response {
+pub(super) async fn run(mut asked: Box<Asked<'_>>, pending: Pending) -> Response {
     let mut tries = tries::Tries::default();
     match answered(&mut asked, pending, &mut tries).await {
         Ok(answered) => ask::hand_on(asked, answered, &tries).await,

@@ -318,7 +318,7 @@ async fn let_in<'a>(
     (headers, request_bytes): (&'a HeaderMap, usize),
     (request, kept): (trunkline_llm::Request<'a>, Option<kept::Kept>),
     name: &'a str,
-) -> Result<Asked<'a>, Refused> {
+) -> Result<Box<Asked<'a>>, Refused> {
     let principal = &caller.principal;
     if let Decision::Deny(denial) = decide_model(principal, &request.model) {
         let who = (&caller.request_id, principal);
@@ -356,7 +356,8 @@ async fn let_in<'a>(
         .count_request(principal, has_price)
         .await
         .map_err(|exceeded| told::limited(&exceeded))?;
-    Ok(Asked {
+    // Boxed: it is handed from one step to the next.
+    Ok(Box::new(Asked {
         gateway,
         request_id: &caller.request_id,
         endpoint,
@@ -373,7 +374,7 @@ async fn let_in<'a>(
         request_bytes,
         kept,
         place,
-    })
+    }))
 }
 
 /// Whether it is known what an answer of any of them costs: which one will be asked is not known yet.

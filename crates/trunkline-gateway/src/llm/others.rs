@@ -77,7 +77,7 @@ pub(super) fn fit(headers: &mut HeaderMap, endpoint: Endpoint, content_type: Opt
 
 /// The answer to the client.
 pub(super) async fn hand_on(
-    (asked, sending): (Asked<'_>, Sending),
+    (asked, sending): (Box<Asked<'_>>, Sending),
     ready: &Arc<Ready>,
     head: Head,
     mut headers: HeaderMap,

@@ -77,7 +77,7 @@ impl From<Refused> for Over {
 
 /// A conversation that is led.
 struct Lead<'a> {
-    asked: Asked<'a>,
+    asked: Box<Asked<'a>>,
     dialogue: Dialogue,
     tools: &'a [McpTool],
     admission: &'a Admission,
@@ -107,7 +107,7 @@ struct Round {
 
 /// Leads it. What is told in pieces goes to `out`, also the head of the answer.
 pub(super) async fn run(
-    asked: Asked<'_>,
+    asked: Box<Asked<'_>>,
     dialogue: Dialogue,
     (tools, admission): (&[McpTool], &Admission),
     pending: Pending,
