@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashSet};
 
 use http::{HeaderName, HeaderValue, header};
 use trunkline_model::{
-    AuthType, Clock as _, Secret, ServerDefinition, ServerId, Severity, SystemClock, Transport, naming,
+    AuthType, Clock as _, Secret, ServerDefinition, ServerId, Severity, SystemClock, TlsSettings, Transport,
+    naming,
 };
 use url::Url;
 
@@ -24,8 +25,12 @@ pub(crate) fn check_id(id: &ServerId) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Checks a declaration and says what the caller should know. Understands `Name: value` in `extra_headers`.
-pub(crate) fn check(definition: &mut ServerDefinition) -> Result<Vec<String>, ApiError> {
+/// Checks a declaration and says what the caller should know. Understands `Name: value` in `extra_headers`. `before` are the TLS settings
+/// that are stored.
+pub(crate) fn check(
+    definition: &mut ServerDefinition,
+    before: Option<&TlsSettings>,
+) -> Result<Vec<String>, ApiError> {
     forms_send_empty_texts(definition);
     let mut notices = definition.absorb_header_values();
     check_names(definition)?;
@@ -34,7 +39,7 @@ pub(crate) fn check(definition: &mut ServerDefinition) -> Result<Vec<String>, Ap
     let mut warnings = check_forwarded_headers(&definition.extra_headers)?;
     check_tools(definition)?;
     check_variables(definition)?;
-    check_tls(definition)?;
+    warnings.extend(check_tls(definition, before)?);
     notices.extend(definition.not_served());
     notices.extend(definition.program_notices());
     for notice in notices {
@@ -86,13 +91,18 @@ fn forms_send_empty_texts(definition: &mut ServerDefinition) {
     }
 }
 
-/// Certificates and a key that cannot be used are refused here, where whoever sent them can mend them.
-fn check_tls(definition: &ServerDefinition) -> Result<(), ApiError> {
-    let mistakes = trunkline_tls::check(&definition.tls, SystemClock.now());
-    match mistakes.first() {
-        Some(mistake) => Err(refused(mistake.field, &mistake.message)),
-        None => Ok(()),
+/// Certificates and a key that cannot be used are refused here, where whoever sent them can mend them. One that was taken and has expired
+/// since is said, and keeps nobody from changing what else the server has.
+fn check_tls(definition: &ServerDefinition, before: Option<&TlsSettings>) -> Result<Vec<String>, ApiError> {
+    let is_stored = before == Some(&definition.tls);
+    let mut warnings = Vec::new();
+    for mistake in trunkline_tls::check(&definition.tls, SystemClock.now()) {
+        if !(is_stored && mistake.expired) {
+            return Err(refused(mistake.field, &mistake.message));
+        }
+        warnings.push(mistake.to_string());
     }
+    Ok(warnings)
 }
 
 fn check_names(definition: &ServerDefinition) -> Result<(), ApiError> {

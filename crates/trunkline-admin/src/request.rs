@@ -2,7 +2,7 @@
 //! name unknown fields, parse, refuse references to the environment.
 
 use serde_json::{Map, Value};
-use trunkline_model::{Server, ServerDefinition, ServerId};
+use trunkline_model::{Server, ServerDefinition, ServerId, TlsSettings};
 
 use crate::body::{At, Loc, Problems};
 use crate::error::ApiError;
@@ -29,7 +29,7 @@ pub(crate) fn new_server(body: &Map<String, Value>, may_run: MayRun) -> Result<D
     if let Some(id) = &id {
         checks::check_id(id)?;
     }
-    declare(id, fields::new_definition(), body)
+    declare(id, fields::new_definition(), body, None)
 }
 
 /// A change of `server`: what the body does not name is kept.
@@ -39,7 +39,8 @@ pub(crate) fn change(
     may_run: MayRun,
 ) -> Result<Declared, ApiError> {
     may_run.check_stored(&server.definition)?;
-    declare(Some(server.id.clone()), server.definition.clone(), body)
+    let own = &server.definition;
+    declare(Some(server.id.clone()), own.clone(), body, Some(&own.tls))
 }
 
 /// The id in a body, after what needs no parsing is refused.
@@ -72,13 +73,14 @@ fn declare(
     id: Option<ServerId>,
     mut definition: ServerDefinition,
     body: &Map<String, Value>,
+    before: Option<&TlsSettings>,
 ) -> Result<Declared, ApiError> {
     let mut problems = Problems::default();
     name_unknown_fields(body, &mut problems);
     fields::apply(body, &mut definition, &mut problems);
     problems.into_result()?;
     refuse_references(body)?;
-    let warnings = checks::check(&mut definition)?;
+    let warnings = checks::check(&mut definition, before)?;
     Ok(Declared {
         id,
         definition,

@@ -4,6 +4,7 @@
 //! hold a value, and there is no snippet of the file: the line next to a misspelt field is often a secret (S13).
 
 use std::fmt;
+use std::path::PathBuf;
 
 use trunkline_model::{Notice, Severity};
 
@@ -38,6 +39,8 @@ pub enum ConfigError {
         file: String,
         /// All that were found, in the order of the file. Never empty.
         problems: Vec<Problem>,
+        /// The files that it names, whether they are there or not: what is wrong may be mended in one of them.
+        files: Vec<PathBuf>,
     },
 }
 
@@ -48,6 +51,21 @@ impl ConfigError {
             Self::Invalid { problems, .. } => problems,
             Self::Read { .. } | Self::NotText { .. } => &[],
         }
+    }
+
+    /// The files that the configuration names, as far as it could be read.
+    pub fn files(&self) -> &[PathBuf] {
+        match self {
+            Self::Invalid { files, .. } => files,
+            Self::Read { .. } | Self::NotText { .. } => &[],
+        }
+    }
+
+    pub(crate) fn naming(mut self, named: Vec<PathBuf>) -> Self {
+        if let Self::Invalid { files, .. } = &mut self {
+            *files = named;
+        }
+        self
     }
 }
 
@@ -198,6 +216,7 @@ impl Report {
         ConfigError::Invalid {
             file: file.to_owned(),
             problems: self.problems,
+            files: Vec::new(),
         }
     }
 }

@@ -153,13 +153,17 @@ pub fn parse(text: &str, file_name: &str, env: &dyn Env) -> Result<Config, Confi
     names::apply(aliases, &mut declared, &mut report);
     names::check_collisions(&declared, &mut report);
 
-    let notices = report.finish(file_name)?;
+    let files = around.into_files();
+    let notices = match report.finish(file_name) {
+        Ok(notices) => notices,
+        Err(error) => return Err(error.naming(files)),
+    };
     Ok(Config {
         servers: declared.into_iter().map(|declared| declared.server).collect(),
         models,
         general,
         notices,
-        files: around.into_files(),
+        files,
     })
 }
 

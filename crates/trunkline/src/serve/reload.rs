@@ -5,6 +5,7 @@
 //! registry, where those that are declared as before stay the same objects and so keep all that hangs on them; settings to
 //! the upstreams, the edge and the caps. What only a start can change is named.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -152,16 +153,31 @@ impl Reloader {
                     // It is tried again until the database is back.
                     taken = None;
                 }
+                // What it names anew and is not there will be another one when it is.
+                if let Some(taken) = &mut taken {
+                    for file in self.files.load().iter() {
+                        taken.entry(file.clone()).or_insert(None);
+                    }
+                }
             }
             last = seen;
         }
     }
 
+    /// Besides those of the file that was taken.
+    fn also_look_at(&self, named: Vec<PathBuf>) {
+        let mut files = Vec::clone(&self.files.load());
+        files.extend(named);
+        files.sort();
+        files.dedup();
+        self.files.store(Arc::new(files));
+    }
+
     /// How the file and those that it names are now; `None`: it is not there.
-    async fn look(&self, path: &Path) -> Option<Vec<Option<Look>>> {
-        let mut looks = vec![Some(Look::at(path).await?)];
+    async fn look(&self, path: &Path) -> Option<BTreeMap<PathBuf, Option<Look>>> {
+        let mut looks = BTreeMap::from([(path.to_owned(), Some(Look::at(path).await?))]);
         for file in self.files.load_full().iter() {
-            looks.push(Look::at(file).await);
+            looks.insert(file.clone(), Look::at(file).await);
         }
         Some(looks)
     }
@@ -190,10 +206,14 @@ impl Reloader {
         let mut general = self.general.lock().await;
         let file = path.clone();
         let read = tokio::task::spawn_blocking(move || load(&file)).await;
-        let read = read.unwrap_or_else(|_| Err(vec![outside("the file could not be read")]));
+        let read = read.unwrap_or_else(|_| Err((vec![outside("the file could not be read")], Vec::new())));
         match read {
             Ok(read) => self.take((why, &by), &path, &mut general, read).await,
-            Err(mistakes) => Err(self.refuse(why, &path, mistakes)),
+            Err((mistakes, named)) => {
+                // One of the files that it names may be what has to change.
+                self.also_look_at(named);
+                Err(self.refuse(why, &path, mistakes))
+            }
         }
     }
 
@@ -316,11 +336,17 @@ impl Configuration for Reloader {
 }
 
 /// The file, if everything in it can be taken.
-fn load(path: &Path) -> Result<(Config, Settings), Vec<Mistake>> {
-    let config = trunkline_config::load(path, &ProcessEnv).map_err(|error| mistakes(&error))?;
-    let settings = upstream_settings(&config.general).map_err(|error| vec![outside(format!("{error:#}"))])?;
-    Ok((config, settings))
+fn load(path: &Path) -> Result<(Config, Settings), NotTaken> {
+    let config = trunkline_config::load(path, &ProcessEnv)
+        .map_err(|error| (mistakes(&error), error.files().to_vec()))?;
+    match upstream_settings(&config.general) {
+        Ok(settings) => Ok((config, settings)),
+        Err(error) => Err((vec![outside(format!("{error:#}"))], config.files)),
+    }
 }
+
+/// What is wrong, and the files that the configuration names.
+type NotTaken = (Vec<Mistake>, Vec<PathBuf>);
 
 fn mistakes(error: &ConfigError) -> Vec<Mistake> {
     let problems = error.problems();

@@ -100,6 +100,64 @@ async fn a_certificate_that_has_expired_takes_out_its_server_and_no_other() {
     );
 }
 
+/// A file that is put there after the configuration that names it was refused is read when it comes.
+#[tokio::test]
+async fn a_file_that_comes_after_the_one_that_names_it_is_read() {
+    let authority = Authority::new("internal");
+    let folder = tempfile::tempdir().unwrap();
+    let upstream = ScriptedUpstream::start().await;
+    let server = authority.issue(&["127.0.0.1"]);
+    let front = Setup::of(&server, upstream.port()).start().await;
+    let gateway = TestGateway::start("mcp_servers: {}\n").await;
+    let path = folder.path().join("late.pem").to_string_lossy().into_owned();
+    let config = servers(&[entry("files", &front.url(), &Tls::ca(&path), "")]);
+    std::fs::write(gateway.config_path(), config).unwrap();
+    trunkline_testkit::eventually("it is refused", crate::support::PATIENCE, async || {
+        gateway.log().contains("the configuration file was not taken")
+    })
+    .await;
+    // Several looks at it say it once.
+    tokio::time::sleep(std::time::Duration::from_millis(3500)).await;
+    let log = gateway.log();
+    assert_eq!(
+        log.matches("the configuration file was not taken").count(),
+        1,
+        "{log}"
+    );
+    file(&folder, "late.pem", &authority.pem);
+    becomes(&gateway, "files", "ok").await;
+    all_worked(&everywhere(&gateway, "files", "echo").await);
+}
+
+/// Time passing keeps nobody from changing what else a server has.
+#[tokio::test]
+async fn a_certificate_that_has_expired_since_is_said_and_blocks_no_change() {
+    let authority = Authority::new("internal");
+    let own = authority.issue_with(&["gateway"], |params| {
+        let soon = std::time::SystemTime::now() + std::time::Duration::from_secs(4);
+        params.not_after = soon.into();
+    });
+    let gateway = TestGateway::start("mcp_servers: {}\n").await;
+    let client = gateway.client();
+    let tls = Tls::default().identity(&own);
+    let body =
+        tls.body(json!({"server_name": "files", "transport": "http", "url": "https://127.0.0.1:9/mcp"}));
+    let made = client.post("/v1/mcp/server", &body).await;
+    let made = made.expect_status(201).json();
+    let change = |description: &str| json!({"server_id": made["server_id"], "description": description});
+    trunkline_testkit::eventually("it has expired", crate::support::PATIENCE, async || {
+        let changed = client.put("/v1/mcp/server", &change("another")).await;
+        changed.expect_status(202).text().contains("expired on")
+    })
+    .await;
+    assert_eq!(row(&client, "files").await["description"], "another");
+    // The same certificate is refused where it is new.
+    let other =
+        tls.body(json!({"server_name": "other", "transport": "http", "url": "https://127.0.0.1:9/mcp"}));
+    let refused = client.post("/v1/mcp/server", &other).await;
+    assert!(refused.expect_status(400).text().contains("expired on"));
+}
+
 /// What the API refuses names its field and what to do.
 #[tokio::test]
 async fn b57_what_cannot_be_used_is_refused_by_the_api() {
