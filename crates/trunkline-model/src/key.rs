@@ -5,11 +5,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use jiff::Timestamp;
-use serde_json::{Map, Value};
-
 use crate::ids::hex;
-use crate::{Server, Spending, Stamps, Toolset, Toolsets};
+use crate::{Metadata, Server, Spending, Stamps, Toolset, Toolsets};
+use jiff::Timestamp;
 
 /// SHA-256 of a key (LiteLLM's `token`): names it in the database, in logs and in answers, and opens nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -60,7 +58,7 @@ pub struct VirtualKey {
     /// Of which team. It is refused if there is no such team.
     pub team_id: Option<String>,
     /// The administrator's own.
-    pub metadata: Map<String, Value>,
+    pub metadata: Metadata,
     /// From then on it is refused.
     pub expires: Option<Timestamp>,
     /// It is refused until it is unblocked.
@@ -106,7 +104,7 @@ impl VirtualKey {
             key_type: None,
             user_id: None,
             team_id: None,
-            metadata: Map::new(),
+            metadata: Metadata::default(),
             expires: None,
             blocked: false,
             allowed_routes: Vec::new(),
@@ -141,7 +139,7 @@ impl VirtualKey {
     }
 
     /// Its metadata, if an administrator has given it.
-    pub fn vouched_metadata(&self) -> Option<&Map<String, Value>> {
+    pub fn vouched_metadata(&self) -> Option<&Metadata> {
         (!self.delegation.metadata).then_some(&self.metadata)
     }
 

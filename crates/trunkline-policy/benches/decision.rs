@@ -262,7 +262,8 @@ fn keys() -> Vec<Holder> {
         key.metadata = metadata
             .into_iter()
             .map(|(name, value)| (name.to_owned(), json!(value)))
-            .collect();
+            .collect::<serde_json::Map<_, _>>()
+            .into();
         key.object_permission = grants(&[number % 50, number % 50 + 500]);
         let mut holder = Holder::of_key(Arc::new(key));
         holder.team = Some(team.clone());

@@ -147,7 +147,7 @@ fn claimed(principal: &Principal, claim: &Claim) -> Option<Value> {
         Claim::Metadata(member) => {
             let value = principal.key()?.vouched_metadata()?.get(member)?;
             let empty = value.is_null() || value.as_str() == Some("");
-            (!empty).then(|| value.clone())
+            (!empty).then_some(value)
         }
     }
 }

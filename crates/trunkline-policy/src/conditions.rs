@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use trunkline_condition::{Fact, Facts, Needs, Variable};
-use trunkline_model::{ClientAddress, ClientNetwork, Principal, Server, ToolCondition};
+use trunkline_model::{ClientAddress, ClientNetwork, Metadata, Principal, Server, ToolCondition};
 
 use crate::{Denial, Reason, Rule, is_named};
 
@@ -185,9 +185,9 @@ fn principal_fact(principal: &Principal, with_metadata: bool) -> Fact {
         ),
     ];
     if with_metadata {
-        let none = serde_json::Map::new();
-        let metadata = key.and_then(|key| key.vouched_metadata()).unwrap_or(&none);
-        members.push(("metadata", Fact::object(metadata)));
+        let metadata = key.and_then(|key| key.vouched_metadata());
+        let metadata = metadata.map(Metadata::to_map).unwrap_or_default();
+        members.push(("metadata", Fact::object(&metadata)));
     }
     Fact::members(members)
 }

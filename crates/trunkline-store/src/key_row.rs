@@ -57,7 +57,7 @@ pub(crate) fn encode(key: &VirtualKey, revision: i64) -> Result<Vec<Cell>, Store
         ("key_type", text(key_type.as_ref())),
         ("user_id", text(user_id.as_ref())),
         ("team_id", text(team_id.as_ref())),
-        ("metadata", json(metadata).into()),
+        ("metadata", json(&metadata.to_map()).into()),
         ("expires", time(*expires)),
         ("blocked", Value::Bool(Some(*blocked))),
         ("allowed_routes", json(allowed_routes).into()),
@@ -299,8 +299,7 @@ pub(crate) fn decode(row: &Row) -> Option<VirtualKey> {
         key_type: reader.text("key_type"),
         user_id: reader.text("user_id"),
         team_id: reader.text("team_id"),
-        // As large as it is: there are many keys.
-        metadata: metadata.into_iter().collect(),
+        metadata: metadata.into(),
         expires: reader.time("expires"),
         blocked: reader.bool("blocked").unwrap_or(false),
         allowed_routes: reader.json("allowed_routes").unwrap_or_default(),

@@ -211,7 +211,7 @@ impl Change {
         set(&mut key.key_alias, key_alias.map(Said::value));
         set(&mut key.user_id, user_id.map(Said::value));
         set(&mut key.team_id, team_id.map(Said::value));
-        set(&mut key.metadata, metadata);
+        set(&mut key.metadata, metadata.map(Into::into));
         match lifetime {
             None => {}
             Some(Lifetime::Forever) => key.expires = None,

@@ -38,7 +38,7 @@ pub(crate) fn info(key: &VirtualKey, shown: &Shown) -> Map<String, Value> {
         ("key_type", key.key_type.clone().into()),
         ("user_id", key.user_id.clone().into()),
         ("team_id", key.team_id.clone().into()),
-        ("metadata", key.metadata.clone().into()),
+        ("metadata", key.metadata.to_map().into()),
         ("expires", time(key.expires)),
         ("blocked", key.blocked.into()),
         ("status", status(key, now).into()),

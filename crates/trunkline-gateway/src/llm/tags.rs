@@ -2,7 +2,6 @@
 //! by commas, `tags` and `metadata.tags` of its body), and those that its key and its team always have (`metadata.tags`).
 
 use axum::http::HeaderMap;
-use serde_json::{Map, Value};
 use trunkline_model::Principal;
 
 const HEADER: &str = "x-litellm-tags";
@@ -30,20 +29,12 @@ pub(super) fn of(headers: &HeaderMap, body: &[String], principal: &Principal) ->
     let Some(holder) = principal.holder() else {
         return tags;
     };
-    let always = |metadata: &Map<String, Value>| {
-        metadata
-            .get("tags")
-            .and_then(Value::as_array)
-            .cloned()
-            .unwrap_or_default()
-    };
-    let team = holder
-        .team
-        .as_ref()
-        .map(|team| always(&team.metadata))
-        .unwrap_or_default();
-    for tag in always(&holder.key.metadata).iter().chain(&team) {
-        tag.as_str().into_iter().for_each(&mut add);
+    let own = holder.key.metadata.get("tags");
+    let teams = holder.team.as_ref().and_then(|team| team.metadata.get("tags"));
+    for always in own.as_ref().into_iter().chain(teams) {
+        for tag in always.as_array().into_iter().flatten() {
+            tag.as_str().into_iter().for_each(&mut add);
+        }
     }
     tags
 }
@@ -67,7 +58,8 @@ mod tests {
         key.metadata = json!({"tags": ["b", "d", 7, "x".repeat(129)]})
             .as_object()
             .cloned()
-            .unwrap();
+            .unwrap()
+            .into();
         let principal = Principal::from_key(Holder::of_key(Arc::new(key)));
         assert_eq!(of(&headers, &[], &principal), ["a", "b", "c", "d"]);
         let many = (0..50).map(|n| n.to_string()).collect::<Vec<_>>().join(",");
