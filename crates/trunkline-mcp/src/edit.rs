@@ -21,6 +21,9 @@ pub fn folded(key: &str) -> impl Iterator<Item = char> {
 /// Whether two keys are the same to a reader that ignores case. There are servers of that kind, and one that reads another member than the
 /// one that was decided about has gone by the decision (S23).
 pub fn is_same_key(a: &str, b: &str) -> bool {
+    if a.is_ascii() && b.is_ascii() {
+        return a.eq_ignore_ascii_case(b);
+    }
     folded(a).eq(folded(b))
 }
 

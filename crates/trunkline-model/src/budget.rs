@@ -87,8 +87,14 @@ impl fmt::Display for Amount {
         if part == 0 {
             return write!(f, "{whole}");
         }
-        let part = format!("{part:0DECIMALS$}");
-        write!(f, "{whole}.{}", part.trim_end_matches('0'))
+        let mut digits = [b'0'; DECIMALS];
+        let mut rest = part;
+        for digit in digits.iter_mut().rev() {
+            *digit += u8::try_from(rest % 10).unwrap_or_default();
+            rest /= 10;
+        }
+        let shown = std::str::from_utf8(&digits).unwrap_or_default();
+        write!(f, "{whole}.{}", shown.trim_end_matches('0'))
     }
 }
 
