@@ -46,7 +46,7 @@ const EVERY_KEY: [&str; 29] = [
 ];
 
 /// What a user may see, of its own and of its teams.
-const EVERY_USER: [&str; 13] = [
+const EVERY_USER: [&str; 14] = [
     "GET /key/aliases",
     "GET /key/list",
     "GET /spend/logs",
@@ -56,6 +56,7 @@ const EVERY_USER: [&str; 13] = [
     "GET /team/info",
     "GET /team/list",
     "GET /team/permissions_list",
+    "GET /team/spend/by_user",
     "GET /user/daily/activity",
     "GET /user/info",
     "GET /v2/team/list",
@@ -63,7 +64,7 @@ const EVERY_USER: [&str; 13] = [
 ];
 
 /// What a user may ask for, and is judged by what it says: its own keys and teams. Nothing that it says of others is carried out.
-const JUDGED: [&str; 14] = [
+const JUDGED: [&str; 16] = [
     "POST /team/bulk_member_add",
     "POST /key/block",
     "POST /key/bulk_update",
@@ -74,6 +75,8 @@ const JUDGED: [&str; 14] = [
     "POST /key/unblock",
     "POST /key/update",
     "POST /key/{key}/regenerate",
+    "POST /key/{key}/reset_spend",
+    "POST /team/key/bulk_update",
     "POST /team/member_add",
     "POST /team/member_delete",
     "POST /team/member_update",
@@ -199,6 +202,9 @@ impl World {
             json!({"organization_ids": ["o"]}),
             json!({"budget_id": "harmed", "rpm_limit": 1}),
             json!({"keys": [{"key": of("key"), "rpm_limit": 1}]}),
+            json!({"reset_to": 0}),
+            json!({"team_id": "t", "all_keys_in_team": true, "update_fields": {"rpm_limit": 1}}),
+            json!({"users": [{"user_id": "u", "user_alias": "harmed"}]}),
             json!({"server_id": of("server_id"), "url": "http://127.0.0.1:9/harmed"}),
             json!({"server_name": "harmed", "url": "http://127.0.0.1:9/mcp", "transport": "http"}),
             json!({"toolset_id": of("toolset_id"), "tools": tools}),

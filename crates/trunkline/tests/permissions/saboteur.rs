@@ -1,13 +1,16 @@
 //! A wire between gateways and PostgreSQL that breaks whenever one statement is sent over it, and lets everything else pass.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 /// Longer messages than this no client sends here.
 const MAX_MESSAGE: usize = 64 << 20;
@@ -18,6 +21,8 @@ const SSL_REQUEST: u32 = 80_877_103;
 struct State {
     target: Mutex<Option<String>>,
     hits: AtomicUsize,
+    hit: Notify,
+    seen: Mutex<HashSet<String>>,
 }
 
 /// Forwards connections to a server of PostgreSQL.
@@ -46,6 +51,10 @@ impl Saboteur {
                     let Ok(server) = TcpStream::connect(&to).await else {
                         return;
                     };
+                    // Messages that were sent together are passed on one by one: none of them is to wait until the one before was heard.
+                    for stream in [&client, &server] {
+                        let _ = stream.set_nodelay(true);
+                    }
                     if in_the_open(&mut client).await.is_err() {
                         return;
                     }
@@ -80,6 +89,34 @@ impl Saboteur {
     pub(crate) fn hits(&self) -> usize {
         self.state.hits.load(Ordering::Relaxed)
     }
+
+    /// Waits until it broke since, for so long at most.
+    pub(crate) async fn hit_within(&self, limit: Duration) {
+        let hit = async {
+            // What was told before may be of another statement.
+            while self.hits() == 0 {
+                self.state.hit.notified().await;
+            }
+        };
+        let _ = timeout(limit, hit).await;
+    }
+
+    /// The statements that were sent since they were forgotten.
+    pub(crate) fn seen(&self) -> HashSet<String> {
+        self.state
+            .seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(crate) fn forget(&self) {
+        self.state
+            .seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+    }
 }
 
 impl State {
@@ -88,6 +125,11 @@ impl State {
         let is_it = target.as_deref() == Some(statement);
         if is_it {
             self.hits.fetch_add(1, Ordering::Relaxed);
+            self.hit.notify_one();
+        }
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if !seen.contains(statement) {
+            seen.insert(statement.to_owned());
         }
         is_it
     }

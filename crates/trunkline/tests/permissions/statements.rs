@@ -6,7 +6,7 @@
 
 mod lists;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -29,6 +29,8 @@ struct World {
     /// Calls of `danger` that somebody said yes to.
     yes: usize,
     number: usize,
+    /// What sent a statement first while nothing failed.
+    sent_by: HashMap<String, Doing>,
 }
 
 impl World {
@@ -94,6 +96,7 @@ impl World {
             notes,
             yes: 0,
             number: 0,
+            sent_by: HashMap::new(),
         };
         for gateway in &world.gateways {
             let caller = world.caller(gateway);
@@ -306,7 +309,9 @@ impl World {
         self.number += 1;
         let name = format!("n{}", self.number);
         let url = self.notes.url();
+        let reset = format!("/key/{}/reset_spend", self.token);
         for (method, path, body) in [
+            ("POST", reset.as_str(), json!({"reset_to": 0})),
             ("POST", "/budget/new", json!({"budget_id": name, "rpm_limit": 5})),
             (
                 "POST",
@@ -369,24 +374,47 @@ impl World {
         assert!(request < 500 || request == 503, "{what}: {request}");
     }
 
+    async fn go(&mut self, doing: Doing, what: &str) {
+        match doing {
+            Doing::Change => self.changes_are_made_or_not(what).await,
+            Doing::Revoke => self.what_is_revoked_is_revoked(what).await,
+            Doing::ChangeAll => self.all_changes(what).await,
+            Doing::Limits => self.limits_hold(what).await,
+            Doing::Yes => self.no_tool_runs_without_its_yes(what).await,
+            Doing::Sessions => self.sessions(what).await,
+            Doing::Wait => self.saboteur.hit_within(Duration::from_secs(2)).await,
+        }
+    }
+
+    /// Does everything once while nothing fails, and notes what sends which statement.
+    async fn look(&mut self, of: Of) {
+        for doing in of.doings().iter().filter(|doing| **doing != Doing::Wait) {
+            self.saboteur.forget();
+            self.go(*doing, "while nothing fails").await;
+            for statement in self.saboteur.seen() {
+                self.sent_by.entry(statement).or_insert(*doing);
+            }
+        }
+    }
+
     /// What sends the statement while it fails, and that it did; and what holds whatever fails.
     async fn holds_without(&mut self, name: &str, statement: &str, of: Of) {
+        let first = self.sent_by.get(statement).copied();
+        // Some are sent every few seconds.
+        let mut doings: Vec<Doing> = first.into_iter().chain([Doing::Wait]).collect();
+        doings.extend(of.doings().iter().filter(|doing| Some(**doing) != first));
+        doings.extend([Doing::Wait, Doing::Wait]);
         self.saboteur.breaks_at(Some(statement));
-        let mut step = 0;
-        while self.saboteur.hits() == 0 {
-            match (of, step % 5) {
-                (Of::Reads | Of::Changes, 0) => self.changes_are_made_or_not(name).await,
-                (Of::Reads | Of::Changes, 1) => self.what_is_revoked_is_revoked(name).await,
-                (Of::Reads | Of::Changes, 2) => self.all_changes(name).await,
-                (Of::Calls, 0) => self.limits_hold(name).await,
-                (Of::Calls, 1) => self.no_tool_runs_without_its_yes(name).await,
-                (Of::Calls, 2) | (Of::Reads, 3) => self.sessions(name).await,
-                // Some are sent every few seconds.
-                _ => tokio::time::sleep(Duration::from_secs(2)).await,
+        for doing in doings.iter().cycle().take(3 * doings.len()) {
+            self.go(*doing, name).await;
+            if self.saboteur.hits() > 0 {
+                break;
             }
-            step += 1;
-            assert!(step < 16, "{name} is sent by nothing here: is it on the path?");
         }
+        assert!(
+            self.saboteur.hits() > 0,
+            "{name} is sent by nothing here: is it on the path?"
+        );
         self.nobody_gets_more(name).await;
         self.saboteur.breaks_at(None);
         for gateway in &self.gateways {
@@ -418,12 +446,35 @@ async fn delete(http: &HttpClient, path: &str, body: &Value) -> u16 {
     http.try_send(request.unwrap()).await.unwrap().status.as_u16()
 }
 
+/// What is done while a statement fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Doing {
+    Change,
+    Revoke,
+    ChangeAll,
+    Limits,
+    Yes,
+    Sessions,
+    Wait,
+}
+
 /// What depends on a statement.
 #[derive(Clone, Copy)]
 enum Of {
     Reads,
     Calls,
     Changes,
+}
+
+impl Of {
+    fn doings(self) -> &'static [Doing] {
+        use Doing::{Change, ChangeAll, Limits, Revoke, Sessions, Wait, Yes};
+        match self {
+            Self::Reads => &[Change, Revoke, ChangeAll, Sessions, Wait],
+            Self::Calls => &[Limits, Yes, Sessions, Wait],
+            Self::Changes => &[Change, Revoke, ChangeAll, Wait],
+        }
+    }
 }
 
 /// Each of these in turn; those of `part` of `parts`, so that several go on at the same time.
@@ -436,6 +487,7 @@ async fn each(of: Of, (part, parts): (usize, usize)) {
     let Some(mut world) = World::start().await else {
         return;
     };
+    world.look(of).await;
     for name in names.iter().skip(part).step_by(parts) {
         let (_, statement) = trunkline_store::statements()
             .find(|(own, _)| own == name)
