@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use axum::body::Bytes;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue};
 use axum::http::{Method, StatusCode};
@@ -29,7 +30,11 @@ const MAX_FILE: u64 = 64 * 1024;
 
 /// The token of a deployment. Whoever needs one while it is fetched waits for that one.
 #[derive(Default)]
-pub(super) struct Held(Mutex<Option<(HeaderValue, Instant)>>);
+pub(super) struct Held {
+    token: Mutex<Option<(HeaderValue, Instant)>>,
+    /// The last one, to be taken out of what is told, whether or not another one is fetched.
+    last: ArcSwapOption<String>,
+}
 
 /// Says who asks, where that is different for each request.
 pub(super) async fn prove(
@@ -91,9 +96,14 @@ fn sign(
 }
 
 impl Held {
+    /// The last token that was given, if any was.
+    pub(super) fn last(&self) -> Option<Arc<String>> {
+        self.last.load_full()
+    }
+
     async fn get(&self, gateway: &Arc<Gateway>, credentials: &Secret) -> Result<HeaderValue, Fault> {
         // Held while one is fetched: there is one request for it, however many wait.
-        let mut held = self.0.lock().await;
+        let mut held = self.token.lock().await;
         if let Some((value, until)) = held.as_ref()
             && *until > Instant::now()
         {
@@ -105,6 +115,7 @@ impl Held {
         let mut value = HeaderValue::from_str(&format!("Bearer {}", token.value))
             .map_err(|_| Fault::misconfigured("the token that Google gave cannot be sent in a header"))?;
         value.set_sensitive(true);
+        self.last.store(Some(Arc::new(token.value)));
         let life = Duration::from_secs(token.expires_in).saturating_sub(BEFORE_END);
         *held = Some((value.clone(), Instant::now() + life));
         Ok(value)

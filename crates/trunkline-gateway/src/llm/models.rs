@@ -10,7 +10,7 @@ use trunkline_llm::provider::PROVIDERS;
 use trunkline_llm::translate::{Drops, Target as Written};
 use trunkline_llm::{Endpoint, Place, Provider, Usage};
 use trunkline_model::{Deployment, RouterRules};
-use trunkline_upstream::fault::Fault;
+use trunkline_upstream::fault::{Fault, redacted};
 use trunkline_upstream::http::Target;
 use trunkline_upstream::provider;
 
@@ -277,29 +277,28 @@ impl Ready {
         names.any(|name| name.eq_ignore_ascii_case(VERSION.as_str()))
     }
 
+    /// A text of its provider's without what must never be told: that may repeat what it was sent.
+    pub fn redacted(&self, text: &str) -> String {
+        let token = self.token.last();
+        let mut secrets = self.secrets();
+        secrets.extend(token.as_deref().map(String::as_str));
+        redacted(text, &secrets)
+    }
+
     /// What must never be told of it.
-    pub fn secrets(&self) -> Vec<&str> {
+    fn secrets(&self) -> Vec<&str> {
         let params = &self.deployment.params;
-        let headers = params.extra_headers.values().map(trunkline_model::Secret::expose);
-        params
-            .api_key
-            .iter()
-            .map(trunkline_model::Secret::expose)
-            .chain(params.azure_ad_token.iter().map(trunkline_model::Secret::expose))
-            .chain(
-                params
-                    .google_credentials
-                    .iter()
-                    .map(trunkline_model::Secret::expose),
-            )
-            .chain(params.aws.iter().flat_map(|own| {
-                let token = own.session_token.as_ref().map(trunkline_model::Secret::expose);
-                [Some(own.secret_access_key.expose()), token]
-                    .into_iter()
-                    .flatten()
-            }))
-            .chain(headers)
-            .collect()
+        let aws = params.aws.iter().flat_map(|own| {
+            let others = [&own.access_key_id, &own.secret_access_key];
+            others.into_iter().chain(&own.session_token)
+        });
+        let all = params.api_key.iter();
+        let all = all
+            .chain(&params.azure_ad_token)
+            .chain(&params.google_credentials)
+            .chain(aws)
+            .chain(params.extra_headers.values());
+        all.map(trunkline_model::Secret::expose).collect()
     }
 
     /// How long an answer, or the beginning of one in pieces, may take.

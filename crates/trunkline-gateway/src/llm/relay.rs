@@ -10,7 +10,7 @@ use http_body_util::BodyExt as _;
 use tokio::time::timeout;
 use trunkline_model::{OutcomeStatus, Step};
 use trunkline_upstream::ResponseBody;
-use trunkline_upstream::fault::{Fault, printable, redacted};
+use trunkline_upstream::fault::{Fault, printable};
 
 use super::bill::Bill;
 use super::models::Ready;
@@ -123,7 +123,7 @@ impl Running {
     /// What a provider says of an error may have the credential in it that it was asked with.
     fn redact(&self, out: &mut Vec<u8>) {
         if let Ok(text) = std::str::from_utf8(out) {
-            *out = redacted(text, &self.bill.ready.secrets()).into_bytes();
+            *out = self.bill.ready.redacted(text).into_bytes();
         }
     }
 
@@ -161,7 +161,7 @@ impl Running {
         match self.pieces.error() {
             None => self.end(true, "ok", None),
             Some(error) => {
-                let words = redacted(&printable(error), &self.bill.ready.secrets());
+                let words = self.bill.ready.redacted(&printable(error));
                 self.end(false, OutcomeStatus::UpstreamError.as_str(), Some(words));
             }
         }

@@ -7,7 +7,7 @@ use trunkline_auth::AuthError;
 use trunkline_llm::{BadRequest, Cause, Dialect, Failure, ProviderError};
 use trunkline_model::{Level, OutcomeStatus, RequestId};
 use trunkline_policy::Denial;
-use trunkline_upstream::fault::{Fault, printable, redacted};
+use trunkline_upstream::fault::{Fault, printable};
 
 use super::models::Ready;
 use super::route::NoDeployment;
@@ -195,7 +195,10 @@ pub(super) fn nobody(why: &NoDeployment, model: &str) -> Refused {
 
 /// There was no answer at all.
 pub(super) fn fault(ready: &Ready, fault: Fault) -> Refused {
-    let fault = fault.without(ready.secrets().into_iter());
+    let fault = Fault {
+        message: ready.redacted(&fault.message),
+        ..fault
+    };
     let status = if fault.status == OutcomeStatus::Timeout {
         408
     } else {
@@ -209,10 +212,9 @@ pub(super) fn fault(ready: &Ready, fault: Fault) -> Refused {
 pub(super) fn provider(ready: &Ready, status: u16, body: &[u8], retry_after: Option<u64>) -> Refused {
     let mut error = ProviderError::read(body);
     let cause = error.cause(status);
-    let secrets = ready.secrets();
-    error.message = redacted(&error.message, &secrets);
+    error.message = ready.redacted(&error.message);
     for word in [&mut error.kind, &mut error.code, &mut error.param] {
-        *word = word.take().map(|word| redacted(&word, &secrets));
+        *word = word.take().map(|word| ready.redacted(&word));
     }
     let word = match status {
         401 => OutcomeStatus::AuthRequired.as_str(),
@@ -233,8 +235,10 @@ pub(super) fn provider(ready: &Ready, status: u16, body: &[u8], retry_after: Opt
 /// There was an answer that cannot be handed on.
 pub(super) fn unreadable(ready: &Ready, why: &str) -> Refused {
     let text = format!(
-        "{} gave an answer that cannot be handed on: {why}",
-        ready.deployment.provider
+        "{} gave an answer that cannot be handed on: {}",
+        ready.deployment.provider,
+        // What is wrong with it may be said with words of its own.
+        ready.redacted(why)
     );
     Refused::new(500, text).word(OutcomeStatus::ProtocolError.as_str())
 }

@@ -5,6 +5,7 @@
 mod azure;
 mod balance;
 mod bedrock;
+mod canaries;
 mod cost;
 mod dialects;
 mod errors;
@@ -18,5 +19,6 @@ mod sdk;
 mod spend;
 mod stored;
 mod support;
+mod tool_rules;
 mod tools;
 mod vertex;

@@ -423,3 +423,159 @@ async fn records_wait_for_the_database_and_are_counted_once() {
     let log = world.gateway.log();
     assert!(log.contains("call records are written again"), "{log}");
 }
+
+#[tokio::test]
+async fn what_a_key_has_spent_is_said_anew() {
+    let world = priced("").await;
+    let admin = world.gateway.client();
+    let own = world
+        .key(json!({"models": ["mine"], "max_budget": 0.000_05, "budget_duration": "30d"}))
+        .await;
+    for id in ["one", "two"] {
+        let asked = own.clone().with_header("x-litellm-call-id", id);
+        asked.post(CHAT, &chat("mine")).await.expect_status(200);
+        logged(&admin, id).await;
+    }
+    own.post(CHAT, &chat("mine")).await.expect_status(422);
+    let info = own.get("/key/info").await.expect_status(200).json();
+    let path = format!("/key/{}/reset_spend", info["key"].as_str().unwrap());
+    for (body, status) in [
+        (json!({"reset_to": -1}), 400),
+        (json!({"reset_to": 0.000_073}), 400),
+        // It is spent, and more than may be.
+        (json!({"reset_to": 0.000_072}), 400),
+        (json!({"reset_to": "much"}), 422),
+        (json!({"reset_to": true}), 422),
+        (json!({"reset_to": null}), 422),
+        (json!({}), 422),
+        (json!({"reset_to": 0, "spend": 0}), 422),
+    ] {
+        admin.post(&path, &body).await.expect_status(status);
+    }
+    let unknown = format!("/key/{}/reset_spend", "0".repeat(64));
+    for path in [unknown.as_str(), "/key/none/reset_spend"] {
+        admin.post(path, &json!({"reset_to": 0})).await.expect_status(404);
+    }
+    own.post(CHAT, &chat("mine")).await.expect_status(422);
+    let said = post(&admin, &path, json!({"reset_to": 0.000_02})).await;
+    assert_eq!(said["key_hash"], info["key"], "{said}");
+    assert!(
+        near(&said["spend"], 0.000_02) && near(&said["previous_spend"], 2.0 * ONE),
+        "{said}"
+    );
+    assert_eq!(
+        (&said["max_budget"], &said["budget_reset_at"]),
+        (&json!(0.000_05), &info["info"]["budget_reset_at"])
+    );
+    // It may spend again, and what it spends counts from there.
+    let asked = own.clone().with_header("x-litellm-call-id", "three");
+    let reply = asked.post(CHAT, &chat("mine")).await.expect_status(200);
+    assert_eq!(reply.header("x-litellm-key-spend"), Some("0.000056"));
+    own.post(CHAT, &chat("mine")).await.expect_status(422);
+    logged(&admin, "three").await;
+    let info = own.get("/key/info").await.expect_status(200).json()["info"].clone();
+    assert!(
+        near(&info["spend"], 0.000_02 + ONE) && near(&info["total_spend"], 3.0 * ONE),
+        "{info}"
+    );
+    // By the key itself, as LiteLLM's client would, and not repeated in the log.
+    let made = post(&admin, "/key/generate", json!({"models": ["mine"]})).await;
+    let key = made["key"].as_str().unwrap();
+    post(&admin, &format!("/key/{key}/reset_spend"), json!({"reset_to": 0})).await;
+    assert!(!world.gateway.log().contains(key));
+    let rows = admin.get("/audit?action=updated").await.expect_status(200).json();
+    let row = &rows["audit_logs"].as_array().unwrap()[1];
+    assert_eq!(
+        (&row["before_value"], &row["updated_values"]),
+        (&json!({"spend": 72_000}), &json!({"spend": 20_000})),
+        "{row}"
+    );
+    assert_eq!(row["operation"], "POST /key/{key}/reset_spend");
+}
+
+#[tokio::test]
+async fn each_users_part_of_what_a_team_spent_is_seen_by_who_may_see_it() {
+    let world = priced("").await;
+    let admin = world.gateway.client();
+    for user in ["boss", "member", "other"] {
+        let body = json!({"user_id": user, "user_alias": user.to_uppercase(), "auto_create_key": false});
+        post(&admin, "/user/new", body).await;
+    }
+    let members = json!([{"user_id": "boss", "role": "admin"}, {"user_id": "member", "role": "user"}]);
+    for team in ["t", "empty"] {
+        let body =
+            json!({"team_id": team, "team_alias": "T", "models": ["mine"], "members_with_roles": members});
+        post(&admin, "/team/new", body).await;
+    }
+    let of = async |body: Value| world.key(body).await;
+    let (boss, member, robot) = (
+        of(json!({"team_id": "t", "user_id": "boss"})).await,
+        of(json!({"team_id": "t", "user_id": "member"})).await,
+        of(json!({"team_id": "t"})).await,
+    );
+    let other = of(json!({"user_id": "other", "models": ["mine"]})).await;
+    for (client, id) in [
+        (&member, "m1"),
+        (&member, "m2"),
+        (&boss, "b"),
+        (&robot, "r"),
+        (&other, "o"),
+    ] {
+        let asked = client.clone().with_header("x-litellm-call-id", id);
+        asked.post(CHAT, &chat("mine")).await.expect_status(200);
+        logged(&admin, id).await;
+    }
+    let today = jiff_today(&admin.get("/spend/logs?request_id=r").await.json());
+    let path = format!("/team/spend/by_user?start_date={today}&end_date={today}&team_ids=");
+    let all = admin
+        .get(&format!("{path}t,empty,t"))
+        .await
+        .expect_status(200)
+        .json();
+    assert_eq!(
+        (&all["start_date"], &all["end_date"]),
+        (&json!(today), &json!(today))
+    );
+    let rows = all["results"].as_array().unwrap();
+    let users: Vec<_> = rows.iter().map(|row| row["user_id"].as_str().unwrap()).collect();
+    assert_eq!(users, ["member", "", "boss"], "the most first: {all}");
+    assert!(near(&rows[0]["spend"], 2.0 * ONE), "{all}");
+    let wanted = [
+        ("team_id", json!("t")),
+        ("team_alias", json!("T")),
+        ("user_alias", json!("MEMBER")),
+        ("user_email", Value::Null),
+        ("prompt_tokens", json!(10)),
+        ("completion_tokens", json!(6)),
+        ("total_tokens", json!(16)),
+        ("api_requests", json!(2)),
+        ("successful_requests", json!(2)),
+        ("failed_requests", json!(0)),
+    ];
+    for (name, value) in wanted {
+        assert_eq!(rows[0][name], value, "{name}: {all}");
+    }
+    let seen = boss.get(&format!("{path}t")).await.expect_status(200).json();
+    assert_eq!(seen["results"], all["results"]);
+    let own = member.get(&format!("{path}t")).await.expect_status(200).json();
+    assert_eq!(own["results"], json!([rows[0]]), "a member sees its own");
+    for (client, query, status) in [
+        (&other, "t", 403),
+        (&other, "none", 403),
+        (&robot, "t", 401),
+        (&boss, "t,none", 403),
+        (&admin, "none", 200),
+        (&admin, "", 422),
+        (&admin, "t&page=1", 422),
+    ] {
+        let reply = client.get(&format!("{path}{query}")).await;
+        assert_eq!(reply.status.as_u16(), status, "{query}: {}", reply.text());
+    }
+    let long = "/team/spend/by_user?team_ids=t&start_date=2020-01-01&end_date=2026-01-01";
+    admin.get(long).await.expect_status(400);
+    let many: Vec<String> = (0..101).map(|n| format!("t{n}")).collect();
+    admin
+        .get(&format!("{path}{}", many.join(",")))
+        .await
+        .expect_status(400);
+}

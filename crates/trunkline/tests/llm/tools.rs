@@ -12,16 +12,16 @@ use trunkline_testkit::{
 
 use crate::support::entry;
 
-const CHAT: &str = "/v1/chat/completions";
-const MESSAGES: &str = "/v1/messages";
-const RESPONSES: &str = "/v1/responses";
+pub(crate) const CHAT: &str = "/v1/chat/completions";
+pub(crate) const MESSAGES: &str = "/v1/messages";
+pub(crate) const RESPONSES: &str = "/v1/responses";
 
 /// A server with tools, two providers, and a gateway with a model of each.
-struct Kit {
-    server: ScriptedUpstream,
-    openai: ScriptedProvider,
-    anthropic: ScriptedProvider,
-    gateway: TestGateway,
+pub(crate) struct Kit {
+    pub(crate) server: ScriptedUpstream,
+    pub(crate) openai: ScriptedProvider,
+    pub(crate) anthropic: ScriptedProvider,
+    pub(crate) gateway: TestGateway,
 }
 
 fn definition(name: &str, read_only: bool) -> Value {
@@ -31,7 +31,7 @@ fn definition(name: &str, read_only: bool) -> Value {
     })
 }
 
-async fn kit(more: &str) -> Kit {
+pub(crate) async fn kit(more: &str) -> Kit {
     let server = ScriptedUpstream::builder()
         .tool_fn(&definition("weather", true), |call| {
             let city = call.arguments["city"].as_str().unwrap_or("?");
@@ -76,7 +76,7 @@ async fn kit(more: &str) -> Kit {
 }
 
 impl Kit {
-    async fn key(&self, body: Value) -> HttpClient {
+    pub(crate) async fn key(&self, body: Value) -> HttpClient {
         let made = self.gateway.client().post("/key/generate", &body).await;
         let key = made.expect_status(200).json()["key"].as_str().unwrap().to_owned();
         self.gateway
@@ -102,7 +102,7 @@ fn reference(more: &Value) -> Value {
 }
 
 /// A question in a dialect, by its path.
-fn asked(path: &str, model: &str, more: &Value) -> Value {
+pub(crate) fn asked(path: &str, model: &str, more: &Value) -> Value {
     let own = reference(more);
     match path {
         RESPONSES => json!({"model": model, "input": "Weather in Oslo?", "tools": [own]}),
@@ -116,7 +116,7 @@ fn asked(path: &str, model: &str, more: &Value) -> Value {
 }
 
 /// The text that a client reads, of a whole answer or of one in pieces.
-fn said(path: &str, reply: &Reply) -> String {
+pub(crate) fn said(path: &str, reply: &Reply) -> String {
     if reply
         .header("content-type")
         .is_some_and(|kind| kind.starts_with("text/event-stream"))

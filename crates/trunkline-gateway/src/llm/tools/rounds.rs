@@ -22,7 +22,7 @@ use trunkline_llm::translate::dialogue::Wanted;
 use trunkline_llm::translate::{self, Dialogue, Incoming, Unreadable};
 use trunkline_llm::{Dialect, McpTool, Usage};
 use trunkline_model::{OutcomeStatus, Step};
-use trunkline_upstream::fault::{Fault, printable, redacted};
+use trunkline_upstream::fault::{Fault, printable};
 
 use super::super::ask::{self, Head};
 use super::super::bill::{self, Bill};
@@ -424,9 +424,7 @@ impl<'a> Lead<'a> {
         }
         self.pending = Some(pending);
         read?;
-        let error = round
-            .error
-            .map(|error| redacted(&printable(&error), &ready.secrets()));
+        let error = round.error.map(|error| ready.redacted(&printable(&error)));
         Ok(Round {
             answer: round.assembly.done(),
             usage: round.usage,
