@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::sync::{Mutex, MutexGuard, watch};
 use trunkline_auth::{Directory, KeyRing, Keys as KeyMap};
-use trunkline_model::{KeyHash, Toolsets, VirtualKey};
+use trunkline_model::{KeyHash, Level, Toolsets, VirtualKey};
 
 use crate::audit::Actor;
 use crate::bind;
@@ -149,6 +149,12 @@ impl Keys {
         change.commit(entries).await.map_err(KeyWriteError::from)?;
         *revision = own;
         for write in &writes {
+            if let DirectoryWrite::ResetSpend(reset) = write {
+                let (spend, now) = (reset.spend, reset.at.as_microsecond());
+                self.store
+                    .spend()
+                    .reset(Level::Key, &reset.hash.to_hex(), spend, now);
+            }
             if let Some((level, id)) = write.deletes().or_else(|| write.makes()) {
                 self.store.spend().forget(level, &id);
             }
@@ -167,6 +173,9 @@ impl Keys {
         let now = self.store.now();
         if let Some((level, id)) = write.deletes().or_else(|| write.makes()) {
             spend::forget(tx, level, &id, now).await?;
+        }
+        if let DirectoryWrite::ResetSpend(reset) = write {
+            spend::reset(tx, &reset.hash.to_hex(), reset.spend, reset.at).await?;
         }
         match write.renames() {
             Some((from, to)) => spend::rename(tx, (&from, &to), now).await,

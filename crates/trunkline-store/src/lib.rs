@@ -74,10 +74,12 @@ pub use session_state::{SessionState, StateChange};
 pub use session_upstream::{Put, UpstreamSession, UpstreamSessionKey};
 pub use spend::book::{SpendBook, Spent};
 pub use spend::day_of;
-pub use spend::read::{DayRow, DaySums, DaysFilter, DaysOf, LogFilter, LogSort, MAX_DAYS_ROWS, TagSpend};
+pub use spend::read::{
+    DayRow, DaySums, DaysFilter, DaysOf, LogFilter, LogSort, MAX_DAYS_ROWS, TagSpend, TeamUserSpend,
+};
 pub use status::{AppliedMigration, DbStatus};
 pub use store::{PreparedStatement, Store, statements};
 pub use stored_model::{ModelEdit, ModelWriteError};
-pub use tenant::DirectoryWrite;
+pub use tenant::{DirectoryWrite, SpendReset};
 pub use toolset::{ToolsetEdit, ToolsetWriteError};
 pub use verify::{Drift, SchemaDrift};

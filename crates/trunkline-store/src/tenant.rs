@@ -5,11 +5,12 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use trunkline_auth::{ById, Directory};
 use trunkline_model::{Budget, EndUser, KeyHash, Level, Organization, Team, User, VirtualKey};
 
 use crate::audit::entry::{self, Entry};
-use crate::db::{Row, StoreError, Tx, stmts};
+use crate::db::{Row, StoreError, Tx, Value, stmts};
 use crate::key::{self, KeyWriteError, values};
 use crate::store::Store;
 use crate::tenant_row::{Statements, TenantRow};
@@ -187,6 +188,19 @@ pub(crate) const BUDGETS: Statements = Statements {
     delete: &BUDGET_DELETE,
 };
 
+/// What a key has spent of its budget is said anew.
+#[derive(Clone, Copy, Debug)]
+pub struct SpendReset {
+    /// Which key.
+    pub hash: KeyHash,
+    /// Billionths of a dollar that it had spent in its period, for the audit log.
+    pub before: i64,
+    /// Billionths of a dollar that it has spent from now on.
+    pub spend: i64,
+    /// When: calls that ended earlier count no more.
+    pub at: Timestamp,
+}
+
 /// One row of a change. A row that is put is new, or replaces the one with its id; a key that is put has to be new.
 #[derive(Clone, Debug)]
 pub enum DirectoryWrite {
@@ -206,6 +220,8 @@ pub enum DirectoryWrite {
     PutKey(KeyHash, Box<VirtualKey>),
     /// Whether a key is blocked, and its stamps: also of one that cannot be read.
     BlockKey(Box<VirtualKey>),
+    /// What a key has spent.
+    ResetSpend(SpendReset),
     /// No team any more.
     DeleteTeam(String),
     /// No user any more.
@@ -299,6 +315,8 @@ impl DirectoryWrite {
             Self::NewKey(own) => key::insert(tx, own, revision).await,
             Self::PutKey(hash, own) => key::replace(tx, *hash, own, revision).await,
             Self::BlockKey(own) => key::block(tx, own, revision).await,
+            // No column of the key: `Keys::change` writes it beside the other sums.
+            Self::ResetSpend(_) => Ok(()),
             Self::DeleteTeam(id) => delete::<Team>(tx, id).await,
             Self::DeleteUser(id) => delete::<User>(tx, id).await,
             Self::DeleteOrganization(id) => delete::<Organization>(tx, id).await,
@@ -340,6 +358,7 @@ impl DirectoryWrite {
             | Self::NewKey(_)
             | Self::PutKey(..)
             | Self::BlockKey(_)
+            | Self::ResetSpend(_)
             | Self::DeleteBudget(_) => None,
         }
     }
@@ -360,6 +379,12 @@ impl DirectoryWrite {
             Self::BlockKey(own) => {
                 let before = before.keys.get(&own.hash).map(|own| &**own);
                 key::entry_of(own.hash, before, Some(own)).map(Some)
+            }
+            Self::ResetSpend(own) => {
+                let cells = |spend: i64| [("spend", Value::from(spend))];
+                let (before, after) = (cells(own.before), cells(own.spend));
+                let id = own.hash.to_hex();
+                Ok(Some(Entry::of(entry::KEYS, &id, Some(&before), Some(&after))))
             }
             Self::DeleteTeam(id) => delete_entry(id, &before.teams),
             Self::DeleteUser(id) => delete_entry(id, &before.users),
@@ -389,6 +414,7 @@ impl DirectoryWrite {
                 keys.remove(&hash);
                 keys.insert(own.hash, Arc::new(*own));
             }
+            Self::ResetSpend(_) => {}
             Self::DeleteTeam(id) => remove(&mut directory.teams, &id),
             Self::DeleteUser(id) => remove(&mut directory.users, &id),
             Self::DeleteOrganization(id) => remove(&mut directory.organizations, &id),

@@ -20,7 +20,7 @@ use crate::audit;
 use crate::body::{At, JsonObject, Loc, Problems};
 
 /// Keys of one request, as with LiteLLM.
-const MAX_KEYS: usize = 500;
+pub(super) const MAX_KEYS: usize = 500;
 
 /// Change many virtual keys
 ///
@@ -44,32 +44,52 @@ pub(crate) async fn bulk_update(
 ) -> Result<Json<Value>, KeyError> {
     refuse_others(&body, &["keys"])?;
     let items = items(&body)?;
-    // What is not the caller's is not shown with its reason.
-    let seen = manager.is_full();
-    let (mut done, mut failed) = (Vec::new(), Vec::new());
+    let mut outcomes = Outcomes::default();
     for item in &items {
         let given = item.get("key").and_then(Value::as_str).unwrap_or_default();
+        let result = update::one(&manager, &app, item, Operation::BulkUpdate, None).await;
+        outcomes.add(given, result, &manager, &app);
+    }
+    Ok(Json(outcomes.shown()))
+}
+
+/// What became of each key.
+#[derive(Default)]
+pub(super) struct Outcomes {
+    done: Vec<Value>,
+    failed: Vec<Value>,
+}
+
+impl Outcomes {
+    /// Notes what became of the key that was named so.
+    pub(super) fn add(&mut self, given: &str, result: Result<Value, KeyError>, manager: &Manager, app: &App) {
         // A key is never repeated, as in every answer.
         let hash = lookup::hash_of(given);
         let shown = hash.map_or_else(|| given.to_owned(), trunkline_model::KeyHash::to_hex);
-        match update::one(&manager, &app, item, Operation::BulkUpdate).await {
-            Ok(row) => done.push(json!({"key": shown, "key_info": row})),
+        match result {
+            Ok(row) => self.done.push(json!({"key": shown, "key_info": row})),
             Err(error) => {
                 if error.is_denial() {
-                    audit::refused(&app, manager.actor(), StatusCode::FORBIDDEN);
+                    audit::refused(app, manager.actor(), StatusCode::FORBIDDEN);
                 }
-                let own = seen.then_some(hash).flatten();
+                // What is not the caller's is not shown with its reason.
+                let own = hash.filter(|_| manager.is_full());
                 let own = own.and_then(|hash| app.registry.keys().ring().get(&hash));
                 let info = own.map(|own| row::info(&own, &app.directory()));
-                failed.push(json!({"key": shown, "key_info": info, "failed_reason": error.reason()}));
+                self.failed
+                    .push(json!({"key": shown, "key_info": info, "failed_reason": error.reason()}));
             }
         }
     }
-    Ok(Json(json!({
-        "total_requested": items.len(),
-        "successful_updates": done,
-        "failed_updates": failed,
-    })))
+
+    /// LiteLLM's `BulkUpdateKeyResponse`.
+    pub(super) fn shown(self) -> Value {
+        json!({
+            "total_requested": self.done.len() + self.failed.len(),
+            "successful_updates": self.done,
+            "failed_updates": self.failed,
+        })
+    }
 }
 
 /// The objects in `keys`. All of them are looked at before any is carried out.

@@ -133,6 +133,31 @@ impl<'d> Hand<'d> {
         Ok(())
     }
 
+    /// A stored key of which may be said anew what it has spent: by proxy admins, and by the admins of its team unless an administrator
+    /// has limited it. To others a key is like one that nobody has.
+    pub(crate) fn resettable(&self, hash: KeyHash) -> Result<Arc<VirtualKey>, KeyError> {
+        match self {
+            Self::Full(directory) => directory.keys.get(&hash).cloned().ok_or(KeyError::NotFound),
+            Self::Within(delegate) => {
+                let key = delegate.directory.keys.get(&hash).ok_or(KeyError::NotOwn)?;
+                let team = key
+                    .team_id
+                    .as_ref()
+                    .and_then(|id| delegate.directory.teams.get(id));
+                match team.and_then(|team| delegate.role_in(team)) {
+                    Some(MemberRole::Admin) => {}
+                    Some(MemberRole::User) if delegate.is_own(key) => {
+                        let why = "only proxy admins, and the admins of the key's team, may say anew what it has spent";
+                        return Err(too_much("key", why));
+                    }
+                    _ => return Err(KeyError::NotOwn),
+                }
+                check_unlimited(key)?;
+                Ok(key.clone())
+            }
+        }
+    }
+
     /// Refuses to delete a key that holds somebody to an administrator's limit: another could be made in its place.
     pub(crate) fn check_deletion(&self, key: &VirtualKey) -> Result<(), KeyError> {
         match self {
@@ -171,6 +196,26 @@ impl<'d> Hand<'d> {
                 "only proxy admins, and the admins of a team, may change its members and what these may do",
             )),
         }
+    }
+
+    /// Refuses who may change no key of a team at all. A team of others is like one that is not there.
+    pub(crate) fn check_in_team(&self, team_id: &str) -> Result<(), KeyError> {
+        let Self::Within(delegate) = self else {
+            return Ok(());
+        };
+        let team = delegate.directory.teams.get(team_id);
+        let word = Operation::Update.word();
+        let is_let = team.is_some_and(|team| match delegate.role_in(team) {
+            Some(MemberRole::Admin) => true,
+            Some(MemberRole::User) => team.member_permissions.iter().any(|own| own == word),
+            None => false,
+        });
+        is_let.then_some(()).ok_or_else(|| {
+            too_much(
+                "team_id",
+                "only proxy admins, the admins of a team, and members whom it lets use /key/update may change its keys",
+            )
+        })
     }
 
     /// Whether it may make users.
@@ -437,7 +482,7 @@ fn check_unlimited(key: &VirtualKey) -> Result<(), KeyError> {
         None => Ok(()),
         Some(field) => Err(too_much(
             field,
-            "an administrator has limited this key, and what is counted would begin anew: only a proxy admin deletes it or gives it another secret",
+            "an administrator has limited this key, and what is counted would begin anew: only a proxy admin deletes it, gives it another secret, or says anew what it has spent",
         )),
     }
 }

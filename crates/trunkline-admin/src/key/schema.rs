@@ -2,7 +2,7 @@
 
 use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, ObjectBuilder, SchemaType, Type};
 
-use super::fields::{KEY_TYPES, SERVED};
+use super::fields::{KEY_TYPES, SERVED, TEAM_FIELDS};
 
 /// Declares types that only say a schema.
 macro_rules! shapes {
@@ -50,6 +50,29 @@ shapes! {
         object()
             .property("keys", texts("Hashes, or keys."))
             .property("key_aliases", texts("Aliases; one of both lists has to be there."))
+    );
+    /// The body that says what a key has spent.
+    KeySpendReset as "ResetSpendRequest" = closed(
+        object()
+            .property("reset_to", typed(Type::Number).minimum(Some(0)).description(Some("What it is to have spent, in dollars: no more than it has.")))
+            .required("reset_to")
+    );
+    /// What it had spent, and has.
+    KeySpendSaid as "ResetSpendResponse" = object()
+        .property("key_hash", text("The hash."))
+        .property("spend", dollars("What it has spent from now on."))
+        .property("previous_spend", dollars("What it had spent."))
+        .property("max_budget", dollars("What it may spend."))
+        .property("budget_reset_at", text("When it counts from nothing again, RFC 3339."));
+    /// The body that changes many keys of a team in one way.
+    TeamKeysChange as "BulkUpdateTeamKeysRequest" = closed(
+        object()
+            .property("team_id", text("Whose keys."))
+            .required("team_id")
+            .property("key_ids", texts("Which of them, 500 at most: hashes, or keys."))
+            .property("all_keys_in_team", nullable(Type::Boolean).description(Some("Instead: all that are neither blocked nor expired, 500 at most.")))
+            .property("update_fields", team_fields(object()).description(Some("What each is to have from now on; one field at least.")))
+            .required("update_fields")
     );
     /// A key in an answer.
     KeyRow as "LiteLLM_VerificationToken" = row();
@@ -129,9 +152,19 @@ pub(crate) fn texts(doc: &str) -> ArrayBuilder {
         .description(Some(doc))
 }
 
+/// What may be said of many keys of a team at once.
+fn team_fields(object: ObjectBuilder) -> ObjectBuilder {
+    closed(with_fields(object, |name| TEAM_FIELDS.contains(&name)))
+}
+
 /// The fields that a body may have.
 fn served(object: ObjectBuilder) -> ObjectBuilder {
-    SERVED.iter().fold(object, |object, (name, doc)| match *name {
+    with_fields(object, |_| true)
+}
+
+fn with_fields(object: ObjectBuilder, is_in: impl Fn(&str) -> bool) -> ObjectBuilder {
+    let fields = SERVED.iter().filter(|(name, _)| is_in(name));
+    fields.fold(object, |object, (name, doc)| match *name {
         "metadata" => object.property(*name, nullable(Type::Object).description(Some(*doc))),
         "blocked" => object.property(*name, nullable(Type::Boolean).description(Some(*doc))),
         "allowed_routes" | "models" => object.property(*name, texts(doc)),

@@ -44,15 +44,16 @@ pub(crate) async fn update(
     State(app): State<Arc<App>>,
     JsonObject(body): JsonObject,
 ) -> Result<Json<Value>, KeyError> {
-    Ok(Json(one(&manager, &app, &body, Operation::Update).await?))
+    Ok(Json(one(&manager, &app, &body, Operation::Update, None).await?))
 }
 
-/// Changes the key that a body names; the key as it is now.
+/// Changes the key that a body names, which has to be of `team` if there is one; the key as it is now.
 pub(crate) async fn one(
     manager: &Manager,
     app: &App,
     body: &Map<String, Value>,
     operation: Operation,
+    team: Option<&str>,
 ) -> Result<Value, KeyError> {
     let now = app.now();
     let change = Change::read(body, &["key"], now)?;
@@ -70,6 +71,9 @@ pub(crate) async fn one(
             Err(alias) => hand.named(alias)?,
         };
         let before = hand.reach(hash, operation)?;
+        if team.is_some() && before.team_id.as_deref() != team {
+            return Err(KeyError::NotFound);
+        }
         let mut key = VirtualKey::clone(&before);
         change.apply(&mut key, new_id);
         touch(&mut key.stamps, now, manager.id());

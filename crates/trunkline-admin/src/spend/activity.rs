@@ -53,18 +53,7 @@ impl Asked {
             &served,
             &["timezone", "include_current_utc_day", "exclude_team_ids"],
         )?;
-        let (since, until) = (
-            query
-                .required("start_date")
-                .and(time(&query, "start_date", false))?,
-            time(&query, "end_date", true)?,
-        );
-        query.required("end_date")?;
-        let (from, to) = (since.map_or(0, day_of), until.map_or(0, day_of));
-        if to - from > MOST_DAYS {
-            let text = format!("Date range must be at most {MOST_DAYS} days");
-            return Err(KeyError::Bad("start_date", text));
-        }
+        let (from, to) = days_of(&query)?;
         let asked = Self {
             filter: DaysFilter {
                 from,
@@ -77,6 +66,20 @@ impl Asked {
         };
         Ok((asked, query))
     }
+}
+
+/// The first and the last day that are asked for.
+pub(super) fn days_of(query: &Query) -> Result<(i64, i64), KeyError> {
+    query.required("start_date")?;
+    query.required("end_date")?;
+    let since = time(query, "start_date", false)?;
+    let until = time(query, "end_date", true)?;
+    let (from, to) = (since.map_or(0, day_of), until.map_or(0, day_of));
+    if to - from > MOST_DAYS {
+        let text = format!("Date range must be at most {MOST_DAYS} days");
+        return Err(KeyError::Bad("start_date", text));
+    }
+    Ok((from, to))
 }
 
 /// Sum up days of users
@@ -260,7 +263,8 @@ async fn of_all(
     Ok(Json(answer(&rows, &asked.page, &app.directory())))
 }
 
-fn listed(query: &Query, name: &str) -> Option<Vec<String>> {
+/// Names, each once.
+pub(super) fn listed(query: &Query, name: &str) -> Option<Vec<String>> {
     let text = query.get(name)?;
     let mut names: Vec<String> = text.split(',').map(|own| own.trim().to_owned()).collect();
     names.retain(|own| !own.is_empty());
@@ -280,12 +284,18 @@ fn of_each(filter: DaysFilter, entities: Option<Vec<String>>) -> Vec<DaysFilter>
     entities.into_iter().map(of).collect()
 }
 
-async fn read(app: &App, of: Of, filters: &[DaysFilter]) -> Result<Vec<DayRow>, AuditError> {
+/// Refuses more teams, users … in one request than a database should be asked about.
+pub(super) fn too_many(entities: usize) -> Result<(), KeyError> {
     const MOST_ENTITIES: usize = 100;
-    if filters.len() > MOST_ENTITIES {
-        let text = format!("more than {MOST_ENTITIES} at once: ask for them one after the other");
-        return Err(KeyError::Bad("page", text).into());
+    if entities <= MOST_ENTITIES {
+        return Ok(());
     }
+    let text = format!("more than {MOST_ENTITIES} at once: ask for them one after the other");
+    Err(KeyError::Bad("page", text))
+}
+
+async fn read(app: &App, of: Of, filters: &[DaysFilter]) -> Result<Vec<DayRow>, AuditError> {
+    too_many(filters.len())?;
     let mut rows = Vec::new();
     for filter in filters {
         rows.extend(app.registry.store().days(of.0, filter).await?);

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use trunkline_auth::Directory;
-use trunkline_model::{Amount, Budget, Clock, Level, Spending, spending};
+use trunkline_model::{Amount, Budget, Clock, Level, Spending, VirtualKey, spending};
 use trunkline_store::{Spent, Store};
 
 /// The rows, and where it is known what they have spent.
@@ -68,6 +68,12 @@ impl Shown {
         let period = spending::period(own, budget, self.now());
         let since = period.map_or(0, |period| period.since.as_microsecond());
         self.store.spend().spent(level, id, since)
+    }
+
+    /// What a key has spent of what it may, billionths.
+    pub(crate) fn key_spent(&self, key: &VirtualKey) -> i64 {
+        let budget = self.budget(key.budget_id.as_ref()).map(|own| &**own);
+        self.spent(Level::Key, &key.id, Some(&key.spending), budget).now
     }
 
     /// LiteLLM's columns about what somebody may spend and has spent.

@@ -19,6 +19,7 @@ pub(crate) mod team_members;
 pub(crate) mod team_models;
 pub(crate) mod team_permissions;
 pub(crate) mod user;
+pub(crate) mod user_bulk;
 pub(crate) mod user_list;
 
 use trunkline_model::Stamps;

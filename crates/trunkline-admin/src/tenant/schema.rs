@@ -105,9 +105,27 @@ shapes! {
             .property("duration", text("How long the key is good."))
     );
     /// The body that changes one.
-    UserChange as "UpdateUserRequest" = closed(
-        fields(&USER).property("user_id", text("Which user; without, `user_email` says which."))
+    UserChange as "UpdateUserRequest" = user_change();
+    /// The body that changes many.
+    UserChanges as "BulkUpdateUserRequest" = closed(
+        object()
+            .property("users", ArrayBuilder::new().items(user_change()).max_items(Some(500)).description(Some("Each as the body of `/user/update`.")))
+            .property("all_users", nullable(Type::Boolean).description(Some("Instead: all of them, 500 at most.")))
+            .property("user_updates", closed(fields(&USER)).description(Some("With `all_users`: what each has from now on. No `user_email`.")))
     );
+    /// What became of them.
+    UserChangesDone as "BulkUpdateUserResponse" = object()
+        .property("results", ArrayBuilder::new().items(
+            object()
+                .property("user_id", text("Which."))
+                .property("user_email", text("As it was named."))
+                .property("success", typed(Type::Boolean))
+                .property("error", text("Why it is as it was."))
+                .property("updated_user", nullable(Type::Object).description(Some("The answer of `/user/update`.")))
+        ))
+        .property("total_requested", typed(Type::Integer))
+        .property("successful_updates", typed(Type::Integer))
+        .property("failed_updates", typed(Type::Integer));
     /// The body that names several.
     UsersNamed as "DeleteUserRequest" = closed(object().property("user_ids", texts("Which users.")).required("user_ids"));
     /// A user in an answer.
@@ -162,6 +180,10 @@ shapes! {
     CustomersNamed as "BlockUsers" = closed(object().property("user_ids", texts("Which end users.")).required("user_ids"));
     /// An end user in an answer.
     CustomerRow as "LiteLLM_EndUserTable" = row(&CUSTOMER, "user_id");
+}
+
+fn user_change() -> ObjectBuilder {
+    closed(fields(&USER).property("user_id", text("Which user; without, `user_email` says which.")))
 }
 
 /// The fields that a body may have.

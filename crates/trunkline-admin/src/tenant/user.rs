@@ -134,8 +134,13 @@ pub(crate) async fn update(
     State(app): State<Arc<App>>,
     JsonObject(body): JsonObject,
 ) -> Result<Json<Value>, KeyError> {
-    let change = Change::read(&USER, &body, &["user_id"], app.now())?;
-    let user_id = fields::text(&body, "user_id")?;
+    Ok(Json(one(&admin, &app, &body).await?))
+}
+
+/// Changes the user that a body names; the user as it is now.
+pub(super) async fn one(admin: &Admin, app: &App, body: &Map<String, Value>) -> Result<Value, KeyError> {
+    let change = Change::read(&USER, body, &["user_id"], app.now())?;
+    let user_id = fields::text(body, "user_id")?;
     let (now, by, new_id) = (app.now(), admin.id(), (app.new_id)());
     let plan = |directory: &Directory| {
         let email = change.text("user_email");
@@ -162,7 +167,7 @@ pub(crate) async fn update(
         user_id = user.user_id,
         "user changed"
     );
-    Ok(Json(json!({"user_id": user.user_id, "data": shown(&user, &app)})))
+    Ok(json!({"user_id": user.user_id, "data": shown(&user, app)}))
 }
 
 /// Delete users

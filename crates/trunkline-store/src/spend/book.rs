@@ -141,6 +141,13 @@ impl SpendBook {
         self.lock().of_mut(level).remove(id);
     }
 
+    /// So much is spent from a time on, as it is stored. What is charged and not stored yet still counts until it is.
+    pub(crate) fn reset(&self, level: Level, id: &str, spend: i64, now: i64) {
+        let mut accounts = self.lock();
+        let own = accounts.entry(level, id);
+        (own.stored.spend, own.stored.since) = (spend, now);
+    }
+
     /// A key has another hash, since a time. What is charged to the one that it had is the other's.
     pub(crate) fn rename(&self, from: &str, to: &str, now: i64) {
         let mut accounts = self.lock();
@@ -236,6 +243,25 @@ mod tests {
         // A period that is said to have begun before counts what is of a later one, too.
         book.charge(&payers("k", 15), 1);
         assert_eq!((spent(15).now, spent(20).now, spent(30).now), (4, 3, 0));
+    }
+
+    #[test]
+    fn what_is_reset_is_as_if_a_period_began() {
+        let book = SpendBook::default();
+        let spent = || book.spent(Level::Key, "k", 0);
+        let stored = |spend, total, since| book.stored(Level::Key, "k", Stored { spend, total, since });
+        book.charge(&payers("k", 0), 9);
+        book.settled(Level::Key, "k", (0, 9));
+        stored(9, 9, 0);
+        book.charge(&payers("k", 0), 5);
+        book.reset(Level::Key, "k", 2, 100);
+        assert_eq!(spent(), Spent { now: 7, ever: 14 }, "one is not stored yet");
+        // It ended before: in the database it is no part of what is spent since.
+        book.settled(Level::Key, "k", (0, 5));
+        stored(2, 14, 100);
+        assert_eq!(spent(), Spent { now: 2, ever: 14 });
+        book.charge(&payers("k", 0), 1);
+        assert_eq!(spent(), Spent { now: 3, ever: 15 });
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! `spend_daily`, `spend_tag`: sums of days.
 //!
-//! Sums are of what is known: keys, servers, models. Tags are not, any client can make them up, so that there are [`MAX_TAGS`] of each
-//! key in a day, about, and the rest is summed up under one name. They go when the records go that they are of.
+//! Sums are of what is known: keys, servers, models. Tags are not, nor are end users that nobody has made: any client can make them up, so
+//! that there are [`MAX_NAMES`] of each in a day for each key, about, and the rest is summed up under one name. Sums of tags go when the
+//! records go that they are of; what an end user is in is also the sum of a team or a user, and stays.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -20,10 +21,13 @@ use crate::store::Store;
 const MAX_LABEL_BYTES: usize = 256;
 /// More tokens than this no call takes, whatever an upstream says: sums of days stay numbers.
 const MAX_TOKENS: u64 = 1 << 40;
-/// Different tags of one key in one day. Replicas that write the first of one at the same moment may come to a few more.
-const MAX_TAGS: i64 = 1000;
+/// Different tags of one key in one day, and as many end users. Replicas that write the first of one at the same moment may come to a few
+/// more.
+const MAX_NAMES: i64 = 1000;
 /// The name of all others.
-const OTHER_TAGS: &str = "(other)";
+const OTHERS: &str = "(other)";
+/// What stands before the key where a name is an end user's and no tag.
+const END_USERS: &str = "end_user:";
 /// Sums that one statement writes.
 const PIECE: usize = 1000;
 
@@ -100,7 +104,7 @@ stmts! {
             organization_id text, end_user text, provider text, model text, model_group text, tool text, kind text, spend bigint, \
             input_tokens bigint, output_tokens bigint, cache_read_tokens bigint, cache_write_tokens bigint, requests bigint, \
             succeeded bigint, failed bigint, unpriced bigint, duration_ms bigint)");
-    /// New ones, as long as there is room for them.
+    /// New names, as long as there is room for them.
     TAGS_PUT = tags_put!(asked_tags!(sqlite)), postgres: tags_put!(asked_tags!());
     TAGS_KNOWN = tags_known!(asked_tags!(sqlite)), postgres: tags_known!(asked_tags!());
     TAGS_OLDEST = "SELECT min(day) AS day FROM spend_tag WHERE day < $1";
@@ -150,12 +154,23 @@ struct DayRow<'r> {
     sums: &'r Sums,
 }
 
-/// A tag of a key in a day.
+/// A tag of a key in a day, or with [`END_USERS`] before the key an end user.
 #[derive(PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 struct DayTag {
     day: i64,
     api_key: String,
     tag: String,
+}
+
+impl DayTag {
+    fn of(record: &CallRecord, tag: &str) -> Self {
+        let key = record.payers.key.as_ref();
+        Self {
+            day: day_of(record.started_at),
+            api_key: key.map_or_else(String::new, |own| label(&own.id)),
+            tag: label(tag),
+        }
+    }
 }
 
 impl Sums {
@@ -243,34 +258,40 @@ fn key_of(record: &CallRecord) -> DayKey {
     }
 }
 
-/// The tags by which a record is summed up: none of what was refused here, for then all that it takes to make one up is to ask.
-fn tags_of(record: &CallRecord) -> impl Iterator<Item = DayTag> + '_ {
-    let is_refused = record.server_id.is_none();
-    let tags = record
-        .tags
-        .iter()
-        .filter(move |_| !is_refused && record.kind.is_paid());
-    tags.map(|tag| DayTag {
-        day: day_of(record.started_at),
-        api_key: record
-            .payers
-            .key
-            .as_ref()
-            .map_or_else(String::new, |own| label(&own.id)),
-        tag: label(tag),
-    })
+/// Whether it was refused here: then all that it takes to make a name up is to ask.
+fn is_refused(record: &CallRecord) -> bool {
+    record.server_id.is_none()
 }
 
-/// The sums of a batch. `known`: the tags that have sums of their own.
+/// The tags by which a record is summed up: none of what was refused here.
+fn tags_of(record: &CallRecord) -> impl Iterator<Item = DayTag> + '_ {
+    let has_tags = !is_refused(record) && record.kind.is_paid();
+    let tags = record.tags.iter().filter(move |_| has_tags);
+    tags.map(move |tag| DayTag::of(record, tag))
+}
+
+/// The end user of a record, if nobody has made it.
+fn label_of(record: &CallRecord) -> Option<DayTag> {
+    let own = record.payers.end_user.as_ref()?;
+    let own = Some(own).filter(|own| !own.has_account && record.kind.is_paid())?;
+    let mut name = DayTag::of(record, &own.id);
+    name.api_key.insert_str(0, END_USERS);
+    Some(name)
+}
+
+/// The sums of a batch. `known`: the names that have sums of their own.
 fn sums_of(records: &[CallRecord], known: &HashSet<DayTag>) -> BTreeMap<DayKey, Sums> {
     let mut days: BTreeMap<DayKey, Sums> = BTreeMap::new();
     for record in records.iter().filter(|record| record.kind.is_paid()) {
-        let (key, sums) = (key_of(record), Sums::of(record));
+        let (mut key, sums) = (key_of(record), Sums::of(record));
+        if label_of(record).is_some_and(|own| !known.contains(&own)) {
+            OTHERS.clone_into(&mut key.end_user);
+        }
         let names = tags_of(record).map(|own| {
             if known.contains(&own) {
                 own.tag
             } else {
-                OTHER_TAGS.to_owned()
+                OTHERS.to_owned()
             }
         });
         // A record is in a sum once.
@@ -285,7 +306,7 @@ fn sums_of(records: &[CallRecord], known: &HashSet<DayTag>) -> BTreeMap<DayKey, 
 
 /// Adds records to the sums of their days.
 pub(super) async fn add(tx: &mut Tx, records: &[CallRecord]) -> Result<(), StoreError> {
-    let known = known_tags(tx, records).await?;
+    let known = known_names(tx, records).await?;
     let days = sums_of(records, &known);
     let rows: Vec<DayRow<'_>> = days.iter().map(|(key, sums)| DayRow { key, sums }).collect();
     for piece in rows.chunks(PIECE) {
@@ -294,20 +315,22 @@ pub(super) async fn add(tx: &mut Tx, records: &[CallRecord]) -> Result<(), Store
     Ok(())
 }
 
-/// The tags of these records that have sums of their own from now on.
-async fn known_tags(tx: &mut Tx, records: &[CallRecord]) -> Result<HashSet<DayTag>, StoreError> {
-    let asked: BTreeSet<DayTag> = records
-        .iter()
-        .flat_map(tags_of)
-        .filter(|own| own.tag != OTHER_TAGS)
-        .collect();
+/// The tags and end users of these records that have sums of their own from now on. Who was refused is given none, and keeps those that it
+/// has.
+async fn known_names(tx: &mut Tx, records: &[CallRecord]) -> Result<HashSet<DayTag>, StoreError> {
+    let names = |of: &dyn Fn(&CallRecord) -> bool| -> BTreeSet<DayTag> {
+        let records = records.iter().filter(|record| of(record));
+        let names = records.flat_map(|record| tags_of(record).chain(label_of(record)));
+        names.filter(|own| own.tag != OTHERS).collect()
+    };
+    let (new, asked) = (names(&|record| !is_refused(record)), names(&|_| true));
     if asked.is_empty() {
         return Ok(HashSet::new());
     }
-    let asked = json(&asked);
-    tx.execute(&TAGS_PUT, vec![asked.clone(), MAX_TAGS.into()])
-        .await?;
-    let rows = tx.fetch_all(&TAGS_KNOWN, vec![asked]).await?;
+    if !new.is_empty() {
+        tx.execute(&TAGS_PUT, vec![json(&new), MAX_NAMES.into()]).await?;
+    }
+    let rows = tx.fetch_all(&TAGS_KNOWN, vec![json(&asked)]).await?;
     let read = |row: &Row| {
         Ok(DayTag {
             day: row.required_int("day")?,
@@ -325,7 +348,7 @@ fn json<T: Serialize + ?Sized>(value: &T) -> Value {
 }
 
 impl Store {
-    /// Deletes the sums by tag of the days before a time, a day at once. The others are kept.
+    /// Deletes the sums by tag of the days before a time, a day at once, and which names had sums. The others are kept.
     pub async fn spend_tags_prune(&self, before: Timestamp) -> Result<(), StoreError> {
         let before = before.as_second().div_euclid(DAY);
         loop {

@@ -59,6 +59,9 @@ stmts! {
         ON CONFLICT (kind, id) DO UPDATE SET spend = excluded.spend, total_spend = excluded.total_spend, \
         period_at = excluded.period_at, moved_to = NULL, updated_at = excluded.updated_at";
     SPEND_EMPTY = "UPDATE spend SET spend = 0, total_spend = 0, period_at = 0 WHERE kind = $1 AND id = $2";
+    /// As if a period began now, in which so much is spent already: what ended before it is no part of it, whenever it is written.
+    SPEND_RESET = "INSERT INTO spend (kind, id, spend, total_spend, period_at, updated_at) VALUES ($1, $2, $3, 0, $4, $4) \
+        ON CONFLICT (kind, id) DO UPDATE SET spend = excluded.spend, period_at = excluded.period_at, updated_at = excluded.updated_at";
     SPEND_MOVED_PRUNE = "DELETE FROM spend WHERE moved_to IS NOT NULL AND updated_at < $1";
 }
 
@@ -184,6 +187,17 @@ impl Store {
 pub(crate) async fn forget(tx: &mut Tx, level: Level, id: &str, now: Timestamp) -> Result<(), StoreError> {
     let values = vec![level.as_str().into(), id.into(), now.as_microsecond().into()];
     tx.execute(&SPEND_FORGET, values).await.map(drop)
+}
+
+/// In the transaction that says how much of its budget a key has spent by now.
+pub(crate) async fn reset(tx: &mut Tx, id: &str, spend: i64, now: Timestamp) -> Result<(), StoreError> {
+    let values = vec![
+        Level::Key.as_str().into(),
+        id.into(),
+        spend.into(),
+        now.as_microsecond().into(),
+    ];
+    tx.execute(&SPEND_RESET, values).await.map(drop)
 }
 
 /// In the transaction that gives a key another secret.

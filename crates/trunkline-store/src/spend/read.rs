@@ -54,6 +54,13 @@ stmts! {
     DAYS_OF_ORGANIZATIONS = days!("organization_id", "tag = ''", " AND organization_id <> ''");
     DAYS_OF_END_USERS = days!("end_user", "tag = ''", " AND end_user <> ''");
     DAYS_OF_TAGS = days!("tag", "tag <> ''", "");
+    SPEND_OF_TEAM = "SELECT user_id, CAST(sum(spend) AS BIGINT) AS spend, CAST(sum(input_tokens) AS BIGINT) AS input_tokens, \
+        CAST(sum(output_tokens) AS BIGINT) AS output_tokens, CAST(sum(cache_read_tokens) AS BIGINT) AS cache_read_tokens, \
+        CAST(sum(cache_write_tokens) AS BIGINT) AS cache_write_tokens, CAST(sum(requests) AS BIGINT) AS requests, \
+        CAST(sum(succeeded) AS BIGINT) AS succeeded, CAST(sum(failed) AS BIGINT) AS failed, \
+        CAST(sum(unpriced) AS BIGINT) AS unpriced, CAST(sum(duration_ms) AS BIGINT) AS duration_ms \
+        FROM spend_daily WHERE tag = '' AND day >= $1 AND day <= $2 AND team_id = $3 \
+        AND (CAST($4 AS TEXT) IS NULL OR user_id = $4) GROUP BY user_id ORDER BY 2 DESC, user_id LIMIT $5";
     SPEND_OF_TAGS = "SELECT tag, CAST(sum(requests) AS BIGINT) AS requests, CAST(sum(spend) AS BIGINT) AS spend FROM spend_daily \
         WHERE tag <> '' AND day >= $1 AND day <= $2 GROUP BY tag ORDER BY 3 DESC, tag LIMIT $3";
 }
@@ -174,6 +181,15 @@ pub struct DaySums {
     pub duration_ms: i64,
 }
 
+/// What a user spent in a team.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TeamUserSpend {
+    /// Whose; empty if nobody's.
+    pub user_id: String,
+    /// The sums.
+    pub sums: DaySums,
+}
+
 /// What was spent under a tag.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TagSpend {
@@ -236,6 +252,33 @@ impl Store {
             .map_err(StoreError::database(statement.name))
     }
 
+    /// What each user, or one of them, spent in a team from a day to another, the most first; [`MAX_DAYS_ROWS`] at most.
+    pub async fn spend_of_team(
+        &self,
+        (from, to): (i64, i64),
+        team_id: &str,
+        user_id: Option<&str>,
+    ) -> Result<Vec<TeamUserSpend>, StoreError> {
+        let values = vec![
+            from.into(),
+            to.into(),
+            team_id.into(),
+            Value::Text(user_id.map(str::to_owned)),
+            i64::from(MAX_DAYS_ROWS).into(),
+        ];
+        let rows = self.db().fetch_all(&SPEND_OF_TEAM, values).await?;
+        let read = |row: &Row| {
+            Ok::<_, sqlx::Error>(TeamUserSpend {
+                user_id: row.required_text("user_id")?,
+                sums: sums(row)?,
+            })
+        };
+        rows.iter()
+            .map(read)
+            .collect::<Result<_, _>>()
+            .map_err(StoreError::database(SPEND_OF_TEAM.name))
+    }
+
     /// What was spent under each tag, the most first.
     pub async fn spend_of_tags(
         &self,
@@ -288,17 +331,21 @@ fn decode_day(row: &Row) -> Result<DayRow, sqlx::Error> {
         model_group: row.required_text("model_group")?,
         tool: row.required_text("tool")?,
         kind: row.required_text("kind")?,
-        sums: DaySums {
-            spend: row.required_int("spend")?,
-            input_tokens: row.required_int("input_tokens")?,
-            output_tokens: row.required_int("output_tokens")?,
-            cache_read_tokens: row.required_int("cache_read_tokens")?,
-            cache_write_tokens: row.required_int("cache_write_tokens")?,
-            requests: row.required_int("requests")?,
-            succeeded: row.required_int("succeeded")?,
-            failed: row.required_int("failed")?,
-            unpriced: row.required_int("unpriced")?,
-            duration_ms: row.required_int("duration_ms")?,
-        },
+        sums: sums(row)?,
+    })
+}
+
+fn sums(row: &Row) -> Result<DaySums, sqlx::Error> {
+    Ok(DaySums {
+        spend: row.required_int("spend")?,
+        input_tokens: row.required_int("input_tokens")?,
+        output_tokens: row.required_int("output_tokens")?,
+        cache_read_tokens: row.required_int("cache_read_tokens")?,
+        cache_write_tokens: row.required_int("cache_write_tokens")?,
+        requests: row.required_int("requests")?,
+        succeeded: row.required_int("succeeded")?,
+        failed: row.required_int("failed")?,
+        unpriced: row.required_int("unpriced")?,
+        duration_ms: row.required_int("duration_ms")?,
     })
 }

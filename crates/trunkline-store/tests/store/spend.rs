@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 
+use trunkline_auth::Directory;
 use trunkline_model::{CallKind, CallRecord, KeyHash, Level, ModelUse, Payer, Payers, VirtualKey};
-use trunkline_store::{DaysFilter, DaysOf, LogFilter, LogSort, Registry, Spent, Store, day_of};
+use trunkline_store::{
+    DaysFilter, DaysOf, DirectoryWrite, KeyWriteError, LogFilter, LogSort, Registry, SpendReset, Spent,
+    Store, day_of,
+};
 
 use crate::fixture::{at, both, by};
 use crate::records::record;
@@ -253,6 +257,109 @@ both! {
             assert_eq!(db.ask(&format!("SELECT CAST(count(*) AS TEXT) FROM {table}")).await, ["0"], "{table}");
         }
         assert_eq!(db.ask("SELECT CAST(sum(requests) AS TEXT) FROM spend_daily").await, ["73"]);
+    }
+
+    async fn end_users_that_somebody_makes_up_have_an_end(db) {
+        let store = db.store().await;
+        let of = |id: &str, end_user: &str, key: &str| {
+            let mut own = chat(id, 5, Some(1));
+            own.tags = Vec::new();
+            own.payers.key = Some(payer(key, 0));
+            own.payers.end_user = Some(Payer { has_account: false, ..payer(end_user, 0) });
+            own
+        };
+        let calls: Vec<_> = (0..1_400).map(|n| of(&format!("r{n}"), &format!("e{n:04}"), "k")).collect();
+        store.ledger_write("1", &calls[..700]).await.unwrap();
+        store.ledger_write("2", &calls[700..]).await.unwrap();
+        // What has sums of its own goes on having them, a tag of the same name is none of them, another key has as many, and who was made is
+        // none that somebody made up.
+        let mut made = of("made", "made", "k");
+        made.payers.end_user = Some(payer("made", 0));
+        let mut tagged = of("tagged", "e0000", "k");
+        tagged.tags = vec!["e1399".to_owned()];
+        store.ledger_write("3", &[made, tagged, of("late", "e1399", "k"), of("theirs", "theirs", "l")]).await.unwrap();
+        // What was refused makes no name, and is its own where there is one.
+        let refused = |id: &str, end_user: &str, key: &str| {
+            let mut own = of(id, end_user, key);
+            (own.model, own.server_id, own.outcome, own.cost) = (None, None, "denied", Some(0));
+            own
+        };
+        store.ledger_write("4", &[refused("no", "refused", "l"), refused("known", "theirs", "l")]).await.unwrap();
+        let requests = async |of: &str| {
+            let sum = format!("SELECT CAST(coalesce(sum(requests), 0) AS TEXT) FROM spend_daily WHERE tag = '' AND {of}");
+            db.ask(&sum).await[0].clone()
+        };
+        assert_eq!(
+            db.ask("SELECT CAST(count(DISTINCT end_user) AS TEXT) FROM spend_daily WHERE api_key = 'k' AND tag = ''").await,
+            // Those, all others, and the one that was made.
+            ["1002"]
+        );
+        for (of, wanted) in [
+            ("end_user = '(other)' AND api_key = 'k'", "401"),
+            ("end_user = 'e0000'", "2"),
+            ("end_user = 'e1399'", "0"),
+            ("end_user = 'made'", "1"),
+            ("end_user = 'theirs'", "2"),
+            ("end_user = 'refused'", "0"),
+            ("end_user = '(other)' AND api_key = 'l'", "1"),
+            // Nothing is lost to anybody else.
+            ("user_id <> ''", "1406"),
+        ] {
+            assert_eq!(requests(of).await, wanted, "{of}");
+        }
+        assert_eq!(db.ask("SELECT CAST(requests AS TEXT) FROM spend_daily WHERE tag = 'e1399'").await, ["1"]);
+        // The names go with the day, and the sums stay.
+        store.spend_tags_prune(at(86_400)).await.unwrap();
+        assert_eq!(db.ask("SELECT CAST(count(*) AS TEXT) FROM spend_tag").await, ["0"]);
+        assert_eq!(requests("end_user = 'e0000'").await, "2");
+    }
+
+    async fn what_is_said_anew_of_a_key_counts_from_then_on_everywhere(db) {
+        let store = db.store().await;
+        let (here, there) = (load(&store).await, load(&db.connect().await).await);
+        let (key, id) = (hash(1), id(1));
+        here.keys().insert(&by(), VirtualKey::new(key)).await.unwrap();
+        there.refresh().await.unwrap();
+        let call = |name: &str, ended: i64, cost| {
+            let mut own = chat(name, ended, Some(cost));
+            own.duration_us = 0;
+            own.payers = Payers { key: Some(payer(&id, 0)), ..Payers::default() };
+            own
+        };
+        let charged = async |registry: &Registry, own: trunkline_model::CallRecord| {
+            registry.store().spend().charge(&own.payers, own.cost.unwrap());
+            registry.store().ledger_write(&own.request_id.clone(), &[own]).await.unwrap();
+        };
+        let now = |registry: &Registry| registry.store().spend().spent(Level::Key, &id, 0);
+        charged(&here, call("a", 5, 9)).await;
+        charged(&there, call("b", 6, 4)).await;
+        here.store().spend_refresh(None).await.unwrap();
+        assert_eq!(now(&here), spent(13, 13));
+        let reset = async |spend: i64, seconds: i64| {
+            let reset = SpendReset { hash: key, before: now(&here).now, spend, at: at(seconds) };
+            let plan = |_: &Directory| Ok::<_, KeyWriteError>((vec![DirectoryWrite::ResetSpend(reset)], ()));
+            here.keys().change(&by(), plan).await.unwrap();
+        };
+        reset(2, 10).await;
+        assert_eq!(now(&here), spent(2, 13));
+        there.store().spend_refresh(None).await.unwrap();
+        assert_eq!(now(&there), spent(2, 13));
+        // What ended before is no part of it, wherever it is written; what ends later is.
+        charged(&there, call("early", 9, 100)).await;
+        charged(&there, call("later", 11, 5)).await;
+        here.store().spend_refresh(None).await.unwrap();
+        assert_eq!((now(&here), now(&there)), (spent(7, 118), spent(7, 118)));
+        // A key that has spent nothing yet that is stored.
+        db.ask("DELETE FROM spend").await;
+        reset(0, 12).await;
+        charged(&there, call("first", 11, 3)).await;
+        assert_eq!(db.ask("SELECT CAST(spend AS TEXT) || ' ' || CAST(total_spend AS TEXT) FROM spend").await, ["0 3"]);
+        // Another secret is the same key.
+        let edit = move |own: &mut VirtualKey| (own.hash, own.id) = (hash(2), self::id(2).into());
+        reset(0, 13).await;
+        here.keys().update(&by(), key, Box::new(edit)).await.unwrap();
+        charged(&there, call("old secret", 14, 6)).await;
+        assert_eq!(db.ask("SELECT CAST(spend AS TEXT) FROM spend WHERE moved_to IS NULL").await, ["6"]);
     }
 
     async fn what_was_under_way_when_a_key_got_another_secret_is_charged_to_it(db) {

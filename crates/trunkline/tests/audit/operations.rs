@@ -101,6 +101,12 @@ fn keys() -> Vec<Step> {
         ),
         step("POST /key/block", named.clone(), ("blocked", KEY, "$key")),
         step("POST /key/unblock", named.clone(), ("unblocked", KEY, "$key")),
+        step(
+            "POST /key/{key}/reset_spend",
+            json!({"reset_to": 0}),
+            ("updated", KEY, "$key"),
+        )
+        .at("/key/$key/reset_spend"),
         step("POST /key/regenerate", named, ("rotated", KEY, "$key")).keeps("$next", "/token"),
         step("POST /key/{key}/regenerate", json!({}), ("rotated", KEY, "$next"))
             .at("/key/$next/regenerate")
@@ -168,6 +174,11 @@ fn tenants() -> Vec<Step> {
             json!({"user_id": "u", "user_alias": "U"}),
             ("updated", USER, "u"),
         ),
+        step(
+            "POST /user/bulk_update",
+            json!({"users": [{"user_id": "u", "user_alias": "V"}, {"user_id": "nobody"}]}),
+            ("updated", USER, "u"),
+        ),
         step("POST /team/new", team.clone(), ("created", TEAM, "t")),
         step(
             "POST /team/update",
@@ -189,6 +200,11 @@ fn tenants() -> Vec<Step> {
         step(
             "POST /key/bulk_update",
             json!({"keys": [{"key": "$robot", "rpm_limit": 1}]}),
+            ("updated", KEY, "$robot"),
+        ),
+        step(
+            "POST /team/key/bulk_update",
+            json!({"team_id": "t", "all_keys_in_team": true, "update_fields": {"rpm_limit": 2}}),
             ("updated", KEY, "$robot"),
         ),
         step(

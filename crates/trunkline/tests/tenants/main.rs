@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod budgets;
+mod bulk;
 mod customers;
 mod delegates;
+mod fields;
 mod levels;
 #[path = "../bug2/proxy.rs"]
 mod proxy;
