@@ -41,6 +41,7 @@ mod openapi;
 mod operations;
 mod other_models;
 mod outcome;
+mod own_apis;
 mod pins;
 mod policy;
 mod probe;

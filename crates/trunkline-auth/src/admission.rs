@@ -26,6 +26,11 @@ impl Admission {
         !self.is_in(value.as_bytes())
     }
 
+    /// Whether a text has the gateway's credential in it, in whatever form: such a text never goes upstream.
+    pub fn carries(&self, text: &[u8]) -> bool {
+        self.is_in(text)
+    }
+
     /// Whether the credential is the value, or a word of it under whatever scheme or quoting, or in a Basic pair.
     fn is_in(&self, value: &[u8]) -> bool {
         let is_ours = |bytes: &[u8]| digest(bytes) == self.credential;

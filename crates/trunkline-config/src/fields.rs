@@ -731,6 +731,12 @@ pub(crate) const LITELLM_PARAMS: &[Field] = {
             "Members that are left out of every request.",
         ),
         field(
+            "use_in_pass_through",
+            Bool,
+            "false",
+            "Its credential and address are those of its provider's [own API](models.md#the-providers-own-apis) where a request is about no deployment; else the provider's variables are.",
+        ),
+        field(
             "input_cost_per_token",
             Dollars,
             "the table's",

@@ -218,7 +218,7 @@ pub(crate) const PARAMS_IGNORED: &[(Effect, &str)] = &[
          modalities model_config n parallel_tool_calls prediction presence_penalty prompt_id prompt_variables \
          reasoning_effort region_name response_format seed service_tier ssl_verify stop store stream stream_options \
          supports_system_message tag_regex temperature thinking tool_choice tools top_logprobs top_p \
-         use_in_pass_through use_litellm_proxy user verbosity web_search_options",
+         use_litellm_proxy user verbosity web_search_options",
     ),
 ];
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use trunkline_llm::price::{Priced, Rate};
 use trunkline_llm::provider::{self, Credential, Named, PROVIDERS, Provider};
+use trunkline_llm::through::Api;
 use trunkline_llm::wildcard;
 use trunkline_model::key::MODEL_WORDS;
 use trunkline_model::{Deployment, DeploymentParams, ModelList, SECRET_PARAMS, Secret, StoredModel};
@@ -38,7 +39,39 @@ pub(crate) fn read(entries: &mut [Entry], env: &dyn Env, report: &mut Report) ->
         None => Vec::new(),
     };
     router::check(entries, (&rules, &deployments), report);
-    ModelList { deployments, rules }
+    ModelList {
+        deployments,
+        accounts: accounts(env),
+        rules,
+    }
+}
+
+/// The providers whose own APIs are relayed and that have what they need in the environment. What is wrong with a value there is said of
+/// whatever deployment it is for.
+fn accounts(env: &dyn Env) -> Vec<Arc<Deployment>> {
+    let none = Node::of_json(&serde_json::json!({}));
+    let prefixes = Api::ALL.iter().flat_map(|api| api.providers());
+    let providers = prefixes.filter_map(|prefix| PROVIDERS.iter().find(|own| own.prefix == *prefix));
+    let account = |provider: &Provider| {
+        let mut unheard = Report::default();
+        let mut section = Section::open(String::new(), none.at, &none, &mut unheard)?;
+        let params = values(&mut section, (provider, ""), env);
+        let is_good = unheard.first_error().is_none() && missing(provider, &params).is_none();
+        is_good.then(|| {
+            Arc::new(Deployment {
+                id: format!("account-{}", provider.prefix),
+                model_name: String::new(),
+                provider: provider.prefix.to_owned(),
+                model: String::new(),
+                by_name: false,
+                is_stored: false,
+                params,
+                model_info: serde_json::Map::new(),
+                defect: None,
+            })
+        })
+    };
+    providers.filter_map(account).collect()
 }
 
 fn deployments(node: &mut Node, env: &dyn Env, report: &mut Report) -> Vec<Arc<Deployment>> {
@@ -518,6 +551,7 @@ fn values(section: &mut Section<'_>, (provider, name): (&Provider, &str), env: &
         order: section
             .integer("order", 0, 1_000_000)
             .and_then(|order| u32::try_from(order).ok()),
+        use_in_pass_through: section.boolean("use_in_pass_through").unwrap_or(false),
         prices: prices(section),
     }
 }

@@ -19,6 +19,7 @@
 //! - [`translate`]: requests and answers from one dialect to another.
 //! - [`frames`]: the frames of AWS's event streams.
 //! - [`sigv4`] and [`google`]: credentials that are made for each request, or for an hour.
+//! - [`through`]: APIs of providers that are relayed as they are.
 //! - [`usage`]: the tokens that an answer says it took.
 //! - [`measure`]: what else an answer takes: pictures, searches, seconds, characters.
 //! - [`price`]: what they cost.
@@ -45,6 +46,7 @@ pub mod responses;
 pub mod routing;
 pub mod sigv4;
 pub mod stream;
+pub mod through;
 pub mod translate;
 pub mod usage;
 pub mod wildcard;

@@ -112,6 +112,8 @@ pub struct DeploymentParams {
     pub additional_drop_params: Vec<String>,
     /// Those of a higher order are taken when none of a lower one can be.
     pub order: Option<u32>,
+    /// Its credential is that of requests to its provider which are about no deployment.
+    pub use_in_pass_through: bool,
     /// What it costs instead of what the table of prices says: LiteLLM's names (`input_cost_per_token`), dollars as text.
     pub prices: BTreeMap<String, String>,
 }
@@ -140,6 +142,8 @@ pub struct StoredModel {
 pub struct ModelList {
     /// Usable or not.
     pub deployments: Vec<Arc<Deployment>>,
+    /// Providers whose credential is in the environment, without a model: for requests that are about no deployment.
+    pub accounts: Vec<Arc<Deployment>>,
     /// How one is chosen.
     pub rules: RouterRules,
 }

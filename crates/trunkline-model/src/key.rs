@@ -444,8 +444,9 @@ pub struct Route<'a> {
 }
 
 /// The words for many routes that `allowed_routes` may hold.
-pub const ROUTE_WORDS: [&str; 5] = [
+pub const ROUTE_WORDS: [&str; 6] = [
     "llm_api_routes",
+    "mapped_pass_through_routes",
     "mcp_routes",
     "mcp_inference_routes",
     "info_routes",
@@ -472,6 +473,7 @@ impl Route<'_> {
     fn is_covered_by(self, rule: &str) -> bool {
         match rule {
             "llm_api_routes" => self.is_mcp || self.is_llm,
+            "mapped_pass_through_routes" => is_pass_through(self.path),
             "mcp_routes" | "mcp_inference_routes" => self.is_mcp,
             "info_routes" => INFO_ROUTES.contains(&self.path) || is_toolset(self.path),
             "management_routes" => MANAGEMENT_PATHS.iter().any(|begin| self.path.starts_with(begin)),
@@ -515,6 +517,25 @@ pub fn is_llm_path(path: &str) -> bool {
         || MESSAGES.contains(&path.strip_prefix("/anthropic").unwrap_or(path))
         || begins.iter().any(|begin| path.starts_with(begin))
         || responses.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        || is_pass_through(path)
+}
+
+/// Whether a path is one of a provider's own API, behind the provider's name.
+pub fn is_pass_through(path: &str) -> bool {
+    const APIS: [&str; 10] = [
+        "openai",
+        "anthropic",
+        "gemini",
+        "vertex_ai",
+        "vertex-ai",
+        "bedrock",
+        "azure",
+        "cohere",
+        "mistral",
+        "vllm",
+    ];
+    let named = path.strip_prefix('/').and_then(|rest| rest.split_once('/'));
+    named.is_some_and(|(api, rest)| APIS.contains(&api) && !rest.is_empty())
 }
 
 /// The routes that show a key the toolsets that it was granted.
@@ -651,6 +672,19 @@ mod tests {
             assert!(!with(&["mcp_routes"]).may_call(other(path)), "{path}");
         }
         assert!(!api.may_call(other("/model/new")) && !api.may_call(other("/v1/chat/completions/x")));
+        let passed = with(&["mapped_pass_through_routes"]);
+        for path in [
+            "/gemini/v1beta/models/x:generateContent",
+            "/vertex-ai/v1/x",
+            "/openai/v1/files",
+        ] {
+            assert!(
+                api.may_call(other(path)) && passed.may_call(other(path)),
+                "{path}"
+            );
+        }
+        assert!(!passed.may_call(other("/v1/chat/completions")) && !passed.may_call(mcp("/mcp")));
+        assert!(!api.may_call(other("/gemini")) && !api.may_call(other("/geminis/x")));
         let info = with(&["info_routes"]);
         assert!(!info.may_call(mcp("/mcp")) && info.may_call(other("/key/info")));
         assert!(info.may_call(other("/v1/mcp/toolset")) && info.may_call(other("/v1/mcp/toolset/x")));

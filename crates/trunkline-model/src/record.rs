@@ -150,6 +150,8 @@ pub enum CallKind {
     Speech,
     /// What is said in a sound.
     Transcription,
+    /// Anything of a provider's API, as it is.
+    PassThrough,
 }
 
 impl CallKind {
@@ -168,6 +170,7 @@ impl CallKind {
                 | Self::ImageGeneration
                 | Self::Speech
                 | Self::Transcription
+                | Self::PassThrough
         )
     }
 
@@ -199,6 +202,7 @@ impl CallKind {
             Self::ImageGeneration => "aimage_generation",
             Self::Speech => "aspeech",
             Self::Transcription => "atranscription",
+            Self::PassThrough => "pass_through_endpoint",
         }
     }
 }

@@ -51,6 +51,8 @@ pub enum Turn {
 /// One request as it came.
 #[derive(Clone, Debug)]
 pub struct ProviderRequest {
+    /// The method.
+    pub method: String,
     /// The path.
     pub path: String,
     /// What comes after it.
@@ -292,6 +294,7 @@ fn answer(
         .collect();
     let path = bare.head.uri.path().to_owned();
     let request = ProviderRequest {
+        method: bare.head.method.to_string(),
         path: path.clone(),
         query: bare.head.uri.query().map(str::to_owned),
         headers,
@@ -392,6 +395,9 @@ fn taken(
     if let Some(said) = responses::about(kept, (bare, path)) {
         return Err(said);
     }
+    if let Some(said) = own(bare, path, models) {
+        return Err(said);
+    }
     if path == "/v1/audio/transcriptions" {
         return others::form(bare, models);
     }
@@ -425,6 +431,31 @@ fn taken(
     match rejected(&body, known, models) {
         Some(said) => Err(said),
         None => Ok(body),
+    }
+}
+
+/// What is about no model: what there is, and what it keeps for whoever has the key.
+fn own(bare: &Bare, path: &str, models: &[String]) -> Option<Said> {
+    let list = |data: Vec<Value>| Said::json(200, json!({"object": "list", "data": data}).to_string());
+    match (bare.head.method.as_str(), path) {
+        ("GET", "/v1/models") => {
+            let of = |own: &String| json!({"id": own, "object": "model"});
+            Some(list(models.iter().map(of).collect()))
+        }
+        ("GET", "/v1/files") => Some(list(vec![json!({"id": "file-1", "object": "file"})])),
+        ("GET", "/v1/files/file-1/content") => {
+            let said = Said::json(200, "\u{1}every byte\u{0}");
+            Some(said.with_header("content-type", "application/octet-stream"))
+        }
+        ("DELETE", "/v1/files/file-1") => {
+            let body = json!({"id": "file-1", "object": "file", "deleted": true});
+            Some(Said::json(200, body.to_string()))
+        }
+        ("POST", "/v1/files") => {
+            let body = json!({"id": "file-1", "object": "file", "bytes": bare.body.len()});
+            Some(Said::json(201, body.to_string()))
+        }
+        _ => None,
     }
 }
 

@@ -34,7 +34,7 @@ use crate::answer;
 use crate::record::Pending;
 
 /// Bytes that are read of an answer that is an error.
-const MAX_ERROR: usize = 64 * 1024;
+pub(super) const MAX_ERROR: usize = 64 * 1024;
 /// Characters of the header that says what was left out.
 const MAX_DROPPED: usize = 1024;
 
@@ -59,6 +59,7 @@ pub(super) fn bill(asked: &Asked<'_>, ready: &Arc<Ready>, turn: Turn) -> Bill {
         request_bytes: asked.request_bytes as u64,
         has_extras: asked.request.has_extras && ready.has_extras(asked.endpoint),
         takes: asked.takes(),
+        is_unknown: false,
         asked: asked.request.measure(),
     }
 }
@@ -170,7 +171,7 @@ pub(super) async fn attempt(
     };
     let method = errand.map_or(&Method::POST, |errand| &errand.method);
     let target = (method, kept.as_ref().unwrap_or(target));
-    let proved = cloud::prove(asked.gateway, ready, target.1, (&mut headers, &body)).await;
+    let proved = cloud::prove(asked.gateway, ready, target, (&mut headers, &body)).await;
     proved.map_err(|fault| failed(fault, true))?;
     let answered = asked.gateway.upstreams.ask_provider(target, &headers, body);
     match timeout_at(until, answered).await {
@@ -224,7 +225,7 @@ impl Asked<'_> {
 
 /// The client's headers about Anthropic's API. The operator's revision counts more than the client's; what is tried out is what
 /// anybody wants to.
-fn anthropics(headers: &mut HeaderMap, (ready, theirs): (&Ready, &HeaderMap), betas: &[String]) {
+pub(super) fn anthropics(headers: &mut HeaderMap, (ready, theirs): (&Ready, &HeaderMap), betas: &[String]) {
     if let (Some(version), false) = (theirs.get(&VERSION), ready.has_own_version()) {
         headers.insert(VERSION.clone(), version.clone());
     }
@@ -283,7 +284,7 @@ async fn refused(
     }
 }
 
-fn kind(status: u16, cause: Option<Cause>) -> FailureKind {
+pub(super) fn kind(status: u16, cause: Option<Cause>) -> FailureKind {
     match (cause, status) {
         (Some(Cause::ContentPolicy), _) => FailureKind::ContentPolicy,
         (_, 401 | 403) => FailureKind::Authentication,
@@ -388,7 +389,7 @@ pub(super) fn is_stream(headers: &HeaderMap) -> bool {
 }
 
 /// Headers of a provider's that are handed on as they are.
-const PROVIDERS: [&str; 6] = [
+pub(super) const PROVIDERS: [&str; 6] = [
     "x-ratelimit-limit-requests",
     "x-ratelimit-remaining-requests",
     "x-ratelimit-reset-requests",
@@ -398,7 +399,7 @@ const PROVIDERS: [&str; 6] = [
 ];
 
 /// Anthropic's, and LiteLLM's names for them.
-const ANTHROPICS: [(&str, &str); 6] = [
+pub(super) const ANTHROPICS: [(&str, &str); 6] = [
     ("anthropic-ratelimit-requests-limit", "x-ratelimit-limit-requests"),
     (
         "anthropic-ratelimit-requests-remaining",

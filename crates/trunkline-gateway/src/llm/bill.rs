@@ -35,6 +35,8 @@ pub(super) struct Bill {
     pub(super) has_extras: bool,
     /// Its answer takes tokens.
     pub(super) takes: bool,
+    /// Nobody can tell what it takes: it is recorded as unknown, and nothing is guessed.
+    pub(super) is_unknown: bool,
     /// What the request asks for that is not counted in tokens.
     pub(super) asked: Measure,
 }
@@ -44,6 +46,11 @@ impl Bill {
     pub(super) fn settle(&self, pending: &mut Pending, usage: Option<Usage>, written: u64) -> Option<Cost> {
         if !self.takes {
             // It costs nothing: what it counts nobody took, or was noted when it was taken.
+            return None;
+        }
+        if self.is_unknown {
+            self.warn("it was asked for something of which the gateway does not know what it takes");
+            pending.took(self.used(&usage.unwrap_or_default(), false), None, 0);
             return None;
         }
         let (usage, is_estimated) = self.whole(usage, written);

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use trunkline_llm::provider::{self, Named};
 use trunkline_llm::wildcard;
-use trunkline_model::{Deployment, KeyMap, ModelList, RouterRules};
+use trunkline_model::{Deployment, DeploymentParams, KeyMap, ModelList, RouterRules};
 
 use super::models::Ready;
 
@@ -32,6 +32,10 @@ pub struct Catalogue {
     /// Those with `*`, what says most first.
     patterns: Vec<Arc<Group>>,
     made: Mutex<KeyMap<String, Arc<Group>>>,
+    /// By provider: who is asked in its own API where no deployment is named, without a model.
+    accounts: BTreeMap<String, Arc<Ready>>,
+    /// The same with a model, by provider and model.
+    of_accounts: Mutex<KeyMap<(String, String), Arc<Ready>>>,
 }
 
 impl Catalogue {
@@ -55,12 +59,38 @@ impl Catalogue {
             .cloned()
             .collect();
         patterns.sort_by_key(|own| std::cmp::Reverse(wildcard::weight(&own.name)));
+        let accounts = accounts(&list, before);
         Self {
             list,
             groups,
             patterns,
             made: Mutex::default(),
+            accounts,
+            of_accounts: Mutex::default(),
         }
+    }
+
+    /// Who is asked in a provider's own API where no deployment is named, for a model if one is known.
+    pub(super) fn account(&self, provider: &str, model: Option<&str>) -> Option<Arc<Ready>> {
+        let account = self.accounts.get(provider)?;
+        let Some(model) = model else {
+            return Some(account.clone());
+        };
+        let mut known = self.of_accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = (provider.to_owned(), model.to_owned());
+        if let Some(ready) = known.get(&name) {
+            return Some(ready.clone());
+        }
+        if known.len() >= MOST_MADE {
+            known.clear();
+        }
+        let deployment = Arc::new(Deployment {
+            model: model.to_owned(),
+            ..Deployment::clone(&account.deployment)
+        });
+        let ready = Arc::new(Ready::filled(&deployment, account));
+        known.insert(name, ready.clone());
+        Some(ready)
     }
 
     fn ready(&self) -> BTreeMap<&str, &Arc<Ready>> {
@@ -122,6 +152,52 @@ impl Catalogue {
         made.insert(name.to_owned(), group.clone());
         Some(group)
     }
+}
+
+/// The first deployment of a provider that says so, else what the environment has. Only where it is and who asks is of the deployment:
+/// what a model costs and how much it may get is not that of others.
+fn accounts(list: &ModelList, before: &Catalogue) -> BTreeMap<String, Arc<Ready>> {
+    let declared = list.deployments.iter();
+    let declared = declared.filter(|own| own.params.use_in_pass_through && own.defect.is_none());
+    let mut accounts = BTreeMap::new();
+    for own in declared.chain(&list.accounts) {
+        if accounts.contains_key(&own.provider) {
+            continue;
+        }
+        let params = &own.params;
+        let account = Arc::new(Deployment {
+            id: own.id.clone(),
+            model_name: String::new(),
+            provider: own.provider.clone(),
+            model: String::new(),
+            by_name: false,
+            is_stored: own.is_stored,
+            params: DeploymentParams {
+                api_base: params.api_base.clone(),
+                api_key: params.api_key.clone(),
+                azure_ad_token: params.azure_ad_token.clone(),
+                api_version: params.api_version.clone(),
+                aws: params.aws.clone(),
+                google_credentials: params.google_credentials.clone(),
+                vertex_project: params.vertex_project.clone(),
+                vertex_location: params.vertex_location.clone(),
+                organization: params.organization.clone(),
+                extra_headers: params.extra_headers.clone(),
+                timeout: params.timeout,
+                stream_timeout: params.stream_timeout,
+                ..DeploymentParams::default()
+            },
+            model_info: serde_json::Map::new(),
+            defect: None,
+        });
+        let known = before.accounts.get(&own.provider);
+        let ready = match known.filter(|known| known.deployment == account) {
+            Some(same) => same.clone(),
+            None => Arc::new(Ready::of(&account, known)),
+        };
+        accounts.insert(own.provider.clone(), ready);
+    }
+    accounts
 }
 
 /// The deployments of a name with `*` for one name that it stands for.

@@ -40,12 +40,12 @@ pub(super) struct Held {
 pub(super) async fn prove(
     gateway: &Arc<Gateway>,
     ready: &Ready,
-    target: &Target,
+    (method, target): (&Method, &Target),
     (headers, body): (&mut HeaderMap, &Bytes),
 ) -> Result<(), Fault> {
     let params = &ready.deployment.params;
     if let Some(aws) = &params.aws {
-        return sign(gateway, (aws, target), headers, body);
+        return sign(gateway, aws, (method, target), (headers, body));
     }
     if let Some(credentials) = &params.google_credentials {
         // Boxed: requests to most providers have no use for it, and all of them would have its size.
@@ -57,9 +57,9 @@ pub(super) async fn prove(
 
 fn sign(
     gateway: &Gateway,
-    (aws, target): (&Aws, &Target),
-    headers: &mut HeaderMap,
-    body: &Bytes,
+    aws: &Aws,
+    (method, target): (&Method, &Target),
+    (headers, body): (&mut HeaderMap, &Bytes),
 ) -> Result<(), Fault> {
     let bad = || Fault::misconfigured("its credentials for AWS cannot be sent in headers");
     let signer = Signer {
@@ -78,7 +78,7 @@ fn sign(
     let content_type = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let time = gateway.clock.now().strftime("%Y%m%dT%H%M%SZ").to_string();
     let proofs = signer.headers(&ToSign {
-        method: "POST",
+        method: method.as_str(),
         host: &host,
         path: url.path(),
         query: url.query().unwrap_or_default(),

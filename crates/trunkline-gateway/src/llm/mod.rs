@@ -8,12 +8,13 @@
 //! Identity, limits and records are those of the rest of the gateway, and who may use a model is decided beside tools
 //! (`trunkline_policy::decide_model`). [`models`] has the deployments, [`catalogue`] finds them by their names, [`route`] chooses one by how
 //! all of them do ([`load`]), [`ask`] asks it, `tries` asks the next of the name ([`retry`]), `fallback` the next name. [`relay`] hands the
-//! answer on ([`passing`] as it is, or translated), `others` what is no text of a model, `bill` notes what it cost and `spent` says it,
+//! answer on ([`passing`] as it is, or translated), `others` what is no text of a model, `through` whatever else of a provider's own API, `bill` notes what it cost and `spent` says it,
 //! `credentials` is what a provider is told beside a body, `kept` finds the deployment that has a response, [`told`] says what went wrong,
 //! [`list`] and [`groups`] show what there is.
 //!
 //! **Invariant:** of what a client sends only its body goes to a provider, with another name for the model in it or translated; and,
-//! to one that speaks Anthropic's dialect, `anthropic-version` and `anthropic-beta`.
+//! to one that speaks Anthropic's dialect, `anthropic-version` and `anthropic-beta`. (Of a request that is handed on as it is, also the
+//! headers of a short list in `through`.)
 //! **Invariant:** nothing is sent a second time that a provider may have begun to answer.
 
 pub mod ask;
@@ -34,6 +35,7 @@ mod retry;
 pub mod route;
 mod spent;
 mod tags;
+mod through;
 pub mod told;
 mod tools;
 mod tries;
@@ -50,7 +52,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::routing::{get, post};
 use tokio::time::Instant;
-use trunkline_auth::{AuthError, Surface};
+use trunkline_auth::{Admission, AuthError, Surface};
 use trunkline_llm::Endpoint;
 use trunkline_llm::routing::MOST_RETRIES;
 use trunkline_llm::translate::Dialogue;
@@ -96,7 +98,7 @@ pub(crate) fn router() -> Router<Arc<Gateway>> {
             .route(&format!("/engines/{{model}}/{path}"), post(named))
             .route(&format!("/openai/deployments/{{model}}/{path}"), post(named));
     }
-    router = others::routes(router);
+    router = through::routes(others::routes(router));
     for path in RESPONSES {
         let plain = move |State(gateway), request| handle(gateway, Endpoint::Responses, None, request);
         router = kept::routes(router.route(path, post(plain)), path);
@@ -125,15 +127,27 @@ pub(crate) fn enter(
     headers: &HeaderMap,
     path: &str,
 ) -> Result<Caller, AuthError> {
+    admitted(gateway, arrived, headers, path).map(|(caller, _)| caller)
+}
+
+/// The same, with what of the headers was the proof.
+fn admitted(
+    gateway: &Gateway,
+    arrived: Option<&Arrived>,
+    headers: &HeaderMap,
+    path: &str,
+) -> Result<(Caller, Admission), AuthError> {
     let request_id = request_id(arrived);
     let client = arrived.map_or_else(ClientAddress::default, |arrived| arrived.client);
-    let (principal, _) = identify(gateway, headers, Surface::Management, path).inspect_err(|error| {
-        denied::route(gateway, *error, Some(&request_id), path);
-    })?;
-    Ok(Caller {
+    let (principal, admission) =
+        identify(gateway, headers, Surface::Management, path).inspect_err(|error| {
+            denied::route(gateway, *error, Some(&request_id), path);
+        })?;
+    let caller = Caller {
         request_id,
         principal: principal.at(client),
-    })
+    };
+    Ok((caller, admission))
 }
 
 /// One request to a model, let in.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use axum::http::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue};
+use axum::http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use trunkline_llm::price::{Listed, Priced, Prices, Rate};
 use trunkline_llm::provider::PROVIDERS;
 use trunkline_llm::translate::{Drops, Target as Written};
@@ -44,7 +44,7 @@ pub struct Ready {
     responses: Option<String>,
     headers: HeaderMap,
     /// What proves who asks for some time, where there is such a thing.
-    pub(super) token: cloud::Held,
+    pub(super) token: Arc<cloud::Held>,
 }
 
 /// The revision of Anthropic's API.
@@ -123,6 +123,7 @@ impl Ready {
     pub(super) fn filled(deployment: &Arc<Deployment>, pattern: &Self) -> Self {
         Self {
             load: pattern.load.clone(),
+            token: pattern.token.clone(),
             ..Self::new(deployment)
         }
     }
@@ -180,7 +181,7 @@ impl Ready {
             targets: Vec::new(),
             responses: None,
             headers: HeaderMap::new(),
-            token: cloud::Held::default(),
+            token: Arc::default(),
         };
         if ready.defect.is_none() {
             ready.defect = ready.prepare().err();
@@ -246,6 +247,13 @@ impl Ready {
             "application/json"
         };
         headers.entry(ACCEPT).or_insert(HeaderValue::from_static(accept));
+        headers
+    }
+
+    /// What says who asks, and what the operator always sends.
+    pub(super) fn proofs(&self) -> HeaderMap {
+        let mut headers = self.headers.clone();
+        headers.remove(CONTENT_TYPE);
         headers
     }
 

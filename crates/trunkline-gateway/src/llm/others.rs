@@ -18,10 +18,11 @@ use futures_util::stream;
 use http_body_util::BodyExt as _;
 use scopeguard::ScopeGuard;
 use tokio::time::{timeout, timeout_at};
+use trunkline_llm::stream::Renamer;
 use trunkline_llm::{Endpoint, Measure, answer as wire};
 use trunkline_model::{OutcomeStatus, Step};
 use trunkline_upstream::ResponseBody;
-use trunkline_upstream::fault::Fault;
+use trunkline_upstream::fault::{Fault, printable, redacted};
 use trunkline_upstream::http::{declared_length, read_whole};
 
 use super::ask::Head;
@@ -93,10 +94,12 @@ pub(super) async fn hand_on(
         } else {
             spent::before(&mut headers, asked.gateway, &asked.principal, &pending);
         }
+        let is_stream = kind
+            .as_ref()
+            .is_some_and(|own| own.as_bytes().starts_with(b"text/event-stream"));
+        let limit = asked.gateway.upstreams.settings().max_message_bytes;
         let running = Running {
-            is_stream: kind
-                .as_ref()
-                .is_some_and(|own| own.as_bytes().starts_with(b"text/event-stream")),
+            lines: is_stream.then(|| Renamer::new(&asked.request.model, limit)),
             bill,
             pending: Some(pending),
             place: asked.place,
@@ -175,7 +178,8 @@ struct Running {
     /// Between two pieces.
     time: Duration,
     body: ResponseBody,
-    is_stream: bool,
+    /// Of an event stream: it is read line by line, so that what a line says is known before it is handed on.
+    lines: Option<Renamer>,
     /// What it came to is noted already.
     is_settled: bool,
     /// The end of an event stream, so far.
@@ -191,7 +195,7 @@ impl Drop for Running {
 
 impl Running {
     fn answer(self, kind: Option<HeaderValue>, headers: HeaderMap) -> Response {
-        let is_stream = self.is_stream;
+        let is_stream = self.lines.is_some();
         // Boxed: it would be moved with every piece.
         let pieces = stream::unfold(Some(Box::new(self)), |running| async move {
             let (piece, rest) = running?.next().await?;
@@ -217,17 +221,17 @@ impl Running {
         loop {
             let fault = match timeout(self.time, self.body.frame()).await {
                 Err(_) => Fault::timeout(Step::Call, self.time),
-                Ok(None) => {
-                    self.over("ok", None);
-                    return None;
-                }
+                Ok(None) => return self.ends(),
                 Ok(Some(Ok(frame))) => {
                     let data = frame.into_data().unwrap_or_default();
-                    if data.is_empty() {
-                        continue;
+                    match self.read(data) {
+                        Ok(data) if data.is_empty() => continue,
+                        Ok(data) => {
+                            let data = self.passes(data);
+                            return Some((Ok(data), Some(self)));
+                        }
+                        Err(fault) => fault,
                     }
-                    self.passes(&data);
-                    return Some((Ok(data), Some(self)));
                 }
                 Ok(Some(Err(_))) => {
                     let text = "the connection broke within the answer";
@@ -240,18 +244,57 @@ impl Running {
         }
     }
 
-    fn passes(&mut self, data: &[u8]) {
+    /// What of a piece can be handed on.
+    fn read(&mut self, data: Bytes) -> Result<Bytes, Fault> {
+        let Some(lines) = &mut self.lines else {
+            return Ok(data);
+        };
+        let mut out = Vec::with_capacity(data.len() + 64);
+        match lines.feed(&data, &mut out) {
+            Ok(()) => Ok(out.into()),
+            Err(error) => Err(Fault::new(
+                OutcomeStatus::ProtocolError,
+                Step::Call,
+                error.to_string(),
+            )),
+        }
+    }
+
+    /// The provider has said all.
+    fn ends(mut self: Box<Self>) -> Option<(io::Result<Bytes>, Option<Box<Self>>)> {
+        let mut out = Vec::new();
+        if let Some(lines) = &mut self.lines {
+            lines.finish(&mut out);
+        }
+        let out = self.passes(out.into());
+        let error = self.lines.as_ref().and_then(Renamer::error);
+        let words = error.map(|error| redacted(&printable(error), &self.bill.ready.secrets()));
+        match words {
+            None => self.over("ok", None),
+            Some(words) => self.over(OutcomeStatus::UpstreamError.as_str(), Some(words)),
+        }
+        (!out.is_empty()).then_some((Ok(out), None))
+    }
+
+    /// What a provider says of an error may have the credential in it that it was asked with.
+    fn passes(&mut self, data: Bytes) -> Bytes {
+        let told = self.lines.as_ref().and_then(Renamer::error);
+        let data = match std::str::from_utf8(&data) {
+            Ok(text) if told.is_some() => redacted(text, &self.bill.ready.secrets()).into(),
+            _ => data,
+        };
         if let Some(pending) = &mut self.pending {
             pending.sent(data.len());
         }
-        if self.is_stream && !self.is_settled {
-            self.end.extend_from_slice(data);
+        if self.lines.is_some() && !self.is_settled {
+            self.end.extend_from_slice(&data);
             let surplus = self.end.len().saturating_sub(MAX_END);
             // Not with every piece: what is kept would be moved each time.
             if surplus > MAX_END {
                 self.end.drain(..surplus);
             }
         }
+        data
     }
 
     fn over(&mut self, outcome: &'static str, error: Option<String>) {

@@ -73,11 +73,30 @@ pub enum NoDeployment {
 /// What is looked for.
 #[derive(Clone, Copy)]
 pub(super) struct Wanted<'a> {
-    pub(super) endpoint: Endpoint,
+    pub(super) what: What<'a>,
     /// Of the request.
     pub(super) tags: &'a [String],
     /// Ids of those that were asked.
     pub(super) tried: &'a [String],
+}
+
+/// What a deployment has to do.
+#[derive(Clone, Copy)]
+pub(super) enum What<'a> {
+    /// It serves an endpoint.
+    Endpoint(Endpoint),
+    /// It is one of these providers', whose own API is asked.
+    OwnApi(&'a [&'a str]),
+}
+
+impl What<'_> {
+    /// Whether it does.
+    pub(super) fn is_done_by(self, own: &Ready) -> bool {
+        match self {
+            Self::Endpoint(endpoint) => own.target(endpoint, false).is_some(),
+            Self::OwnApi(providers) => providers.contains(&own.deployment.provider.as_str()),
+        }
+    }
 }
 
 /// The one that is next, and the request's turn with it.
@@ -153,13 +172,17 @@ impl Models {
         match &ready.defect {
             Some(defect) => Err(NoDeployment::Unusable(defect.clone())),
             None if tried.iter().any(|own| own == id) => Err(NoDeployment::Tried),
-            None => Ok(Chosen {
-                turn: ready
-                    .turn(self.now(), &Most::ANY, false)
-                    .ok_or(NoDeployment::Full(Duration::from_secs(1)))?,
-                ready: ready.clone(),
-            }),
+            None => self.alone(ready),
         }
+    }
+
+    /// One that is there alone: it is not left alone.
+    pub(super) fn alone(&self, ready: &Arc<Ready>) -> Result<Chosen, NoDeployment> {
+        let turn = ready.turn(self.now(), &Most::ANY, false);
+        Ok(Chosen {
+            turn: turn.ok_or(NoDeployment::Full(Duration::from_secs(1)))?,
+            ready: ready.clone(),
+        })
     }
 
     /// The next deployment of a name to ask.
@@ -211,7 +234,7 @@ fn serving<'g>(
         let defect = group.members.iter().find_map(|own| own.defect.clone());
         return Err(NoDeployment::Unusable(defect.unwrap_or_default()));
     }
-    left.retain(|own| own.target(wanted.endpoint, false).is_some());
+    left.retain(|own| wanted.what.is_done_by(own));
     if left.is_empty() {
         return Err(NoDeployment::OtherEndpoint);
     }

@@ -4,6 +4,7 @@ use axum::http::StatusCode;
 use axum::http::header::{HeaderValue, RETRY_AFTER};
 use axum::response::Response;
 use trunkline_auth::AuthError;
+use trunkline_llm::through::Api;
 use trunkline_llm::{BadRequest, Cause, Dialect, Failure, ProviderError};
 use trunkline_model::{Level, OutcomeStatus, RequestId};
 use trunkline_policy::Denial;
@@ -69,6 +70,32 @@ impl Refused {
     }
 }
 
+impl Refused {
+    /// The answer as the clients of a provider's own API read it.
+    pub(super) fn answer_of(&self, api: Api, request_id: &RequestId) -> Response {
+        let mut response = self.answer_in(Dialect::OpenAi, request_id);
+        let (body, said) = api.error(&self.failure, request_id.as_str());
+        if let Some((name, value)) = said {
+            response
+                .headers_mut()
+                .insert(name, HeaderValue::from_static(value));
+        }
+        *response.body_mut() = body.into();
+        response
+    }
+}
+
+/// Nobody is known to ask, as a provider's clients read it.
+pub(super) fn unauthorized_in(api: Api, error: AuthError, request_id: &RequestId) -> Response {
+    let (mut parts, _) = answer::unauthorized(error, false).into_parts();
+    let failure = Failure::new(parts.status.as_u16(), error.to_string()).kind(error.error_type());
+    let (body, said) = api.error(&failure, request_id.as_str());
+    if let Some((name, value)) = said {
+        parts.headers.insert(name, HeaderValue::from_static(value));
+    }
+    Response::from_parts(parts, body.into())
+}
+
 /// Nobody is known to ask.
 pub(super) fn unauthorized(error: AuthError, dialect: Dialect, request_id: &RequestId) -> Response {
     let response = answer::unauthorized(error, false);
@@ -126,6 +153,36 @@ pub(super) fn denied(denial: Denial, model: &str) -> Refused {
         failure: refused.failure.kind(kind),
         ..refused
     }
+}
+
+/// The caller may not use all models of an API, and nothing says which of them the request is about.
+pub(super) fn untold(denial: Denial, api: Api) -> Refused {
+    let mut refused = denied(denial, api.prefix());
+    refused.failure.message = format!(
+        "This request does not say which one model of {0} it is about, or is about what several have in common: it is only for keys that may use all models of {0}. An administrator gives a key all of them with `models: [\"{0}/*\"]`.",
+        api.prefix()
+    );
+    refused
+}
+
+/// There is nobody to ask in an API's name.
+pub(super) fn no_account(api: Api) -> Refused {
+    let variables = match api {
+        Api::Bedrock => "AWS_BEARER_TOKEN_BEDROCK, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        Api::Vertex => "VERTEXAI_CREDENTIALS and VERTEXAI_PROJECT",
+        Api::Azure => "AZURE_API_BASE and AZURE_API_KEY",
+        Api::Vllm => "HOSTED_VLLM_API_BASE",
+        Api::OpenAi => "OPENAI_API_KEY",
+        Api::Anthropic => "ANTHROPIC_API_KEY",
+        Api::Gemini => "GEMINI_API_KEY",
+        Api::Cohere => "COHERE_API_KEY",
+        Api::Mistral => "MISTRAL_API_KEY",
+    };
+    let text = format!(
+        "the gateway has no credential for {0} of its own: its operator has to set {variables}, or `use_in_pass_through: true` for a deployment of {0}",
+        api.prefix()
+    );
+    Refused::new(503, text).word(OutcomeStatus::Misconfigured.as_str())
 }
 
 /// There is no model of the name.

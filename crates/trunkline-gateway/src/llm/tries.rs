@@ -16,7 +16,7 @@ use super::catalogue::Catalogue;
 use super::load::Turn;
 use super::models::Ready;
 use super::retry::{self, Retries};
-use super::route::{Chosen, NoDeployment, Wanted};
+use super::route::{Chosen, NoDeployment, Wanted, What};
 use super::told::{self, Refused};
 use crate::record::Pending;
 
@@ -119,7 +119,7 @@ impl Round<'_> {
             return models.only(group, &kept.deployment, &self.tried);
         }
         let wanted = Wanted {
-            endpoint: self.asked.provider_endpoint(),
+            what: What::Endpoint(self.asked.provider_endpoint()),
             tags: &self.asked.tags,
             tried: &self.tried,
         };

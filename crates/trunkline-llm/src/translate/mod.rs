@@ -30,7 +30,9 @@ use sha2::{Digest as _, Sha256};
 use trunkline_mcp::edit::RawObject;
 
 pub use anthropic::usage::Counts;
+pub(crate) use bedrock::answer_in::usage as bedrocks_usage;
 pub use dialogue::Dialogue;
+pub(crate) use gemini::answer_in::usage as googles_usage;
 pub use losses::Drops;
 pub use sse::Unreadable;
 pub use stream::{Incoming, Outgoing, Stream};

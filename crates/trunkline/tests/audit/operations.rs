@@ -10,7 +10,7 @@ use crate::support::config;
 use crate::world::{World, last, rows, send};
 
 /// Operations that are not GET and change nothing.
-const ASKING: [&str; 22] = [
+const ASKING: [&str; 58] = [
     "POST /budget/info",
     "POST /key/health",
     "POST /mcp-rest/test/connection",
@@ -33,6 +33,42 @@ const ASKING: [&str; 22] = [
     "POST /v1/audio/speech",
     "POST /v1/audio/transcriptions",
     "POST /v2/key/info",
+    "POST /openai/{path}",
+    "PUT /openai/{path}",
+    "PATCH /openai/{path}",
+    "DELETE /openai/{path}",
+    "POST /anthropic/{path}",
+    "PUT /anthropic/{path}",
+    "PATCH /anthropic/{path}",
+    "DELETE /anthropic/{path}",
+    "POST /gemini/{path}",
+    "PUT /gemini/{path}",
+    "PATCH /gemini/{path}",
+    "DELETE /gemini/{path}",
+    "POST /vertex_ai/{path}",
+    "PUT /vertex_ai/{path}",
+    "PATCH /vertex_ai/{path}",
+    "DELETE /vertex_ai/{path}",
+    "POST /bedrock/{path}",
+    "PUT /bedrock/{path}",
+    "PATCH /bedrock/{path}",
+    "DELETE /bedrock/{path}",
+    "POST /azure/{path}",
+    "PUT /azure/{path}",
+    "PATCH /azure/{path}",
+    "DELETE /azure/{path}",
+    "POST /cohere/{path}",
+    "PUT /cohere/{path}",
+    "PATCH /cohere/{path}",
+    "DELETE /cohere/{path}",
+    "POST /mistral/{path}",
+    "PUT /mistral/{path}",
+    "PATCH /mistral/{path}",
+    "DELETE /mistral/{path}",
+    "POST /vllm/{path}",
+    "PUT /vllm/{path}",
+    "PATCH /vllm/{path}",
+    "DELETE /vllm/{path}",
 ];
 
 const KEY: &str = "LiteLLM_VerificationToken";

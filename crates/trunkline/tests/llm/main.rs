@@ -19,6 +19,7 @@ mod sdk;
 mod spend;
 mod stored;
 mod support;
+mod through;
 mod tool_rules;
 mod tools;
 mod vertex;

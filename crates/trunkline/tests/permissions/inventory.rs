@@ -89,8 +89,19 @@ const EVERY_TEAM_KEY: [&str; 1] = ["POST /v1/mcp/server/register"];
 /// What a viewer may ask, although it is no GET.
 const FOR_VIEWERS: [&str; 1] = ["POST /v1/mcp/policy/dry-run"];
 
-/// What a viewer may not see, although it is a GET: it is no part of the management API.
-const NOT_FOR_VIEWERS: [&str; 1] = ["GET /metrics"];
+/// What a viewer may not see, although it is a GET: it is no part of the management API. (What providers keep is for keys with models.)
+const NOT_FOR_VIEWERS: [&str; 10] = [
+    "GET /metrics",
+    "GET /openai/{path}",
+    "GET /anthropic/{path}",
+    "GET /gemini/{path}",
+    "GET /vertex_ai/{path}",
+    "GET /bedrock/{path}",
+    "GET /azure/{path}",
+    "GET /cohere/{path}",
+    "GET /mistral/{path}",
+    "GET /vllm/{path}",
+];
 
 /// Methods and paths of the MCP endpoints, which no document has.
 const ENDPOINTS: [&str; 21] = [

@@ -30,7 +30,11 @@ fn models(deployments: Vec<Arc<Deployment>>) -> Models {
 fn with(deployments: Vec<Arc<Deployment>>, edit: impl FnOnce(&mut RouterRules)) -> Models {
     let mut rules = RouterRules::default();
     edit(&mut rules);
-    Models::new(ModelList { deployments, rules })
+    Models::new(ModelList {
+        deployments,
+        rules,
+        ..ModelList::default()
+    })
 }
 
 fn choose(
@@ -41,7 +45,7 @@ fn choose(
     let texts = |own: &[&str]| own.iter().map(|own| (*own).to_owned()).collect::<Vec<_>>();
     let catalogue = models.catalogue();
     let wanted = Wanted {
-        endpoint,
+        what: What::Endpoint(endpoint),
         tags: &texts(tags),
         tried: &texts(tried),
     };
@@ -103,7 +107,7 @@ async fn who_failed_is_left_alone_and_an_only_one_never() {
             deployment("b", |own| own.params.weight = Some(1.0)),
             deployment("a", |_| {}),
         ],
-        rules: RouterRules::default(),
+        ..ModelList::default()
     });
     assert!(matches!(chosen(&two, &["b"]), Err(NoDeployment::Resting(_))));
     tokio::time::advance(Duration::from_secs(6)).await;
@@ -275,7 +279,7 @@ async fn order_shares_defects_and_endpoints() {
     assert_eq!(chosen(&models, &["first"]), Ok("second".to_owned()));
     models.set(ModelList {
         deployments: vec![deployment("broken", |own| own.defect = Some("no key".to_owned()))],
-        rules: RouterRules::default(),
+        ..ModelList::default()
     });
     assert_eq!(
         chosen(&models, &[]),
@@ -284,7 +288,7 @@ async fn order_shares_defects_and_endpoints() {
     assert!(models.catalogue().group("other").is_none());
     models.set(ModelList {
         deployments: vec![deployment("chat", |own| own.provider = "groq".to_owned())],
-        rules: RouterRules::default(),
+        ..ModelList::default()
     });
     let refused = choose(&models, (Endpoint::Embeddings, &[]), &[]).err();
     assert_eq!(refused, Some(NoDeployment::OtherEndpoint));

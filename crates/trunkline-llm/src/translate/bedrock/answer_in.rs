@@ -97,6 +97,12 @@ impl Counts {
     }
 }
 
+/// What the JSON text of a member `usage` says.
+pub(crate) fn usage(json: &str) -> Option<Usage> {
+    let counts: Option<Counts> = serde_json::from_str(json).ok()?;
+    counts.map(Counts::usage)
+}
+
 /// Why it ends; `is_formed`: the form of the answer came as a call, and no other.
 pub(super) fn stop(word: &str, is_formed: bool) -> Stop {
     match word {

@@ -107,6 +107,12 @@ impl Counts {
     }
 }
 
+/// What the JSON text of a member `usageMetadata` says.
+pub(crate) fn usage(json: &str) -> Option<Usage> {
+    let counts: Option<Counts> = serde_json::from_str(json).ok()?;
+    counts.map(Counts::usage)
+}
+
 /// Why it ends; `calls`: it called tools, which has no word here.
 pub(super) fn stop(word: &str, calls: bool) -> Stop {
     match word {

@@ -1,0 +1,316 @@
+//! A provider's own API, relayed as it is: `/gemini/…`, `/openai/…` and the others of [`Api`], for the provider's own SDK with a key of
+//! the gateway's.
+//!
+//! ```text
+//! accept → identify → read → decide → limit → choose → send → relay → record
+//! ```
+//!
+//! Identity, limits and records are those of every request to a model. What is decided about is the model that the request names: a name of
+//! `model_list` whose deployment is of this provider, and then that deployment is asked, or else the provider's own model, `gemini/NAME`,
+//! with the provider's own credential ([`super::catalogue::Catalogue::account`]). A request of which nobody can tell the model is for those who may use
+//! all models of the provider. [`sending`] has what goes to the provider and [`relay`] what comes back.
+//!
+//! **Invariant:** a key of the gateway's goes to no provider, in no header and in no query.
+
+mod relay;
+mod sending;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Request, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use axum::response::Response;
+use axum::routing::get;
+use percent_encoding::percent_decode_str;
+use trunkline_auth::Admission;
+use trunkline_llm::Endpoint;
+use trunkline_llm::through::{Api, Asked, Passage};
+use trunkline_model::CallKind;
+use trunkline_policy::{Decision, decide_model};
+
+use super::catalogue::{Catalogue, Group};
+use super::models::Ready;
+use super::route::{Chosen, Wanted, What};
+use super::told::{self, Refused};
+use super::{Caller, admitted, request_id, tags};
+use crate::accept::{Arrived, read_body};
+use crate::limits::Place;
+use crate::record::Pending;
+use crate::{Gateway, callers, deadline, denied};
+
+static X_GOOG_API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
+
+/// The routes. Those with a more exact path are served as what they are.
+pub(super) fn routes(mut router: Router<Arc<Gateway>>) -> Router<Arc<Gateway>> {
+    for api in Api::ALL {
+        for name in api.routes() {
+            let on = move |State(gateway): State<Arc<Gateway>>, request: Request| {
+                handle(gateway, (api, *name), request)
+            };
+            let all = get(on).post(on).put(on).patch(on).delete(on);
+            router = router.route(&format!("/{name}/{{*path}}"), all);
+        }
+    }
+    router
+}
+
+/// One request, let in.
+struct Own {
+    gateway: Arc<Gateway>,
+    caller: Caller,
+    admission: Admission,
+    passage: Passage,
+    asked: Asked,
+    method: Method,
+    headers: HeaderMap,
+    query: Option<String>,
+    body: Bytes,
+    /// The name that was decided about.
+    name: String,
+    place: Option<Place>,
+}
+
+/// Who can be asked.
+enum Way {
+    /// The deployments of a name.
+    Group(Arc<Group>),
+    /// The provider, by its own credential.
+    Account(Arc<Ready>),
+    Nobody,
+}
+
+async fn handle(gateway: Arc<Gateway>, (api, route): (Api, &str), request: Request) -> Response {
+    let (mut parts, body) = request.into_parts();
+    key_of_query(api, &mut parts.headers, parts.uri.query());
+    let arrived = parts.extensions.get::<Arrived>();
+    let path = parts.uri.path();
+    let (mut caller, admission) = match admitted(&gateway, arrived, &parts.headers, path) {
+        Ok(admitted) => admitted,
+        Err(error) => return told::unauthorized_in(api, error, &request_id(arrived)),
+    };
+    let id = caller.request_id.clone();
+    let body = match read_body(body, gateway.edge.load().max_body_bytes).await {
+        Ok(body) => body,
+        Err(error) => {
+            return Refused::new(error.status().as_u16(), error.to_string()).answer_of(api, &id);
+        }
+    };
+    let below = path.strip_prefix(&format!("/{route}/")).unwrap_or_default();
+    let read = read(api, (&parts.method, below), &parts.headers, &body);
+    let (passage, asked) = match read {
+        Ok(read) => read,
+        Err(refused) => return refused.answer_of(api, &id),
+    };
+    match gateway
+        .authenticator
+        .on_behalf_of(caller.principal.clone(), asked.user.as_deref())
+    {
+        Ok(principal) => caller.principal = principal,
+        Err(error) => return told::unauthorized_in(api, error, &id),
+    }
+    let query = passage.query(parts.uri.query(), |own| admission.carries(own.as_bytes()));
+    let query = match query {
+        Ok(query) => query,
+        Err(text) => return Refused::new(400, text).answer_of(api, &id),
+    };
+    let own = Own {
+        admission,
+        passage,
+        asked,
+        method: parts.method,
+        headers: parts.headers,
+        query,
+        body,
+        name: String::new(),
+        place: None,
+        gateway: gateway.clone(),
+        caller,
+    };
+    let principal = own.caller.principal.clone();
+    let response = Box::pin(serve(own)).await;
+    callers::bound(&gateway, &principal, response)
+}
+
+/// What Google's clients have in the query is a header's to say; a header that is there counts.
+fn key_of_query(api: Api, headers: &mut HeaderMap, query: Option<&str>) {
+    let is_said = ["authorization", "x-litellm-api-key", "x-goog-api-key"]
+        .iter()
+        .any(|name| headers.contains_key(*name));
+    if is_said || !matches!(api, Api::Gemini | Api::Vertex) {
+        return;
+    }
+    let mut members = query.unwrap_or_default().split('&');
+    let key = members.find_map(|own| own.strip_prefix("key="));
+    let key = key.and_then(|own| percent_decode_str(own).decode_utf8().ok());
+    if let Some(mut value) = key.and_then(|own| HeaderValue::from_str(&own).ok()) {
+        value.set_sensitive(true);
+        headers.insert(X_GOOG_API_KEY.clone(), value);
+    }
+}
+
+fn read(
+    api: Api,
+    (method, below): (&Method, &str),
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Result<(Passage, Asked), Box<Refused>> {
+    let writes = !matches!(*method, Method::GET | Method::HEAD | Method::DELETE);
+    let passage = Passage::read(api, below, writes).map_err(|text| Box::new(Refused::new(400, text)))?;
+    let asked = Asked::read(&passage, content_type(headers), body);
+    let asked = asked.map_err(|error| Box::new(told::bad(error)))?;
+    Ok((passage, asked))
+}
+
+fn content_type(headers: &HeaderMap) -> &str {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    kind.unwrap_or_default()
+}
+
+async fn serve(mut own: Own) -> Response {
+    let api = own.passage.api;
+    let catalogue = own.gateway.models.catalogue();
+    let (name, way) = way(&catalogue, &own.passage, own.asked.model.as_deref());
+    own.name = name;
+    let who = (&own.caller.request_id, &own.caller.principal);
+    let mut pending = Pending::of(&own.gateway, who, CallKind::PassThrough, own.body.len());
+    pending.model(&own.name);
+    pending.tagged(tags::of(&own.headers, &own.asked.tags, &own.caller.principal));
+    let chosen = match let_in(&mut own, &catalogue, way).await {
+        Ok(chosen) => chosen,
+        Err(refused) => {
+            let response = refused.answer_of(api, &own.caller.request_id);
+            pending.finish(refused.word, Some(refused.failure.message));
+            return response;
+        }
+    };
+    pending.target(&chosen.ready.deployment.id, &own.name);
+    sending::send(own, &catalogue, chosen, pending).await
+}
+
+/// The name that is decided about, and who is asked under it.
+fn way(catalogue: &Catalogue, passage: &Passage, model: Option<&str>) -> (String, Way) {
+    let providers = passage.providers();
+    let account = |model: Option<&str>| {
+        let mut accounts = providers.iter().filter_map(|own| catalogue.account(own, model));
+        accounts.next().map_or(Way::Nobody, Way::Account)
+    };
+    let prefix = passage.api.prefix();
+    let Some(model) = model else {
+        // Whoever may use all of them.
+        return (format!("{prefix}/*"), account(None));
+    };
+    let model = match passage.api {
+        Api::Gemini => model.strip_prefix("models/").unwrap_or(model),
+        _ => model,
+    };
+    let whole = format!("{prefix}/{model}");
+    for name in [model, whole.as_str()] {
+        let group = catalogue.group(name);
+        let serves = |own: &Arc<Ready>| own.defect.is_none() && What::OwnApi(providers).is_done_by(own);
+        if let Some(group) = group.filter(|own| own.members.iter().any(serves)) {
+            return (name.to_owned(), Way::Group(group));
+        }
+    }
+    (whole, account(Some(model)))
+}
+
+/// Decide, limit, choose.
+async fn let_in(own: &mut Own, catalogue: &Catalogue, way: Way) -> Result<Chosen, Refused> {
+    let (gateway, principal) = (&own.gateway, &own.caller.principal);
+    if let Decision::Deny(denial) = decide_model(principal, &own.name) {
+        let who = (&own.caller.request_id, principal);
+        let what = (CallKind::PassThrough, own.name.as_str());
+        denied::model(gateway, who, what, denial, StatusCode::FORBIDDEN);
+        return Err(match own.asked.model {
+            Some(_) => told::denied(denial, &own.name),
+            None => told::untold(denial, own.passage.api),
+        });
+    }
+    deadline::asked(&own.headers).map_err(|text| Refused::new(400, text))?;
+    let has_price = match &way {
+        Way::Nobody => return Err(told::no_account(own.passage.api)),
+        Way::Account(ready) => own.has_price(ready),
+        Way::Group(group) => {
+            let mut usable = group.members.iter().filter(|own| own.defect.is_none());
+            usable.all(|ready| own.has_price(ready))
+        }
+    };
+    let limited = |exceeded| told::limited(&exceeded);
+    let place = gateway.limits.place(principal).await.map_err(limited)?;
+    gateway
+        .limits
+        .count_request(principal, has_price)
+        .await
+        .map_err(|exceeded| told::limited(&exceeded))?;
+    let rules = catalogue.rules();
+    let tags = if rules.filters_tags {
+        tags::of(&own.headers, &own.asked.tags, principal)
+    } else {
+        Vec::new()
+    };
+    let wanted = Wanted {
+        what: What::OwnApi(own.passage.providers()),
+        tags: &tags,
+        tried: &[],
+    };
+    let chosen = match &way {
+        Way::Group(group) => gateway.models.choose(group, wanted, rules),
+        Way::Account(ready) => gateway.models.alone(ready),
+        Way::Nobody => return Err(told::no_account(own.passage.api)),
+    };
+    let chosen = chosen.map_err(|why| told::nobody(&why, &own.name))?;
+    own.place = place;
+    Ok(chosen)
+}
+
+impl Own {
+    /// Whether it is known what it will cost.
+    fn has_price(&self, ready: &Ready) -> bool {
+        let known = match self.passage.endpoint() {
+            _ if self.passage.is_free() => return true,
+            None => false,
+            Some(endpoint) if endpoint.is_other() => ready.prices.covers(endpoint),
+            Some(endpoint) => ready.prices.is_known(endpoint != Endpoint::Embeddings),
+        };
+        known && !self.asked.has_extras
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::header::AUTHORIZATION;
+
+    use super::*;
+
+    #[test]
+    fn every_api_is_one_for_allowed_routes() {
+        for name in Api::ALL.iter().flat_map(|api| api.routes()) {
+            let path = format!("/{name}/x");
+            assert!(trunkline_model::key::is_llm_path(&path), "{path}");
+            assert!(trunkline_model::key::is_pass_through(&path), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_key_in_the_query_is_one_of_googles() {
+        let found = |api, query, header: Option<&'static str>| {
+            let mut headers = HeaderMap::new();
+            if let Some(value) = header {
+                headers.insert(AUTHORIZATION, HeaderValue::from_static(value));
+            }
+            key_of_query(api, &mut headers, Some(query));
+            headers
+                .get(&X_GOOG_API_KEY)
+                .map(|own| own.to_str().unwrap().to_owned())
+        };
+        assert_eq!(
+            found(Api::Gemini, "alt=sse&key=sk%2D1", None).as_deref(),
+            Some("sk-1")
+        );
+        assert_eq!(found(Api::Gemini, "key=sk-1", Some("Bearer x")), None);
+        assert_eq!(found(Api::OpenAi, "key=sk-1", None), None);
+    }
+}
