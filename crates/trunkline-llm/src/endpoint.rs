@@ -122,9 +122,8 @@ impl Endpoint {
         match self {
             Self::ChatCompletions => &[Self::Messages],
             Self::Messages => &[Self::ChatCompletions],
-            Self::Responses => &[Self::ChatCompletions, Self::Messages],
-            Self::Completions
-            | Self::Embeddings
+            Self::Responses | Self::Completions => &[Self::ChatCompletions, Self::Messages],
+            Self::Embeddings
             | Self::CountTokens
             | Self::Rerank
             | Self::Moderations

@@ -127,11 +127,14 @@ fn key_pair(pem: &str) -> Option<RsaKeyPair> {
     RsaKeyPair::from_pkcs8(&der).ok()
 }
 
-/// A body of Anthropic's dialect as Vertex takes it: the model is in the address, the revision in the body.
-pub fn vertex_message(body: &[u8]) -> Option<Vec<u8>> {
+/// A body of Anthropic's dialect as Vertex takes it: the model is in the address, the revision in the body. Where tokens are counted, the
+/// model stays in the body (`names_model`).
+pub fn vertex_message(body: &[u8], names_model: bool) -> Option<Vec<u8>> {
     let text = std::str::from_utf8(body).ok()?;
     let mut object = trunkline_mcp::edit::RawObject::parse(text).ok()?;
-    object.remove("model");
+    if !names_model {
+        object.remove("model");
+    }
     object.set_string("anthropic_version", "vertex-2023-10-16");
     Some(object.to_json().into_bytes())
 }
@@ -197,7 +200,7 @@ mod tests {
     #[test]
     fn a_message_for_vertex_names_no_model() {
         let body = br#"{"model":"m","max_tokens":1, "x":1e5}"#;
-        let out = vertex_message(body).unwrap();
+        let out = vertex_message(body, false).unwrap();
         assert_eq!(
             String::from_utf8(out).unwrap(),
             r#"{"max_tokens":1, "x":1e5,"anthropic_version":"vertex-2023-10-16"}"#

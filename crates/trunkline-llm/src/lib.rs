@@ -17,6 +17,7 @@
 //! - [`responses`]: the same two in OpenAI's newer one.
 //! - [`mcp_tool`]: tools of the gateway's own servers in a request.
 //! - [`translate`]: requests and answers from one dialect to another.
+//! - [`vectors`], [`texts`] and [`count`]: the same of what is no conversation.
 //! - [`frames`]: the frames of AWS's event streams.
 //! - [`sigv4`] and [`google`]: credentials that are made for each request, or for an hour.
 //! - [`through`]: APIs of providers that are relayed as they are.
@@ -29,6 +30,7 @@
 //! Another OpenAI-compatible service is a row in [`provider`], and no code.
 
 pub mod answer;
+pub mod count;
 pub mod dialect;
 pub mod endpoint;
 pub mod error;
@@ -46,9 +48,11 @@ pub mod responses;
 pub mod routing;
 pub mod sigv4;
 pub mod stream;
+pub mod texts;
 pub mod through;
 pub mod translate;
 pub mod usage;
+pub mod vectors;
 pub mod wildcard;
 
 pub use dialect::{Dialect, Spoken};
@@ -58,6 +62,6 @@ pub use mcp_tool::McpTool;
 pub use measure::Measure;
 pub use place::Place;
 pub use provider::{Named, Provider};
-pub use request::{BadRequest, Request, Sent};
+pub use request::{BadRequest, Request, Sent, Task};
 pub use routing::Routing;
 pub use usage::{Service, Usage};

@@ -65,10 +65,11 @@ impl Place<'_> {
         match provider.paths {
             Paths::Below => format!("{base}{suffix}/{}", endpoint.path()),
             Paths::Gemini => {
-                let how = if self.stream {
-                    "streamGenerateContent?alt=sse"
-                } else {
-                    "generateContent"
+                let how = match endpoint {
+                    Endpoint::Embeddings => "batchEmbedContents",
+                    Endpoint::CountTokens => "countTokens",
+                    _ if self.stream => "streamGenerateContent?alt=sse",
+                    _ => "generateContent",
                 };
                 format!("{base}{suffix}/models/{}:{how}", segment(self.model))
             }
@@ -76,12 +77,31 @@ impl Place<'_> {
             Paths::AzureAi => self.azure_ai(base, endpoint),
             Paths::Cohere => cohere(base, endpoint),
             Paths::Bedrock => {
-                let how = if self.stream {
-                    "converse-stream"
-                } else {
-                    "converse"
+                let how = match endpoint {
+                    Endpoint::Embeddings => "invoke",
+                    Endpoint::CountTokens => "count-tokens",
+                    _ if self.stream => "converse-stream",
+                    _ => "converse",
                 };
-                format!("{base}/model/{}/{how}", segment(self.model))
+                // Only models themselves count, and no profile of several regions does.
+                let model = match endpoint {
+                    Endpoint::CountTokens => without_region(self.model),
+                    _ => self.model,
+                };
+                format!("{base}/model/{}/{how}", segment(model))
+            }
+            Paths::VertexGemini if endpoint == Endpoint::Embeddings => {
+                self.vertex(base, "v1", ("google", "predict"))
+            }
+            Paths::VertexGemini if endpoint == Endpoint::CountTokens => {
+                self.vertex(base, "v1beta1", ("google", "countTokens"))
+            }
+            Paths::VertexAnthropic if endpoint == Endpoint::CountTokens => {
+                let counting = Place {
+                    model: "count-tokens",
+                    ..*self
+                };
+                counting.vertex(base, "v1", ("anthropic", "rawPredict"))
             }
             // What is said in schemas is in this revision.
             Paths::VertexGemini if self.stream => {
@@ -145,6 +165,13 @@ impl Place<'_> {
         let version = version.map_or_else(String::new, |own| format!("?api-version={own}"));
         format!("{base}/v1/{path}{version}")
     }
+}
+
+/// A name of Bedrock's without the regions that it stands for.
+fn without_region(model: &str) -> &str {
+    let known = ["us.", "eu.", "apac.", "au.", "jp.", "us-gov.", "global."];
+    let own = known.iter().find_map(|begin| model.strip_prefix(begin));
+    own.unwrap_or(model)
 }
 
 /// Whether an address is one of Azure's own, which take the key in a header of theirs.

@@ -59,6 +59,12 @@ pub enum Credential {
 
 const EVERYTHING: &[Endpoint] = &Endpoint::OPENAI;
 const CHAT: &[Endpoint] = &[Endpoint::ChatCompletions];
+/// Of dialects of their own.
+const CHAT_VECTORS_AND_COUNT: &[Endpoint] = &[
+    Endpoint::ChatCompletions,
+    Endpoint::Embeddings,
+    Endpoint::CountTokens,
+];
 const CHAT_AND_TEXT: &[Endpoint] = &[Endpoint::ChatCompletions, Endpoint::Completions];
 const XAIS: &[Endpoint] = &[
     Endpoint::ChatCompletions,
@@ -271,7 +277,7 @@ pub const PROVIDERS: &[Provider] = &[
             "gemini",
             "https://generativelanguage.googleapis.com",
             &["GOOGLE_API_KEY", "GEMINI_API_KEY"],
-            CHAT,
+            CHAT_VECTORS_AND_COUNT,
         )
         .base_variables(&["GEMINI_API_BASE"])
     },
@@ -298,7 +304,7 @@ pub const PROVIDERS: &[Provider] = &[
         dialect: Spoken::Bedrock,
         paths: Paths::Bedrock,
         credential: Credential::Aws,
-        endpoints: CHAT,
+        endpoints: CHAT_VECTORS_AND_COUNT,
         ..Provider::own(
             "bedrock",
             &["AWS_BEARER_TOKEN_BEDROCK"],
@@ -309,14 +315,14 @@ pub const PROVIDERS: &[Provider] = &[
         dialect: Spoken::Gemini,
         paths: Paths::VertexGemini,
         credential: Credential::GoogleAccount,
-        endpoints: CHAT,
+        endpoints: CHAT_VECTORS_AND_COUNT,
         ..Provider::own("vertex_ai", &["VERTEXAI_API_KEY"], &["VERTEXAI_API_BASE"])
     },
     Provider {
         dialect: Spoken::By(Dialect::Anthropic),
         paths: Paths::VertexAnthropic,
         credential: Credential::GoogleAccount,
-        endpoints: &[Endpoint::Messages],
+        endpoints: &Endpoint::ANTHROPIC,
         ..Provider::own(VERTEX_ANTHROPIC, &["VERTEXAI_API_KEY"], &["VERTEXAI_API_BASE"])
     },
     Provider {
@@ -810,8 +816,17 @@ pub fn bedrocks(name: &str) -> (Option<&str>, &str) {
     }
 }
 
+/// How names of Google's own models in its cloud begin.
+const GOOGLES_NAMES: [&str; 4] = [
+    "gemini",
+    "text-embedding",
+    "textembedding",
+    "text-multilingual-embedding",
+];
+
 fn by_prefix<'a>(prefix: &'a str, model: &'a str) -> Named<'a> {
-    if prefix == "vertex_ai" && !model.starts_with("gemini") {
+    let is_googles = GOOGLES_NAMES.iter().any(|begin| model.starts_with(begin));
+    if prefix == "vertex_ai" && !is_googles {
         let own = PROVIDERS.iter().find(|own| own.prefix == VERTEX_ANTHROPIC);
         return match own.filter(|_| model.starts_with("claude")) {
             Some(provider) => Named::Served(provider, model),

@@ -1,6 +1,8 @@
 //! A request, read as far as the gateway has to know it, and written anew for a provider with another `model` and nothing
 //! else changed.
 
+mod served;
+
 use std::borrow::Cow;
 
 use serde::Deserialize;
@@ -13,6 +15,8 @@ use crate::mcp_tool::{self, McpTool};
 use crate::routing::{self, Routing};
 use crate::translate::{self, Dialogue, Drops, Target, Way};
 use crate::{Dialect, Measure, Spoken};
+
+pub use served::Task;
 
 /// LiteLLM's own members of a body, which it acts upon and no provider knows. None of them has an effect here yet, and a
 /// client that sends one relies on it, so that they are refused.
@@ -141,6 +145,10 @@ pub struct Sent {
     pub betas: Vec<String>,
     /// How the answer is translated; none where the provider speaks as the client does.
     pub way: Option<Way>,
+    /// What else becomes of the answer.
+    pub task: Task,
+    /// Bodies of requests that belong to it, where the provider takes one text at a time.
+    pub more: Vec<Vec<u8>>,
 }
 
 impl Sent {
@@ -152,6 +160,8 @@ impl Sent {
             dropped: Vec::new(),
             betas: Vec::new(),
             way: None,
+            task: Task::Plain,
+            more: Vec::new(),
         }
     }
 }
@@ -356,7 +366,7 @@ impl<'a> Request<'a> {
             dropped,
             betas: written.betas,
             way: Some(written.way),
-            content_type: None,
+            ..Sent::nothing()
         })
     }
 
@@ -402,10 +412,8 @@ impl<'a> Request<'a> {
                         target.asks_usage && self.dialect == Dialect::OpenAi,
                     )
                     .into_bytes(),
-                content_type: None,
                 dropped,
-                betas: Vec::new(),
-                way: None,
+                ..Sent::nothing()
             });
         }
         let drops = Drops {
@@ -416,10 +424,10 @@ impl<'a> Request<'a> {
         dropped.extend(translated.dropped);
         Ok(Sent {
             body: translated.body.into_bytes(),
-            content_type: None,
             dropped,
             betas: translated.betas,
             way: Some(translated.way),
+            ..Sent::nothing()
         })
     }
 

@@ -15,7 +15,7 @@ use scopeguard::ScopeGuard;
 use tokio::time::{Instant, timeout_at};
 use trunkline_llm::place::Paths;
 use trunkline_llm::translate::{Drops, Target as Written};
-use trunkline_llm::{BadRequest, Cause, Dialect, Sent, Spoken};
+use trunkline_llm::{BadRequest, Cause, Dialect, Endpoint, Sent, Spoken, Task};
 use trunkline_model::{FailureKind, Step};
 use trunkline_upstream::fault::Fault;
 use trunkline_upstream::http::{read_body, read_whole};
@@ -29,7 +29,7 @@ use super::passing::Passing;
 use super::retry::LONGEST;
 use super::told::{self, Refused};
 use super::tries::{Answered, Tries};
-use super::{Asked, cloud, kept, others, relay, spent};
+use super::{Asked, cloud, kept, more, others, relay, spent};
 use crate::answer;
 use crate::record::Pending;
 
@@ -133,7 +133,8 @@ pub(super) async fn attempt(
     };
     let errand = asked.kept.as_ref().and_then(|kept| kept.errand.as_ref());
     let (written, drops) = ready.written((provider, endpoint), rules);
-    let mut sent = match asked.written((&written, provider.renames), &drops) {
+    let served = provider.serving(endpoint).unwrap_or(endpoint);
+    let mut sent = match asked.written((endpoint, served), (&written, provider.renames), &drops) {
         Ok(sent) => sent,
         // Another deployment may have a word for it.
         Err(error) => {
@@ -155,7 +156,8 @@ pub(super) async fn attempt(
     let mut body = Bytes::from(std::mem::take(&mut sent.body));
     if provider.paths == Paths::VertexAnthropic {
         headers.remove(&VERSION);
-        body = trunkline_llm::google::vertex_message(&body).map_or(body, Bytes::from);
+        let counts = endpoint == Endpoint::CountTokens;
+        body = trunkline_llm::google::vertex_message(&body, counts).map_or(body, Bytes::from);
     }
     let kept = match errand.and_then(|errand| ready.kept(errand)) {
         None if errand.is_some() => {
@@ -211,6 +213,7 @@ impl Asked<'_> {
     /// What is sent: of one about a response that is kept nothing.
     fn written(
         &self,
+        endpoints: (Endpoint, Endpoint),
         (target, renames): (&Written<'_>, &[(&str, &str)]),
         drops: &Drops,
     ) -> Result<Sent, BadRequest> {
@@ -218,7 +221,7 @@ impl Asked<'_> {
         match (errand, &self.dialogue) {
             (Some(_), _) => Ok(Sent::nothing()),
             (None, Some(dialogue)) => self.request.send_dialogue(dialogue, target, drops),
-            (None, None) => self.request.send(target, renames, drops),
+            (None, None) => self.request.send_as(endpoints, target, renames, drops),
         }
     }
 }
@@ -247,7 +250,7 @@ pub(super) fn anthropics(headers: &mut HeaderMap, (ready, theirs): (&Ready, &Hea
 }
 
 /// The provider said no.
-async fn refused(
+pub(super) async fn refused(
     ready: &Ready,
     response: http::Response<ResponseBody>,
     rest: Duration,
@@ -304,7 +307,8 @@ pub(super) async fn hand_on(asked: Box<Asked<'_>>, answered: Answered, tries: &T
         return Box::pin(others::hand_on((asked, sending), ready, head, headers)).await;
     }
     let passing = Passing {
-        way: head.sent.way,
+        way: head.sent.way.clone(),
+        task: head.sent.task.clone(),
         dialect: asked.endpoint.dialect(),
         model: asked.request.model.clone(),
         created: asked.gateway.clock.now().as_second(),
@@ -333,12 +337,18 @@ pub(super) async fn hand_on(asked: Box<Asked<'_>>, answered: Answered, tries: &T
         return response;
     }
     let status = head.response.status();
+    let counted = counted(&passing.task, head.response.headers());
     let body = (head.response, head.time, head.until);
-    let read = read_text(ready, body, limit).await;
-    let read = match read {
-        Ok(text) => passing.whole(&text).map_err(|why| told::unreadable(ready, &why)),
+    let read = match read_text(ready, body, limit).await {
+        Ok(text) => more::texts((&asked, ready), head.sent.more, head.until)
+            .await
+            .map(|more| (text, more)),
         Err(refused) => Err(refused),
     };
+    let read = read.and_then(|(text, more)| {
+        let whole = passing.whole(&text, &more, counted);
+        whole.map_err(|why| told::unreadable(ready, &why))
+    });
     let (bill, mut pending) = ScopeGuard::into_inner(sending);
     let (text, usage) = match read {
         Ok(read) => read,
@@ -359,6 +369,13 @@ pub(super) async fn hand_on(asked: Box<Asked<'_>>, answered: Answered, tries: &T
     let mut response = answer::json(status, text);
     response.headers_mut().extend(headers);
     response
+}
+
+/// Tokens that Bedrock says in a header, of vectors of which the body does not say it.
+fn counted(task: &Task, headers: &HeaderMap) -> Option<u64> {
+    let value = headers.get("x-amzn-bedrock-input-token-count")?;
+    let count = value.to_str().ok()?.trim().parse().ok();
+    count.filter(|_| matches!(task, Task::Vectors(_)))
 }
 
 /// The text of a whole answer.

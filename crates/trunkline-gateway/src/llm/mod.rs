@@ -21,6 +21,7 @@ pub mod ask;
 mod bill;
 pub mod catalogue;
 mod cloud;
+mod counting;
 mod credentials;
 mod fallback;
 pub mod groups;
@@ -28,6 +29,7 @@ mod kept;
 pub mod list;
 mod load;
 pub mod models;
+mod more;
 mod others;
 mod passing;
 pub mod relay;
@@ -268,6 +270,9 @@ async fn handle(
             return refused.answer_in(dialect, &caller.request_id);
         }
     };
+    if endpoint == Endpoint::CountTokens && counting::is_guessed(&asked) {
+        return counting::guess(&asked, pending);
+    }
     let response = Box::pin(fallback::run(asked, pending)).await;
     callers::bound(&gateway, &caller.principal, response)
 }

@@ -8,7 +8,7 @@ use axum::http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValu
 use trunkline_llm::price::{Listed, Priced, Prices, Rate};
 use trunkline_llm::provider::PROVIDERS;
 use trunkline_llm::translate::{Drops, Target as Written};
-use trunkline_llm::{Endpoint, Place, Provider, Usage};
+use trunkline_llm::{Endpoint, Place, Provider, Spoken, Usage};
 use trunkline_model::{Deployment, RouterRules};
 use trunkline_upstream::fault::{Fault, redacted};
 use trunkline_upstream::http::Target;
@@ -82,6 +82,12 @@ fn compared(prices: &Prices) -> u64 {
     let cost = prices.cost(&usage).ok();
     cost.and_then(|cost| u64::try_from(cost.total).ok())
         .unwrap_or(u64::MAX)
+}
+
+/// Whether a provider that has an endpoint has it for a model: Bedrock counts the tokens of Anthropic's models alone.
+fn serves(provider: &Provider, endpoint: Endpoint, model: &str) -> bool {
+    let is_bedrocks = provider.dialect == Spoken::Bedrock;
+    !(is_bedrocks && endpoint == Endpoint::CountTokens) || model.contains("anthropic.")
 }
 
 impl Most {
@@ -196,6 +202,9 @@ impl Ready {
             let Some(own) = provider.serving(endpoint) else {
                 continue;
             };
+            if !serves(provider, endpoint, &self.deployment.model) {
+                continue;
+            }
             let url = |stream| {
                 let place = Place {
                     api_base: &params.api_base,

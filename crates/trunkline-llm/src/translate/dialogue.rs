@@ -76,7 +76,49 @@ fn size_of_kind(kind: &Kind) -> usize {
     }
 }
 
+/// Tokens that a picture takes, and a document, more or less: what they are is not looked at.
+const OF_A_PICTURE: usize = 1600;
+const OF_A_DOCUMENT: usize = 3000;
+/// Bytes of text that are about a token.
+const BYTES_OF_A_TOKEN: usize = 4;
+/// Tokens around a message.
+const AROUND: usize = 4;
+
+fn bytes_of(block: &Block) -> usize {
+    match &block.kind {
+        Kind::Image(_) => OF_A_PICTURE * BYTES_OF_A_TOKEN,
+        Kind::Document { source, .. } => match source {
+            Source::Text(text) => text.len(),
+            _ => OF_A_DOCUMENT * BYTES_OF_A_TOKEN,
+        },
+        Kind::ToolResult { blocks, .. } => blocks.iter().map(bytes_of).sum(),
+        kind => size_of_kind(kind),
+    }
+}
+
 impl Dialogue {
+    /// About how many tokens it takes, for where nobody counts them.
+    pub fn about_tokens(&self) -> u64 {
+        let turns = self.conversation.turns.iter();
+        let said: usize = turns
+            .map(|turn| AROUND * BYTES_OF_A_TOKEN + turn.blocks.iter().map(bytes_of).sum::<usize>())
+            .sum();
+        let of_tool = |tool: &Tool| match tool {
+            Tool::Function {
+                name,
+                description,
+                schema,
+                ..
+            } => {
+                let texts = [description.as_ref(), schema.as_ref()];
+                name.len() + texts.into_iter().flatten().map(String::len).sum::<usize>()
+            }
+            Tool::Other { json, .. } => json.len(),
+        };
+        let tools: usize = self.conversation.tools.iter().map(of_tool).sum();
+        (said + tools).div_ceil(BYTES_OF_A_TOKEN) as u64
+    }
+
     /// Reads what a client says.
     pub fn read(object: &RawObject<'_>, client: Dialect) -> Result<Self, BadRequest> {
         let mut losses = Losses::default();

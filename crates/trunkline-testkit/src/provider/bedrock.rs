@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::known_only;
+use super::{gemini, known_only};
 use crate::bare::{Bare, Said};
 
 /// What a stream of frames is.
@@ -106,7 +106,7 @@ pub(super) fn rejected(bare: &Bare, key: &str, models: &[String]) -> Result<Valu
     }
     let path = bare.head.uri.path();
     let named = path.strip_prefix("/model/").and_then(|rest| rest.split_once('/'));
-    let Some((model, "converse" | "converse-stream")) = named else {
+    let Some((model, how @ ("converse" | "converse-stream" | "invoke" | "count-tokens"))) = named else {
         return Err(error(404, "no such operation"));
     };
     let model = model.replace("%3A", ":").replace("%2F", "/");
@@ -115,10 +115,56 @@ pub(super) fn rejected(bare: &Bare, key: &str, models: &[String]) -> Result<Valu
     }
     let body: Value =
         serde_json::from_slice(&bare.body).map_err(|_| error(400, "Unexpected token in the body"))?;
-    match wrong(&body) {
+    let text = match how {
+        "invoke" => wrong_vectors(&body, &model),
+        "count-tokens" if model.starts_with("us.") || !model.contains("anthropic.") => {
+            Some("The provided model doesn't support counting tokens.".to_owned())
+        }
+        "count-tokens" => {
+            let asked = &body["input"]["converse"];
+            let known = known_only(asked, &["messages", "system", "toolConfig"]);
+            known.map_or_else(|| wrong(asked), |name| Some(format!("Unknown parameter: {name}")))
+        }
+        _ => wrong(&body),
+    };
+    match text {
         Some(text) => Err(error(400, &text)),
         None => Ok(body),
     }
+}
+
+/// What is wrong with a request for vectors.
+fn wrong_vectors(body: &Value, model: &str) -> Option<String> {
+    if model.contains("titan-embed") {
+        let known: &[&str] = if model.contains("text-v2") {
+            &["inputText", "dimensions", "normalize", "embeddingTypes"]
+        } else {
+            &["inputText"]
+        };
+        let unknown = known_only(body, known).map(|name| format!("extraneous key [{name}] is not permitted"));
+        let is_empty = body["inputText"].as_str().is_none_or(str::is_empty);
+        return unknown.or(is_empty.then(|| "expected minLength: 1, actual: 0".to_owned()));
+    }
+    const KNOWN: [&str; 5] = [
+        "texts",
+        "input_type",
+        "truncate",
+        "embedding_types",
+        "output_dimension",
+    ];
+    if let Some(name) = known_only(body, &KNOWN) {
+        return Some(format!("extraneous key [{name}] is not permitted"));
+    }
+    let kinds = ["search_document", "search_query", "classification", "clustering"];
+    if !kinds.contains(&body["input_type"].as_str().unwrap_or_default()) {
+        return Some("input_type is required".to_owned());
+    }
+    let texts = body["texts"]
+        .as_array()
+        .filter(|own| (1..=96).contains(&own.len()));
+    texts
+        .is_none()
+        .then(|| "texts must have 1 to 96 items".to_owned())
 }
 
 fn wrong(body: &Value) -> Option<String> {
@@ -259,8 +305,31 @@ pub fn frame(kind: &str, name: &str, payload: &Value) -> Vec<u8> {
     out
 }
 
+fn vectors(body: &Value) -> Said {
+    if let Some(texts) = body["texts"].as_array() {
+        let all: Vec<Value> = texts
+            .iter()
+            .map(|text| gemini::vector(text, &Value::Null))
+            .collect();
+        let answer =
+            json!({"id": "1", "response_type": "embeddings_floats", "embeddings": all, "texts": texts});
+        return Said::json(200, answer.to_string()).with_header("x-amzn-bedrock-input-token-count", "9");
+    }
+    let vector = gemini::vector(&body["inputText"], &body["dimensions"]);
+    Said::json(
+        200,
+        json!({"embedding": vector, "inputTextTokenCount": 4}).to_string(),
+    )
+}
+
 /// What it says where nothing is scripted: `Hello`, or a call of the first tool.
 pub(super) fn usual(path: &str, body: &Value) -> Said {
+    if path.ends_with("/invoke") {
+        return vectors(body);
+    }
+    if path.ends_with("/count-tokens") {
+        return Said::json(200, json!({"inputTokens": 31}).to_string());
+    }
     let answered = body["messages"]
         .as_array()
         .and_then(|own| own.last())

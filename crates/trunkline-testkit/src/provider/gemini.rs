@@ -64,7 +64,11 @@ pub(super) fn rejected(bare: &Bare, key: &str, models: &[String]) -> Result<Valu
     let named = path
         .strip_prefix("/v1/v1beta/models/")
         .and_then(|rest| rest.split_once(':'));
-    let Some((model, "generateContent" | "streamGenerateContent")) = named else {
+    let Some((
+        model,
+        how @ ("generateContent" | "streamGenerateContent" | "batchEmbedContents" | "countTokens"),
+    )) = named
+    else {
         return Err(error(404, "NOT_FOUND", "no such method"));
     };
     if !models.iter().any(|own| own == model) {
@@ -72,10 +76,67 @@ pub(super) fn rejected(bare: &Bare, key: &str, models: &[String]) -> Result<Valu
     }
     let body: Value =
         serde_json::from_slice(&bare.body).map_err(|_| invalid("Invalid JSON payload received"))?;
-    match wrong(&body) {
+    let text = match how {
+        "batchEmbedContents" => wrong_vectors(&body, model),
+        "countTokens" => wrong_count(&body, model),
+        _ => wrong(&body),
+    };
+    match text {
         Some(text) => Err(invalid(&text)),
         None => Ok(body),
     }
+}
+
+/// What is wrong with a request for vectors.
+fn wrong_vectors(body: &Value, model: &str) -> Option<String> {
+    const KNOWN: [&str; 5] = ["model", "content", "taskType", "title", "outputDimensionality"];
+    if let Some(name) = known_only(body, &["requests"]) {
+        return Some(format!("Unknown name \"{name}\""));
+    }
+    let requests = body["requests"].as_array().filter(|own| !own.is_empty());
+    let Some(requests) = requests else {
+        return Some("requests must not be empty".to_owned());
+    };
+    for own in requests {
+        if let Some(name) = known_only(own, &KNOWN) {
+            return Some(format!("Unknown name \"{name}\" at 'requests[0]'"));
+        }
+        if own["model"] != format!("models/{model}") {
+            return Some("the model of a request must be that of the address".to_owned());
+        }
+        if own["content"]["parts"][0]["text"]
+            .as_str()
+            .is_none_or(str::is_empty)
+        {
+            return Some("content must not be empty".to_owned());
+        }
+    }
+    None
+}
+
+/// What is wrong with the question how many tokens something has.
+fn wrong_count(body: &Value, model: &str) -> Option<String> {
+    if let Some(name) = known_only(body, &["contents", "generateContentRequest"]) {
+        return Some(format!("Unknown name \"{name}\""));
+    }
+    let mut asked = body["generateContentRequest"].clone();
+    let Some(object) = asked.as_object_mut() else {
+        return body["contents"]
+            .is_null()
+            .then(|| "contents is not specified".to_owned());
+    };
+    if object.remove("model") != Some(format!("models/{model}").into()) {
+        return Some("the model must be that of the address".to_owned());
+    }
+    wrong(&asked)
+}
+
+/// A vector for a text: its length, and how many vectors there were.
+pub(super) fn vector(text: &Value, dimensions: &Value) -> Value {
+    let length = text.as_str().map_or(0, str::len);
+    let most = dimensions.as_u64().unwrap_or(2);
+    let numbers = (0..most).map(|index| if index == 0 { json!(length) } else { json!(0.5) });
+    numbers.collect()
 }
 
 pub(super) fn wrong(body: &Value) -> Option<String> {
@@ -126,6 +187,21 @@ pub(super) fn wrong(body: &Value) -> Option<String> {
 
 /// What it says where nothing is scripted: a word, or a tool call if tools were given.
 pub(super) fn usual(path: &str, body: &Value) -> Said {
+    if path.ends_with(":batchEmbedContents") {
+        let requests = body["requests"].as_array().cloned().unwrap_or_default();
+        let of = |own: &Value| {
+            let text = &own["content"]["parts"][0]["text"];
+            json!({"values": vector(text, &own["outputDimensionality"])})
+        };
+        let all: Vec<Value> = requests.iter().map(of).collect();
+        return Said::json(200, json!({ "embeddings": all }).to_string());
+    }
+    if path.ends_with(":countTokens") {
+        return Said::json(
+            200,
+            json!({"totalTokens": 31, "promptTokensDetails": []}).to_string(),
+        );
+    }
     let last = body["contents"].as_array().and_then(|own| own.last());
     let answered = last.is_some_and(|own| own.to_string().contains("functionResponse"));
     let called = body["tools"][0]["functionDeclarations"][0]["name"]

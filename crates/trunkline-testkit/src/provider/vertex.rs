@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
-use super::{anthropic, gemini};
+use super::{anthropic, gemini, known_only};
 use crate::bare::{Bare, Said};
 
 const EMAIL: &str = "gateway@my-project.iam.gserviceaccount.com";
@@ -134,6 +134,35 @@ pub(super) fn rejected(tokens: &mut Tokens, bare: &Bare, models: &[String]) -> R
             None => Ok(body),
         };
     }
+    if let Some((model, "countTokens")) = within("v1beta1", "google") {
+        return match known_only(
+            &body,
+            &["contents", "systemInstruction", "tools", "generationConfig"],
+        ) {
+            _ if !known(model) => Err(missing()),
+            Some(name) => Err(invalid(&format!("Unknown name \"{name}\""))),
+            None if body["contents"].as_array().is_none_or(Vec::is_empty) => Err(invalid("no contents")),
+            None => Ok(body),
+        };
+    }
+    if let Some((model, "predict")) = within("v1", "google") {
+        return match wrong_vectors(&body, model) {
+            _ if !known(model) => Err(missing()),
+            Some(text) => Err(invalid(&text)),
+            None => Ok(body),
+        };
+    }
+    if let Some(("count-tokens", "rawPredict")) = within("v1", "anthropic") {
+        let model = body["model"].as_str().unwrap_or_default();
+        return match known_only(
+            &body,
+            &["anthropic_version", "model", "messages", "system", "tools"],
+        ) {
+            _ if !models.iter().any(|own| own == model) => Err(missing()),
+            Some(name) => Err(invalid(&format!("{name}: Extra inputs are not permitted"))),
+            None => Ok(body),
+        };
+    }
     let Some((model, how @ ("rawPredict" | "streamRawPredict"))) = within("v1", "anthropic") else {
         return Err(missing());
     };
@@ -156,8 +185,42 @@ pub(super) fn rejected(tokens: &mut Tokens, bare: &Bare, models: &[String]) -> R
     }
 }
 
+/// What is wrong with a request for vectors.
+fn wrong_vectors(body: &Value, model: &str) -> Option<String> {
+    if let Some(name) = known_only(body, &["instances", "parameters"]) {
+        return Some(format!("Unknown name \"{name}\""));
+    }
+    if let Some(name) = known_only(&body["parameters"], &["outputDimensionality", "autoTruncate"]) {
+        return Some(format!("Unknown parameter \"{name}\""));
+    }
+    let instances = body["instances"].as_array().filter(|own| !own.is_empty());
+    let Some(instances) = instances else {
+        return Some("instances must not be empty".to_owned());
+    };
+    if model.starts_with("gemini-embedding") && instances.len() > 1 {
+        return Some("only one instance is supported".to_owned());
+    }
+    let is_one = |own: &Value| {
+        known_only(own, &["content", "task_type", "title"]).is_none()
+            && own["content"].as_str().is_some_and(|text| !text.is_empty())
+    };
+    (!instances.iter().all(is_one)).then(|| "an instance is none".to_owned())
+}
+
 /// What it says where nothing is scripted.
 pub(super) fn usual(path: &str, body: &Value) -> Said {
+    if path.ends_with("/count-tokens:rawPredict") {
+        return Said::json(200, json!({"input_tokens": 31}).to_string());
+    }
+    if path.ends_with(":predict") {
+        let instances = body["instances"].as_array().cloned().unwrap_or_default();
+        let of = |own: &Value| {
+            let values = gemini::vector(&own["content"], &body["parameters"]["outputDimensionality"]);
+            json!({"embeddings": {"values": values, "statistics": {"token_count": 3.0, "truncated": false}}})
+        };
+        let all: Vec<Value> = instances.iter().map(of).collect();
+        return Said::json(200, json!({ "predictions": all }).to_string());
+    }
     if path.contains("/publishers/google/") {
         gemini::usual(path, body)
     } else {

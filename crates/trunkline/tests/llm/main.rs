@@ -10,6 +10,7 @@ mod cost;
 mod dialects;
 mod errors;
 mod fallbacks;
+mod forms;
 mod keys;
 mod others;
 mod relay;
