@@ -423,3 +423,23 @@ async fn who_may_not_is_refused_and_what_has_no_price_is_no_nothing() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn an_error_within_a_transcription_is_recorded_and_has_no_credential() {
+    let world = world().await;
+    let client = world.gateway.client();
+    let words = format!("the key {} is over its quota", world.key.value());
+    let error = json!({"type": "error", "error": {"message": words}});
+    let delta = "data: {\"type\":\"transcript.text.delta\",\"delta\":\"what\"}\n\n";
+    let pieces = vec![delta.to_owned(), format!("data: {error}\n\n")];
+    world.provider.next(Turn::Stream(pieces));
+    let asked = client.clone().with_header("x-litellm-call-id", "within");
+    let body = form(Some("mine"), &[("stream", "true")]);
+    let reply = send_form(&asked, TRANSCRIPTIONS, body).await.expect_status(200);
+    let text = reply.text();
+    assert!(text.starts_with(delta), "{text}");
+    assert!(text.contains("the key [redacted] is over its quota"), "{text}");
+    let row = logged(&client, "within").await;
+    assert_eq!(row["status"], "failure", "{row}");
+    world.key.assert_absent(&[("the stream", &text), ("the record", &row.to_string())]);
+}
