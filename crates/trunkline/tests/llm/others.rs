@@ -441,5 +441,7 @@ async fn an_error_within_a_transcription_is_recorded_and_has_no_credential() {
     assert!(text.contains("the key [redacted] is over its quota"), "{text}");
     let row = logged(&client, "within").await;
     assert_eq!(row["status"], "failure", "{row}");
-    world.key.assert_absent(&[("the stream", &text), ("the record", &row.to_string())]);
+    world
+        .key
+        .assert_absent(&[("the stream", &text), ("the record", &row.to_string())]);
 }
