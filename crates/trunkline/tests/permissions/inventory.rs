@@ -147,7 +147,7 @@ struct World {
     database: Database,
     upstream: ScriptedUpstream,
     /// A server, a toolset and a key, by what paths and bodies call them.
-    ids: [(&'static str, String); 9],
+    ids: [(&'static str, String); 10],
 }
 
 impl World {
@@ -187,6 +187,8 @@ impl World {
             ("approval_id", "1".to_owned()),
             ("model", "gpt-x".to_owned()),
             ("model_id", "kept".to_owned()),
+            // Of a provider's own API: about no model that anybody could tell.
+            ("path", "publishers/x".to_owned()),
         ];
         Some(Self {
             gateway,
