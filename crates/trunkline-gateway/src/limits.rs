@@ -1,5 +1,5 @@
 //! Limits of calls: how many of a key, of all keys of a team or a user, of an organisation or an end user by their budgets, and of a
-//! server in a minute, and how many at the same time.
+//! server in a minute, and how many at the same time; and of tokens: how many of those models may take in a minute (ADR 0044).
 //!
 //! A minute begins with the first call and lasts 60 seconds; the first one after it begins another (as LiteLLM counts). A
 //! call that one limit refuses is counted for none, and nothing of it is sent. Who has no limits takes no lock.
@@ -8,7 +8,7 @@
 //! has taken from the database before, beside requests: all together never let more through than the limit.
 //!
 //! [`held`] is who is counted; [`minutes`] and [`places`] are what this process knows of them; [`sharing`] asks the database;
-//! [`exceeded`] is how one too many is refused.
+//! [`tokens`] is what a request to a model may take and took; [`exceeded`] is how one too many is refused.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -21,13 +21,16 @@ mod held;
 mod minutes;
 mod places;
 mod sharing;
+mod tokens;
 
-pub use exceeded::{Exceeded, Limit, Max, Source};
+pub use exceeded::{About, Exceeded, Limit, Max, Source};
+pub(crate) use held::ModelRequest;
 use held::{Counted, Due};
 use minutes::Minutes;
 use places::Places;
 pub use sharing::keep;
-use sharing::{Counting, Part, Waking};
+use sharing::{Attempt, Counting, Part, Waking};
+pub use tokens::Reserved;
 
 /// What the calls of this process have used up. People choose the names of teams and users, so the maps have the careful hash.
 #[derive(Default)]
@@ -45,6 +48,16 @@ pub struct Limits {
 pub struct Place {
     limits: Arc<Limits>,
     of: Vec<Counted>,
+}
+
+/// Whether a deployment that rested may be tried.
+pub(crate) enum Trial {
+    /// It may, and nobody else may as long as the place is held.
+    May(Option<Place>),
+    /// That is known in a moment.
+    Asked,
+    /// Somebody else does.
+    NotNow,
 }
 
 impl Drop for Place {
@@ -84,36 +97,62 @@ impl Limits {
 
     /// Whether whoever asks has calls left, before anything is looked up for one. Counts nothing.
     pub async fn check(&self, principal: &Principal) -> Result<(), Exceeded> {
-        held::spending(principal, None, self.spent.as_ref())?;
+        held::may_pay(principal, None, self.spent.as_ref())?;
         self.minute(held::in_a_minute(principal, None).collect(), None, false)
             .await
     }
 
     /// Counts a call of a server, or refuses it.
     pub async fn count(&self, principal: &Principal, server: &Server) -> Result<(), Exceeded> {
-        held::spending(principal, Some(server), self.spent.as_ref())?;
+        held::may_pay(principal, Some(server), self.spent.as_ref())?;
         let due = held::in_a_minute(principal, Some(server)).collect();
         self.minute(due, Some(server), true).await
     }
 
-    /// Counts a request to a model, or refuses it. `has_price`: it is known what it will cost.
-    pub async fn count_request(&self, principal: &Principal, has_price: bool) -> Result<(), Exceeded> {
-        held::spending_on_models(principal, has_price, self.spent.as_ref())?;
-        self.minute(held::in_a_minute(principal, None).collect(), None, true)
-            .await
+    /// Whether somebody's tokens are limited whose request it would be.
+    pub(crate) fn counts_tokens(&self, principal: &Principal, model: &str) -> bool {
+        held::limits_tokens(principal, model)
+    }
+
+    /// Counts a request to a model, or refuses it; with the tokens that it may take, if they are limited.
+    pub(crate) async fn count_request(
+        self: &Arc<Self>,
+        principal: &Principal,
+        request: ModelRequest<'_>,
+    ) -> Result<Option<Reserved>, Exceeded> {
+        held::may_pay_models(principal, (request.model, request.has_price), self.spent.as_ref())?;
+        let mut due: Vec<Due> = held::of_a_request(principal, request).collect();
+        let counted = self.minutes_of(&mut due, None, true).await;
+        counted.map_err(|exceeded| match exceeded.limit {
+            Limit::ModelRpm(_) | Limit::ModelTpm(_) => Exceeded {
+                about: Some(About::Model(request.model.to_owned())),
+                ..exceeded
+            },
+            _ => exceeded,
+        })?;
+        Ok(Reserved::of(self, due))
     }
 
     /// Whether a request to a model could be paid. Counts nothing.
-    pub fn may_spend(&self, principal: &Principal, has_price: bool) -> Result<(), Exceeded> {
-        held::spending_on_models(principal, has_price, self.spent.as_ref())
+    pub fn may_spend(&self, principal: &Principal, model: &str, has_price: bool) -> Result<(), Exceeded> {
+        held::may_pay_models(principal, (model, has_price), self.spent.as_ref())
     }
 
     async fn minute(&self, mut due: Vec<Due>, server: Option<&Server>, spend: bool) -> Result<(), Exceeded> {
+        self.minutes_of(&mut due, server, spend).await
+    }
+
+    async fn minutes_of(
+        &self,
+        due: &mut [Due],
+        server: Option<&Server>,
+        spend: bool,
+    ) -> Result<(), Exceeded> {
         if due.is_empty() {
             return Ok(());
         }
         self.waking
-            .until_known(|now, forced| self.minutes().attempt(&mut due, server, now, (spend, forced)))
+            .until_known(|now, forced| self.minutes().attempt(due, server, now, (spend, forced)))
             .await
     }
 
@@ -131,6 +170,34 @@ impl Limits {
             limits: self.clone(),
             of,
         }))
+    }
+
+    /// Whether this process may try a deployment that rested. `yields`: another one goes before it, if there is one.
+    pub(crate) fn trial(self: &Arc<Self>, deployment: &str, model: &str, yields: bool) -> Trial {
+        let mut due = [Due::trial(deployment, model)];
+        let mut places = self.places();
+        match places.counting {
+            // Alone, or as if it were: nobody else is known to try.
+            Counting::Alone | Counting::Unheard | Counting::Apart(_) => return Trial::May(None),
+            Counting::Shared(part) | Counting::Settling(part) if yields && part.replicas > 1 => {
+                return Trial::NotNow;
+            }
+            Counting::Shared(_) | Counting::Settling(_) => {}
+        }
+        let attempt = places.attempt(&mut due, Instant::now(), false);
+        drop(places);
+        let (trial, asks) = match attempt {
+            Attempt::Done(of, asks) => {
+                let limits = self.clone();
+                (Trial::May(Some(Place { limits, of })), asks)
+            }
+            Attempt::Wait(asks) => (Trial::Asked, asks),
+            Attempt::Full(_) => (Trial::NotNow, false),
+        };
+        if asks {
+            self.waking.asks();
+        }
+        trial
     }
 
     /// Forgets the minutes that are over; called every minute.

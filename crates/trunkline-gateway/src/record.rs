@@ -16,6 +16,7 @@ use trunkline_store::Store;
 
 use crate::Gateway;
 use crate::context::Context;
+use crate::limits::Reserved;
 
 /// Records that may wait to be written.
 const QUEUE: usize = 16 * 1024;
@@ -157,6 +158,8 @@ pub struct Pending {
     record: Option<CallRecord>,
     /// Who asked, for what it costs when it ends.
     principal: Principal,
+    /// The tokens that it may take, where those are limited.
+    reserved: Option<Reserved>,
     began: Instant,
 }
 
@@ -196,7 +199,7 @@ impl Pending {
             error: None,
             request_bytes: request_bytes as u64,
             response_bytes: 0,
-            payers: Payers::of(principal, now),
+            payers: Payers::of(principal, now, None),
             // Until something of it may cost anything.
             cost: Some(0),
             at_least: 0,
@@ -208,6 +211,7 @@ impl Pending {
             gateway: gateway.clone(),
             record: Some(record),
             principal: principal.clone(),
+            reserved: None,
             began: Instant::now(),
         }
     }
@@ -238,6 +242,10 @@ impl Pending {
         let Some(record) = &mut self.record else {
             return;
         };
+        if let Some(reserved) = &mut self.reserved {
+            let tokens = [model.input_tokens, model.output_tokens];
+            reserved.took(tokens.into_iter().flatten().fold(0, u64::saturating_add));
+        }
         record.at_least = match record.cost {
             Some(before) => before.saturating_add(at_least),
             None => record.at_least.saturating_add(at_least),
@@ -251,6 +259,11 @@ impl Pending {
             None => model,
         };
         record.model = Some(Box::new(model));
+    }
+
+    /// Notes the tokens that were counted for it before it is known what it takes.
+    pub fn reserve(&mut self, reserved: Option<Reserved>) {
+        self.reserved = reserved;
     }
 
     /// Notes by what else it is to be found.
@@ -291,6 +304,8 @@ impl Pending {
     }
 
     fn end(&mut self, outcome: &'static str, error: Option<String>) {
+        // What it did not take is others' again.
+        self.reserved = None;
         let Some(mut record) = self.record.take() else {
             return;
         };
@@ -306,7 +321,8 @@ impl Pending {
             // It counts in the period in which it ended, which need not be the one in which it began.
             let took = SignedDuration::try_from(took).unwrap_or(SignedDuration::MAX);
             let ended = record.started_at.checked_add(took).unwrap_or(record.started_at);
-            record.payers = Payers::of(&self.principal, ended);
+            let model = record.tool.as_deref().filter(|_| record.model.is_some());
+            record.payers = Payers::of(&self.principal, ended, model);
             let spend = self.gateway.registry.store().spend();
             spend.charge(&record.payers, charge);
         }

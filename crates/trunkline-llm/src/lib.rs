@@ -22,6 +22,7 @@
 //! - [`sigv4`] and [`google`]: credentials that are made for each request, or for an hour.
 //! - [`through`]: APIs of providers that are relayed as they are.
 //! - [`usage`]: the tokens that an answer says it took.
+//! - [`estimate`]: about how many a request may take.
 //! - [`measure`]: what else an answer takes: pictures, searches, seconds, characters.
 //! - [`price`]: what they cost.
 //! - [`wildcard`]: names with `*`.
@@ -34,6 +35,7 @@ pub mod count;
 pub mod dialect;
 pub mod endpoint;
 pub mod error;
+pub mod estimate;
 pub mod form;
 pub mod frames;
 pub mod google;

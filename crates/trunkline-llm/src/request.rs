@@ -287,6 +287,16 @@ impl<'a> Request<'a> {
         Self { dialect, ..self }
     }
 
+    /// Its members, as they came.
+    pub(crate) fn members(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.object.members()
+    }
+
+    /// One of them.
+    pub(crate) fn member(&self, name: &str) -> Option<&str> {
+        self.object.get(name)
+    }
+
     /// What it asks for that is not counted in tokens: characters to be said aloud, pictures.
     pub fn measure(&self) -> Measure {
         let letters = self.object.get_string("input");

@@ -70,6 +70,17 @@ impl Amount {
         u64::try_from(billionths).ok().map(Self)
     }
 
+    /// Reads a number of JSON, or a text that is one, as LiteLLM takes it. `None` if it is neither, or no amount.
+    pub fn of_json(value: &Value) -> Option<Self> {
+        match value {
+            // The shortest text that is the same number: what was written, if it has no more digits than a number keeps.
+            Value::Number(number) if number.is_u64() => Self::parse(&number.to_string()),
+            Value::Number(number) => Self::parse(&number.as_f64()?.to_string()),
+            Value::String(text) => Self::parse(text),
+            _ => None,
+        }
+    }
+
     /// From what is stored.
     pub fn from_billionths(billionths: i64) -> Option<Self> {
         u64::try_from(billionths).ok().map(Self)

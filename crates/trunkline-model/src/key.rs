@@ -149,7 +149,8 @@ impl VirtualKey {
             .limits
             .first()
             .or(self.budget_id.as_ref().map(|_| "budget_id"))
-            .or(self.spending.max_budget.map(|_| "max_budget"));
+            .or(self.spending.max_budget.map(|_| "max_budget"))
+            .or(self.spending.is_of_models().then_some("model_max_budget"));
         set.filter(|_| !self.delegation.is_whole)
     }
 }
@@ -186,12 +187,23 @@ pub struct CallLimits {
     pub max_parallel_requests: Option<u32>,
     /// Calls of one server in a minute, by its id, name or alias.
     pub mcp_rpm_limit: BTreeMap<String, u32>,
+    /// Tokens of models in a minute.
+    pub tpm_limit: Option<u64>,
+    /// Requests to one model in a minute, by the name that clients ask for.
+    pub model_rpm_limit: BTreeMap<String, u32>,
+    /// Tokens of one model in a minute, by the name that clients ask for.
+    pub model_tpm_limit: BTreeMap<String, u64>,
 }
 
 impl CallLimits {
     /// Whether nothing is limited.
     pub fn is_none(&self) -> bool {
-        self.rpm_limit.is_none() && self.max_parallel_requests.is_none() && self.mcp_rpm_limit.is_empty()
+        self.first().is_none()
+    }
+
+    /// Whether no tokens and no single models are limited.
+    pub fn is_of_calls_alone(&self) -> bool {
+        self.tpm_limit.is_none() && self.model_rpm_limit.is_empty() && self.model_tpm_limit.is_empty()
     }
 
     /// The name of a limit that is set, if any is.
@@ -201,11 +213,17 @@ impl CallLimits {
             rpm_limit,
             max_parallel_requests,
             mcp_rpm_limit,
+            tpm_limit,
+            model_rpm_limit,
+            model_tpm_limit,
         } = self;
         let names = [
             (rpm_limit.is_some(), "rpm_limit"),
             (max_parallel_requests.is_some(), "max_parallel_requests"),
             (!mcp_rpm_limit.is_empty(), "mcp_rpm_limit"),
+            (tpm_limit.is_some(), "tpm_limit"),
+            (!model_rpm_limit.is_empty(), "model_rpm_limit"),
+            (!model_tpm_limit.is_empty(), "model_tpm_limit"),
         ];
         names
             .into_iter()
@@ -218,20 +236,31 @@ impl CallLimits {
             rpm_limit,
             max_parallel_requests,
             mcp_rpm_limit,
+            tpm_limit,
+            model_rpm_limit,
+            model_tpm_limit,
         } = self;
-        let is_within =
-            |own: Option<u32>, most: Option<u32>| most.is_none_or(|most| own.is_some_and(|own| own <= most));
-        let of_server =
-            |(server, most): (&String, &u32)| is_within(mcp_rpm_limit.get(server).copied(), Some(*most));
-        if !is_within(*rpm_limit, bound.rpm_limit) {
-            Err("rpm_limit")
-        } else if !is_within(*max_parallel_requests, bound.max_parallel_requests) {
-            Err("max_parallel_requests")
-        } else if !bound.mcp_rpm_limit.iter().all(of_server) {
-            Err("mcp_rpm_limit")
-        } else {
-            Ok(())
-        }
+        let all = [
+            (is_within(*rpm_limit, bound.rpm_limit), "rpm_limit"),
+            (
+                is_within(*max_parallel_requests, bound.max_parallel_requests),
+                "max_parallel_requests",
+            ),
+            (are_within(mcp_rpm_limit, &bound.mcp_rpm_limit), "mcp_rpm_limit"),
+            (is_within(*tpm_limit, bound.tpm_limit), "tpm_limit"),
+            (
+                are_within(model_rpm_limit, &bound.model_rpm_limit),
+                "model_rpm_limit",
+            ),
+            (
+                are_within(model_tpm_limit, &bound.model_tpm_limit),
+                "model_tpm_limit",
+            ),
+        ];
+        let more = all
+            .into_iter()
+            .find_map(|(is_within, name)| (!is_within).then_some(name));
+        more.map_or(Ok(()), Err)
     }
 
     /// Calls of a server in a minute: the least of all entries that name it.
@@ -241,6 +270,17 @@ impl CallLimits {
             .map(|(_, most)| *most)
             .min()
     }
+}
+
+fn is_within<N: PartialOrd>(own: Option<N>, most: Option<N>) -> bool {
+    most.is_none_or(|most| own.is_some_and(|own| own <= most))
+}
+
+/// Whether every entry of `bound` has one in `own` that lets no more through.
+fn are_within<N: PartialOrd + Copy>(own: &BTreeMap<String, N>, bound: &BTreeMap<String, N>) -> bool {
+    bound
+        .iter()
+        .all(|(name, most)| is_within(own.get(name).copied(), Some(*most)))
 }
 
 /// What a key may use, or a team, a user … at most (LiteLLM's `object_permission`).

@@ -60,7 +60,7 @@ pub use server::{
     ServerDefinition, SessionMode, Stamps, Transport,
 };
 pub use snapshot::Snapshot;
-pub use spending::{Payer, Payers, Period, Spending};
+pub use spending::{ModelBudget, OnModel, Payer, Payers, Period, Spending};
 pub use tenant::{
     EndUser, Level, MEMBER_PERMISSIONS, Member, MemberRole, Organization, OrganizationMember, Team, User,
     UserRole,

@@ -16,15 +16,16 @@ macro_rules! key_columns {
     () => {
         "token, key_name, key_alias, key_type, user_id, team_id, metadata, expires, blocked, allowed_routes, \
          object_permission, created_at, created_by, updated_at, updated_by, rotation_count, last_rotation_at, rpm_limit, \
-         max_parallel_requests, mcp_rpm_limit, budget_id, previous_tokens, delegation, delegated_revision, max_budget, \
-         soft_budget, budget_duration, budget_reset_at, revision"
+         max_parallel_requests, mcp_rpm_limit, tpm_limit, model_rpm_limit, model_tpm_limit, budget_id, previous_tokens, \
+         delegation, delegated_revision, max_budget, soft_budget, budget_duration, budget_reset_at, model_max_budget, \
+         revision"
     };
 }
 
 macro_rules! key_parameters {
     () => {
         "$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, \
-         $27, $28, $29"
+         $27, $28, $29, $30, $31, $32, $33"
     };
 }
 
@@ -39,7 +40,7 @@ stmts! {
     );
     /// The last parameter is the token that the row had.
     KEY_UPDATE = concat!(
-        "UPDATE verification_token SET (", key_columns!(), ") = (", key_parameters!(), ") WHERE token = $30"
+        "UPDATE verification_token SET (", key_columns!(), ") = (", key_parameters!(), ") WHERE token = $34"
     );
     KEY_BLOCK = "UPDATE verification_token SET (blocked, updated_at, updated_by, delegated_revision, revision) = ($2, $3, $4, $5, $6) WHERE token = $1";
     KEY_DELETE = "DELETE FROM verification_token WHERE token = $1";

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::{Map, Value as Json};
 use trunkline_model::{
-    Amount, CallLimits, Delegation, KeyHash, ObjectPermission, PreviousSecret, Spending, Stamps, VirtualKey,
+    Amount, CallLimits, Delegation, KeyHash, ModelBudget, ObjectPermission, PreviousSecret, Spending, Stamps,
+    VirtualKey,
 };
 
 use crate::db::{Row, StoreError, Value};
@@ -43,6 +44,9 @@ pub(crate) fn encode(key: &VirtualKey, revision: i64) -> Result<Vec<Cell>, Store
         rpm_limit,
         max_parallel_requests,
         mcp_rpm_limit,
+        tpm_limit,
+        model_rpm_limit,
+        model_tpm_limit,
     } = limits;
     let Stamps {
         created_at,
@@ -65,7 +69,7 @@ pub(crate) fn encode(key: &VirtualKey, revision: i64) -> Result<Vec<Cell>, Store
             "object_permission",
             permission_text(
                 object_permission,
-                &key_also(budget_id.as_ref(), delegation, spending),
+                &key_also(budget_id.as_ref(), delegation, spending, limits),
             )
             .into(),
         ),
@@ -81,6 +85,9 @@ pub(crate) fn encode(key: &VirtualKey, revision: i64) -> Result<Vec<Cell>, Store
             Value::Int(max_parallel_requests.map(i64::from)),
         ),
         ("mcp_rpm_limit", json(mcp_rpm_limit).into()),
+        ("tpm_limit", tokens(*tpm_limit)),
+        ("model_rpm_limit", numbers(model_rpm_limit)),
+        ("model_tpm_limit", numbers(model_tpm_limit)),
         ("budget_id", text(budget_id.as_ref())),
         ("previous_tokens", previous_text(previous, id)),
         ("delegation", delegation_text(delegation)),
@@ -100,6 +107,10 @@ const BUDGET: &str = "budget";
 const WORDS: &str = "words";
 /// The same of versions before 0019.
 const SPENDING: &str = "spending";
+/// The same of versions before 0022: limits of tokens, and of single models.
+const TOKENS: &str = "tokens";
+/// The same of versions before 0023: what may be spent on single models.
+const ON_MODELS: &str = "spending_on_models";
 
 /// The words for what is there.
 pub(crate) fn also(
@@ -107,21 +118,44 @@ pub(crate) fn also(
     budget_id: Option<&String>,
     spending: Option<&Spending>,
 ) -> Vec<&'static str> {
+    let tokens = limits
+        .filter(|limits| !limits.is_of_calls_alone())
+        .map(|_| TOKENS);
     let limits = limits.filter(|limits| !limits.is_none()).map(|_| LIMITS);
+    let on_models = spending.filter(|own| own.is_of_models()).map(|_| ON_MODELS);
     let spending = spending.filter(|spending| !spending.is_none()).map(|_| SPENDING);
     limits
         .into_iter()
         .chain(budget_id.map(|_| BUDGET))
         .chain(spending)
+        .chain(tokens)
+        .chain(on_models)
         .collect()
 }
 
-pub(crate) fn spending_cells(spending: &Spending) -> [Cell; 4] {
+/// What is greater than both databases can store nobody reaches.
+pub(crate) fn tokens(own: Option<u64>) -> Value {
+    Value::Int(own.map(|own| i64::try_from(own).unwrap_or(i64::MAX)))
+}
+
+/// Numbers by name; nothing if there are none.
+pub(crate) fn numbers<N: serde::Serialize>(own: &BTreeMap<String, N>) -> Value {
+    Value::Text((!own.is_empty()).then(|| json(own)))
+}
+
+/// A number of tokens.
+pub(crate) fn decode_tokens(reader: &mut Reader<'_>, column: &str) -> Option<u64> {
+    let own = reader.int(column)?;
+    reader.checked(column, u64::try_from(own).ok())
+}
+
+pub(crate) fn spending_cells(spending: &Spending) -> [Cell; 5] {
     let Spending {
         max_budget,
         soft_budget,
         budget_duration,
         budget_reset_at,
+        model_max_budget,
     } = spending;
     let amount = |own: &Option<Amount>| Value::Int(own.map(Amount::billionths));
     [
@@ -129,7 +163,32 @@ pub(crate) fn spending_cells(spending: &Spending) -> [Cell; 4] {
         ("soft_budget", amount(soft_budget)),
         ("budget_duration", text(budget_duration.as_ref())),
         ("budget_reset_at", time(*budget_reset_at)),
+        ("model_max_budget", model_budgets_text(model_max_budget)),
     ]
+}
+
+fn model_budgets_text(budgets: &BTreeMap<String, ModelBudget>) -> Value {
+    let one = |own: &ModelBudget| {
+        let members = [
+            ("max_budget".to_owned(), Json::from(own.max.to_string())),
+            ("budget_duration".to_owned(), own.duration.clone().into()),
+        ];
+        Json::Object(members.into_iter().collect())
+    };
+    let all: Map<String, Json> = budgets
+        .iter()
+        .map(|(model, own)| (model.clone(), one(own)))
+        .collect();
+    Value::Text((!all.is_empty()).then(|| Json::Object(all).to_string()))
+}
+
+fn decode_model_budgets(reader: &mut Reader<'_>) -> BTreeMap<String, ModelBudget> {
+    let all: Map<String, Json> = reader.json("model_max_budget").unwrap_or_default();
+    let all = all
+        .into_iter()
+        .map(|(model, own)| Some((model, ModelBudget::parse(&own)?)));
+    let read: Option<BTreeMap<String, ModelBudget>> = all.collect();
+    reader.checked("model_max_budget", read).unwrap_or_default()
 }
 
 pub(crate) fn decode_spending(reader: &mut Reader<'_>) -> Spending {
@@ -142,14 +201,22 @@ pub(crate) fn decode_spending(reader: &mut Reader<'_>) -> Spending {
         soft_budget: amount(reader, "soft_budget"),
         budget_duration: reader.text("budget_duration"),
         budget_reset_at: reader.time("budget_reset_at"),
+        model_max_budget: decode_model_budgets(reader),
     }
 }
 
 /// The same of a key.
-fn key_also(budget_id: Option<&String>, delegation: &Delegation, spending: &Spending) -> Vec<&'static str> {
+fn key_also(
+    budget_id: Option<&String>,
+    delegation: &Delegation,
+    spending: &Spending,
+    limits: &CallLimits,
+) -> Vec<&'static str> {
     let words = (delegation.alias || delegation.metadata).then_some(WORDS);
+    // Its limits of calls are older than the word for them.
+    let tokens = (!limits.is_of_calls_alone()).then_some(TOKENS);
     let also = also(None, budget_id, Some(spending));
-    also.into_iter().chain(words).collect()
+    also.into_iter().chain(words).chain(tokens).collect()
 }
 
 /// The revision in which it was written by somebody who is no administrator, beside that of the row: a version that does not know the
@@ -316,6 +383,9 @@ pub(crate) fn decode(row: &Row) -> Option<VirtualKey> {
             rpm_limit: reader.count("rpm_limit"),
             max_parallel_requests: reader.count("max_parallel_requests"),
             mcp_rpm_limit: reader.json("mcp_rpm_limit").unwrap_or_default(),
+            tpm_limit: decode_tokens(&mut reader, "tpm_limit"),
+            model_rpm_limit: reader.json("model_rpm_limit").unwrap_or_default(),
+            model_tpm_limit: reader.json("model_tpm_limit").unwrap_or_default(),
         },
         budget_id: reader.text("budget_id"),
         previous: decode_previous(&mut reader, &hash.to_hex()),
@@ -356,7 +426,7 @@ pub(crate) fn decode_permission(reader: &mut Reader<'_>) -> ObjectPermission {
     let also: Vec<String> = member(reader, &mut members, ALSO).unwrap_or_default();
     if also
         .iter()
-        .any(|word| ![LIMITS, BUDGET, WORDS, SPENDING].contains(&word.as_str()))
+        .any(|word| ![LIMITS, BUDGET, WORDS, SPENDING, TOKENS, ON_MODELS].contains(&word.as_str()))
     {
         reader.checked::<()>("object_permission", None);
     }

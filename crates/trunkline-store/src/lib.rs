@@ -35,6 +35,7 @@ mod migrate;
 mod registry;
 mod repair;
 mod replica;
+mod rest_news;
 mod schema;
 mod server;
 mod server_row;
@@ -64,11 +65,14 @@ pub use connect::ConnectError;
 pub use db::StoreError;
 pub use key::{KeyEdit, KeyWriteError};
 pub use keys::Keys;
-pub use limit_share::{LimitAsk, LimitShares, MinuteAsk, MinuteShare, PlaceAsk, PlaceShare};
+pub use limit_share::{
+    LimitAsk, LimitShares, MOST_IN_A_MINUTE, MinuteAsk, MinuteShare, PlaceAsk, PlaceShare,
+};
 pub use migrate::{MigrateError, MigrateReport, Migration, MigrationSet};
 pub use registry::{FileChange, FileSettings, Registry, RegistryError, WriteError};
 pub use repair::{RepairError, RepairReport};
 pub use replica::ReplicaRow;
+pub use rest_news::MOST_NEWS;
 pub use session_news::SessionNews;
 pub use session_state::{SessionState, StateChange};
 pub use session_upstream::{Put, UpstreamSession, UpstreamSessionKey};

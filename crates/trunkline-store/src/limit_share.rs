@@ -19,6 +19,8 @@ use crate::store::Store;
 const PLACES_LAST: Duration = Duration::from_secs(15);
 /// A row of a minute that began so long ago is of no use.
 const MINUTE_KEPT: Duration = Duration::from_mins(5);
+/// A limit of a minute that is greater than this is this: nobody reaches it, and no sum of some overflows.
+pub const MOST_IN_A_MINUTE: u64 = 1 << 52;
 /// A row without places is deleted when nothing that was sent for it can still arrive.
 const EMPTY_KEPT: Duration = Duration::from_mins(10);
 
@@ -96,25 +98,25 @@ pub struct LimitAsk {
     pub number: i64,
 }
 
-/// A share of a minute.
+/// A share of a minute: of calls, or of tokens where those are counted.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct MinuteAsk {
     /// Whose calls.
     pub counted: String,
-    /// The limit.
-    pub max: u32,
+    /// The limit; no more than [`MOST_IN_A_MINUTE`].
+    pub max: u64,
     /// Calls that wait for it.
-    pub need: u32,
+    pub need: u64,
     /// Calls that will come.
-    pub want: u32,
+    pub want: u64,
     /// Calls that were let through without a share.
-    pub spent: u32,
+    pub spent: u64,
     /// Calls that were taken and are not needed, of the minute `back_of`.
-    pub back: u32,
+    pub back: u64,
     /// See there.
     pub back_of: i64,
     /// Calls of the minute after this one.
-    pub following: u32,
+    pub following: u64,
 }
 
 /// What there was of it.
@@ -127,11 +129,11 @@ pub struct MinuteShare {
     /// How long it goes on.
     pub ends_in: Duration,
     /// Calls that may be made in it, besides those of before.
-    pub got: u32,
+    pub got: u64,
     /// Calls that may be made in the minute after it.
-    pub got_ahead: u32,
+    pub got_ahead: u64,
     /// Calls that nobody has taken yet.
-    pub remaining: u32,
+    pub remaining: u64,
 }
 
 /// Places for calls at the same time.
@@ -213,9 +215,9 @@ async fn minutes_of(tx: &mut Tx, ask: &LimitAsk) -> Result<Vec<MinuteShare>, Sto
             counted: row.required_text("counted")?,
             began_at: row.required_int("began_at")?,
             ends_in: Duration::from_micros(u64::try_from(row.required_int("ends_in")?).unwrap_or(0)),
-            got: count(row.required_int("got")?),
-            got_ahead: count(row.required_int("got_ahead")?),
-            remaining: count(row.required_int("remaining")?),
+            got: whole(row.required_int("got")?),
+            got_ahead: whole(row.required_int("got_ahead")?),
+            remaining: whole(row.required_int("remaining")?),
         })
     };
     let shares = rows.iter().map(read).collect::<Result<_, _>>();
@@ -249,7 +251,11 @@ fn micros(time: Duration) -> Value {
     i64::try_from(time.as_micros()).unwrap_or(i64::MAX).into()
 }
 
-/// No limit is greater than a `u32`, and no share than its limit.
+fn whole(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
+/// No limit of places is greater than a `u32`, and no share than its limit.
 fn count(number: i64) -> u32 {
     u32::try_from(number.max(0)).unwrap_or(u32::MAX)
 }

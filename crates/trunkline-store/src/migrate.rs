@@ -124,6 +124,8 @@ impl MigrationSet {
             step!("00", 19, "ledger"),
             step!("00", 20, "ledger_moves"),
             step!("00", 21, "models"),
+            step!("00", 22, "token_limits"),
+            step!("00", 23, "model_budgets"),
         ])
     }
 

@@ -23,6 +23,9 @@ use crate::verify::chain;
 /// News of sessions that may wait to be read.
 const NEWS: usize = 16_384;
 
+/// News of deployments that may wait to be read. What is missed is found out by asking.
+const REST_NEWS: usize = 256;
+
 /// The servers of the file and of the database.
 pub struct Registry {
     store: Store,
@@ -31,6 +34,7 @@ pub struct Registry {
     changed: watch::Sender<u64>,
     pub(crate) models: watch::Sender<Arc<[StoredModel]>>,
     pub(crate) session_news: broadcast::Sender<SessionNews>,
+    pub(crate) rest_news: broadcast::Sender<Arc<str>>,
     /// Held while the database is written or read and the snapshot is swapped, so that an older state never replaces a
     /// newer one. Readers of the snapshot do not take it.
     pub(crate) state: Mutex<State>,
@@ -154,6 +158,7 @@ impl Registry {
             changed: watch::Sender::new(0),
             models: watch::Sender::new(Arc::from([])),
             session_news: broadcast::Sender::new(NEWS),
+            rest_news: broadcast::Sender::new(REST_NEWS),
             state: Mutex::default(),
         };
         let mut state = registry.state.lock().await;
@@ -180,6 +185,11 @@ impl Registry {
     /// misses some.
     pub fn session_news(&self) -> broadcast::Receiver<SessionNews> {
         self.session_news.subscribe()
+    }
+
+    /// What processes say with [`Store::rest_tell`], as [`Registry::watch`] hears it; this one's, too.
+    pub fn rest_news(&self) -> broadcast::Receiver<Arc<str>> {
+        self.rest_news.subscribe()
     }
 
     /// The database behind it.

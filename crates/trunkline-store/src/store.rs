@@ -12,8 +12,9 @@ use crate::connect::{self, ConnectError};
 use crate::db::{Db, Stmt, StoreError};
 use crate::schema::Dialect;
 use crate::{
-    call_approval, call_record, catalogue, key, limit_share, migrate, replica, server, session_ended,
-    session_news, session_state, session_upstream, spend, status, stored_model, tenant, toolset, verify,
+    call_approval, call_record, catalogue, key, limit_share, migrate, replica, rest_news, server,
+    session_ended, session_news, session_state, session_upstream, spend, status, stored_model, tenant,
+    toolset, verify,
 };
 
 /// One open database: SQLite (one writer, two readers) or `PostgreSQL` (up to five connections). Cheap to clone.
@@ -169,6 +170,7 @@ fn all_statements() -> impl Iterator<Item = &'static Stmt> {
         call_record::ALL,
         session_ended::ALL,
         session_news::ALL,
+        rest_news::ALL,
         session_state::ALL,
         session_upstream::ALL,
         replica::ALL,

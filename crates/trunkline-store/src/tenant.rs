@@ -30,15 +30,15 @@ macro_rules! stamp_excluded {
 
 macro_rules! team_columns {
     () => {
-        concat!("team_id, team_alias, organization_id, members_with_roles, blocked, metadata, object_permission, rpm_limit, max_parallel_requests, mcp_rpm_limit, team_member_permissions, max_budget, soft_budget, budget_duration, budget_reset_at, ", stamp_columns!())
+        concat!("team_id, team_alias, organization_id, members_with_roles, blocked, metadata, object_permission, rpm_limit, max_parallel_requests, mcp_rpm_limit, tpm_limit, model_rpm_limit, model_tpm_limit, team_member_permissions, max_budget, soft_budget, budget_duration, budget_reset_at, model_max_budget, ", stamp_columns!())
     };
 }
 
 macro_rules! user_columns {
     () => {
         concat!(
-            "user_id, user_email, user_alias, user_role, metadata, object_permission, rpm_limit, max_parallel_requests, \
-             max_budget, soft_budget, budget_duration, budget_reset_at, ",
+            "user_id, user_email, user_alias, user_role, metadata, object_permission, rpm_limit, max_parallel_requests, tpm_limit, \
+             max_budget, soft_budget, budget_duration, budget_reset_at, model_max_budget, ",
             stamp_columns!()
         )
     };
@@ -88,11 +88,12 @@ stmts! {
     TEAM_LIST_SINCE = concat!("SELECT ", team_columns!(), " FROM team_table WHERE revision > $1");
     TEAM_IDS = "SELECT team_id AS id FROM team_table";
     TEAM_PUT = concat!(
-        "INSERT INTO team_table (", team_columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20) \
+        "INSERT INTO team_table (", team_columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24) \
          ON CONFLICT (team_id) DO UPDATE SET (", team_columns!(), ") = (excluded.team_id, excluded.team_alias, \
          excluded.organization_id, excluded.members_with_roles, excluded.blocked, excluded.metadata, excluded.object_permission, excluded.rpm_limit, \
-         excluded.max_parallel_requests, excluded.mcp_rpm_limit, excluded.team_member_permissions, excluded.max_budget, excluded.soft_budget, \
-         excluded.budget_duration, excluded.budget_reset_at, ",
+         excluded.max_parallel_requests, excluded.mcp_rpm_limit, excluded.tpm_limit, excluded.model_rpm_limit, \
+         excluded.model_tpm_limit, excluded.team_member_permissions, excluded.max_budget, excluded.soft_budget, \
+         excluded.budget_duration, excluded.budget_reset_at, excluded.model_max_budget, ",
         stamp_excluded!(), ")"
     );
     TEAM_DELETE = "DELETE FROM team_table WHERE team_id = $1";
@@ -100,11 +101,11 @@ stmts! {
     USER_LIST_SINCE = concat!("SELECT ", user_columns!(), " FROM user_table WHERE revision > $1");
     USER_IDS = "SELECT user_id AS id FROM user_table";
     USER_PUT = concat!(
-        "INSERT INTO user_table (", user_columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) \
+        "INSERT INTO user_table (", user_columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) \
          ON CONFLICT (user_id) DO UPDATE SET (", user_columns!(), ") = (excluded.user_id, excluded.user_email, \
          excluded.user_alias, excluded.user_role, excluded.metadata, excluded.object_permission, excluded.rpm_limit, \
-         excluded.max_parallel_requests, excluded.max_budget, excluded.soft_budget, excluded.budget_duration, \
-         excluded.budget_reset_at, ", stamp_excluded!(), ")"
+         excluded.max_parallel_requests, excluded.tpm_limit, excluded.max_budget, excluded.soft_budget, excluded.budget_duration, \
+         excluded.budget_reset_at, excluded.model_max_budget, ", stamp_excluded!(), ")"
     );
     USER_DELETE = "DELETE FROM user_table WHERE user_id = $1";
 

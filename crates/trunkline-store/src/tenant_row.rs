@@ -9,7 +9,10 @@ use trunkline_model::{
 };
 
 use crate::db::{Row, Stmt, StoreError, Value};
-use crate::key_row::{also, decode_permission, decode_spending, permission_text, refuse_nul, spending_cells};
+use crate::key_row::{
+    also, decode_permission, decode_spending, decode_tokens, numbers, permission_text, refuse_nul,
+    spending_cells, tokens,
+};
 use crate::server_row::{Cell, Reader, json, text, time};
 
 /// The statements of one table.
@@ -70,11 +73,12 @@ fn count(own: Option<u32>) -> Value {
     Value::Int(own.map(i64::from))
 }
 
-/// Those that are not of single servers.
+/// Those that are not of single servers and models.
 fn decode_limits(reader: &mut Reader<'_>) -> CallLimits {
     CallLimits {
         rpm_limit: reader.count("rpm_limit"),
         max_parallel_requests: reader.count("max_parallel_requests"),
+        tpm_limit: decode_tokens(reader, "tpm_limit"),
         ..CallLimits::default()
     }
 }
@@ -151,6 +155,9 @@ impl TenantRow for Team {
             ("rpm_limit", count(limits.rpm_limit)),
             ("max_parallel_requests", count(limits.max_parallel_requests)),
             ("mcp_rpm_limit", json(&limits.mcp_rpm_limit).into()),
+            ("tpm_limit", tokens(limits.tpm_limit)),
+            ("model_rpm_limit", numbers(&limits.model_rpm_limit)),
+            ("model_tpm_limit", numbers(&limits.model_tpm_limit)),
             ("team_member_permissions", json(member_permissions).into()),
         ];
         cells.extend(spending_cells(spending));
@@ -175,6 +182,8 @@ impl TenantRow for Team {
             object_permission: decode_permission(&mut reader),
             limits: CallLimits {
                 mcp_rpm_limit: reader.json("mcp_rpm_limit").unwrap_or_default(),
+                model_rpm_limit: reader.json("model_rpm_limit").unwrap_or_default(),
+                model_tpm_limit: reader.json("model_tpm_limit").unwrap_or_default(),
                 ..decode_limits(&mut reader)
             },
             spending: decode_spending(&mut reader),
@@ -221,6 +230,7 @@ impl TenantRow for User {
             ),
             ("rpm_limit", count(limits.rpm_limit)),
             ("max_parallel_requests", count(limits.max_parallel_requests)),
+            ("tpm_limit", tokens(limits.tpm_limit)),
         ];
         cells.extend(spending_cells(spending));
         cells.extend(stamp_cells(stamps, revision));

@@ -1,5 +1,6 @@
 //! How the registry learns of what other processes write: another replica, or the command line. One connection hears of
-//! servers and of sessions; who wants to know of the latter asks [`Registry::session_news`].
+//! servers, of sessions and of deployments; who wants to know of the latter asks [`Registry::session_news`] or
+//! [`Registry::rest_news`].
 
 use std::future::Future;
 use std::pin::pin;
@@ -10,6 +11,7 @@ use sqlx::postgres::{PgListener, PgNotification};
 
 use crate::db::{Db, StoreError};
 use crate::registry::Registry;
+use crate::rest_news;
 use crate::server::CHANNEL;
 use crate::session_news::{self, Search, SessionNews};
 use crate::verify::chain;
@@ -45,6 +47,11 @@ impl Registry {
                 heard = hear(&mut listener) => match heard {
                     Ok(told) if told.channel() == session_news::CHANNEL => {
                         self.tell_session_news(SessionNews::of_payload(told.payload()));
+                        continue;
+                    }
+                    Ok(told) if told.channel() == rest_news::CHANNEL => {
+                        // Nobody may want to know.
+                        let _ = self.rest_news.send(told.payload().into());
                         continue;
                     }
                     Ok(_) => {}
@@ -85,7 +92,9 @@ impl Registry {
             let mut listener = PgListener::connect_with(pool).await?;
             // A lost connection is an error here, and the next tick makes another one: one place that knows the state.
             listener.eager_reconnect(false);
-            listener.listen_all([CHANNEL, session_news::CHANNEL]).await?;
+            listener
+                .listen_all([CHANNEL, session_news::CHANNEL, rest_news::CHANNEL])
+                .await?;
             Ok(listener)
         };
         connect.await.map(Some).map_err(StoreError::database("LISTEN"))

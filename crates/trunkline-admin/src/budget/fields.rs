@@ -58,7 +58,7 @@ macro_rules! fields {
 fields! {
     Integer "max_parallel_requests" "Calls at the same time; on all replicas together.";
     Integer "rpm_limit" "Calls in a minute; on all replicas together.";
-    Integer "tpm_limit" "Tokens of models in a minute.";
+    Integer "tpm_limit" "Tokens of models in a minute; on all replicas together.";
     Integer "tpd_limit" "Tokens of models in a day.";
     Dollars "max_budget" "What may be spent, in dollars; when it is, calls are refused.";
     Dollars "soft_budget" "Of what somebody is to hear, in dollars. Limits nothing.";
@@ -143,17 +143,10 @@ impl Change {
 
 /// A number, or a text that is one, as LiteLLM takes it.
 pub(crate) fn dollars(value: &Value, at: &mut At<'_>) -> Option<Amount> {
-    let text = match value {
-        // The shortest text that is the same number: what was written, if it has no more digits than a number keeps.
-        Value::Number(number) => match number.as_f64() {
-            Some(_) if number.is_u64() => number.to_string(),
-            Some(float) => float.to_string(),
-            None => String::new(),
-        },
-        Value::String(text) => text.clone(),
-        _ => return at.problem("float_type", "Input should be a valid number"),
-    };
-    Amount::parse(&text).or_else(|| {
+    if !value.is_number() && !value.is_string() {
+        return at.problem("float_type", "Input should be a valid number");
+    }
+    Amount::of_json(value).or_else(|| {
         at.problem(
             "value_error",
             "Value error, it should be a number of dollars, not negative, with 9 digits after the point and 15 in all at most",
@@ -161,7 +154,7 @@ pub(crate) fn dollars(value: &Value, at: &mut At<'_>) -> Option<Amount> {
     })
 }
 
-fn tokens(value: &Value, at: &mut At<'_>) -> Option<u64> {
+pub(crate) fn tokens(value: &Value, at: &mut At<'_>) -> Option<u64> {
     // What both databases can store.
     let number = value.as_u64().filter(|number| i64::try_from(*number).is_ok());
     number.or_else(|| {

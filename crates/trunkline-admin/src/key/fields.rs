@@ -10,7 +10,7 @@ pub(crate) use trunkline_model::spending::span;
 use trunkline_model::{Level, Secret, VirtualKey};
 
 use super::error::KeyError;
-use super::limits::LimitsChange;
+use super::limits::{self, LimitsChange};
 use super::permission::PermissionChange;
 use crate::body::{At, Loc, Problems};
 use crate::budget::own::{self, SpendingChange};
@@ -18,7 +18,7 @@ use crate::fields::one_of;
 use crate::request::nearest;
 
 /// The fields of a key that are served.
-pub(crate) const SERVED: [(&str, &str); 17] = [
+pub(crate) const SERVED: [(&str, &str); 21] = [
     ("key_alias", "A name of one's own, unique."),
     (
         "duration",
@@ -50,24 +50,33 @@ pub(crate) const SERVED: [(&str, &str); 17] = [
         "mcp_rpm_limit",
         "Calls in a minute of single servers, each by id, name or alias; on all replicas together.",
     ),
+    (
+        "tpm_limit",
+        "Tokens of models in a minute; on all replicas together.",
+    ),
+    (
+        "model_rpm_limit",
+        "Requests to single models in a minute, by the name that clients ask for; on all replicas together.",
+    ),
+    (
+        "model_tpm_limit",
+        "Tokens of single models in a minute, by the name that clients ask for; on all replicas together.",
+    ),
     ("budget_id", "Its budget, which has to be there."),
     own::FIELDS[0],
     own::FIELDS[1],
     own::FIELDS[2],
+    own::FIELDS[3],
 ];
 
 /// LiteLLM's other fields.
-const LATER: [&str; 40] = [
+const LATER: [&str; 36] = [
     "aliases",
     "config",
     "spend",
     "budget_limits",
-    "tpm_limit",
     "tpd_limit",
-    "model_max_budget",
     "budget_fallbacks",
-    "model_rpm_limit",
-    "model_tpm_limit",
     "tag_rpm_limit",
     "rpm_limit_type",
     "tpm_limit_type",
@@ -202,9 +211,9 @@ impl Change {
             "key_type" => self.key_type = optional(value, at, key_type).and_then(Said::value),
             "object_permission" => self.permission = PermissionChange::read(value, Level::Key, at),
             "models" => self.models = optional(value, at, texts).map(Said::unwrap_or_default),
-            "rpm_limit" | "max_parallel_requests" | "mcp_rpm_limit" => self.limits.read(name, value, at),
+            _ if limits::NAMES.contains(&name) => self.limits.read(name, value, at),
             "budget_id" => self.budget_id = optional(value, at, short_text),
-            "max_budget" | "soft_budget" | "budget_duration" => self.spending.read(name, value, now, at),
+            _ if own::NAMES.contains(&name) => self.spending.read(name, value, now, at),
             "spend" if value.as_f64() == Some(0.0) => {}
             _ if LATER.contains(&name) => later(value, at),
             _ => unknown(

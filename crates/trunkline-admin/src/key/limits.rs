@@ -1,4 +1,4 @@
-//! Limits of calls in a body: of a key, and of all keys of a team or a user.
+//! Limits of calls and of tokens in a body: of a key, and of all keys of a team or a user.
 
 use std::collections::BTreeMap;
 
@@ -7,6 +7,20 @@ use trunkline_model::CallLimits;
 
 use super::fields::{MAX_ITEMS, Said, optional, set};
 use crate::body::{At, Loc};
+use crate::budget::fields::tokens;
+
+/// The fields that are limits.
+pub(crate) const NAMES: [&str; 6] = [
+    "rpm_limit",
+    "max_parallel_requests",
+    "mcp_rpm_limit",
+    "tpm_limit",
+    "model_rpm_limit",
+    "model_tpm_limit",
+];
+
+/// Those that are numbers by name.
+pub(crate) const BY_NAME: [&str; 3] = ["mcp_rpm_limit", "model_rpm_limit", "model_tpm_limit"];
 
 /// What a body says about limits; what it does not name stays as it is.
 #[derive(Debug, Default)]
@@ -14,6 +28,9 @@ pub(crate) struct LimitsChange {
     rpm_limit: Option<Said<u32>>,
     max_parallel_requests: Option<Said<u32>>,
     mcp_rpm_limit: Option<BTreeMap<String, u32>>,
+    tpm_limit: Option<Said<u64>>,
+    model_rpm_limit: Option<BTreeMap<String, u32>>,
+    model_tpm_limit: Option<BTreeMap<String, u64>>,
 }
 
 impl LimitsChange {
@@ -23,8 +40,11 @@ impl LimitsChange {
             "rpm_limit" => self.rpm_limit = optional(value, at, number),
             "max_parallel_requests" => self.max_parallel_requests = optional(value, at, number),
             "mcp_rpm_limit" => {
-                self.mcp_rpm_limit = optional(value, at, numbers).map(Said::unwrap_or_default);
+                self.mcp_rpm_limit = by_name(value, at, number);
             }
+            "tpm_limit" => self.tpm_limit = optional(value, at, tokens),
+            "model_rpm_limit" => self.model_rpm_limit = by_name(value, at, number),
+            "model_tpm_limit" => self.model_tpm_limit = by_name(value, at, tokens),
             _ => {}
         }
     }
@@ -34,6 +54,9 @@ impl LimitsChange {
         let parallel = self.max_parallel_requests.map(Said::value);
         set(&mut limits.max_parallel_requests, parallel);
         set(&mut limits.mcp_rpm_limit, self.mcp_rpm_limit);
+        set(&mut limits.tpm_limit, self.tpm_limit.map(Said::value));
+        set(&mut limits.model_rpm_limit, self.model_rpm_limit);
+        set(&mut limits.model_tpm_limit, self.model_tpm_limit);
     }
 }
 
@@ -53,19 +76,31 @@ pub(crate) fn number(value: &Value, at: &mut At<'_>) -> Option<u32> {
     }
 }
 
-fn numbers(value: &Value, at: &mut At<'_>) -> Option<BTreeMap<String, u32>> {
+fn by_name<N>(
+    value: &Value,
+    at: &mut At<'_>,
+    read: fn(&Value, &mut At<'_>) -> Option<N>,
+) -> Option<BTreeMap<String, N>> {
+    optional(value, at, |value, at| numbers(value, at, read)).map(Said::unwrap_or_default)
+}
+
+fn numbers<N>(
+    value: &Value,
+    at: &mut At<'_>,
+    read: fn(&Value, &mut At<'_>) -> Option<N>,
+) -> Option<BTreeMap<String, N>> {
     let object = at.object(value)?;
     if object.len() > MAX_ITEMS {
         let message = format!("Dictionary should have at most {MAX_ITEMS} items");
         return at.problem("too_long", message);
     }
-    let read: BTreeMap<String, u32> = object
+    let all: BTreeMap<String, N> = object
         .iter()
         .filter_map(|(name, most)| {
             at.within(Loc::Name(name.clone()), |at| {
-                Some((name.clone(), number(most, at)?))
+                Some((name.clone(), read(most, at)?))
             })
         })
         .collect();
-    (read.len() == object.len()).then_some(read)
+    (all.len() == object.len()).then_some(all)
 }

@@ -14,8 +14,8 @@ fn neutral() -> Map<String, Value> {
     let neutral = json!({
         "soft_budget_cooldown": false,
         "litellm_budget_table": null, "aliases": {},
-        "config": {}, "permissions": {}, "router_settings": {}, "model_spend": {}, "model_max_budget": {},
-        "tpm_limit": null, "allowed_cache_controls": [],
+        "config": {}, "permissions": {}, "router_settings": {},
+        "allowed_cache_controls": [],
         "policies": [], "access_group_ids": [], "agent_id": null, "organization_id": null, "project_id": null,
         "auto_rotate": false, "rotation_interval": null, "key_rotation_at": null,
     });
@@ -32,7 +32,7 @@ pub(crate) fn info(key: &VirtualKey, shown: &Shown) -> Map<String, Value> {
     let (stamps, permission) = (&key.stamps, &key.object_permission);
     let previous = key.previous.iter().filter(|own| now < own.until);
     let previous = previous.map(|own| json!({"token": own.hash.to_hex(), "until": own.until.to_string()}));
-    let own: [(&str, Value); 26] = [
+    let own: [(&str, Value); 29] = [
         ("key_name", Value::from(key.key_name.clone())),
         ("key_alias", key.key_alias.clone().into()),
         ("key_type", key.key_type.clone().into()),
@@ -55,6 +55,9 @@ pub(crate) fn info(key: &VirtualKey, shown: &Shown) -> Map<String, Value> {
         ("rpm_limit", key.limits.rpm_limit.into()),
         ("max_parallel_requests", key.limits.max_parallel_requests.into()),
         ("mcp_rpm_limit", json!(key.limits.mcp_rpm_limit)),
+        ("tpm_limit", key.limits.tpm_limit.into()),
+        ("model_rpm_limit", json!(key.limits.model_rpm_limit)),
+        ("model_tpm_limit", json!(key.limits.model_tpm_limit)),
         ("budget_id", key.budget_id.clone().into()),
         ("previous_secrets", previous.collect()),
         ("delegation", delegation(&key.delegation)),

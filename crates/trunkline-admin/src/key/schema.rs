@@ -3,6 +3,7 @@
 use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, ObjectBuilder, SchemaType, Type};
 
 use super::fields::{KEY_TYPES, SERVED, TEAM_FIELDS};
+use super::limits::{BY_NAME, NAMES};
 
 /// Declares types that only say a schema.
 macro_rules! shapes {
@@ -170,8 +171,9 @@ fn with_fields(object: ObjectBuilder, is_in: impl Fn(&str) -> bool) -> ObjectBui
         "allowed_routes" | "models" => object.property(*name, texts(doc)),
         "key_type" => object.property(*name, text(doc).enum_values(Some(KEY_TYPES))),
         "object_permission" => object.property(*name, permission(doc)),
-        "rpm_limit" | "max_parallel_requests" | "mcp_rpm_limit" => limit(object, name, doc),
+        _ if NAMES.contains(name) => limit(object, name, doc),
         "max_budget" | "soft_budget" => object.property(*name, dollars(doc)),
+        "model_max_budget" => object.property(*name, model_budgets(doc)),
         _ => object.property(*name, text(doc)),
     })
 }
@@ -180,11 +182,24 @@ pub(crate) fn dollars(doc: &str) -> ObjectBuilder {
     nullable(Type::Number).minimum(Some(0)).description(Some(doc))
 }
 
-/// A limit of calls.
+/// What may be spent on single models.
+pub(crate) fn model_budgets(doc: &str) -> ObjectBuilder {
+    let each = typed(Type::Object)
+        .property("max_budget", dollars("At most."))
+        .property(
+            "budget_duration",
+            text("After how long what is spent counts from nothing again; for ever without."),
+        );
+    nullable(Type::Object)
+        .additional_properties(Some(each))
+        .description(Some(doc))
+}
+
+/// A limit of calls, or of tokens.
 pub(crate) fn limit(object: ObjectBuilder, name: &str, doc: &str) -> ObjectBuilder {
     let number = nullable(Type::Integer).minimum(Some(0));
     match name {
-        "mcp_rpm_limit" => {
+        _ if BY_NAME.contains(&name) => {
             let each = typed(Type::Integer).minimum(Some(0));
             let numbers = nullable(Type::Object).additional_properties(Some(each));
             object.property(name, numbers.description(Some(doc)))

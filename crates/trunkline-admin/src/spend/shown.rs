@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use trunkline_auth::Directory;
-use trunkline_model::{Amount, Budget, Clock, Level, Spending, VirtualKey, spending};
+use trunkline_model::{Amount, Budget, Clock, Level, ModelBudget, Spending, VirtualKey, spending};
 use trunkline_store::{Spent, Store};
 
 /// The rows, and where it is known what they have spent.
@@ -94,12 +94,48 @@ impl Shown {
             "soft_budget": amount(own.soft_budget),
             "budget_duration": own.budget_duration,
             "budget_reset_at": period.map(|period| period.until.to_string()),
+            "model_max_budget": model_budgets(own),
+            "model_spend": self.on_models(level, id, own, |_, spent| spent.into()),
+            "model_max_budget_usage": self.on_models(level, id, own, |limit, spent| json!({
+                "current_spend": spent,
+                "max_budget": amount(Some(limit.max)),
+                "budget_duration": limit.duration,
+                "budget_reset_at": limit.period(self.now()).map(|period| period.until.to_string()),
+            })),
         });
         match columns {
             Value::Object(columns) => columns,
             _ => Map::new(),
         }
     }
+}
+
+impl Shown {
+    /// What somebody has spent on each model for which it has a limit of its own.
+    fn on_models(
+        &self,
+        level: Level,
+        id: &str,
+        own: &Spending,
+        show: impl Fn(&ModelBudget, f64) -> Value,
+    ) -> Map<String, Value> {
+        let each = own.model_max_budget.iter().map(|(model, limit)| {
+            let since = limit.since(self.now());
+            let spent = self.store.spend().spent_on(level, id, model, since);
+            (model.clone(), show(limit, dollars(spent)))
+        });
+        each.collect()
+    }
+}
+
+/// What may be spent on single models, as LiteLLM has it.
+fn model_budgets(own: &Spending) -> Map<String, Value> {
+    let each = own.model_max_budget.iter().map(|(model, limit)| {
+        let max = limit.max.to_string().parse::<f64>().ok();
+        let shown = json!({"max_budget": max, "budget_duration": limit.duration});
+        (model.clone(), shown)
+    });
+    each.collect()
 }
 
 /// Billionths as dollars: the nearest number that JSON has.

@@ -12,7 +12,7 @@ use crate::budget::own::{self, SpendingChange};
 use crate::fields::one_of;
 use crate::key::error::KeyError;
 use crate::key::fields::{MAX_ITEMS, Said, later, metadata, optional, set, short_text, texts, unknown};
-use crate::key::limits::LimitsChange;
+use crate::key::limits::{self, LimitsChange};
 use crate::key::permission::PermissionChange;
 
 /// One kind of row, as bodies know it.
@@ -61,12 +61,25 @@ pub(crate) static TEAM: Kind = Kind {
             "Calls of all its keys in a minute of single servers, each by id, name or alias; on all replicas together.",
         ),
         (
+            "tpm_limit",
+            "Tokens of models of all its keys in a minute; on all replicas together.",
+        ),
+        (
+            "model_rpm_limit",
+            "Requests of all its keys to single models in a minute, by the name that clients ask for; on all replicas together.",
+        ),
+        (
+            "model_tpm_limit",
+            "Tokens of all its keys of single models in a minute, by the name that clients ask for; on all replicas together.",
+        ),
+        (
             "models",
             "Which models its keys may use at most, and what those of them have that have no list or say `all-team-models`. Empty: this takes nothing away.",
         ),
         own::FIELDS[0],
         own::FIELDS[1],
         own::FIELDS[2],
+        own::FIELDS[3],
     ],
     later: &[
         "admins",
@@ -75,13 +88,9 @@ pub(crate) static TEAM: Kind = Kind {
         "spend",
         "budget_limits",
         "budget_id",
-        "tpm_limit",
         "tpd_limit",
         "tpm_limit_type",
         "rpm_limit_type",
-        "model_rpm_limit",
-        "model_tpm_limit",
-        "model_max_budget",
         "team_member_budget",
         "team_member_budget_duration",
         "team_member_rpm_limit",
@@ -125,12 +134,17 @@ pub(crate) static USER: Kind = Kind {
             "Calls of all its keys at the same time; on all replicas together.",
         ),
         (
+            "tpm_limit",
+            "Tokens of models of all its keys in a minute; on all replicas together.",
+        ),
+        (
             "models",
             "Which models its own keys may use at most, not those of teams. `no-default-models`: none. Empty: this takes nothing away.",
         ),
         own::FIELDS[0],
         own::FIELDS[1],
         own::FIELDS[2],
+        own::FIELDS[3],
     ],
     later: &[
         "organizations",
@@ -139,8 +153,6 @@ pub(crate) static USER: Kind = Kind {
         "spend",
         "budget_limits",
         "budget_id",
-        "model_max_budget",
-        "tpm_limit",
         "model_rpm_limit",
         "model_tpm_limit",
         "mcp_rpm_limit",
@@ -275,10 +287,10 @@ impl Change {
             (Some(_), "object_permission") => {
                 self.permission = PermissionChange::read(value, kind.level, at);
             }
-            (Some(_), "rpm_limit" | "max_parallel_requests" | "mcp_rpm_limit") => {
+            (Some(_), _) if limits::NAMES.contains(&name) => {
                 self.limits.read(name, value, at);
             }
-            (Some(_), "max_budget" | "soft_budget" | "budget_duration") => {
+            (Some(_), _) if own::NAMES.contains(&name) => {
                 self.spending.read(name, value, now, at);
             }
             (Some(_), "models") => self.models = optional(value, at, texts).map(Said::unwrap_or_default),

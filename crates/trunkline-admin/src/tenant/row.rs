@@ -46,8 +46,9 @@ pub(crate) fn team(team: &Team, directory: &Shown) -> Map<String, Value> {
         "team_id": team.team_id, "team_alias": team.team_alias, "organization_id": team.organization_id,
         "admins": [], "members": [], "members_with_roles": members, "metadata": team.metadata, "blocked": team.blocked,
         "max_parallel_requests": team.limits.max_parallel_requests, "rpm_limit": team.limits.rpm_limit,
-        "mcp_rpm_limit": team.limits.mcp_rpm_limit, "tpm_limit": null, "tpd_limit": null,
-        "budget_limits": null, "model_spend": {}, "model_max_budget": {}, "router_settings": {},
+        "mcp_rpm_limit": team.limits.mcp_rpm_limit, "model_rpm_limit": team.limits.model_rpm_limit,
+        "model_tpm_limit": team.limits.model_tpm_limit, "tpm_limit": team.limits.tpm_limit, "tpd_limit": null,
+        "budget_limits": null, "router_settings": {},
         "team_member_permissions": team.member_permissions, "access_group_ids": [], "policies": [], "default_team_member_models": [],
         "model_id": null, "litellm_model_table": null, "defect": team.defect,
     });
@@ -90,9 +91,9 @@ pub(crate) fn user(user: &User, directory: &Shown) -> Map<String, Value> {
         "user_id": user.user_id, "user_email": user.user_email, "user_alias": user.user_alias,
         "user_role": user.user_role.map(trunkline_model::UserRole::as_str), "teams": teams, "team_id": null,
         "sso_user_id": null, "organization_id": null, "organization_memberships": [], "metadata": user.metadata,
-        "tpm_limit": null,
+        "tpm_limit": user.limits.tpm_limit,
         "max_parallel_requests": user.limits.max_parallel_requests, "rpm_limit": user.limits.rpm_limit, "allowed_cache_controls": [], "policies": [],
-        "model_spend": {}, "model_max_budget": {}, "defect": user.defect,
+        "defect": user.defect,
     });
     let mut row = neutral(columns, &user.object_permission, &user.stamps);
     row.extend(directory.columns(Level::User, &user.user_id, &user.spending, None));

@@ -6,8 +6,9 @@ use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Type};
 use super::fields::{CUSTOMER, Kind, ORGANIZATION, TEAM, USER};
 use crate::actor::AuthErrorBody;
 use crate::error::ValidationErrorBody;
+use crate::key::limits::NAMES;
 use crate::key::schema::{
-    closed, dollars, limit, nullable, object, open, permission, shapes, text, texts, typed,
+    closed, dollars, limit, model_budgets, nullable, object, open, permission, shapes, text, texts, typed,
 };
 
 /// How the routes fail.
@@ -194,9 +195,10 @@ fn fields(kind: &Kind) -> ObjectBuilder {
             "metadata" => object.property(*name, nullable(Type::Object).description(Some(*doc))),
             "blocked" => object.property(*name, nullable(Type::Boolean).description(Some(*doc))),
             "object_permission" => object.property(*name, permission(doc)),
-            "rpm_limit" | "max_parallel_requests" | "mcp_rpm_limit" => limit(object, name, doc),
+            _ if NAMES.contains(name) => limit(object, name, doc),
             "models" | "team_member_permissions" => object.property(*name, texts(doc)),
             "max_budget" | "soft_budget" => object.property(*name, dollars(doc)),
+            "model_max_budget" => object.property(*name, model_budgets(doc)),
             _ => object.property(*name, text(doc)),
         })
 }

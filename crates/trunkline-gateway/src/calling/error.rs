@@ -6,7 +6,7 @@ use trunkline_upstream::Fault;
 
 use super::approval::Unapproved;
 use super::rules::RuledOut;
-use crate::limits::{Exceeded, Max};
+use crate::limits::{About, Exceeded, Max};
 use crate::outcomes;
 use crate::parked;
 use crate::peers::PeerError;
@@ -202,9 +202,14 @@ impl CallError {
                 let Exceeded {
                     limit,
                     max,
-                    server,
+                    about,
                     retry_after,
                 } = &**exceeded;
+                let server = match about {
+                    Some(About::Server(server)) => Some(server),
+                    // Calls of tools are about no model.
+                    Some(About::Model(_)) | None => None,
+                };
                 let retry_after_s = retry_after.as_secs();
                 let max = match max {
                     Max::Calls(calls) => serde_json::Value::from(*calls),

@@ -1,15 +1,18 @@
 //! Whose limits hold for a call: the key's, its team's, its user's, the organisation's and the end user's; each with its own and,
 //! where it has one, its budget's, of which the lesser counts.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
+use trunkline_model::spending;
 use trunkline_model::{Amount, Budget, CallLimits, KeyHash, Level, Principal, Server, ServerId, Spending};
-use trunkline_store::Store;
+use trunkline_store::{MOST_IN_A_MINUTE, Store};
 
-use super::exceeded::{Exceeded, Limit, Max, Source};
+use super::exceeded::{About, Exceeded, Limit, Max, Source};
 
 /// When to ask again if a budget is used up: only an administrator can change it.
 const RETRY_BUDGET: Duration = Duration::from_hours(1);
@@ -26,8 +29,14 @@ pub(super) enum Counted {
     Level(Level, Box<str>),
     /// A key's, a team's of one server.
     Of(Box<Counted>, ServerId),
+    /// A key's, a team's of one model.
+    OfModel(Box<Counted>, Box<str>),
+    /// The tokens of those, not their number.
+    Tokens(Box<Counted>),
     /// Everybody's of one server.
     Server(ServerId),
+    /// Of a deployment that rested: whether it is back.
+    Trial(Box<str>, Box<str>),
 }
 
 impl Counted {
@@ -55,6 +64,19 @@ impl Counted {
                 words.push(server.as_str().to_owned());
                 words
             }
+            Self::OfModel(whom, model) => {
+                let mut words = vec!["model".to_owned(), model.to_string()];
+                words.extend(whom.words());
+                words
+            }
+            Self::Tokens(whom) => {
+                let mut words = vec!["tokens".to_owned()];
+                words.extend(whom.words());
+                words
+            }
+            Self::Trial(deployment, model) => {
+                vec!["trial".to_owned(), deployment.to_string(), model.to_string()]
+            }
             Self::Server(server) => vec![Level::Server.as_str().to_owned(), server.as_str().to_owned()],
         }
     }
@@ -64,9 +86,59 @@ impl Counted {
 pub(super) struct Due {
     pub(super) counted: Counted,
     pub(super) limit: Limit,
-    pub(super) max: u32,
+    pub(super) max: u64,
+    /// How much of it the call takes: one, or tokens.
+    pub(super) amount: u64,
+    /// When the minute began in which it was spent, of tokens.
+    pub(super) spent_in: Option<Instant>,
     /// The call is one of those who wait for a share since so many were asked for.
     pub(super) waits_since: Option<u32>,
+}
+
+impl Due {
+    /// One call.
+    fn call(counted: Counted, limit: Limit, max: u32) -> Self {
+        Self {
+            counted,
+            limit,
+            max: max.into(),
+            amount: 1,
+            spent_in: None,
+            waits_since: None,
+        }
+    }
+
+    /// The one trial of a deployment, of whatever model of it.
+    pub(super) fn trial(deployment: &str, model: &str) -> Self {
+        let counted = Counted::Trial(deployment.into(), model.into());
+        // Nobody is told of it: who cannot try goes elsewhere.
+        Self::call(counted, Limit::Parallel(Level::Server, Source::Own), 1)
+    }
+
+    /// So many tokens. Whoever may take more than the limit has to wait until nothing of it is used: it would never be let through
+    /// otherwise.
+    fn tokens(counted: Counted, limit: Limit, (max, tokens): (u64, u64)) -> Self {
+        let max = max.min(MOST_IN_A_MINUTE);
+        Self {
+            counted: Counted::Tokens(Box::new(counted)),
+            limit,
+            max,
+            amount: tokens.clamp(1, max.max(1)),
+            spent_in: None,
+            waits_since: None,
+        }
+    }
+}
+
+/// A request to a model.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ModelRequest<'r> {
+    /// The name that the client asks for.
+    pub(crate) model: &'r str,
+    /// How many tokens it may take, as far as anybody can tell; none if it takes none at all.
+    pub(crate) tokens: Option<u64>,
+    /// Whether it is known what it will cost.
+    pub(crate) has_price: bool,
 }
 
 /// One of those whose call it is.
@@ -94,11 +166,11 @@ impl Held<'_> {
     }
 
     /// The lesser of its own limit and its budget's.
-    fn least(
+    fn least<N: PartialOrd>(
         &self,
-        own: impl Fn(&CallLimits) -> Option<u32>,
-        budgets: impl Fn(&Budget) -> Option<u32>,
-    ) -> Option<(u32, Source)> {
+        own: impl Fn(&CallLimits) -> Option<N>,
+        budgets: impl Fn(&Budget) -> Option<N>,
+    ) -> Option<(N, Source)> {
         let own = self.own.and_then(own).map(|max| (max, Source::Own));
         let budgets = self.budget.and_then(budgets).map(|max| (max, Source::Budget));
         match (own, budgets) {
@@ -109,22 +181,36 @@ impl Held<'_> {
 
     fn rpm(&self) -> Option<Due> {
         let (max, source) = self.least(|own| own.rpm_limit, |budget| budget.rpm_limit)?;
-        Some(Due {
-            counted: self.counted(),
-            limit: Limit::Rpm(self.level, source),
-            max,
-            waits_since: None,
-        })
+        Some(Due::call(self.counted(), Limit::Rpm(self.level, source), max))
     }
 
     fn rpm_of(&self, server: &Server) -> Option<Due> {
         let max = self.own?.rpm_of(server)?;
-        Some(Due {
-            counted: Counted::Of(Box::new(self.counted()), server.id.clone()),
-            limit: Limit::ServerRpmOf(self.level),
-            max,
-            waits_since: None,
-        })
+        let counted = Counted::Of(Box::new(self.counted()), server.id.clone());
+        Some(Due::call(counted, Limit::ServerRpmOf(self.level), max))
+    }
+
+    fn tpm(&self, request: ModelRequest<'_>) -> Option<Due> {
+        let (max, source) = self.least(|own| own.tpm_limit, |budget| budget.tpm_limit)?;
+        let limit = Limit::Tpm(self.level, source);
+        Some(Due::tokens(self.counted(), limit, (max, request.tokens?)))
+    }
+
+    fn of_model(&self, model: &str) -> Counted {
+        Counted::OfModel(Box::new(self.counted()), model.into())
+    }
+
+    fn rpm_of_model(&self, request: ModelRequest<'_>) -> Option<Due> {
+        let max = *self.own?.model_rpm_limit.get(request.model)?;
+        let counted = self.of_model(request.model);
+        Some(Due::call(counted, Limit::ModelRpm(self.level), max))
+    }
+
+    fn tpm_of_model(&self, request: ModelRequest<'_>) -> Option<Due> {
+        let max = *self.own?.model_tpm_limit.get(request.model)?;
+        let counted = self.of_model(request.model);
+        let limit = Limit::ModelTpm(self.level);
+        Some(Due::tokens(counted, limit, (max, request.tokens?)))
     }
 
     fn parallel(&self) -> Option<Due> {
@@ -132,12 +218,8 @@ impl Held<'_> {
             |own| own.max_parallel_requests,
             |budget| budget.max_parallel_requests,
         )?;
-        Some(Due {
-            counted: self.counted(),
-            limit: Limit::Parallel(self.level, source),
-            max,
-            waits_since: None,
-        })
+        let limit = Limit::Parallel(self.level, source);
+        Some(Due::call(self.counted(), limit, max))
     }
 }
 
@@ -194,14 +276,38 @@ pub(super) fn in_a_minute<'c>(
         [own.rpm(), of_server].into_iter().flatten()
     });
     let everybodys = server.and_then(|server| {
-        Some(Due {
-            counted: Counted::Server(server.id.clone()),
-            limit: Limit::ServerRpm,
-            max: server.definition.rpm?,
-            waits_since: None,
-        })
+        let counted = Counted::Server(server.id.clone());
+        Some(Due::call(counted, Limit::ServerRpm, server.definition.rpm?))
     });
     of_whom.chain(everybodys)
+}
+
+/// Whether there is a limit of tokens among them.
+pub(super) fn limits_tokens(principal: &Principal, model: &str) -> bool {
+    held(principal).any(|own| {
+        let of_model = own.own.is_some_and(|own| own.model_tpm_limit.contains_key(model));
+        of_model
+            || own
+                .least(|own| own.tpm_limit, |budget| budget.tpm_limit)
+                .is_some()
+    })
+}
+
+/// The limits of a minute that hold for a request to a model: of all calls, of tokens, and of both for the model.
+pub(super) fn of_a_request<'c>(
+    principal: &'c Principal,
+    request: ModelRequest<'c>,
+) -> impl Iterator<Item = Due> + 'c {
+    held(principal).flat_map(move |own| {
+        [
+            own.rpm(),
+            own.rpm_of_model(request),
+            own.tpm(request),
+            own.tpm_of_model(request),
+        ]
+        .into_iter()
+        .flatten()
+    })
 }
 
 /// The limits of calls at the same time.
@@ -211,7 +317,7 @@ pub(super) fn at_the_same_time(principal: &Principal) -> impl Iterator<Item = Du
 
 /// Whether a call may be paid: of what may be spent there has to be something left, and it has to be known what the call costs, should
 /// it cost anything. Where what is spent is not known, only what costs nothing may be called.
-pub(super) fn spending(
+pub(super) fn may_pay(
     principal: &Principal,
     server: Option<&Server>,
     store: Option<&Store>,
@@ -230,23 +336,20 @@ pub(super) fn spending(
 }
 
 /// The same of models, which always cost something.
-pub(super) fn spending_on_models(
+pub(super) fn may_pay_models(
     principal: &Principal,
-    has_price: bool,
+    (model, has_price): (&str, bool),
     store: Option<&Store>,
 ) -> Result<(), Exceeded> {
     let is_known = has_price && store.is_some();
     for own in held(principal) {
         own.has_some_left(store)?;
+        own.has_some_left_for(model, is_known, store)?;
         if let (Some(max), false) = (own.max_budget(), is_known) {
             return Err(own.exceeded(Max::Dollars(max), None));
         }
-        // What limits tokens, or single models, cannot be kept.
-        let limits_others = own.budget.is_some_and(|budget| {
-            let tokens = budget.tpm_limit.is_some() || budget.tpd_limit.is_some();
-            tokens || !budget.model_max_budget.is_empty()
-        });
-        if limits_others {
+        // What limits tokens of a day cannot be kept.
+        if own.budget.is_some_and(|budget| budget.tpd_limit.is_some()) {
             return Err(own.exceeded(Max::NotCounted, None));
         }
     }
@@ -266,29 +369,63 @@ impl Held<'_> {
         let Some(max) = self.max_budget() else {
             return Ok(());
         };
-        let spent = store.map_or(0, |store| match self.who {
-            Who::Key(hash) => {
-                store
-                    .spent(self.level, &hash.to_hex(), self.spending, self.budget)
-                    .now
-            }
-            Who::Named(id) => store.spent(self.level, id, self.spending, self.budget).now,
+        let spent = store.map_or(0, |store| {
+            store
+                .spent(self.level, &self.id(), self.spending, self.budget)
+                .now
         });
-        if spent < max.billionths() {
-            return Ok(());
+        match is_spent(spent, max) {
+            None => Ok(()),
+            Some(spent) => Err(self.exceeded(spent, None)),
         }
-        let spent = Amount::from_billionths(spent).unwrap_or(Amount::ZERO);
-        Err(self.exceeded(Max::Spent { spent, max }, None))
+    }
+
+    /// The same of what may be spent on one model. `is_known`: what it costs.
+    fn has_some_left_for(&self, model: &str, is_known: bool, store: Option<&Store>) -> Result<(), Exceeded> {
+        let limit = spending::model_budget(self.spending, self.budget, model);
+        let refused = match limit {
+            Ok(None) => None,
+            // What cannot be read may be a limit.
+            Err(spending::Unreadable) => Some(Max::NotCounted),
+            Ok(Some(limit)) if !is_known => Some(Max::Dollars(limit.max)),
+            Ok(Some(limit)) => {
+                let spent = store.map_or(0, |store| store.spent_on(self.level, &self.id(), model, &limit));
+                is_spent(spent, limit.max)
+            }
+        };
+        let Some(max) = refused else {
+            return Ok(());
+        };
+        Err(Exceeded {
+            limit: Limit::ModelBudget(self.level),
+            about: Some(About::Model(model.to_owned())),
+            ..self.exceeded(max, None)
+        })
+    }
+
+    fn id(&self) -> Cow<'_, str> {
+        match self.who {
+            Who::Key(hash) => hash.to_hex().into(),
+            Who::Named(id) => id.into(),
+        }
     }
 
     fn exceeded(&self, max: Max, server: Option<&Server>) -> Exceeded {
         Exceeded {
             limit: Limit::Budget(self.level),
             max,
-            server: server.map(Server::prefix),
+            about: server.map(|server| About::Server(server.prefix())),
             retry_after: RETRY_BUDGET,
         }
     }
+}
+
+/// Nothing is left of it.
+fn is_spent(spent: i64, max: Amount) -> Option<Max> {
+    (spent >= max.billionths()).then(|| {
+        let spent = Amount::from_billionths(spent).unwrap_or(Amount::ZERO);
+        Max::Spent { spent, max }
+    })
 }
 
 /// Whether calls of a server cost something: LiteLLM's `mcp_info.mcp_server_cost_info`. What cannot be read may be a price.
@@ -492,6 +629,11 @@ mod tests {
             server(&of(Level::Team, "a"), "b"),
             server(&key, "a"),
             Counted::Server(ServerId::new("a")),
+            Counted::OfModel(Box::new(key.clone()), "a".into()),
+            Counted::OfModel(Box::new(of(Level::Team, "a")), "b".into()),
+            Counted::Trial("a".into(), "b".into()),
+            Counted::Tokens(Box::new(key.clone())),
+            Counted::Tokens(Box::new(Counted::OfModel(Box::new(key.clone()), "a".into()))),
             of(Level::Team, &long),
             of(Level::Team, &format!("{long}y")),
             of(Level::Team, "\0"),
@@ -539,11 +681,11 @@ mod tests {
             ] {
                 let refused = limits.count(&mine, &priced(costs)).await.unwrap_err();
                 assert_eq!(
-                    (refused.limit.as_str(), refused.max, refused.server.as_deref()),
+                    (refused.limit.as_str(), refused.max, refused.about),
                     (
                         "max_budget",
                         Max::Dollars(Amount::parse("0.5").unwrap()),
-                        Some("a")
+                        Some(About::Server("a".to_owned()))
                     )
                 );
             }

@@ -1,5 +1,9 @@
 //! Calls in a minute, as one process knows them: what it may let through, what it has, and what it asks for.
 //!
+//! Tokens are counted in the same way, many at once: what a request may take is spent before it is sent, and when it is known what it took
+//! the rest is given back, or what it took beyond that is counted, too. A minute counts one of both, and what is said of calls here holds
+//! for tokens.
+//!
 //! Alone it may let through the whole limit. With others it lets through what it has taken from the database ([`MinuteAsk`]), which is
 //! about what it used in its last half second, so that little is lost where nobody comes any more; a call waits for an answer only
 //! where nothing is left. Without the database it has its own part of the limit.
@@ -14,7 +18,7 @@ use tokio::time::Instant;
 use trunkline_model::Server;
 use trunkline_store::{MinuteAsk, MinuteShare};
 
-use super::exceeded::Exceeded;
+use super::exceeded::{About, Exceeded};
 use super::held::{Counted, Due};
 use super::sharing::{Attempt, Counting};
 
@@ -32,8 +36,8 @@ const AHEAD: Duration = Duration::from_secs(5);
 const AHEAD_FOR: Duration = Duration::from_secs(10);
 /// After "nothing is left" nobody asks again for so long: another replica may give something back.
 const FULL_FOR: Duration = Duration::from_secs(1);
-/// Most calls that are taken in advance.
-const MAX_PACE: u32 = 1 << 16;
+/// Most that is taken in advance, of what a call takes.
+const MAX_PACE: u64 = 1 << 16;
 
 /// The minutes that are under way.
 #[derive(Default)]
@@ -45,26 +49,34 @@ pub(super) struct Minutes {
 }
 
 struct Minute {
+    /// When it began here: which minute it is.
+    began: Instant,
     /// When it is over: not later than for the database.
     ends: Instant,
     /// When it is surely over for the database, too.
     opens: Instant,
     /// Calls that were let through.
-    calls: u32,
+    calls: u64,
     /// What was taken of the limit.
-    granted: u32,
+    granted: u64,
     /// What was taken of the minute after it.
-    ahead: u32,
+    ahead: u64,
     /// The database's name of it; none for one that began here.
     name: Option<i64>,
     /// The limit as it was last seen.
-    max: u32,
+    max: u64,
     /// Calls that wait.
-    need: u32,
+    need: u64,
     /// What was asked for it came to an end so often: who still waits then is to be counted again.
     asks: u32,
-    /// What to take in advance.
-    pace: u32,
+    /// For how many like the last one to take in advance.
+    pace: u64,
+    /// What the last one took: one, or its tokens.
+    unit: u64,
+    /// Of what was spent, what may be given back.
+    held: u64,
+    /// Somebody was refused who needs more than is left here: others may put it together.
+    gives_back: bool,
     asked_at: Option<Instant>,
     queued: bool,
     /// So little is left that nothing is given in advance.
@@ -75,12 +87,13 @@ struct Minute {
     used_at: Instant,
     asked_ahead: bool,
     /// Of the limit before this one: for nobody here.
-    back: u32,
+    back: u64,
 }
 
 impl Minute {
-    fn new(max: u32, now: Instant) -> Self {
+    fn new(max: u64, now: Instant) -> Self {
         Self {
+            began: now,
             ends: now + WINDOW,
             opens: now + WINDOW,
             calls: 0,
@@ -91,6 +104,9 @@ impl Minute {
             need: 0,
             asks: 0,
             pace: 1,
+            unit: 1,
+            held: 0,
+            gives_back: false,
             asked_at: None,
             queued: false,
             tight: false,
@@ -133,7 +149,7 @@ impl Minute {
     fn begin(&mut self, next: Option<i64>, now: Instant) {
         let before = std::mem::replace(self, Self::new(self.max, now));
         (self.need, self.asks) = (before.need, before.asks);
-        (self.pace, self.queued) = (before.pace, before.queued);
+        (self.pace, self.unit, self.queued) = (before.pace, before.unit, before.queued);
         (self.asked_at, self.used_at) = (before.asked_at, before.used_at);
         if next.is_some() {
             (self.name, self.granted) = (next, before.ahead.min(self.max));
@@ -141,17 +157,17 @@ impl Minute {
         }
     }
 
-    fn spare(&self) -> u32 {
+    fn spare(&self) -> u64 {
         self.granted.saturating_sub(self.calls)
     }
 
     /// What was let through without a share.
-    fn unpaid(&self) -> u32 {
+    fn unpaid(&self) -> u64 {
         self.calls.saturating_sub(self.granted)
     }
 
     /// Another limit than before: what was taken of that is not this one's.
-    fn limit(&mut self, max: u32) {
+    fn limit(&mut self, max: u64) {
         if self.max == max {
             return;
         }
@@ -161,7 +177,7 @@ impl Minute {
         self.back = self.back.saturating_add(spare);
     }
 
-    fn allowed(&self, counting: Counting) -> u32 {
+    fn allowed(&self, counting: Counting) -> u64 {
         match counting {
             Counting::Alone => self.max,
             Counting::Shared(_) | Counting::Settling(_) | Counting::Unheard => self.granted,
@@ -171,16 +187,23 @@ impl Minute {
         }
     }
 
-    fn has_room(&self, counting: Counting, now: Instant) -> bool {
-        let is_this_one = !self.is_over(now) || self.ahead > 0;
-        is_this_one && self.calls < self.allowed(counting)
+    fn has_room(&self, amount: u64, counting: Counting, now: Instant) -> bool {
+        let is_this_one = !self.is_over(now) || self.ahead >= amount;
+        is_this_one && self.calls.saturating_add(amount) <= self.allowed(counting)
+    }
+
+    /// There will be room when those are done that are under way, if they take nothing of what is held for them.
+    fn has_room_soon(&self, amount: u64, counting: Counting, now: Instant) -> bool {
+        let least = self.calls.saturating_sub(self.held);
+        !self.is_over(now) && self.held > 0 && least.saturating_add(amount) <= self.allowed(counting)
     }
 
     /// Counts a call for which there is room: in both minutes, if it may be in either.
-    fn spend(&mut self, now: Instant) {
-        self.calls = self.calls.saturating_add(1);
+    fn spend(&mut self, amount: u64, now: Instant) {
+        self.calls = self.calls.saturating_add(amount);
+        self.unit = amount.max(1);
         if self.is_over(now) {
-            self.ahead = self.ahead.saturating_sub(1);
+            self.ahead = self.ahead.saturating_sub(amount);
         }
     }
 
@@ -195,11 +218,30 @@ impl Minute {
     }
 
     fn is_low(&self) -> bool {
-        !self.tight && self.full_until.is_none() && self.spare() <= self.pace / 2
+        !self.tight && self.full_until.is_none() && self.spare() <= self.advance() / 2
+    }
+
+    /// What is taken in advance.
+    fn advance(&self) -> u64 {
+        self.pace.saturating_mul(self.unit)
+    }
+
+    /// What is kept for who may come again: one call, and no tokens, of which a request takes nobody knows how many.
+    fn kept(&self) -> u64 {
+        u64::from(self.unit == 1)
     }
 
     fn is_idle(&self, now: Instant) -> bool {
-        self.spare() > 1 && now.duration_since(self.used_at) >= IDLE
+        let is_unused = self.gives_back || now.duration_since(self.used_at) >= IDLE;
+        self.spare() > self.kept() && is_unused
+    }
+
+    /// What was given back here and is more than will soon be used: others may need it.
+    fn excess(&self) -> u64 {
+        if self.unit == 1 {
+            return 0;
+        }
+        self.spare().saturating_sub(self.advance().saturating_mul(2))
     }
 
     fn wants_ahead(&self, now: Instant) -> bool {
@@ -207,6 +249,11 @@ impl Minute {
             && !self.asked_ahead
             && self.ends.saturating_duration_since(now) <= AHEAD
             && now.duration_since(self.used_at) < AHEAD_FOR
+    }
+
+    fn hand_back(&mut self, back: u64) {
+        self.granted -= back;
+        self.back = self.back.saturating_add(back);
     }
 
     /// What it asks for; `None` if that is nothing.
@@ -218,16 +265,17 @@ impl Minute {
             self.pace = (self.pace / 2).max(1);
         }
         let need = std::mem::take(&mut self.need);
-        let mut more = if self.is_low() { self.pace } else { 0 };
+        let mut more = if self.is_low() { self.advance() } else { 0 };
         if self.is_idle(now) && need == 0 {
-            let back = self.spare() - 1;
-            self.granted -= back;
-            self.back = self.back.saturating_add(back);
+            self.hand_back(self.spare() - self.kept());
+            self.gives_back = false;
             (self.pace, more) = (1, 0);
+        } else if need == 0 {
+            self.hand_back(self.excess());
         }
         let following = if self.wants_ahead(now) {
             self.asked_ahead = true;
-            self.pace
+            self.advance()
         } else {
             0
         };
@@ -263,6 +311,10 @@ impl Minute {
             self.granted = self.granted.saturating_add(paid);
             self.ahead = self.ahead.saturating_add(share.got_ahead);
         } else {
+            if self.name.is_some() {
+                // Another one than what is under way was spent in: nothing of it comes back.
+                (self.began, self.held) = (now, 0);
+            }
             // What was let through of the minute before is paid in this one, as nobody else knows of it.
             self.calls = self.unpaid();
             self.granted = paid;
@@ -290,7 +342,11 @@ impl Minutes {
         let counting = self.counting;
         let mut waits = false;
         for Due {
-            counted, limit, max, ..
+            counted,
+            limit,
+            max,
+            amount,
+            ..
         } in &*due
         {
             let fresh = Minute::new(*max, now);
@@ -304,17 +360,23 @@ impl Minutes {
                 // Who is only looked at leaves nothing behind.
                 None => &fresh,
             };
-            if minute.has_room(counting, now) {
+            if minute.has_room(*amount, counting, now) {
                 continue;
             }
             let is_full = minute.is_full(counting, now);
             if is_full || waited {
-                // Of what is not known there may be some in a moment.
+                // Of what is not known, and of what is held, there may be some in a moment.
+                let is_full = is_full && !minute.has_room_soon(*amount, counting, now);
                 let opens = minute.opens.saturating_duration_since(now);
+                if let Some(own) = self.by.get_mut(counted) {
+                    own.gives_back = limit.is_of_tokens();
+                }
                 return Attempt::Full(Exceeded {
                     limit: *limit,
                     max: (*max).into(),
-                    server: server.filter(|_| limit.is_of_a_server()).map(Server::prefix),
+                    about: server
+                        .filter(|_| limit.is_of_a_server())
+                        .map(|server| About::Server(server.prefix())),
                     retry_after: whole_seconds(if is_full { opens } else { Duration::ZERO }),
                 });
             }
@@ -324,9 +386,13 @@ impl Minutes {
             return Attempt::Wait(self.need(due, now));
         }
         let mut asks = false;
-        for own in due.iter().filter(|_| spend) {
+        for own in due.iter_mut().filter(|_| spend) {
             let minute = of(&mut self.by, own, now);
-            minute.spend(now);
+            minute.spend(own.amount, now);
+            if own.limit.is_of_tokens() {
+                minute.held = minute.held.saturating_add(own.amount);
+                own.spent_in = Some(minute.began);
+            }
             let runs_out = match self.counting {
                 Counting::Alone => false,
                 Counting::Shared(_) | Counting::Settling(_) | Counting::Unheard => {
@@ -344,13 +410,50 @@ impl Minutes {
         let mut asks = false;
         for own in due {
             let minute = of(&mut self.by, own, now);
-            if !minute.has_room(self.counting, now) && own.waits_since != Some(minute.asks) {
+            if !minute.has_room(own.amount, self.counting, now) && own.waits_since != Some(minute.asks) {
                 own.waits_since = Some(minute.asks);
-                minute.need = minute.need.saturating_add(1);
+                minute.need = minute.need.saturating_add(own.amount);
                 asks |= queue(&mut self.queue, minute, &own.counted);
             }
         }
         asks
+    }
+
+    /// Counts what was taken beyond what was spent before. It is let through whatever the limit: it has been taken. Whether somebody has
+    /// to be told.
+    pub(super) fn charge(&mut self, (counted, max): (&Counted, u64), amount: u64, now: Instant) -> bool {
+        let counting = self.counting;
+        let minute = self
+            .by
+            .entry(counted.clone())
+            .or_insert_with(|| Minute::new(max, now));
+        minute.renew(now);
+        let unit = minute.unit;
+        minute.spend(amount, now);
+        minute.unit = unit;
+        let is_shared = counting != Counting::Alone;
+        is_shared && minute.unpaid() > 0 && queue(&mut self.queue, minute, counted)
+    }
+
+    /// Gives back what was spent in the minute that began then and was not taken, of what was held for it. Whether somebody has to be
+    /// told.
+    pub(super) fn refund(
+        &mut self,
+        counted: &Counted,
+        spent_in: Instant,
+        (held, back): (u64, u64),
+        now: Instant,
+    ) -> bool {
+        let counting = self.counting;
+        let minute = self.by.get_mut(counted);
+        let Some(minute) = minute.filter(|own| own.began == spent_in && !own.is_over(now)) else {
+            // That minute is over, and what is not used of it is nobody's.
+            return false;
+        };
+        minute.held = minute.held.saturating_sub(held);
+        minute.calls = minute.calls.saturating_sub(back);
+        let is_shared = counting != Counting::Alone;
+        is_shared && minute.excess() > 0 && queue(&mut self.queue, minute, counted)
     }
 
     /// Who has something to give back, or to ask for before it is needed; called every second.

@@ -68,9 +68,9 @@ impl Held {
         match counting {
             Counting::Alone => self.max,
             Counting::Shared(_) => self.leased.min(self.max),
-            Counting::Settling(part) => self.leased.min(part.of(self.max)),
+            Counting::Settling(part) => self.leased.min(part_of(part, self.max)),
             Counting::Unheard => 0,
-            Counting::Apart(part) => self.leased.min(self.max).max(part.of(self.max)),
+            Counting::Apart(part) => self.leased.min(self.max).max(part_of(part, self.max)),
         }
     }
 
@@ -84,7 +84,7 @@ impl Held {
         match counting {
             Counting::Alone | Counting::Unheard | Counting::Apart(_) => true,
             Counting::Shared(_) => none_is_left || self.running >= self.max,
-            Counting::Settling(part) => none_is_left || self.running >= part.of(self.max),
+            Counting::Settling(part) => none_is_left || self.running >= part_of(part, self.max),
         }
     }
 
@@ -111,7 +111,11 @@ impl Held {
         } else {
             kept.max(self.leased)
         };
-        let hold = if floor { hold.max(part.of(self.max)) } else { hold };
+        let hold = if floor {
+            hold.max(part_of(part, self.max))
+        } else {
+            hold
+        };
         // What is given back is nobody's here from now on, whatever the answer.
         self.leased = self.leased.min(hold);
         hold
@@ -134,10 +138,11 @@ impl Places {
             counted, limit, max, ..
         } in &*due
         {
-            let fresh = Held::new(*max, now);
+            let max = places(*max);
+            let fresh = Held::new(max, now);
             let held = match self.by.get_mut(counted) {
                 Some(held) => {
-                    held.max = *max;
+                    held.max = max;
                     held.used_at = now;
                     &*held
                 }
@@ -149,8 +154,8 @@ impl Places {
             if held.is_full(counting, now, waited) {
                 return Attempt::Full(Exceeded {
                     limit: *limit,
-                    max: (*max).into(),
-                    server: None,
+                    max: u64::from(max).into(),
+                    about: None,
                     retry_after: RETRY,
                 });
             }
@@ -277,7 +282,16 @@ impl Places {
 
 fn of<'m>(by: &'m mut HashMap<Counted, Held>, due: &Due, now: Instant) -> &'m mut Held {
     by.entry(due.counted.clone())
-        .or_insert_with(|| Held::new(due.max, now))
+        .or_insert_with(|| Held::new(places(due.max), now))
+}
+
+/// No limit of places is greater.
+fn places(most: u64) -> u32 {
+    u32::try_from(most).unwrap_or(u32::MAX)
+}
+
+fn part_of(part: Part, max: u32) -> u32 {
+    places(part.of(max.into()))
 }
 
 /// Whether it was not there.

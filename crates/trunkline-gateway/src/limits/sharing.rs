@@ -45,9 +45,9 @@ pub(super) struct Part {
 
 impl Part {
     /// The parts of all replicas together are the whole.
-    pub(super) fn of(self, max: u32) -> u32 {
-        let replicas = self.replicas.max(1);
-        max / replicas + u32::from(self.rank < max % replicas)
+    pub(super) fn of(self, max: u64) -> u64 {
+        let replicas = u64::from(self.replicas.max(1));
+        max / replicas + u64::from(u64::from(self.rank) < max % replicas)
     }
 }
 
@@ -115,6 +115,16 @@ impl Waking {
             }
             let _ = tokio::time::timeout_at(deadline, answered).await;
         }
+    }
+
+    /// There is something to ask for.
+    pub(super) fn asks(&self) {
+        self.ask.notify_one();
+    }
+
+    /// Those who wait may try again.
+    pub(super) fn answers(&self) {
+        self.answered.notify_waiters();
     }
 
     fn known<T>(&self, attempt: Attempt<T>) -> Option<Result<T, Exceeded>> {
@@ -231,7 +241,7 @@ impl Keeping {
             () = limits.waking.ask.notified() => false,
         };
         self.turn(limits, shares, tick).await;
-        limits.waking.answered.notify_waiters();
+        limits.waking.answers();
         tick
     }
 

@@ -58,6 +58,9 @@ impl Bill {
         self.turn.took(self.gateway.models.now(), tokens);
         if !is_estimated {
             self.gateway.metrics.count_tokens(&self.model, &usage);
+            if let (true, Some(written)) = (self.writes(), usage.output) {
+                self.turn.wrote(written);
+            }
         }
         let prices = &self.ready.prices;
         let cost = match prices.cost(&usage) {

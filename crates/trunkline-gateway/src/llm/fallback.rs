@@ -78,7 +78,10 @@ fn may_ask(asked: &Asked<'_>, catalogue: &Catalogue, name: &str) -> Option<Arc<G
     let group = catalogue.group(name)?;
     let has_price = !asked.takes() || has_price(&group, &asked.request, asked.endpoint);
     let limits = &asked.gateway.limits;
-    limits.may_spend(&asked.principal, has_price).ok().map(|()| group)
+    limits
+        .may_spend(&asked.principal, name, has_price)
+        .ok()
+        .map(|()| group)
 }
 
 /// What follows a name: by the name that was asked for, the one of the list, or any.
@@ -107,7 +110,8 @@ fn after<'t>(
 }
 
 /// Asks the name that was asked for, and after it those that follow, until there is an answer or nobody is left to ask.
-pub(super) async fn run(mut asked: Box<Asked<'_>>, pending: Pending) -> Response {
+pub(super) async fn run(mut asked: Box<Asked<'_>>, mut pending: Pending) -> Response {
+    pending.reserve(asked.reserved.take());
     let mut tries = tries::Tries::default();
     match answered(&mut asked, pending, &mut tries).await {
         Ok(answered) => ask::hand_on(asked, answered, &tries).await,

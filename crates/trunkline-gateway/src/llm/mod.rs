@@ -7,8 +7,9 @@
 //!
 //! Identity, limits and records are those of the rest of the gateway, and who may use a model is decided beside tools
 //! (`trunkline_policy::decide_model`). [`models`] has the deployments, [`catalogue`] finds them by their names, [`route`] chooses one by how
-//! all of them do ([`load`]), [`ask`] asks it, `tries` asks the next of the name ([`retry`]), `fallback` the next name. [`relay`] hands the
-//! answer on ([`passing`] as it is, or translated), `others` what is no text of a model, `through` whatever else of a provider's own API, `bill` notes what it cost and `spent` says it,
+//! all of them do ([`load`]), [`ask`] asks it, `tries` asks the next of the name ([`retry`]), [`rests`] tells the other replicas who fails,
+//! `fallback` asks the next name. [`relay`] hands the answer on ([`passing`] as it is, or translated), `others` what is no text of a model,
+//! `through` whatever else of a provider's own API, `bill` notes what it cost and `spent` says it,
 //! `credentials` is what a provider is told beside a body, `kept` finds the deployment that has a response, [`told`] says what went wrong,
 //! [`list`] and [`groups`] show what there is.
 //!
@@ -33,6 +34,7 @@ mod more;
 mod others;
 mod passing;
 pub mod relay;
+pub mod rests;
 mod retry;
 pub mod route;
 mod spent;
@@ -63,7 +65,7 @@ use trunkline_policy::{Decision, decide_model};
 
 use crate::accept::{Arrived, read_body};
 use crate::context::identify;
-use crate::limits::Place;
+use crate::limits::{ModelRequest, Place, Reserved};
 use crate::record::Pending;
 use crate::{Gateway, callers, deadline, denied};
 
@@ -180,6 +182,8 @@ pub(crate) struct Asked<'a> {
     /// The response that it is about, or goes on from.
     pub(crate) kept: Option<kept::Kept>,
     pub(crate) place: Option<Place>,
+    /// The tokens that it may take, until its record has them.
+    reserved: Option<Reserved>,
 }
 
 impl Asked<'_> {
@@ -349,7 +353,8 @@ async fn let_in<'a>(
     let Some(group) = catalogue.group(&request.model) else {
         return Err(told::unknown(&request.model));
     };
-    let has_price = !takes(endpoint, kept.as_ref()) || has_price(&group, &request, endpoint);
+    let takes = takes(endpoint, kept.as_ref());
+    let has_price = !takes || has_price(&group, &request, endpoint);
     if request.stream && !endpoint.streams() {
         let text = "this endpoint has no answers in pieces: leave `stream` out";
         return Err(Refused::new(400, text).param(Some("stream".to_owned())));
@@ -370,9 +375,15 @@ async fn let_in<'a>(
         .place(principal)
         .await
         .map_err(|exceeded| told::limited(&exceeded))?;
-    gateway
+    let limits_tokens = takes && gateway.limits.counts_tokens(principal, &request.model);
+    let counted = ModelRequest {
+        model: &request.model,
+        tokens: limits_tokens.then(|| may_take(&group, &request, endpoint)),
+        has_price,
+    };
+    let reserved = gateway
         .limits
-        .count_request(principal, has_price)
+        .count_request(principal, counted)
         .await
         .map_err(|exceeded| told::limited(&exceeded))?;
     // Boxed: it is handed from one step to the next.
@@ -393,7 +404,20 @@ async fn let_in<'a>(
         request_bytes,
         kept,
         place,
+        reserved,
     }))
+}
+
+/// Tokens that an answer is taken to have, before there was one.
+const TYPICAL: u64 = 256;
+
+/// About how many tokens it may take: as many as the deployments of the name write, where the request does not say how many that may be.
+fn may_take(group: &Group, request: &trunkline_llm::Request<'_>, endpoint: Endpoint) -> u64 {
+    if endpoint.is_other() || endpoint == Endpoint::Embeddings {
+        return request.may_take(0);
+    }
+    let written = group.members.iter().filter_map(|own| own.load.written());
+    request.may_take(written.max().unwrap_or(TYPICAL))
 }
 
 /// Whether it is known what an answer of any of them costs: which one will be asked is not known yet.

@@ -22,7 +22,7 @@ use trunkline_llm::stream::Renamer;
 use trunkline_llm::{Endpoint, Measure, answer as wire};
 use trunkline_model::{OutcomeStatus, Step};
 use trunkline_upstream::ResponseBody;
-use trunkline_upstream::fault::{Fault, printable, redacted};
+use trunkline_upstream::fault::{Fault, printable};
 use trunkline_upstream::http::{declared_length, read_whole};
 
 use super::ask::Head;
@@ -268,7 +268,7 @@ impl Running {
         }
         let out = self.passes(out.into());
         let error = self.lines.as_ref().and_then(Renamer::error);
-        let words = error.map(|error| redacted(&printable(error), &self.bill.ready.secrets()));
+        let words = error.map(|error| self.bill.ready.redacted(&printable(error)));
         match words {
             None => self.over("ok", None),
             Some(words) => self.over(OutcomeStatus::UpstreamError.as_str(), Some(words)),
@@ -280,7 +280,7 @@ impl Running {
     fn passes(&mut self, data: Bytes) -> Bytes {
         let told = self.lines.as_ref().and_then(Renamer::error);
         let data = match std::str::from_utf8(&data) {
-            Ok(text) if told.is_some() => redacted(text, &self.bill.ready.secrets()).into(),
+            Ok(text) if told.is_some() => self.bill.ready.redacted(text).into(),
             _ => data,
         };
         if let Some(pending) = &mut self.pending {

@@ -16,7 +16,9 @@ use trunkline_model::{Deployment, ModelList, RouterRules, Strategy};
 use super::catalogue::{Catalogue, Group};
 use super::load::{Fit, Moment, Most, Turn};
 use super::models::Ready;
+use super::rests::News;
 use super::retry::Budget;
+use crate::limits::{Limits, Trial};
 
 /// The tag of deployments for requests that are for no other.
 const DEFAULT_TAG: &str = "default";
@@ -29,6 +31,8 @@ pub struct Models {
     began: Instant,
     /// How often requests may be sent again.
     pub(super) retries: Budget,
+    /// What is to be told the other replicas.
+    pub(super) news: News,
 }
 
 /// The models of the file, and those of the database.
@@ -45,6 +49,7 @@ impl Default for Models {
             parts: Mutex::default(),
             began: Instant::now(),
             retries: Budget::default(),
+            news: News::default(),
         }
     }
 }
@@ -190,7 +195,7 @@ impl Models {
         &self,
         group: &Group,
         wanted: Wanted<'_>,
-        rules: &RouterRules,
+        (rules, limits): (&RouterRules, &Arc<Limits>),
     ) -> Result<Chosen, NoDeployment> {
         let serving = serving(group, wanted, rules)?;
         let alone = serving.len() == 1;
@@ -208,19 +213,42 @@ impl Models {
                 return Err(NoDeployment::Tried);
             };
             let is_trial = ready.health.fit(now, alone) == Fit::OnTrial;
-            if let Some(turn) = ready.turn(now, &ready.most(rules), is_trial) {
-                return Ok(Chosen {
-                    ready: Arc::clone(ready),
-                    turn,
-                });
-            }
-            // Somebody else was faster.
+            let trial = if is_trial {
+                may_try(ready, limits, (now, alone))
+            } else {
+                Trial::May(None)
+            };
+            let why_not = match trial {
+                Trial::May(place) => {
+                    if let Some(mut turn) = ready.turn(now, &ready.most(rules), is_trial) {
+                        turn.hold(place.map(|place| self.news.tried(now, place)));
+                        return Ok(Chosen {
+                            ready: Arc::clone(ready),
+                            turn,
+                        });
+                    }
+                    // Somebody else was faster.
+                    NoDeployment::Full(Duration::from_secs(1))
+                }
+                Trial::Asked => NoDeployment::Resting(TRIAL_ASKED),
+                Trial::NotNow => NoDeployment::Resting(Duration::from_secs(1)),
+            };
             if left.len() == 1 {
-                return Err(NoDeployment::Full(Duration::from_secs(1)));
+                return Err(why_not);
             }
             left.swap_remove(best);
         }
     }
+}
+
+/// How long it takes until it is known whether this replica may try a deployment: worth waiting for, where there is no other.
+pub(super) const TRIAL_ASKED: Duration = Duration::from_millis(20);
+
+/// Whether this replica may try it: of all of them, one does. Whoever found that it fails leaves it to the others, where there is another
+/// deployment to ask in the meantime: it may be its own network.
+fn may_try(ready: &Ready, limits: &Arc<Limits>, (now, alone): (Moment, bool)) -> Trial {
+    let yields = !alone && ready.health.yields(now);
+    limits.trial(&ready.deployment.id, &ready.deployment.model, yields)
 }
 
 /// Those that can be asked at all for this.

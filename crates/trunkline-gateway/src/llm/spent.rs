@@ -74,4 +74,7 @@ fn of_key(headers: &mut HeaderMap, gateway: &Gateway, principal: &Principal, pen
     if let Some(rpm) = key.limits.rpm_limit {
         mark(headers, "x-litellm-key-rpm-limit", &rpm.to_string());
     }
+    if let Some(tpm) = key.limits.tpm_limit {
+        mark(headers, "x-litellm-key-tpm-limit", &tpm.to_string());
+    }
 }

@@ -196,7 +196,7 @@ pub(super) fn unknown(model: &str) -> Refused {
 
 /// A limit of the caller's. A budget has LiteLLM's status for it.
 pub(super) fn limited(exceeded: &Exceeded) -> Refused {
-    if let Limit::Budget(_) = exceeded.limit {
+    if let Limit::Budget(_) | Limit::ModelBudget(_) = exceeded.limit {
         let refused = Refused::new(422, exceeded.to_string()).word("denied");
         return Refused {
             failure: refused.failure.kind("budget_exceeded"),

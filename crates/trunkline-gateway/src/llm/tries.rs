@@ -16,7 +16,7 @@ use super::catalogue::Catalogue;
 use super::load::Turn;
 use super::models::Ready;
 use super::retry::{self, Retries};
-use super::route::{Chosen, NoDeployment, Wanted, What};
+use super::route::{Chosen, NoDeployment, TRIAL_ASKED, Wanted, What};
 use super::told::{self, Refused};
 use crate::record::Pending;
 
@@ -46,6 +46,9 @@ pub(super) struct GivenUp {
     pub(super) is_final: bool,
 }
 
+/// How often a request waits for that.
+pub(super) const MOST_ASKS_TO_TRY: u32 = 5;
+
 /// One name, being asked.
 struct Round<'a> {
     asked: &'a Asked<'a>,
@@ -55,6 +58,8 @@ struct Round<'a> {
     /// Requests that were sent.
     sent: u32,
     waits: u32,
+    /// How often it was waited for whether a deployment may be tried.
+    asks_to_try: u32,
     last: Option<(Failed, Arc<Ready>)>,
 }
 
@@ -72,6 +77,7 @@ pub(super) async fn run(
         tried: Vec::new(),
         sent: 0,
         waits: 0,
+        asks_to_try: 0,
         last: None,
     };
     tries.most = round.retries().most;
@@ -79,6 +85,7 @@ pub(super) async fn run(
     loop {
         let Chosen { ready, turn } = match round.choose() {
             Ok(chosen) => chosen,
+            Err(why) if round.hears_soon(&why).await => continue,
             Err(why) if round.waits_for(&why).await => continue,
             Err(why) => return Err(Box::new(round.given_up(Some(&why), pending))),
         };
@@ -89,13 +96,14 @@ pub(super) async fn run(
         let mut sending = bill::sending(ask::bill(asked, &ready, turn), pending);
         match ask::attempt(asked, catalogue, &ready).await {
             Ok(head) => {
-                sending.0.turn.succeeded(models.now());
+                let news = sending.0.turn.succeeded(models.now());
+                models.news.tell(&asked.request.model, &ready, news);
                 return Ok(Answered { sending, ready, head });
             }
             Err(failed) => {
                 let (mut bill, own) = ScopeGuard::into_inner(sending);
                 pending = own;
-                round.rests(&mut bill.turn, &failed);
+                round.rests(&ready, &mut bill.turn, &failed);
                 if failed.may_have_cost {
                     bill.settle_sent(&mut pending);
                 }
@@ -123,7 +131,7 @@ impl Round<'_> {
             tags: &self.asked.tags,
             tried: &self.tried,
         };
-        models.choose(group, wanted, self.rules)
+        models.choose(group, wanted, (self.rules, &self.asked.gateway.limits))
     }
 
     fn retries(&self) -> Retries {
@@ -133,17 +141,29 @@ impl Round<'_> {
     }
 
     /// A deployment that failed is left alone, if that is the way in which it failed. One that answered, whatever it said, is not.
-    fn rests(&self, turn: &mut Turn, failed: &Failed) {
-        let now = self.asked.gateway.models.now();
-        match failed.rest {
+    fn rests(&self, ready: &Ready, turn: &mut Turn, failed: &Failed) {
+        let models = &self.asked.gateway.models;
+        let now = models.now();
+        let news = match failed.rest {
             Some(time) => {
                 let allowed = self.rules.allowed_fails_policy.of(failed.kind);
                 let allowed = allowed.or(self.rules.allowed_fails).unwrap_or(0);
-                turn.failed(now, time, (allowed, failed.kind));
+                Some(turn.failed(now, time, (allowed, failed.kind)))
             }
             None if failed.answered => turn.succeeded(now),
-            None => {}
+            None => None,
+        };
+        models.news.tell(&self.asked.request.model, ready, news);
+    }
+
+    /// Whether it is worth waiting for the answer whether this replica may try the only one that is left.
+    async fn hears_soon(&mut self, why: &NoDeployment) -> bool {
+        if *why != NoDeployment::Resting(TRIAL_ASKED) || self.asks_to_try >= MOST_ASKS_TO_TRY {
+            return false;
         }
+        self.asks_to_try += 1;
+        sleep(TRIAL_ASKED).await;
+        true
     }
 
     /// What the last failure and the rules let be tried.

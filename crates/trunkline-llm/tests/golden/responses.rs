@@ -140,7 +140,7 @@ fn grammar(text: &str) {
 }
 
 #[test]
-fn streams_are_responses_however_they_come() {
+fn demand_37_streams_are_responses_however_they_come() {
     for path in once("streams", ".in.sse") {
         let text = sent(&path, &fs::read_to_string(&path).unwrap());
         let (whole, end) = run(&path, &[&text]);

@@ -152,7 +152,7 @@ fn openais_grammar(text: &str) {
 }
 
 #[test]
-fn streams_are_the_same_however_they_come() {
+fn demand_37_streams_are_the_same_however_they_come() {
     for path in inputs("streams", ".in.sse") {
         let text = sent(&path, &fs::read_to_string(&path).unwrap());
         let (whole, end, stream) = run(&path, &[&text]);

@@ -40,7 +40,7 @@ const OTHER_SECRET: &str = "(another secret)";
 const STAMPS: [&str; 4] = ["updated_at", "updated_by", "delegated_revision", "revision"];
 
 /// Columns that hold JSON.
-const JSON: [&str; 35] = [
+const JSON: [&str; 37] = [
     "litellm_params",
     "model_info",
     "delegation",
@@ -51,6 +51,8 @@ const JSON: [&str; 35] = [
     "allowed_routes",
     "object_permission",
     "mcp_rpm_limit",
+    "model_rpm_limit",
+    "model_tpm_limit",
     "members_with_roles",
     "members",
     "tools",

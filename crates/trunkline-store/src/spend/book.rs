@@ -31,21 +31,62 @@ pub(crate) struct Stored {
     pub(crate) since: i64,
 }
 
+/// What is stored of something, and what is not yet.
 #[derive(Default)]
-struct Account {
+struct Sum {
     stored: Stored,
     /// Charged and not stored, by the beginnings of the periods in which it was: seldom more than one.
     open: Vec<(i64, i64)>,
+}
+
+#[derive(Default)]
+struct Account {
+    sum: Sum,
+    /// What of it was spent on models for which there is a limit.
+    on: HashMap<Box<str>, Sum>,
     /// A key that has got another hash, and since when.
     moved: Option<(Box<str>, i64)>,
 }
 
-impl Account {
+impl Sum {
     fn open(&mut self, (since, cost): (i64, i64)) {
         match self.open.iter_mut().find(|(own, _)| *own == since) {
             Some((_, sum)) => *sum = sum.saturating_add(cost),
             None => self.open.push((since, cost)),
         }
+    }
+
+    /// What was charged is stored.
+    fn settle(&mut self, (since, cost): (i64, i64)) {
+        self.open((since, -cost));
+        self.open.retain(|(_, open)| *open > 0);
+    }
+
+    /// Since the beginning of a period (0: ever).
+    fn spent(&self, since: i64) -> Spent {
+        let stored = if self.stored.since >= since {
+            self.stored.spend
+        } else {
+            0
+        };
+        let sum = |sum: i64, own: i64| sum.saturating_add(own);
+        let open = self.open.iter().filter(|(own, _)| *own >= since);
+        Spent {
+            now: open.map(|(_, open)| *open).fold(stored, sum),
+            ever: self
+                .open
+                .iter()
+                .map(|(_, open)| *open)
+                .fold(self.stored.total, sum),
+        }
+    }
+
+    /// With what there was under another name.
+    fn take_over(&mut self, before: Self) {
+        if self.stored.total < before.stored.total {
+            self.stored = before.stored;
+        }
+        before.open.into_iter().for_each(|open| self.open(open));
     }
 }
 
@@ -98,42 +139,53 @@ impl SpendBook {
         }
         let mut accounts = self.lock();
         for (level, payer) in payers.iter().filter(|(_, payer)| payer.has_account) {
-            accounts.entry(level, &payer.id).open((payer.since, cost));
+            let own = accounts.entry(level, &payer.id);
+            own.sum.open((payer.since, cost));
+            if let Some(on) = &payer.on_model {
+                own.on.entry(on.model.clone()).or_default().open((on.since, cost));
+            }
         }
     }
 
     /// What somebody has spent since the beginning of its period (0: ever).
     pub fn spent(&self, level: Level, id: &str, since: i64) -> Spent {
         let accounts = self.lock();
-        let Some(own) = accounts.of(level).get(accounts.name(level, id)) else {
-            return Spent::default();
-        };
-        let stored = if own.stored.since >= since {
-            own.stored.spend
-        } else {
-            0
-        };
-        let sum = |sum: i64, own: i64| sum.saturating_add(own);
-        let open = own.open.iter().filter(|(own, _)| *own >= since);
-        Spent {
-            now: open.map(|(_, open)| *open).fold(stored, sum),
-            ever: own.open.iter().map(|(_, open)| *open).fold(own.stored.total, sum),
-        }
+        let own = accounts.of(level).get(accounts.name(level, id));
+        own.map(|own| own.sum.spent(since)).unwrap_or_default()
+    }
+
+    /// The same on a model.
+    pub fn spent_on(&self, level: Level, id: &str, model: &str, since: i64) -> i64 {
+        let accounts = self.lock();
+        let own = accounts.of(level).get(accounts.name(level, id));
+        let on = own.and_then(|own| own.on.get(model));
+        on.map_or(0, |on| on.spent(since).now)
     }
 
     /// What was charged is stored.
     pub(crate) fn settled(&self, level: Level, id: &str, (since, cost): (i64, i64)) {
+        self.lock().entry(level, id).sum.settle((since, cost));
+    }
+
+    /// The same on a model.
+    pub(crate) fn settled_on(&self, level: Level, id: &str, model: &str, charge: (i64, i64)) {
         let mut accounts = self.lock();
         let own = accounts.entry(level, id);
-        own.open((since, -cost));
-        own.open.retain(|(_, open)| *open > 0);
+        own.on.entry(model.into()).or_default().settle(charge);
     }
 
     /// What is stored, by whomever. Whoever has a row of its own has not moved.
     pub(crate) fn stored(&self, level: Level, id: &str, stored: Stored) {
         let mut accounts = self.lock();
         let own = accounts.of_mut(level).entry(id.into()).or_default();
-        (own.stored, own.moved) = (stored, None);
+        (own.sum.stored, own.moved) = (stored, None);
+    }
+
+    /// The same on a model.
+    pub(crate) fn stored_on(&self, level: Level, id: &str, model: &str, stored: Stored) {
+        let mut accounts = self.lock();
+        let own = accounts.entry(level, id);
+        own.on.entry(model.into()).or_default().stored = stored;
     }
 
     /// Whoever has the id next has spent nothing.
@@ -145,7 +197,7 @@ impl SpendBook {
     pub(crate) fn reset(&self, level: Level, id: &str, spend: i64, now: i64) {
         let mut accounts = self.lock();
         let own = accounts.entry(level, id);
-        (own.stored.spend, own.stored.since) = (spend, now);
+        (own.sum.stored.spend, own.sum.stored.since) = (spend, now);
     }
 
     /// A key has another hash, since a time. What is charged to the one that it had is the other's.
@@ -156,10 +208,10 @@ impl SpendBook {
         if before.moved.as_ref().is_none_or(|(own, _)| **own != *to) {
             let own = keys.entry(to.into()).or_default();
             own.moved = None;
-            if own.stored.total < before.stored.total {
-                own.stored = before.stored;
+            own.sum.take_over(before.sum);
+            for (model, sum) in before.on {
+                own.on.entry(model).or_default().take_over(sum);
             }
-            before.open.into_iter().for_each(|open| own.open(open));
         }
         let left = Account {
             moved: Some((to.into(), now)),
@@ -184,7 +236,7 @@ impl std::fmt::Debug for SpendBook {
 
 #[cfg(test)]
 mod tests {
-    use trunkline_model::Payer;
+    use trunkline_model::{OnModel, Payer};
 
     use super::*;
 
@@ -194,6 +246,10 @@ mod tests {
                 id: id.into(),
                 since,
                 has_account: true,
+                on_model: (since == 0).then(|| OnModel {
+                    model: "m".into(),
+                    since: 0,
+                }),
             }),
             ..Payers::default()
         }
@@ -284,6 +340,26 @@ mod tests {
         book.rename("l", "m", 2);
         book.charge(&payers("k", 0), 1);
         assert_eq!(now("m"), 8);
+        // All of it was for one model.
+        assert_eq!(book.spent_on(Level::Key, "k", "m", 0), 8);
+        book.settled_on(Level::Key, "k", "m", (0, 8));
+        assert_eq!(
+            book.spent_on(Level::Key, "m", "m", 0),
+            0,
+            "what is stored is not said yet"
+        );
+        book.stored_on(
+            Level::Key,
+            "m",
+            "m",
+            Stored {
+                spend: 8,
+                total: 8,
+                since: 0,
+            },
+        );
+        assert_eq!(book.spent_on(Level::Key, "l", "m", 0), 8);
+        assert_eq!(book.spent_on(Level::Key, "l", "n", 0), 0);
         // Said once more, as by the database.
         book.rename("k", "l", 3);
         book.rename("l", "m", 3);

@@ -67,6 +67,9 @@ fn full(number: usize) -> VirtualKey {
             rpm_limit: Some(0),
             max_parallel_requests: Some(u32::MAX),
             mcp_rpm_limit: [("s \"é".to_owned(), 0), (String::new(), u32::MAX)].into(),
+            tpm_limit: Some(i64::MAX.unsigned_abs()),
+            model_rpm_limit: [("m \"é".to_owned(), u32::MAX)].into(),
+            model_tpm_limit: [("m".to_owned(), i64::MAX.unsigned_abs()), (String::new(), 0)].into(),
         },
         budget_id: text("budget"),
         spending: crate::tenants::spending(),
@@ -236,6 +239,10 @@ both! {
             ("expires", "9223372036854775807"),
             ("rpm_limit", "-1"),
             ("mcp_rpm_limit", r#"'{"s":-1}'"#),
+            ("tpm_limit", "-1"),
+            ("model_max_budget", r#"'{"m":{}}'"#),
+            ("model_rpm_limit", "'[]'"),
+            ("model_tpm_limit", r#"'{"m":"many"}'"#),
             ("delegation", r#"'{"by":1}'"#),
             ("delegation", r#"'{"words":["later"]}'"#),
             ("delegation", r#"'{"more":1}'"#),
@@ -263,7 +270,7 @@ both! {
         }
         let good = keys.ring().get(&hash(20)).unwrap();
         assert_eq!((&good.defect, good.object_permission.mcp_servers.as_slice()), (&None, &["a".to_owned()][..]));
-        assert_eq!(db.ask("SELECT CAST(count(*) AS TEXT) FROM verification_token").await, ["13"]);
+        assert_eq!(db.ask("SELECT CAST(count(*) AS TEXT) FROM verification_token").await, ["17"]);
     }
 
     async fn s18_what_a_version_before_delegation_writes_is_an_administrators(db) {

@@ -14,7 +14,7 @@ const TWO: ReplicaId = ReplicaId([2; 16]);
 /// Anybody may be called anything.
 const WHO: &str = r#"["team","a \"b\" ü \u0000"]"#;
 
-fn of(max: u32) -> MinuteAsk {
+fn of(max: u64) -> MinuteAsk {
     MinuteAsk {
         counted: WHO.to_owned(),
         max,
@@ -78,7 +78,7 @@ async fn together(db: &Db) {
     let stores = [db.store().await, db.connect().await, db.connect().await];
     let all = (0..60).map(|number| minute(&stores[number % 3], MinuteAsk { need: 1, ..of(50) }));
     let shares = join_all(all).await;
-    assert_eq!(shares.iter().map(|share| share.got).sum::<u32>(), 50);
+    assert_eq!(shares.iter().map(|share| share.got).sum::<u64>(), 50);
     assert!(
         shares
             .iter()

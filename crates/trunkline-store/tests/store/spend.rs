@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use trunkline_auth::Directory;
-use trunkline_model::{CallKind, CallRecord, KeyHash, Level, ModelUse, Payer, Payers, VirtualKey};
+use trunkline_model::{CallKind, CallRecord, KeyHash, Level, ModelUse, OnModel, Payer, Payers, VirtualKey};
 use trunkline_store::{
     DaysFilter, DaysOf, DirectoryWrite, KeyWriteError, LogFilter, LogSort, Registry, SpendReset, Spent,
     Store, day_of,
@@ -17,6 +17,7 @@ fn payer(id: &str, since: i64) -> Payer {
         id: id.into(),
         since,
         has_account: true,
+        on_model: None,
     }
 }
 
@@ -116,7 +117,7 @@ both! {
         assert_eq!(store.spend().spent(Level::Key, "k", 300), spent(0, 12));
         // Who is only a label has no account, and is in the sums.
         let mut label = of(0, 9);
-        let nobody = Payer { id: "label".into(), since: 0, has_account: false };
+        let nobody = Payer { id: "label".into(), since: 0, has_account: false, on_model: None };
         label.payers = Payers { end_user: Some(nobody), ..Payers::default() };
         store.ledger_write("3", &[label]).await.unwrap();
         assert_eq!(store.spend().spent(Level::EndUser, "label", 0), spent(0, 0));
@@ -131,6 +132,59 @@ both! {
         assert_eq!(db.ask("SELECT CAST(count(*) AS TEXT) FROM spend_daily WHERE model_group LIKE '%such%'").await, ["0"]);
     }
 
+    async fn what_is_spent_on_a_model_goes_with_whoever_spends_it(db) {
+        let store = db.store().await;
+        let of = |key: &str, model: &str, since: i64, cost| {
+            let on_model = Some(OnModel { model: model.into(), since });
+            let mut own = chat("r", 5, Some(cost));
+            own.payers = Payers { key: Some(Payer { on_model, ..payer(key, 0) }), ..Payers::default() };
+            own
+        };
+        let on = |store: &Store, key: &str, model: &str, since| store.spend().spent_on(Level::Key, key, model, since);
+        store.ledger_write("1", &[of("k", "a", 100, 7), of("k", "b", 0, 2), of("l", "a", 0, 50)]).await.unwrap();
+        store.ledger_write("2", &[of("k", "a", 100, 1), of("k", "a", 200, 3)]).await.unwrap();
+        store.ledger_write("2", &[of("k", "a", 100, 1), of("k", "a", 200, 3)]).await.unwrap();
+        let other = db.connect().await;
+        other.spend_refresh(None).await.unwrap();
+        for store in [&store, &other] {
+            assert_eq!((on(store, "k", "a", 200), on(store, "k", "a", 300), on(store, "k", "b", 0)), (3, 0, 2));
+            assert_eq!((on(store, "l", "a", 0), on(store, "l", "b", 0)), (50, 0));
+            assert_eq!(store.spend().spent(Level::Key, "k", 0), spent(13, 13));
+        }
+        // What others spend is seen, and adds up.
+        other.ledger_write("3", &[of("k", "a", 200, 10)]).await.unwrap();
+        store.spend_refresh(None).await.unwrap();
+        assert_eq!(on(&store, "k", "a", 200), 13);
+    }
+
+    async fn what_a_key_spent_on_a_model_goes_with_another_secret(db) {
+        let store = db.store().await;
+        let registry = load(&store).await;
+        let keys = registry.keys();
+        keys.insert(&by(), VirtualKey::new(hash(1))).await.unwrap();
+        let of = |number: u8, cost| {
+            let on_model = Some(OnModel { model: "a".into(), since: 0 });
+            let mut own = chat("r", 5, Some(cost));
+            own.payers = Payers { key: Some(Payer { on_model, ..payer(&id(number), 0) }), ..Payers::default() };
+            own
+        };
+        store.ledger_write("1", &[of(1, 7)]).await.unwrap();
+        let other = db.connect().await;
+        other.spend_refresh(None).await.unwrap();
+        let edit = |key: &mut VirtualKey| (key.hash, key.id) = (hash(2), id(2).into());
+        keys.update(&by(), hash(1), Box::new(edit)).await.unwrap();
+        // One that was under way on another replica, which does not know of it.
+        other.ledger_write("2", &[of(1, 5)]).await.unwrap();
+        store.spend_refresh(None).await.unwrap();
+        other.spend_refresh(None).await.unwrap();
+        for store in [&store, &other] {
+            assert_eq!(store.spend().spent_on(Level::Key, &id(2), "a", 0), 12);
+        }
+        keys.delete(&by(), &[hash(2)]).await.unwrap();
+        other.spend_refresh(None).await.unwrap();
+        assert_eq!((store.spend().spent_on(Level::Key, &id(2), "a", 0), other.spend().spent_on(Level::Key, &id(2), "a", 0)), (0, 0));
+    }
+
     async fn long_names_and_absurd_counts_stop_nobodys_sums(db) {
         let store = db.store().await;
         // Nothing of it can be made smaller by compression.
@@ -143,7 +197,7 @@ both! {
         .collect();
         let of = |id: &str| {
             let mut own = chat(&format!("of {}", id.len()), 5, Some(1));
-            own.payers = Payers { end_user: Some(Payer { id: id.into(), since: 0, has_account: false }), ..Payers::default() };
+            own.payers = Payers { end_user: Some(Payer { id: id.into(), since: 0, has_account: false, on_model: None }), ..Payers::default() };
             own.model.as_mut().unwrap().input_tokens = Some(u64::MAX);
             own
         };

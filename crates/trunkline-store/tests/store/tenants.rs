@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::json;
 use trunkline_auth::{Directory, key_hash};
 use trunkline_model::{
-    Amount, Budget, CallLimits, EndUser, Member, MemberRole, ObjectPermission, Organization,
+    Amount, Budget, CallLimits, EndUser, Member, MemberRole, ModelBudget, ObjectPermission, Organization,
     OrganizationMember, Spending, Stamps, Team, User, UserRole, VirtualKey,
 };
 use trunkline_store::{DirectoryWrite, KeyWriteError, Registry, Store};
@@ -62,6 +62,8 @@ fn team() -> Team {
         object_permission: permission(),
         limits: CallLimits {
             mcp_rpm_limit: [(text("server"), 7)].into(),
+            model_rpm_limit: [(text("model"), 7)].into(),
+            model_tpm_limit: [(text("model"), 8)].into(),
             ..limits()
         },
         spending: spending(),
@@ -74,6 +76,7 @@ fn limits() -> CallLimits {
     CallLimits {
         rpm_limit: Some(u32::MAX),
         max_parallel_requests: Some(0),
+        tpm_limit: Some(9),
         ..CallLimits::default()
     }
 }
@@ -84,6 +87,23 @@ pub(crate) fn spending() -> Spending {
         soft_budget: Some(Amount::ZERO),
         budget_duration: Some(text("30d")),
         budget_reset_at: Some(at(7)),
+        model_max_budget: [
+            (
+                text("model"),
+                ModelBudget {
+                    max: Amount::ZERO,
+                    duration: Some("1mo".to_owned()),
+                },
+            ),
+            (
+                String::new(),
+                ModelBudget {
+                    max: Amount::parse("999999.999999999").unwrap(),
+                    duration: None,
+                },
+            ),
+        ]
+        .into(),
     }
 }
 
@@ -251,6 +271,10 @@ both! {
             // What a later version restricts with, this one refuses.
             ("team_table", "team_id", "object_permission", r#"'{"restricted_by":["limits","hours"]}'"#),
             ("team_table", "team_id", "rpm_limit", "-1"),
+            ("team_table", "team_id", "tpm_limit", "-1"),
+            ("team_table", "team_id", "model_tpm_limit", "'7'"),
+            ("user_table", "user_id", "tpm_limit", "-2"),
+            ("user_table", "user_id", "model_max_budget", r#"'{"m":{"max_budget":-1}}'"#),
             ("user_table", "user_id", "max_parallel_requests", "4294967296"),
             ("budget_table", "budget_id", "max_budget", "-1"),
             ("budget_table", "budget_id", "tpm_limit", "-1"),

@@ -35,6 +35,8 @@ pub(crate) fn begin(gateway: &Arc<Gateway>) -> JoinSet<()> {
     tasks.spawn(prune_audit_log(gateway.clone()));
     tasks.spawn(trunkline_gateway::peers::keep(gateway.clone()));
     tasks.spawn(trunkline_gateway::limits::keep(gateway.clone()));
+    tasks.spawn(trunkline_gateway::llm::rests::tell(gateway.clone()));
+    tasks.spawn(trunkline_gateway::llm::rests::hear(gateway.clone()));
     tasks
 }
 

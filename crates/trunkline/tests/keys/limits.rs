@@ -240,8 +240,10 @@ async fn limits_are_stored_shown_and_changed_at_once() {
         }
         let mut gateway = builder.start().await;
         listed(&gateway, &["files"]).await;
-        let limits =
-            json!({"rpm_limit": 1, "max_parallel_requests": 3, "mcp_rpm_limit": {"files": 9, "gone": 0}});
+        let limits = json!({
+            "rpm_limit": 1, "max_parallel_requests": 3, "mcp_rpm_limit": {"files": 9, "gone": 0}, "tpm_limit": 5_000_000_000_u64,
+            "model_rpm_limit": {"gpt": 0}, "model_tpm_limit": {"gpt": 7, "any other": 1},
+        });
         let mut body = json!({"object_permission": {"mcp_servers": ["files"]}});
         body.as_object_mut()
             .unwrap()
@@ -269,12 +271,22 @@ async fn limits_are_stored_shown_and_changed_at_once() {
         post(&gateway, "/key/update", json!({"key": mine, "rpm_limit": 2})).await;
         assert_eq!(called(&gateway, Way::Bare, mine, "files-read").await, Ok(()));
         assert!(called(&gateway, Way::Bare, mine, "files-read").await.is_err());
-        let none =
-            json!({"key": mine, "rpm_limit": null, "max_parallel_requests": null, "mcp_rpm_limit": null});
+        let none = json!({
+            "key": mine, "rpm_limit": null, "max_parallel_requests": null, "mcp_rpm_limit": null, "tpm_limit": null,
+            "model_rpm_limit": {}, "model_tpm_limit": null,
+        });
         let row = post(&gateway, "/key/update", none).await;
         assert_eq!(
             (&row["rpm_limit"], &row["mcp_rpm_limit"]),
             (&json!(null), &json!({}))
+        );
+        assert_eq!(
+            (
+                &row["tpm_limit"],
+                &row["model_rpm_limit"],
+                &row["model_tpm_limit"]
+            ),
+            (&json!(null), &json!({}), &json!({}))
         );
         for _ in 0..3 {
             assert_eq!(called(&gateway, Way::Bare, mine, "files-read").await, Ok(()));

@@ -277,9 +277,20 @@ fn refused_bodies() -> Vec<(Value, Value, &'static str)> {
             "not_supported",
         ),
         (
-            json!({"tpm_limit": 5}),
-            json!(["body", "tpm_limit"]),
+            json!({"tpd_limit": 5}),
+            json!(["body", "tpd_limit"]),
             "not_supported",
+        ),
+        (json!({"tpm_limit": -5}), json!(["body", "tpm_limit"]), "int_type"),
+        (
+            json!({"model_tpm_limit": {"gpt": "5"}}),
+            json!(["body", "model_tpm_limit", "gpt"]),
+            "int_type",
+        ),
+        (
+            json!({"model_rpm_limit": {"gpt": -1}}),
+            json!(["body", "model_rpm_limit", "gpt"]),
+            "greater_than_equal",
         ),
         (
             json!({"mcp_rpm_limit": {"files": -1}}),

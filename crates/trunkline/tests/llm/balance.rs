@@ -140,7 +140,7 @@ async fn policies_say_which_failure_is_worth_how_much() {
 }
 
 #[tokio::test]
-async fn d36_a_provider_that_is_down_is_not_stormed_by_retries() {
+async fn demand_36_a_provider_that_is_down_is_not_stormed_by_retries() {
     let (provider, gateway) = one(
         "",
         "router_settings:\n  num_retries: 5\n  disable_cooldowns: true\n",
@@ -157,7 +157,7 @@ async fn d36_a_provider_that_is_down_is_not_stormed_by_retries() {
 }
 
 #[tokio::test]
-async fn d36_from_the_second_request_on_who_is_down_costs_nobody_anything() {
+async fn demand_36_from_the_second_request_on_who_is_down_costs_nobody_anything() {
     let (first, second, gateway) = two(["      order: 1\n", "      order: 2\n"], "").await;
     (0..50).for_each(|_| fail(&first, 500));
     let client = gateway.client();
@@ -168,7 +168,7 @@ async fn d36_from_the_second_request_on_who_is_down_costs_nobody_anything() {
 }
 
 #[tokio::test]
-async fn d36_an_only_deployment_that_is_down_is_tried_by_one_at_a_time() {
+async fn demand_36_an_only_deployment_that_is_down_is_tried_by_one_at_a_time() {
     let (provider, gateway) = one("", "").await;
     let client = gateway.client();
     for _ in 0..10 {

@@ -43,7 +43,7 @@ async fn requests_and_answers_keep_every_byte() {
 }
 
 #[tokio::test]
-async fn a_stream_split_anywhere_is_the_same() {
+async fn demand_37_a_stream_split_anywhere_is_the_same() {
     const SAID: &str = ": alive\n\ndata: {\"id\":\"a\", \"model\":\"gpt-x\",\"choices\":[{\"delta\":{\"content\":\"\u{e9}\\u00e9\"}}]}\r\n\r\ndata: {\"model\":\"gpt-x\",\"choices\":[],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":1}}\n\ndata: [DONE]\n\n";
     let world = World::start().await;
     let client = world.gateway.client();
@@ -285,4 +285,36 @@ async fn b79_clients_that_leave_large_streams_hold_nobody_up() {
         .post("/v1/chat/completions", &chat("mine"))
         .await
         .expect_status(200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn demand_38_a_large_body_does_not_move_the_others() {
+    let world = World::with("general_settings:\n  mcp_max_body_bytes: 33554432\n").await;
+    let client = world.gateway.client();
+    let text = "a word ".repeat(10 * 1024 * 1024 / 7);
+    let large = format!(r#"{{"model":"mine","messages":[{{"role":"user","content":"{text}"}}]}}"#);
+    let sender = {
+        let client = client.clone();
+        tokio::spawn(async move {
+            for _ in 0..6 {
+                raw(&client, CHAT, &large).await.expect_status(200);
+            }
+        })
+    };
+    let mut times = Vec::new();
+    while !sender.is_finished() {
+        let began = std::time::Instant::now();
+        client.get("/v1/models").await.expect_status(200);
+        times.push(began.elapsed());
+    }
+    sender.await.unwrap();
+    times.sort_unstable();
+    assert!(
+        times.len() >= 100,
+        "{} requests beside six of 10 MiB",
+        times.len()
+    );
+    // A machine that does other things may take as long as this.
+    let late = times[times.len() * 99 / 100];
+    assert!(late < std::time::Duration::from_millis(500), "{late:?}");
 }

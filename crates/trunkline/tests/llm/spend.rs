@@ -312,11 +312,11 @@ async fn what_is_spent_is_refused_until_the_period_is_over() {
         .with_header("x-litellm-end-user-id", "e");
     all.post(CHAT, &chat("mine")).await.expect_status(200);
     assert!(refused(&all).await.contains("of this end user"));
-    // What limits tokens is not kept yet, and not passed over.
+    // What limits tokens of a day is not kept yet, and not passed over.
     post(
         &admin,
         "/budget/new",
-        json!({"budget_id": "tokens", "tpm_limit": 5}),
+        json!({"budget_id": "tokens", "tpd_limit": 5}),
     )
     .await;
     let limited = world

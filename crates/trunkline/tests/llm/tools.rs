@@ -85,7 +85,7 @@ impl Kit {
     }
 
     /// A key with all models and the server.
-    async fn granted(&self) -> HttpClient {
+    pub(crate) async fn granted(&self) -> HttpClient {
         self.key(json!({"models": ["all-proxy-models"], "object_permission": {"mcp_servers": ["geo"]}}))
             .await
     }
@@ -146,7 +146,7 @@ pub(crate) fn said(path: &str, reply: &Reply) -> String {
     }
 }
 
-fn events(reply: &Reply) -> Vec<Value> {
+pub(crate) fn events(reply: &Reply) -> Vec<Value> {
     let text = reply.text();
     let lines = text.lines().filter_map(|line| line.strip_prefix("data: "));
     lines

@@ -316,7 +316,7 @@ async fn s18_what_an_administrator_has_said_of_a_key_stays() {
         gateway,
         json!({
             "team_id": "t", "user_id": "lead", "key_alias": "limited", "metadata": {"tier": "low"}, "rpm_limit": 10,
-            "mcp_rpm_limit": {"files": 5}, "duration": "1d", "allowed_routes": ["/mcp", "/key/*"],
+            "mcp_rpm_limit": {"files": 5}, "tpm_limit": 100, "model_rpm_limit": {"gpt": 3}, "model_tpm_limit": {"gpt": 50}, "duration": "1d", "allowed_routes": ["/mcp", "/key/*"],
             "object_permission": {"mcp_servers": ["files"], "mcp_tool_permissions": {"files": ["read"]}},
         }),
     )
@@ -328,6 +328,15 @@ async fn s18_what_an_administrator_has_said_of_a_key_stays() {
         (json!({"rpm_limit": null}), "rpm_limit"),
         (json!({"mcp_rpm_limit": {}}), "mcp_rpm_limit"),
         (json!({"mcp_rpm_limit": {"files": 6}}), "mcp_rpm_limit"),
+        (json!({"tpm_limit": null}), "tpm_limit"),
+        (json!({"tpm_limit": 101}), "tpm_limit"),
+        (json!({"model_rpm_limit": {"gpt": 4}}), "model_rpm_limit"),
+        (json!({"model_rpm_limit": {"other": 1}}), "model_rpm_limit"),
+        (json!({"model_tpm_limit": {}}), "model_tpm_limit"),
+        (
+            json!({"model_max_budget": {"gpt": {"max_budget": 1}}}),
+            "max_budget",
+        ),
         (json!({"duration": "-1"}), "duration"),
         (json!({"duration": "30d"}), "duration"),
         (json!({"allowed_routes": []}), "allowed_routes"),
@@ -373,7 +382,7 @@ async fn s18_what_an_administrator_has_said_of_a_key_stays() {
     // Less is always good.
     for (more, expected) in [
         (
-            json!({"rpm_limit": 9, "mcp_rpm_limit": {"files": 4, "notes": 1}, "duration": "1h", "allowed_routes": ["/mcp"]}),
+            json!({"rpm_limit": 9, "mcp_rpm_limit": {"files": 4, "notes": 1}, "tpm_limit": 99, "model_tpm_limit": {"gpt": 50, "x": 1}, "duration": "1h", "allowed_routes": ["/mcp"]}),
             200,
         ),
         (

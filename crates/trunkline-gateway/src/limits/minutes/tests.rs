@@ -10,12 +10,12 @@ use super::*;
 /// The database: what the store's statement does.
 #[derive(Default)]
 struct Database {
-    row: Option<(i64, u32, u32)>,
+    row: Option<(i64, u64, u64)>,
 }
 
 impl Database {
     /// The minute that is under way: when it began, what was taken of it, and of the one after it.
-    fn minute(&self, now: i64) -> (i64, u32, u32) {
+    fn minute(&self, now: i64) -> (i64, u64, u64) {
         match self.row {
             Some(row) if now < row.0 + WINDOW_MICROS => row,
             Some((began, _, following)) if following > 0 && now < began + 2 * WINDOW_MICROS => {
@@ -25,7 +25,7 @@ impl Database {
         }
     }
 
-    fn ask(&mut self, now: i64, ask: &MinuteAsk, replicas: u32) -> MinuteShare {
+    fn ask(&mut self, now: i64, ask: &MinuteAsk, replicas: u64) -> MinuteShare {
         let (began, used, ahead) = self.minute(now);
         let back = if ask.back_of == began { ask.back } else { 0 };
         let taken = (used + ask.spent).saturating_sub(back);
@@ -51,12 +51,23 @@ fn counted() -> Counted {
     Counted::Server(ServerId::new("s"))
 }
 
-fn due(max: u32) -> Vec<Due> {
+fn due(max: u64) -> Vec<Due> {
     vec![Due {
         counted: counted(),
         limit: Limit::Rpm(Level::Key, Source::Own),
         max,
+        amount: 1,
+        spent_in: None,
         waits_since: None,
+    }]
+}
+
+/// The same of tokens.
+fn due_tokens(max: u64, amount: u64) -> Vec<Due> {
+    vec![Due {
+        limit: Limit::Tpm(Level::Key, Source::Own),
+        amount: amount.clamp(1, max.max(1)),
+        ..due(max).remove(0)
     }]
 }
 
@@ -72,13 +83,15 @@ struct World {
     replicas: Vec<Minutes>,
     began: Instant,
     now: Instant,
-    max: u32,
-    /// Calls by the database's minutes.
-    calls: HashMap<i64, u32>,
+    max: u64,
+    /// Calls, or tokens that were taken, by the database's minutes.
+    calls: HashMap<i64, u64>,
+    /// Of whom it is not known yet what they took: whose, since when, and what is held and comes back.
+    open: Vec<(usize, Instant, (u64, u64))>,
 }
 
 impl World {
-    fn new(max: u32) -> Self {
+    fn new(max: u64) -> Self {
         let replica = |rank| Minutes {
             counting: Counting::Shared(part(rank)),
             ..Minutes::default()
@@ -91,6 +104,7 @@ impl World {
             now,
             max,
             calls: HashMap::new(),
+            open: Vec::new(),
         }
     }
 
@@ -104,8 +118,13 @@ impl World {
 
     /// Whether it was let through; `None` if it has to wait.
     fn call(&mut self, replica: usize) -> Option<bool> {
+        self.attempt(replica, due(self.max), 1)
+    }
+
+    /// One that takes so many tokens in the end.
+    fn attempt(&mut self, replica: usize, mut due: Vec<Due>, took: u64) -> Option<bool> {
         let minutes = &mut self.replicas[replica];
-        match minutes.attempt(&mut due(self.max), None, self.now, (true, false)) {
+        match minutes.attempt(&mut due, None, self.now, (true, false)) {
             Attempt::Done((), _) => {
                 let minute = &minutes.by[&counted()];
                 let name = minute.name.expect("what is let through has a minute");
@@ -115,11 +134,22 @@ impl World {
                     began == name || is_in_both && began == name + WINDOW_MICROS,
                     "within its minute"
                 );
-                *self.calls.entry(began).or_default() += 1;
+                *self.calls.entry(began).or_default() += took;
+                if let Some(spent_in) = due[0].spent_in {
+                    let held = due[0].amount;
+                    self.open.push((replica, spent_in, (held, held - took)));
+                }
                 Some(true)
             }
             Attempt::Full(_) => Some(false),
             Attempt::Wait(_) => None,
+        }
+    }
+
+    /// It is known what all of them took.
+    fn settle(&mut self) {
+        for (replica, spent_in, amounts) in self.open.drain(..) {
+            self.replicas[replica].refund(&counted(), spent_in, amounts, self.now);
         }
     }
 
@@ -141,8 +171,14 @@ impl World {
 
     /// A call that waits for what it needs.
     fn done(&mut self, replica: usize) -> bool {
+        let max = self.max;
+        self.done_with(replica, || (due(max), 1))
+    }
+
+    fn done_with(&mut self, replica: usize, of: impl Fn() -> (Vec<Due>, u64)) -> bool {
         for _ in 0..5 {
-            match self.call(replica) {
+            let (due, took) = of();
+            match self.attempt(replica, due, took) {
                 Some(done) => return done,
                 None => self.exchange(replica, 1, 0),
             }
@@ -174,7 +210,7 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #[test]
     fn no_minute_has_more_calls_than_the_limit(
-        max in prop_oneof![0..5_u32, 5..60_u32, Just(1_000)],
+        max in prop_oneof![0..5_u64, 5..60_u64, Just(1_000)],
         steps in proptest::collection::vec(step(), 1..120),
     ) {
         let mut world = World::new(max);
@@ -199,22 +235,58 @@ proptest! {
         }
     }
 
+    /// What requests take of what was held for them is no more than the limit, whenever it is known, and however many others were let
+    /// through for what came back.
+    #[test]
+    fn no_minute_has_more_tokens_than_the_limit(
+        max in prop_oneof![0..5_u64, 5..300_u64, Just(10_000)],
+        steps in proptest::collection::vec((step(), 1..150_u64, 0..=100_u64), 1..120),
+    ) {
+        let mut world = World::new(max);
+        for (step, amount, percent) in steps {
+            let of = || {
+                let due = due_tokens(max, amount);
+                let took = due[0].amount * percent / 100;
+                (due, took)
+            };
+            match step {
+                Step::Call(replica) => {
+                    let (due, took) = of();
+                    world.attempt(replica, due, took);
+                }
+                Step::Burst(replica, calls) => {
+                    for _ in 0..calls {
+                        world.done_with(replica, of);
+                    }
+                }
+                Step::Look(replica) => {
+                    let now = world.now;
+                    world.replicas[replica].look(now);
+                    world.settle();
+                }
+                Step::Exchange(replica, millis, lost) => world.exchange(replica, millis, lost),
+                Step::Pass(millis) => world.pass(millis),
+            }
+            prop_assert!(world.calls.values().all(|taken| *taken <= max), "{:?}", world.calls);
+        }
+    }
+
     /// One process that has all calls has the whole limit, however they come.
     #[test]
-    fn one_replica_with_all_calls_gets_the_limit(max in 1..200_u32, pause in 0..200_u64) {
+    fn one_replica_with_all_calls_gets_the_limit(max in 1..200_u64, pause in 0..200_u64) {
         let mut world = World::new(max);
         let began = world.now;
         let mut done = 0;
         while world.now - began < Duration::from_secs(50) {
-            done += u32::from(world.done(0));
+            done += u64::from(world.done(0));
             world.exchange(0, 0, 0);
-            world.pass(pause.max(50_000 / u64::from(max * 2)));
+            world.pass(pause.max(50_000 / (max * 2)));
             if done == max {
                 break;
             }
         }
-        let room = 50_000 / pause.max(50_000 / u64::from(max * 2)).max(1);
-        prop_assert!(u64::from(done) >= u64::from(max).min(room.saturating_sub(2)), "{done} of {max} in {room}");
+        let room = 50_000 / pause.max(50_000 / (max * 2)).max(1);
+        prop_assert!(done >= max.min(room.saturating_sub(2)), "{done} of {max} in {room}");
     }
 }
 
@@ -350,4 +422,45 @@ async fn without_the_database_there_are_parts_and_what_they_let_through_is_paid(
     assert_eq!(apart(&mut world, 0), 0);
     world.pass(60_000);
     assert_eq!(apart(&mut world, 0), 4, "the next minute");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_request_did_not_take_is_others() {
+    let mut world = World::new(1_000);
+    let large = || (due_tokens(1_000, 900), 100);
+    assert!(world.done_with(0, large));
+    assert!(!world.done_with(0, large) && !world.done_with(1, large));
+    world.settle();
+    // Here at once, and on other replicas when it was given back.
+    assert!(world.done_with(0, large));
+    world.settle();
+    world.pass(3_000);
+    let now = world.now;
+    world.replicas[0].look(now);
+    world.exchange(0, 1, 0);
+    assert_eq!(
+        world.database.row.unwrap().1,
+        200,
+        "what was taken, and nothing else"
+    );
+    assert!(world.done_with(1, || (due_tokens(1_000, 800), 800)));
+    assert!(!world.done_with(2, || (due_tokens(1_000, 1), 1)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_taken_beyond_what_was_held_counts_in_the_minute_in_which_it_is_known() {
+    let mut world = World::new(1_000);
+    assert!(world.done_with(0, || (due_tokens(1_000, 100), 100)));
+    let now = world.now;
+    world.replicas[0].charge((&counted(), 1_000), 2_000, now);
+    world.exchange(0, 1, 0);
+    assert_eq!(world.database.row.unwrap().1, 2_100);
+    let one = || (due_tokens(1_000, 1), 1);
+    assert!(!world.done_with(0, one) && !world.done_with(1, one));
+    world.pass(60_000);
+    assert!(world.done_with(1, one), "and in no other");
+    // What comes back of a minute that is over is nobody's.
+    world.settle();
+    let minute = &world.replicas[0].by[&counted()];
+    assert_eq!((minute.calls, minute.held), (2_100, 100));
 }

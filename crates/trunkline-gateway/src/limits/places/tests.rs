@@ -37,7 +37,9 @@ fn due(max: u32) -> Vec<Due> {
     vec![Due {
         counted: counted(),
         limit: Limit::Parallel(Level::Key, Source::Own),
-        max,
+        max: max.into(),
+        amount: 1,
+        spent_in: None,
         waits_since: None,
     }]
 }

@@ -18,7 +18,7 @@ const WINDOW_MICROS: i64 = 60_000_000;
 const PLACES_LAST: Duration = Duration::from_secs(15);
 
 /// Of one who is counted: when the minute began, what was taken of it, and of the one after it.
-type Taken = (i64, u32, u32);
+type Taken = (i64, u64, u64);
 
 /// The database, and what was let through.
 struct World {
@@ -52,7 +52,7 @@ impl World {
     }
 
     /// What the store's statement about minutes does.
-    fn minute_of(&mut self, ask: &MinuteAsk, replicas: u32) -> MinuteShare {
+    fn minute_of(&mut self, ask: &MinuteAsk, replicas: u64) -> MinuteShare {
         let (began, used, ahead) = self.minute(&ask.counted);
         let back = if ask.back_of == began { ask.back } else { 0 };
         let taken = (used + ask.spent).saturating_sub(back);
@@ -152,7 +152,10 @@ impl Shares for Replica {
             tokio::time::sleep(there).await;
             let mut world = own.world();
             let replicas = ask.replicas.max(1);
-            let minutes = ask.minutes.iter().map(|ask| world.minute_of(ask, replicas));
+            let minutes = ask
+                .minutes
+                .iter()
+                .map(|ask| world.minute_of(ask, replicas.into()));
             let minutes = minutes.collect();
             let places = ask
                 .places
@@ -379,7 +382,7 @@ fn the_parts_of_all_replicas_are_the_whole() {
     for replicas in 1..6 {
         for max in 0..20 {
             let all = (0..replicas).map(|rank| Part { replicas, rank }.of(max));
-            assert_eq!(all.sum::<u32>(), max, "{replicas} of {max}");
+            assert_eq!(all.sum::<u64>(), max, "{replicas} of {max}");
         }
     }
 }

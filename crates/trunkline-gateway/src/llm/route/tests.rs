@@ -49,7 +49,12 @@ fn choose(
         tags: &texts(tags),
         tried: &texts(tried),
     };
-    models.choose(&catalogue.group("m").unwrap(), wanted, catalogue.rules())
+    let limits = Arc::new(Limits::default());
+    models.choose(
+        &catalogue.group("m").unwrap(),
+        wanted,
+        (catalogue.rules(), &limits),
+    )
 }
 
 /// Its id; the turn is over at once.

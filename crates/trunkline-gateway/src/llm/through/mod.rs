@@ -25,6 +25,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use axum::routing::get;
 use percent_encoding::percent_decode_str;
+use tokio::time::sleep;
 use trunkline_auth::Admission;
 use trunkline_llm::Endpoint;
 use trunkline_llm::through::{Api, Asked, Passage};
@@ -33,11 +34,12 @@ use trunkline_policy::{Decision, decide_model};
 
 use super::catalogue::{Catalogue, Group};
 use super::models::Ready;
-use super::route::{Chosen, Wanted, What};
+use super::route::{Chosen, NoDeployment, TRIAL_ASKED, Wanted, What};
 use super::told::{self, Refused};
-use super::{Caller, admitted, request_id, tags};
+use super::tries::MOST_ASKS_TO_TRY;
+use super::{Caller, TYPICAL, admitted, bill, request_id, tags};
 use crate::accept::{Arrived, read_body};
-use crate::limits::Place;
+use crate::limits::{ModelRequest, Place, Reserved};
 use crate::record::Pending;
 use crate::{Gateway, callers, deadline, denied};
 
@@ -71,6 +73,8 @@ struct Own {
     /// The name that was decided about.
     name: String,
     place: Option<Place>,
+    /// The tokens that it may take, until its record has them.
+    reserved: Option<Reserved>,
 }
 
 /// Who can be asked.
@@ -126,6 +130,7 @@ async fn handle(gateway: Arc<Gateway>, (api, route): (Api, &str), request: Reque
         body,
         name: String::new(),
         place: None,
+        reserved: None,
         gateway: gateway.clone(),
         caller,
     };
@@ -186,6 +191,7 @@ async fn serve(mut own: Own) -> Response {
             return response;
         }
     };
+    pending.reserve(own.reserved.take());
     pending.target(&chosen.ready.deployment.id, &own.name);
     sending::send(own, &catalogue, chosen, pending).await
 }
@@ -240,11 +246,14 @@ async fn let_in(own: &mut Own, catalogue: &Catalogue, way: Way) -> Result<Chosen
     };
     let limited = |exceeded| told::limited(&exceeded);
     let place = gateway.limits.place(principal).await.map_err(limited)?;
-    gateway
-        .limits
-        .count_request(principal, has_price)
-        .await
-        .map_err(|exceeded| told::limited(&exceeded))?;
+    let limits_tokens = !own.passage.is_free() && gateway.limits.counts_tokens(principal, &own.name);
+    let counted = ModelRequest {
+        model: &own.name,
+        tokens: limits_tokens.then(|| own.may_take(&way)),
+        has_price,
+    };
+    let reserved = gateway.limits.count_request(principal, counted).await;
+    let reserved = reserved.map_err(limited)?;
     let rules = catalogue.rules();
     let tags = if rules.filters_tags {
         tags::of(&own.headers, &own.asked.tags, principal)
@@ -256,17 +265,43 @@ async fn let_in(own: &mut Own, catalogue: &Catalogue, way: Way) -> Result<Chosen
         tags: &tags,
         tried: &[],
     };
-    let chosen = match &way {
-        Way::Group(group) => gateway.models.choose(group, wanted, rules),
-        Way::Account(ready) => gateway.models.alone(ready),
-        Way::Nobody => return Err(told::no_account(own.passage.api)),
+    let mut asks_to_try = 0;
+    let chosen = loop {
+        let chosen = match &way {
+            Way::Group(group) => gateway.models.choose(group, wanted, (rules, &gateway.limits)),
+            Way::Account(ready) => gateway.models.alone(ready),
+            Way::Nobody => return Err(told::no_account(own.passage.api)),
+        };
+        match chosen {
+            // It is known soon whether this replica may try the one that rested.
+            Err(why) if why == NoDeployment::Resting(TRIAL_ASKED) && asks_to_try < MOST_ASKS_TO_TRY => {
+                asks_to_try += 1;
+                sleep(TRIAL_ASKED).await;
+            }
+            other => break other,
+        }
     };
     let chosen = chosen.map_err(|why| told::nobody(&why, &own.name))?;
-    own.place = place;
+    (own.place, own.reserved) = (place, reserved);
     Ok(chosen)
 }
 
 impl Own {
+    /// About how many tokens it may take.
+    fn may_take(&self, way: &Way) -> u64 {
+        let asked = bill::tokens_of(self.body.len());
+        let writes = |own: Endpoint| !own.is_other() && own != Endpoint::Embeddings;
+        if !self.passage.endpoint().is_none_or(writes) {
+            return asked;
+        }
+        let written = match way {
+            Way::Group(group) => group.members.iter().filter_map(|own| own.load.written()).max(),
+            Way::Account(ready) => ready.load.written(),
+            Way::Nobody => None,
+        };
+        asked.saturating_add(written.unwrap_or(TYPICAL))
+    }
+
     /// Whether it is known what it will cost.
     fn has_price(&self, ready: &Ready) -> bool {
         let known = match self.passage.endpoint() {

@@ -16,7 +16,7 @@ use trunkline_llm::Measure;
 use trunkline_llm::through::{Meter, Passage, Shape};
 use trunkline_model::{OutcomeStatus, Step};
 use trunkline_upstream::ResponseBody;
-use trunkline_upstream::fault::{Fault, printable, redacted};
+use trunkline_upstream::fault::{Fault, printable};
 
 use crate::limits::Place;
 use crate::llm::bill::{Bill, tokens_of};
@@ -118,7 +118,7 @@ impl Relay {
         }
         let is_error = self.meter.error().is_some();
         match std::str::from_utf8(&out) {
-            Ok(text) if is_error => redacted(text, &self.bill.ready.secrets()).into(),
+            Ok(text) if is_error => self.bill.ready.redacted(text).into(),
             _ => out.into(),
         }
     }
@@ -137,7 +137,7 @@ impl Relay {
         let words = self
             .meter
             .error()
-            .map(|error| redacted(&printable(error), &self.bill.ready.secrets()));
+            .map(|error| self.bill.ready.redacted(&printable(error)));
         self.settle_with(words.is_none(), measure);
         match words {
             None => self.finish("ok", None),

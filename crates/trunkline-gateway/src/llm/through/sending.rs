@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use trunkline_llm::through::{Api, body};
 use trunkline_llm::{Endpoint, Place};
 use trunkline_model::{FailureKind, Step};
-use trunkline_upstream::fault::{Fault, redacted};
+use trunkline_upstream::fault::Fault;
 use trunkline_upstream::http::{Target, read_body};
 use trunkline_upstream::{ResponseBody, provider};
 
@@ -101,7 +101,7 @@ pub(super) async fn send(own: Own, catalogue: &Catalogue, chosen: Chosen, pendin
     let answered = timeout_at(until, own.gateway.upstreams.ask_provider(sent, &headers, body)).await;
     let (fault, may_have_cost, failure) = match answered {
         Ok(Ok(response)) => {
-            fares(&mut sending.0, response.status(), rest);
+            fares(&own.name, &mut sending.0, response.status(), rest);
             let (bill, pending) = ScopeGuard::into_inner(sending);
             return handed_on((own, &ready), (bill, pending), response, (time, until)).await;
         }
@@ -114,7 +114,9 @@ pub(super) async fn send(own: Own, catalogue: &Catalogue, chosen: Chosen, pendin
     let (mut bill, mut pending) = ScopeGuard::into_inner(sending);
     // One client's impatience is nobody else's.
     if failure != FailureKind::Timeout || wanted.is_none() {
-        bill.turn.failed(own.gateway.models.now(), rest, (0, failure));
+        let models = &own.gateway.models;
+        let news = bill.turn.failed(models.now(), rest, (0, failure));
+        models.news.tell(&own.name, &ready, Some(news));
     }
     if may_have_cost {
         bill.settle_sent(&mut pending);
@@ -123,12 +125,14 @@ pub(super) async fn send(own: Own, catalogue: &Catalogue, chosen: Chosen, pendin
 }
 
 /// Notes how the deployment does. What is not there, or may not be, is the request's affair and not its.
-fn fares(bill: &mut Bill, status: StatusCode, rest: std::time::Duration) {
-    let now = bill.gateway.models.now();
-    match status.as_u16() {
-        status @ (401 | 408 | 429 | 500..) => bill.turn.failed(now, rest, (0, kind(status, None))),
+fn fares(name: &str, bill: &mut Bill, status: StatusCode, rest: std::time::Duration) {
+    let models = &bill.gateway.models;
+    let now = models.now();
+    let news = match status.as_u16() {
+        status @ (401 | 408 | 429 | 500..) => Some(bill.turn.failed(now, rest, (0, kind(status, None)))),
         _ => bill.turn.succeeded(now),
-    }
+    };
+    models.news.tell(name, &bill.ready, news);
 }
 
 fn refuse(own: &Own, refused: Refused, pending: Pending) -> Response {
@@ -256,9 +260,8 @@ async fn said_no(
     let body = timeout_at(until, read_body(response, MAX_ERROR, Step::Call)).await;
     let body = body.ok().and_then(Result::ok).unwrap_or_default();
     let refused = told::provider(ready, status.as_u16(), &body, after);
-    let secrets = ready.secrets();
     let mut response = match std::str::from_utf8(&body) {
-        Ok(text) if !text.is_empty() => answer::json(status, redacted(text, &secrets)),
+        Ok(text) if !text.is_empty() => answer::json(status, ready.redacted(text)),
         _ => {
             // What is no text is nothing that could be looked through.
             headers.remove(CONTENT_TYPE);

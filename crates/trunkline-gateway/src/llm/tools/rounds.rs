@@ -107,12 +107,13 @@ struct Round {
 
 /// Leads it. What is told in pieces goes to `out`, also the head of the answer.
 pub(super) async fn run(
-    asked: Box<Asked<'_>>,
+    mut asked: Box<Asked<'_>>,
     dialogue: Dialogue,
     (tools, admission): (&[McpTool], &Admission),
-    pending: Pending,
+    mut pending: Pending,
     out: Option<Pieces>,
 ) -> Response {
+    pending.reserve(asked.reserved.take());
     let created = asked.gateway.clock.now().as_second();
     let mut sink = Sink::new(
         (dialogue.way(), dialogue.has_format()),
@@ -452,7 +453,7 @@ impl<'a> Lead<'a> {
         let has_price = super::super::has_price(&self.asked.group, &self.asked.request, self.asked.endpoint);
         let limits = &self.asked.gateway.limits;
         limits
-            .may_spend(&self.asked.principal, has_price)
+            .may_spend(&self.asked.principal, &self.asked.request.model, has_price)
             .map_err(|exceeded| told::limited(&exceeded))
     }
 
