@@ -58,18 +58,19 @@ impl Said {
     }
 
     /// An event stream that gives each text as it is, and ends with its sender.
-    pub fn events(texts: mpsc::Receiver<String>) -> Self {
+    pub fn events<T: Into<Bytes> + Send + 'static>(texts: mpsc::Receiver<T>) -> Self {
         let pieces = stream::unfold(texts, |mut texts| async move {
             let text = texts.recv().await?;
-            Some((Ok(Bytes::from(text)), texts))
+            Some((Ok(text.into()), texts))
         });
         let Self(said) = Self::status(200);
         Self(said.map(|_| bodies::pieces(pieces))).with_header("content-type", "text/event-stream")
     }
 
     /// An event stream whose connection breaks after these texts.
-    pub fn broken(texts: &[String]) -> Self {
-        let whole: String = texts.concat();
+    pub fn broken<T: AsRef<[u8]>>(texts: &[T]) -> Self {
+        let pieces: Vec<&[u8]> = texts.iter().map(AsRef::as_ref).collect();
+        let whole = pieces.concat();
         let Self(said) = Self::status(200);
         Self(said.map(|_| bodies::broken_off(whole.into()))).with_header("content-type", "text/event-stream")
     }

@@ -48,7 +48,7 @@ pub use mcp::{Event, EventStream, McpClient, RpcError, RpcReply};
 pub use postgres::ScratchDatabase;
 pub use process::{Exit, Signal};
 pub use program::ForeignServer;
-pub use provider::{ProviderRequest, ScriptedProvider, Turn, filtered, frame};
+pub use provider::{Heard, Move, ProviderRequest, ScriptedProvider, Turn, filtered, frame};
 pub use python::{BackendRequest, FastMcpBackend, FastMcpOptions};
 pub use replicas::Replicas;
 pub use upstream::{

@@ -5,12 +5,15 @@
 mod anthropic;
 mod azure;
 mod bedrock;
+mod chat;
 mod gemini;
 mod others;
+mod play;
 mod responses;
 mod vertex;
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -18,10 +21,12 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use self::others::Searches;
+use self::play::{Play, Voice};
 use crate::bare::{Bare, BareServer, Said};
 
 pub use self::azure::filtered;
 pub use self::bedrock::frame;
+pub use self::play::{Heard, Move};
 
 /// What a provider does with the next request.
 #[derive(Debug)]
@@ -85,6 +90,8 @@ struct State {
     requests: Vec<ProviderRequest>,
     kept: responses::Kept,
     tokens: Option<vertex::Tokens>,
+    play: Option<Play>,
+    left: Arc<AtomicUsize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +107,8 @@ enum Dialect {
     Azure,
     /// The same at Cohere's.
     Cohere,
+    /// The same without `stream_options`.
+    Mistral,
     /// The same with Voyage's words for a search.
     Voyage,
 }
@@ -120,47 +129,6 @@ pub struct ScriptedProvider {
     server: BareServer,
     state: Arc<Mutex<State>>,
 }
-
-/// Members of a request that are known.
-const CHAT: [&str; 23] = [
-    "model",
-    "messages",
-    "stream",
-    "stream_options",
-    "temperature",
-    "top_p",
-    "n",
-    "stop",
-    "max_tokens",
-    "max_completion_tokens",
-    "tools",
-    "tool_choice",
-    "parallel_tool_calls",
-    "response_format",
-    "seed",
-    "user",
-    "logprobs",
-    "top_logprobs",
-    "presence_penalty",
-    "frequency_penalty",
-    "metadata",
-    "reasoning_effort",
-    // Of servers of one's own.
-    "top_k",
-];
-const TEXT: [&str; 10] = [
-    "model",
-    "prompt",
-    "stream",
-    "stream_options",
-    "temperature",
-    "max_tokens",
-    "n",
-    "stop",
-    "user",
-    "echo",
-];
-const EMBEDDINGS: [&str; 5] = ["model", "input", "encoding_format", "dimensions", "user"];
 
 impl ScriptedProvider {
     /// Starts one of OpenAI's dialect that knows these models and this key.
@@ -229,6 +197,11 @@ impl ScriptedProvider {
         Self::speaking(Dialect::Cohere, format!("Bearer {key}"), models).await
     }
 
+    /// Starts one of Mistral's.
+    pub async fn start_mistral(key: &str, models: &[&str]) -> Self {
+        Self::speaking(Dialect::Mistral, format!("Bearer {key}"), models).await
+    }
+
     /// Starts one with Voyage's words.
     pub async fn start_voyage(key: &str, models: &[&str]) -> Self {
         Self::speaking(Dialect::Voyage, format!("Bearer {key}"), models).await
@@ -270,6 +243,16 @@ impl ScriptedProvider {
         self.lock().turns.push_back(turn);
     }
 
+    /// What its models do from now on, by what they heard, where nothing is scripted for the next request.
+    pub fn plays(&self, script: impl Fn(&Heard) -> Move + Send + Sync + 'static) {
+        self.lock().play = Some(Play(Arc::new(script)));
+    }
+
+    /// How many went away while it babbled.
+    pub fn left(&self) -> usize {
+        self.lock().left.load(Ordering::Relaxed)
+    }
+
     /// All requests so far, also those that it rejected.
     pub fn requests(&self) -> Vec<ProviderRequest> {
         self.lock().requests.clone()
@@ -308,7 +291,7 @@ fn answer(
     };
     let searches = dialect.searches();
     let taken = match dialect {
-        Dialect::OpenAi | Dialect::Azure | Dialect::Cohere | Dialect::Voyage => {
+        Dialect::OpenAi | Dialect::Azure | Dialect::Cohere | Dialect::Mistral | Dialect::Voyage => {
             let key = (dialect != Dialect::Azure).then_some(key);
             taken(&mut state.kept, (bare, &path), (key, models), searches)
         }
@@ -325,13 +308,7 @@ fn answer(
         Err(said) => return Some(said),
     };
     match state.turns.pop_front() {
-        None if dialect == Dialect::Anthropic => Some(anthropic::usual(&path, &body)),
-        None if dialect == Dialect::Vertex => Some(vertex::usual(&path, &body)),
-        None if dialect == Dialect::Bedrock => Some(bedrock::usual(&path, &body)),
-        None if dialect == Dialect::Gemini => Some(gemini::usual(&path, &body)),
-        None if others::is_one(&path) => Some(others::usual(&path, &body, searches)),
-        None if path == "/v1/responses" => Some(responses::usual(&mut state.kept, &body)),
-        None => Some(usual(&path, &body)),
+        None => Some(unscripted(&mut state, dialect, &path, body)),
         Some(Turn::Answer(status, text)) => Some(Said::json(status, text)),
         Some(Turn::AnswerWith(status, text, (name, value))) => {
             Some(Said::json(status, text).with_header(name, &value))
@@ -346,6 +323,51 @@ fn answer(
         }
         Some(Turn::Broken(texts)) => Some(Said::broken(&texts)),
         Some(Turn::Silence) => None,
+    }
+}
+
+/// What is said where no turn is left: what the script says, or the usual.
+fn unscripted(state: &mut State, dialect: Dialect, path: &str, mut body: Value) -> Said {
+    let is_openai = matches!(
+        dialect,
+        Dialect::OpenAi | Dialect::Azure | Dialect::Cohere | Dialect::Mistral | Dialect::Voyage
+    );
+    let is_google = dialect == Dialect::Gemini || (dialect == Dialect::Vertex && vertex::is_google(path));
+    let streams = body["stream"] == true
+        || path.ends_with(":streamGenerateContent")
+        || path.ends_with("/converse-stream");
+    let unvoiced = match dialect {
+        Dialect::Gemini => gemini::unvoiced(path, &body),
+        Dialect::Vertex => vertex::unvoiced(path, &body),
+        Dialect::Bedrock => bedrock::unvoiced(path, &body),
+        _ => None,
+    };
+    if let Some(said) = unvoiced {
+        return said;
+    }
+    let (heard, voice): (_, &Voice) = match path {
+        "/v1/embeddings" => return chat::embedding(&body),
+        "/v1/completions" => return chat::completion(&body),
+        _ if is_openai && others::is_one(path) => return others::usual(path, &body, dialect.searches()),
+        _ if path.ends_with("count_tokens") => return anthropic::counted(),
+        "/v1/responses" => (responses::heard(&body), &responses::VOICE),
+        _ if matches!(dialect, Dialect::Cohere | Dialect::Mistral) => (chat::heard(&body), &chat::UNASKED),
+        _ if is_openai => (chat::heard(&body), &chat::VOICE),
+        _ if is_google => (gemini::heard(&body), &gemini::VOICE),
+        _ if dialect == Dialect::Bedrock => (bedrock::heard(&body), &bedrock::VOICE),
+        _ => (anthropic::heard(&body), &anthropic::VOICE),
+    };
+    let does = match &state.play {
+        Some(Play(script)) => script(&heard),
+        None => Move::usual(&heard),
+    };
+    if path == "/v1/responses" {
+        responses::keep(&mut state.kept, &does, &mut body);
+    }
+    let said = voice.said(&does, &body, streams, &state.left);
+    match dialect {
+        Dialect::Anthropic => said.with_header("request-id", "req_1"),
+        _ => said,
     }
 }
 
@@ -368,6 +390,14 @@ fn own_path(dialect: Dialect, bare: &Bare, key: &str, models: &[String]) -> Resu
             Some(path) if path != "/v1/rerank" => Ok(path.to_owned()),
             _ => Err(Said::json(404, json!({"message": "not found"}).to_string())),
         },
+        // Nor has it.
+        Dialect::Mistral if String::from_utf8_lossy(&bare.body).contains("\"stream_options\"") => {
+            Err(Said::json(
+                422,
+                json!({"detail": [{"loc": ["body", "stream_options"], "msg": "Extra inputs are not permitted"}]})
+                    .to_string(),
+            ))
+        }
         _ => Ok(path.to_owned()),
     }
 }
@@ -412,26 +442,10 @@ fn taken(
     if others::is_one(path) {
         return others::rejected(path, &body, models, searches).map_or(Ok(body), Err);
     }
-    let known: &[&str] = match path {
-        "/v1/chat/completions" => &CHAT,
-        "/v1/completions" => &TEXT,
-        "/v1/embeddings" => &EMBEDDINGS,
-        "/v1/responses" => {
-            return responses::rejected(kept, &body, models).map_or(Ok(body), Err);
-        }
-        _ => {
-            return Err(error(
-                404,
-                "Unknown request URL",
-                "invalid_request_error",
-                "unknown_url",
-            ));
-        }
-    };
-    match rejected(&body, known, models) {
-        Some(said) => Err(said),
-        None => Ok(body),
+    if path == "/v1/responses" {
+        return responses::rejected(kept, &body, models).map_or(Ok(body), Err);
     }
+    chat::rejected(path, &body, models).map_or(Ok(body), Err)
 }
 
 /// What is about no model: what there is, and what it keeps for whoever has the key.
@@ -468,159 +482,17 @@ fn known_only(value: &Value, known: &[&str]) -> Option<String> {
         .cloned()
 }
 
-/// What is wrong with the conversation, or with the choice of tools.
-fn conversation(body: &Value) -> Option<String> {
-    const MEMBERS: [&str; 6] = ["role", "content", "name", "refusal", "tool_calls", "tool_call_id"];
-    let mut calls: Vec<&str> = Vec::new();
-    for (index, message) in body["messages"].as_array()?.iter().enumerate() {
-        if let Some(name) = known_only(message, &MEMBERS) {
-            return Some(format!(
-                "Additional properties are not allowed: messages[{index}].{name}"
-            ));
-        }
-        let role = message["role"].as_str().unwrap_or_default();
-        if !matches!(role, "system" | "developer" | "user" | "assistant" | "tool") {
-            return Some(format!("Invalid value: messages[{index}].role"));
-        }
-        if role == "tool" {
-            let id = message["tool_call_id"].as_str().unwrap_or_default();
-            let Some(at) = calls.iter().position(|own| *own == id) else {
-                return Some(
-                    "messages with role 'tool' must be a response to a preceding message with 'tool_calls'"
-                        .to_owned(),
-                );
-            };
-            calls.remove(at);
-        } else if !calls.is_empty() {
-            return Some(format!("tool_call_ids did not have response messages: {calls:?}"));
-        }
-        for part in message["content"].as_array().into_iter().flatten() {
-            let kind = part["type"].as_str().unwrap_or_default();
-            if !part[kind].is_string() && !part[kind].is_object() || (role != "user" && kind != "text") {
-                return Some(format!("Invalid content: messages[{index}] has {part}"));
-            }
-        }
-        for call in message["tool_calls"].as_array().into_iter().flatten() {
-            let arguments = call["function"]["arguments"].as_str().unwrap_or("no text");
-            if serde_json::from_str::<Value>(arguments).is_err() {
-                return Some(format!("Invalid arguments: messages[{index}]"));
-            }
-            calls.extend(call["id"].as_str());
-        }
-    }
-    let has_choice = !body["tool_choice"].is_null() || !body["parallel_tool_calls"].is_null();
-    let has_tools = body["tools"].as_array().is_some_and(|own| !own.is_empty());
-    (has_choice && !has_tools).then(|| "'tool_choice' is only allowed when 'tools' are specified.".to_owned())
-}
-
-fn rejected(body: &Value, known: &[&str], models: &[String]) -> Option<Said> {
-    let invalid = |text: String| Some(error(400, &text, "invalid_request_error", ""));
-    if !body.is_object() {
-        return invalid("the body is no object".to_owned());
-    }
-    if let Some(name) = known_only(body, known) {
-        return invalid(format!("Unrecognized request argument supplied: {name}"));
-    }
-    let model = body["model"].as_str().unwrap_or_default();
-    if !models.iter().any(|own| own == model) {
-        let text = format!("The model `{model}` does not exist or you do not have access to it.");
-        return Some(error(404, &text, "invalid_request_error", "model_not_found"));
-    }
-    let is_list = |name: &str| body[name].as_array().is_some_and(|items| !items.is_empty());
-    let wanted = [
-        ("messages", is_list("messages")),
-        ("prompt", !body["prompt"].is_null()),
-        ("input", !body["input"].is_null()),
-    ];
-    let missing = wanted
-        .iter()
-        .find(|(name, is_there)| known.contains(name) && !is_there);
-    if let Some((name, _)) = missing {
-        return invalid(format!("Missing required parameter: '{name}'."));
-    }
-    conversation(body).and_then(invalid)
-}
-
 fn error(status: u16, message: &str, kind: &str, code: &str) -> Said {
     let code = if code.is_empty() { Value::Null } else { code.into() };
     let body = json!({"error": {"message": message, "type": kind, "param": null, "code": code}});
     Said::json(status, body.to_string())
 }
 
-fn stream(texts: Vec<String>) -> Said {
+fn stream<T: Into<Bytes> + Send + 'static>(texts: Vec<T>) -> Said {
     let (sender, receiver) = mpsc::channel(texts.len().max(1));
     for text in texts {
         // There is room for all of them.
         let _ = sender.try_send(text);
     }
     Said::events(receiver)
-}
-
-/// What it says where nothing is scripted: how much it was asked, or a tool call if tools were given.
-fn usual(path: &str, body: &Value) -> Said {
-    let model = body["model"].as_str().unwrap_or_default();
-    if path == "/v1/embeddings" {
-        let answer = json!({
-            "object": "list", "model": model, "data": [{"object": "embedding", "index": 0, "embedding": [0.25, -0.5]}],
-            "usage": {"prompt_tokens": 2, "total_tokens": 2},
-        });
-        return Said::json(200, answer.to_string());
-    }
-    let usage = json!({"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8});
-    if path == "/v1/completions" {
-        let answer = json!({
-            "id": "cmpl-1", "object": "text_completion", "created": 1, "model": model, "usage": usage,
-            "choices": [{"index": 0, "text": "and so on", "finish_reason": "stop", "logprobs": null}],
-        });
-        return Said::json(200, answer.to_string());
-    }
-    let chunk = |delta: Value, finish: Value| {
-        json!({
-            "id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": model,
-            "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
-        })
-    };
-    let answered = body["messages"].as_array().and_then(|own| own.last());
-    let answered = answered.is_some_and(|own| own["role"] == "tool");
-    let called = body["tools"][0]["function"]["name"]
-        .as_str()
-        .filter(|_| !answered);
-    if body["stream"] == true {
-        let call = |call: Value| chunk(json!({"tool_calls": [call]}), Value::Null);
-        let mut events = vec![chunk(json!({"role": "assistant", "content": ""}), Value::Null)];
-        match called {
-            Some(name) => events.extend([
-                call(json!({"index": 0, "id": "call_1", "type": "function", "function": {"name": name, "arguments": ""}})),
-                call(json!({"index": 0, "function": {"arguments": "{\"city\":"}})),
-                call(json!({"index": 0, "function": {"arguments": "\"Oslo\"}"}})),
-                chunk(json!({}), "tool_calls".into()),
-            ]),
-            None => events.extend([
-                chunk(json!({"content": "He"}), Value::Null),
-                chunk(json!({"content": "llo"}), Value::Null),
-                chunk(json!({}), "stop".into()),
-            ]),
-        }
-        if body["stream_options"]["include_usage"] == true {
-            events.push(json!({
-                "id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": model, "choices": [], "usage": usage,
-            }));
-        }
-        let mut texts: Vec<String> = events.iter().map(|event| format!("data: {event}\n\n")).collect();
-        texts.push("data: [DONE]\n\n".to_owned());
-        return stream(texts);
-    }
-    let message = match called {
-        Some(name) => json!({
-            "role": "assistant", "content": null,
-            "tool_calls": [{"id": "call_1", "type": "function", "function": {"name": name, "arguments": "{\"city\":\"Oslo\"}"}}],
-        }),
-        None => json!({"role": "assistant", "content": "Hello"}),
-    };
-    let finish = if called.is_some() { "tool_calls" } else { "stop" };
-    let answer = json!({
-        "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": model, "usage": usage,
-        "choices": [{"index": 0, "message": message, "finish_reason": finish}],
-    });
-    Said::json(200, answer.to_string())
 }

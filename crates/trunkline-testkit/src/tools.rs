@@ -47,6 +47,38 @@ pub fn conformance() -> Option<Conformance> {
     )
 }
 
+/// What `scripts/agents-env.sh` makes: agents from npm, each the program of this platform.
+#[derive(Clone, Debug)]
+pub struct Agents {
+    /// Claude Code.
+    pub claude: PathBuf,
+    /// Codex.
+    pub codex: PathBuf,
+}
+
+/// `scripts/agents`, made when it is not there.
+pub fn agents() -> Option<Agents> {
+    let modules = repository_root().join("scripts/agents/node_modules");
+    let ready = modules.join(".stamp").is_file() || script("agents-env.sh", &[]);
+    let os = match std::env::consts::OS {
+        "macos" => "darwin",
+        other => other,
+    };
+    let machine = match std::env::consts::ARCH {
+        "x86_64" => "x64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    let codex = modules.join(format!("@openai/codex-{os}-{machine}/vendor"));
+    let mut folders = std::fs::read_dir(codex).into_iter().flatten().flatten();
+    let agents = folders.next().map(|folder| Agents {
+        claude: modules.join(format!("@anthropic-ai/claude-code-{os}-{machine}/claude")),
+        codex: folder.path().join("bin/codex"),
+    });
+    let agents = agents.filter(|own| ready && own.claude.is_file() && own.codex.is_file());
+    available("the agents of scripts/agents", agents)
+}
+
 /// The official everything-server of an environment (`everything1`, `everything2`), listening on a port.
 pub fn everything(environment: &str) -> Option<impl FnOnce(u16) -> Command + use<>> {
     conformance()?;

@@ -1,8 +1,10 @@
-//! The provider in Anthropic's dialect: what it rejects, and what it says where nothing is scripted.
+//! The provider in Anthropic's dialect: what it rejects, and how it says things.
 
+use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::{known_only, stream};
+use super::known_only;
+use super::play::{Heard, Move, Pieces, Voice, halves, names, next_number, result, texts};
 use crate::bare::{Bare, Said};
 
 /// Members of a request that are known.
@@ -30,13 +32,14 @@ const MESSAGE: [&str; 20] = [
 ];
 
 /// Members of a block, by its type.
-const BLOCKS: [(&str, &[&str]); 7] = [
+const BLOCKS: [(&str, &[&str]); 8] = [
     ("text", &["type", "text", "cache_control", "citations"]),
     ("image", &["type", "source", "cache_control"]),
     (
         "document",
         &["type", "source", "title", "context", "citations", "cache_control"],
     ),
+    ("tool_reference", &["type", "tool_name"]),
     ("tool_use", &["type", "id", "name", "input", "cache_control"]),
     (
         "tool_result",
@@ -74,6 +77,19 @@ pub(super) fn rejected(bare: &Bare, key: &str, models: &[String]) -> Result<Valu
     };
     let body: Value =
         serde_json::from_slice(&bare.body).map_err(|_| invalid("The request body is not valid JSON"))?;
+    let betas = bare.header("anthropic-beta").unwrap_or_default();
+    let is_new = [
+        ("defer_loading", "advanced-tool-use-"),
+        ("tool_reference", "advanced-tool-use-"),
+        ("\"role\":\"system\"", "mid-conversation-"),
+    ];
+    let text = body.to_string();
+    if let Some((name, beta)) = is_new
+        .iter()
+        .find(|(name, beta)| text.contains(name) && !betas.contains(beta))
+    {
+        return Err(invalid(&format!("{name}: needs the beta {beta}")));
+    }
     match wrong(&body, counts) {
         Some(text) => Err(invalid(&text)),
         None if !models.iter().any(|own| body["model"] == own.as_str()) => Err(error(
@@ -131,7 +147,7 @@ fn blocks(blocks: &[Value], kinds: &[&str]) -> Option<String> {
         }
         if let Some(text) = block["content"]
             .as_array()
-            .and_then(|own| self::blocks(own, &["text", "image", "document"]))
+            .and_then(|own| self::blocks(own, &["text", "image", "document", "tool_reference"]))
         {
             return Some(format!(".{index}.{kind}.content{text}"));
         }
@@ -156,7 +172,7 @@ fn messages(body: &Value) -> Option<String> {
         if let Some(name) = known_only(message, &["role", "content"]) {
             return Some(format!("messages.{index}.{name}: Extra inputs are not permitted"));
         }
-        if !matches!(role, "user" | "assistant") || (index == 0 && role != "user") {
+        if !matches!(role, "user" | "assistant" | "system") || (index == 0 && role != "user") {
             return Some(
                 "messages: first message must use the \"user\" role, and all of them user or assistant"
                     .to_owned(),
@@ -171,7 +187,9 @@ fn messages(body: &Value) -> Option<String> {
                 ));
             }
         };
-        let kinds: &[&str] = if role == "user" {
+        let kinds: &[&str] = if role == "system" {
+            &["text"]
+        } else if role == "user" {
             &["text", "image", "document", "tool_result"]
         } else {
             &["text", "tool_use", "thinking", "redacted_thinking"]
@@ -241,7 +259,14 @@ fn thinking(body: &Value, most: u64) -> Option<String> {
 fn tools(body: &Value) -> Option<String> {
     let tools = body["tools"].as_array().cloned().unwrap_or_default();
     for (index, tool) in tools.iter().enumerate().filter(|(_, own)| own["type"].is_null()) {
-        let known = ["name", "description", "input_schema", "strict", "cache_control"];
+        let known = [
+            "name",
+            "description",
+            "input_schema",
+            "strict",
+            "cache_control",
+            "defer_loading",
+        ];
         if let Some(name) = known_only(tool, &known) {
             return Some(format!(
                 "tools.{index}.custom.{name}: Extra inputs are not permitted"
@@ -256,54 +281,120 @@ fn tools(body: &Value) -> Option<String> {
         .then(|| "tool_choice: may only be specified while providing tools".to_owned())
 }
 
-/// What it says where nothing is scripted: a word, what it thought if it was told to, or a tool call if tools were given.
-pub(super) fn usual(path: &str, body: &Value) -> Said {
-    if path.ends_with("count_tokens") {
-        return Said::json(200, json!({"input_tokens": 14}).to_string());
+pub(super) const VOICE: Voice = Voice {
+    kind: "text/event-stream",
+    whole,
+    pieces,
+    failure: |status| {
+        let kind = match status {
+            401 => "authentication_error",
+            404 => "not_found_error",
+            429 => "rate_limit_error",
+            529 => "overloaded_error",
+            500.. => "api_error",
+            _ => "invalid_request_error",
+        };
+        error(status, kind, &format!("The model failed with {status}."))
+    },
+};
+
+pub(super) fn heard(body: &Value) -> Heard {
+    let mut heard = Heard {
+        tools: names(&body["tools"], "/name"),
+        ..Heard::default()
+    };
+    let mut asked = Vec::new();
+    for message in body["messages"].as_array().into_iter().flatten() {
+        if message["role"] == "user" {
+            asked.extend(texts(&message["content"]));
+        }
+        let blocks = message["content"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        let results = blocks.iter().filter(|own| own["type"] == "tool_result");
+        let results: Vec<String> = results.map(|own| result(&own["content"])).collect();
+        heard.answered = !results.is_empty();
+        heard.results.extend(results);
     }
+    heard.asked = asked.join("\n");
+    heard
+}
+
+/// How many tokens a request has.
+pub(super) fn counted() -> Said {
+    Said::json(200, json!({"input_tokens": 14}).to_string())
+}
+
+fn usage(output: u64) -> Value {
+    json!({"input_tokens": 5, "cache_creation_input_tokens": 2, "cache_read_input_tokens": 10, "output_tokens": output})
+}
+
+/// The answer, with what the model thought if it was told to.
+fn whole(does: &Move, body: &Value) -> Value {
+    let number = next_number(&body["messages"]);
     let mut content = Vec::new();
     if matches!(body["thinking"]["type"].as_str(), Some("enabled" | "adaptive")) {
         content.push(json!({"type": "thinking", "thinking": "Hm.", "signature": "c2lnbmVk"}));
     }
-    let asked = body["messages"].as_array().and_then(|own| own.last());
-    let answered = asked.is_some_and(|own| own["content"].to_string().contains("tool_result"));
-    let called = body["tools"][0]["name"].as_str().filter(|_| !answered);
-    match called {
-        Some(name) => content
-            .push(json!({"type": "tool_use", "id": "toolu_1", "name": name, "input": {"city": "Oslo"}})),
-        None => content.push(json!({"type": "text", "text": "Hello"})),
-    }
-    let stop = if called.is_some() { "tool_use" } else { "end_turn" };
-    let usage = |output: u64| json!({"input_tokens": 5, "cache_creation_input_tokens": 2, "cache_read_input_tokens": 10, "output_tokens": output});
-    let mut message = json!({
-        "id": "msg_1", "type": "message", "role": "assistant", "model": body["model"], "content": content,
-        "stop_reason": stop, "stop_sequence": null, "usage": usage(3),
-    });
-    if body["stream"] != true {
-        return Said::json(200, message.to_string()).with_header("request-id", "req_1");
-    }
-    message["content"] = json!([]);
-    message["stop_reason"] = Value::Null;
-    message["usage"] = usage(1);
-    let mut events = vec![
-        json!({"type": "message_start", "message": message}),
-        json!({"type": "ping"}),
-    ];
-    for (index, block) in content.iter().enumerate() {
-        events.extend(pieces(index, block));
-    }
-    events.push(json!({"type": "message_delta", "delta": {"stop_reason": stop, "stop_sequence": null}, "usage": {"output_tokens": 3}}));
-    events.push(json!({"type": "message_stop"}));
-    let text = |event: &Value| {
-        format!(
-            "event: {}\ndata: {event}\n\n",
-            event["type"].as_str().unwrap_or_default()
-        )
+    let stop = match does {
+        Move::Call(calls) => {
+            let calls = (number..).zip(calls).map(|(number, (name, arguments))| {
+                json!({"type": "tool_use", "id": format!("toolu_{number}"), "name": name, "input": arguments})
+            });
+            content.extend(calls);
+            "tool_use"
+        }
+        Move::Say(text) => {
+            content.push(json!({"type": "text", "text": text}));
+            "end_turn"
+        }
+        _ => "end_turn",
     };
-    stream(events.iter().map(text).collect())
+    json!({
+        "id": format!("msg_{number}"), "type": "message", "role": "assistant", "model": body["model"], "content": content,
+        "stop_reason": stop, "stop_sequence": null, "usage": usage(3),
+    })
 }
 
-fn pieces(index: usize, block: &Value) -> Vec<Value> {
+fn pieces(does: &Move, body: &Value) -> Pieces {
+    let event = |event: &Value| {
+        let name = event["type"].as_str().unwrap_or_default();
+        Bytes::from(format!("event: {name}\ndata: {event}\n\n"))
+    };
+    let mut message = whole(does, body);
+    let content = message["content"].take();
+    let stop = message["stop_reason"].take();
+    message["content"] = json!([]);
+    message["usage"] = usage(1);
+    let blocks = content.as_array().map(Vec::as_slice).unwrap_or_default();
+    let mut events: Vec<Bytes> = blocks
+        .iter()
+        .enumerate()
+        .flat_map(|(index, block)| block_pieces(index, block))
+        .map(|own| event(&own))
+        .collect();
+    let mut begin = vec![
+        event(&json!({"type": "message_start", "message": message})),
+        event(&json!({"type": "ping"})),
+    ];
+    // A text's own beginning is no piece of it.
+    if matches!(does, Move::Say(_)) && blocks.len() == 1 {
+        begin.push(events.remove(0));
+    }
+    Pieces {
+        begin,
+        middle: events,
+        end: vec![
+            event(
+                &json!({"type": "message_delta", "delta": {"stop_reason": stop, "stop_sequence": null}, "usage": {"output_tokens": 3}}),
+            ),
+            event(&json!({"type": "message_stop"})),
+        ],
+    }
+}
+
+fn block_pieces(index: usize, block: &Value) -> Vec<Value> {
     let (begin, deltas) = match block["type"].as_str() {
         Some("thinking") => (
             json!({"type": "thinking", "thinking": "", "signature": ""}),
@@ -315,13 +406,17 @@ fn pieces(index: usize, block: &Value) -> Vec<Value> {
         Some("tool_use") => {
             let begin = json!({"type": "tool_use", "id": block["id"], "name": block["name"], "input": {}});
             let text = block["input"].to_string();
-            let (first, second) = text.split_at(text.len() / 2);
+            let (first, second) = halves(&text);
             let part = |text: &str| json!({"type": "input_json_delta", "partial_json": text});
             (begin, vec![part(""), part(first), part(second)])
         }
         _ => {
+            let (first, second) = halves(block["text"].as_str().unwrap_or_default());
             let part = |text: &str| json!({"type": "text_delta", "text": text});
-            (json!({"type": "text", "text": ""}), vec![part("He"), part("llo")])
+            (
+                json!({"type": "text", "text": ""}),
+                vec![part(first), part(second)],
+            )
         }
     };
     let mut events = vec![json!({"type": "content_block_start", "index": index, "content_block": begin})];

@@ -1,8 +1,10 @@
 //! The provider as Bedrock has it: signed requests, Converse, streams of frames. The signature is computed here anew, from what came.
 
+use bytes::Bytes;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+use super::play::{Heard, Move, Pieces, Voice, halves, names, next_number, result, texts};
 use super::{gemini, known_only};
 use crate::bare::{Bare, Said};
 
@@ -322,54 +324,120 @@ fn vectors(body: &Value) -> Said {
     )
 }
 
-/// What it says where nothing is scripted: `Hello`, or a call of the first tool.
-pub(super) fn usual(path: &str, body: &Value) -> Said {
+/// What it says where no model says anything.
+pub(super) fn unvoiced(path: &str, body: &Value) -> Option<Said> {
     if path.ends_with("/invoke") {
-        return vectors(body);
+        return Some(vectors(body));
     }
-    if path.ends_with("/count-tokens") {
-        return Said::json(200, json!({"inputTokens": 31}).to_string());
-    }
-    let answered = body["messages"]
-        .as_array()
-        .and_then(|own| own.last())
-        .is_some_and(|own| own.to_string().contains("\"toolResult\""));
-    let called = body["toolConfig"]["tools"][0]["toolSpec"]["name"]
-        .as_str()
-        .filter(|_| !answered);
-    let usage = json!({"inputTokens": 5, "outputTokens": 3, "totalTokens": 8});
-    let stop = if called.is_some() { "tool_use" } else { "end_turn" };
-    if path.ends_with("/converse-stream") {
-        let event = |name: &str, payload: Value| frame("event", name, &payload);
-        let delta = |delta: Value| {
-            event(
-                "contentBlockDelta",
-                json!({"contentBlockIndex": 0, "delta": delta, "p": "abc"}),
-            )
+    let counts = path.ends_with("/count-tokens");
+    counts.then(|| Said::json(200, json!({"inputTokens": 31}).to_string()))
+}
+
+pub(super) const VOICE: Voice = Voice {
+    kind: FRAMES,
+    whole,
+    pieces,
+    failure: |status| {
+        let name = match status {
+            401 | 403 => "AccessDeniedException",
+            404 => "ResourceNotFoundException",
+            429 => "ThrottlingException",
+            500.. => "InternalServerException",
+            _ => "ValidationException",
         };
-        let mut frames = vec![event("messageStart", json!({"role": "assistant", "p": "ab"}))];
-        match called {
-            Some(name) => frames.extend([
-                event("contentBlockStart", json!({"contentBlockIndex": 0, "start": {"toolUse": {"toolUseId": "tooluse_1", "name": name}}})),
-                delta(json!({"toolUse": {"input": "{\"city\":"}})),
-                delta(json!({"toolUse": {"input": "\"Oslo\"}"}})),
-            ]),
-            None => frames.extend([delta(json!({"text": "He"})), delta(json!({"text": "llo"}))]),
-        }
-        frames.extend([
-            event("contentBlockStop", json!({"contentBlockIndex": 0})),
-            event("messageStop", json!({"stopReason": stop})),
-            event("metadata", json!({"usage": usage, "metrics": {"latencyMs": 1}})),
-        ]);
-        return Said::json(200, frames.concat()).with_header("content-type", FRAMES);
-    }
-    let content = match called {
-        Some(name) => json!({"toolUse": {"toolUseId": "tooluse_1", "name": name, "input": {"city": "Oslo"}}}),
-        None => json!({"text": "Hello"}),
+        error(status, &format!("The model failed with {status}.")).with_header("x-amzn-errortype", name)
+    },
+};
+
+pub(super) fn heard(body: &Value) -> Heard {
+    let mut heard = Heard {
+        tools: names(&body["toolConfig"]["tools"], "/toolSpec/name"),
+        ..Heard::default()
     };
-    let answer = json!({
-        "output": {"message": {"role": "assistant", "content": [content]}},
-        "stopReason": stop, "usage": usage, "metrics": {"latencyMs": 1},
-    });
-    Said::json(200, answer.to_string())
+    let mut asked = Vec::new();
+    for message in body["messages"].as_array().into_iter().flatten() {
+        if message["role"] == "user" {
+            asked.extend(texts(&message["content"]));
+        }
+        let blocks = message["content"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        let results = blocks.iter().filter(|own| own["toolResult"].is_object());
+        let results: Vec<String> = results.map(|own| result(&own["toolResult"]["content"])).collect();
+        heard.answered = !results.is_empty();
+        heard.results.extend(results);
+    }
+    heard.asked = asked.join("\n");
+    heard
+}
+
+fn usage() -> Value {
+    json!({"inputTokens": 5, "outputTokens": 3, "totalTokens": 8})
+}
+
+fn calls<'a>(does: &'a Move, body: &Value) -> Vec<(String, &'a str, &'a Value)> {
+    let Move::Call(calls) = does else {
+        return Vec::new();
+    };
+    let numbered = (next_number(&body["messages"])..).zip(calls);
+    let calls = numbered.map(|(number, (name, input))| (format!("tooluse_{number}"), name.as_str(), input));
+    calls.collect()
+}
+
+fn whole(does: &Move, body: &Value) -> Value {
+    let (content, stop): (Vec<Value>, _) = match does {
+        Move::Say(text) => (vec![json!({ "text": text })], "end_turn"),
+        _ => {
+            let calls = calls(does, body).into_iter();
+            let calls = calls
+                .map(|(id, name, input)| json!({"toolUse": {"toolUseId": id, "name": name, "input": input}}));
+            (calls.collect(), "tool_use")
+        }
+    };
+    json!({
+        "output": {"message": {"role": "assistant", "content": content}},
+        "stopReason": stop, "usage": usage(), "metrics": {"latencyMs": 1},
+    })
+}
+
+fn pieces(does: &Move, body: &Value) -> Pieces {
+    let event = |name: &str, payload: Value| Bytes::from(frame("event", name, &payload));
+    let delta = |index: usize, delta: Value| {
+        event(
+            "contentBlockDelta",
+            json!({"contentBlockIndex": index, "delta": delta, "p": "abc"}),
+        )
+    };
+    let stop = |index: usize| event("contentBlockStop", json!({"contentBlockIndex": index}));
+    let (middle, reason) = match does {
+        Move::Say(text) => {
+            let (first, second) = halves(text);
+            let say = |text: &str| delta(0, json!({ "text": text }));
+            (vec![say(first), say(second), stop(0)], "end_turn")
+        }
+        _ => {
+            let calls = calls(does, body).into_iter().enumerate();
+            let middle = calls.flat_map(|(index, (id, name, input))| {
+                let text = input.to_string();
+                let (first, second) = halves(&text);
+                let start = json!({"contentBlockIndex": index, "start": {"toolUse": {"toolUseId": id, "name": name}}});
+                [
+                    event("contentBlockStart", start),
+                    delta(index, json!({"toolUse": {"input": first}})),
+                    delta(index, json!({"toolUse": {"input": second}})),
+                    stop(index),
+                ]
+            });
+            (middle.collect(), "tool_use")
+        }
+    };
+    Pieces {
+        begin: vec![event("messageStart", json!({"role": "assistant", "p": "ab"}))],
+        middle,
+        end: vec![
+            event("messageStop", json!({ "stopReason": reason })),
+            event("metadata", json!({"usage": usage(), "metrics": {"latencyMs": 1}})),
+        ],
+    }
 }

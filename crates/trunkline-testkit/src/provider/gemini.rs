@@ -1,8 +1,10 @@
-//! The provider in Gemini's dialect: what it rejects, and what it says where nothing is scripted.
+//! The provider in Gemini's dialect: what it rejects, and how it says things.
 
+use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::{known_only, stream};
+use super::known_only;
+use super::play::{Heard, Move, Pieces, Voice, halves, names, next_number, texts};
 use crate::bare::{Bare, Said};
 
 const REQUEST: [&str; 8] = [
@@ -185,8 +187,8 @@ pub(super) fn wrong(body: &Value) -> Option<String> {
     None
 }
 
-/// What it says where nothing is scripted: a word, or a tool call if tools were given.
-pub(super) fn usual(path: &str, body: &Value) -> Said {
+/// What it says where no model says anything.
+pub(super) fn unvoiced(path: &str, body: &Value) -> Option<Said> {
     if path.ends_with(":batchEmbedContents") {
         let requests = body["requests"].as_array().cloned().unwrap_or_default();
         let of = |own: &Value| {
@@ -194,42 +196,98 @@ pub(super) fn usual(path: &str, body: &Value) -> Said {
             json!({"values": vector(text, &own["outputDimensionality"])})
         };
         let all: Vec<Value> = requests.iter().map(of).collect();
-        return Said::json(200, json!({ "embeddings": all }).to_string());
+        return Some(Said::json(200, json!({ "embeddings": all }).to_string()));
     }
-    if path.ends_with(":countTokens") {
-        return Said::json(
+    let counts = path.ends_with(":countTokens");
+    counts.then(|| {
+        Said::json(
             200,
             json!({"totalTokens": 31, "promptTokensDetails": []}).to_string(),
-        );
-    }
-    let last = body["contents"].as_array().and_then(|own| own.last());
-    let answered = last.is_some_and(|own| own.to_string().contains("functionResponse"));
-    let called = body["tools"][0]["functionDeclarations"][0]["name"]
-        .as_str()
-        .filter(|_| !answered);
-    let usage = json!({"promptTokenCount": 15, "cachedContentTokenCount": 10, "candidatesTokenCount": 2, "thoughtsTokenCount": 1, "totalTokenCount": 18});
-    let piece = |parts: Value, finish: Value| {
-        json!({
-            "candidates": [{"content": {"role": "model", "parts": parts}, "finishReason": finish, "index": 0}],
-            "usageMetadata": usage, "modelVersion": "gemini", "responseId": "r1",
-        })
-    };
-    let call = |name: &str| json!([{"functionCall": {"name": name, "args": {"city": "Oslo"}}, "thoughtSignature": "c2ln"}]);
-    if path.ends_with(":streamGenerateContent") {
-        let pieces = match called {
-            Some(name) => vec![piece(call(name), "STOP".into())],
-            None => vec![
-                piece(json!([{"text": "He"}]), Value::Null),
-                piece(json!([{"text": "llo"}]), "STOP".into()),
-            ],
+        )
+    })
+}
+
+pub(super) const VOICE: Voice = Voice {
+    kind: "text/event-stream",
+    whole,
+    pieces,
+    failure: |code| {
+        let status = match code {
+            401 => "UNAUTHENTICATED",
+            404 => "NOT_FOUND",
+            429 => "RESOURCE_EXHAUSTED",
+            500.. => "INTERNAL",
+            _ => "INVALID_ARGUMENT",
         };
-        return stream(
-            pieces
-                .iter()
-                .map(|piece| format!("data: {piece}\r\n\r\n"))
-                .collect(),
-        );
+        error(code, status, &format!("The model failed with {code}."))
+    },
+};
+
+pub(super) fn heard(body: &Value) -> Heard {
+    let mut heard = Heard {
+        tools: names(&body["tools"][0]["functionDeclarations"], "/name"),
+        ..Heard::default()
+    };
+    let mut asked = Vec::new();
+    for content in body["contents"].as_array().into_iter().flatten() {
+        if content["role"] == "user" {
+            asked.extend(texts(&content["parts"]));
+        }
+        let results = names(&content["parts"], "/functionResponse/response/output");
+        heard.answered = content["parts"].to_string().contains("functionResponse");
+        heard.results.extend(results);
     }
-    let parts = called.map_or_else(|| json!([{"text": "Hello"}]), call);
-    Said::json(200, piece(parts, "STOP".into()).to_string())
+    heard.asked = asked.join("\n");
+    heard
+}
+
+fn piece(body: &Value, parts: &Value, finish: &str) -> Value {
+    let finish = (!finish.is_empty()).then_some(finish);
+    let usage = json!({"promptTokenCount": 15, "cachedContentTokenCount": 10, "candidatesTokenCount": 2, "thoughtsTokenCount": 1, "totalTokenCount": 18});
+    json!({
+        "candidates": [{"content": {"role": "model", "parts": parts}, "finishReason": finish, "index": 0}],
+        "usageMetadata": usage, "modelVersion": "gemini", "responseId": format!("r{}", next_number(&body["contents"])),
+    })
+}
+
+/// Of several calls the first alone is signed.
+fn calls(does: &Move) -> Value {
+    let Move::Call(calls) = does else {
+        return json!([]);
+    };
+    let calls = calls.iter().enumerate().map(|(index, (name, arguments))| {
+        let call = json!({"name": name, "args": arguments});
+        if index == 0 {
+            json!({"functionCall": call, "thoughtSignature": "c2ln"})
+        } else {
+            json!({ "functionCall": call })
+        }
+    });
+    calls.collect()
+}
+
+fn whole(does: &Move, body: &Value) -> Value {
+    match does {
+        Move::Say(text) => piece(body, &json!([{ "text": text }]), "STOP"),
+        _ => piece(body, &calls(does), "STOP"),
+    }
+}
+
+fn pieces(does: &Move, body: &Value) -> Pieces {
+    let event = |piece: Value| Bytes::from(format!("data: {piece}\r\n\r\n"));
+    let middle = match does {
+        Move::Say(text) => {
+            let (first, second) = halves(text);
+            vec![
+                event(piece(body, &json!([{ "text": first }]), "")),
+                event(piece(body, &json!([{ "text": second }]), "STOP")),
+            ]
+        }
+        _ => vec![event(piece(body, &calls(does), "STOP"))],
+    };
+    Pieces {
+        begin: Vec::new(),
+        middle,
+        end: Vec::new(),
+    }
 }

@@ -1,15 +1,17 @@
-//! The provider's responses, which it keeps: what it rejects, and what it says where nothing is scripted.
+//! The provider's responses, which it keeps: what it rejects, and how it says things.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::{error, known_only, stream};
+use super::play::{Heard, Move, Pieces, Voice, halves, names, next_number, result, texts};
+use super::{chat, error, known_only};
 use crate::bare::{Bare, Said};
 
 /// Members of a request that are known.
-const RESPONSE: [&str; 22] = [
+const RESPONSE: [&str; 23] = [
     "model",
     "input",
     "instructions",
@@ -32,7 +34,11 @@ const RESPONSE: [&str; 22] = [
     "background",
     "service_tier",
     "prompt_cache_key",
+    "client_metadata",
 ];
+
+/// Where the id of an answer is, beside its request.
+const OWN_ID: &str = "\u{0}id";
 
 /// Ids are of one provider alone, as everywhere.
 static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -105,55 +111,153 @@ pub(super) fn rejected(kept: &Kept, body: &Value, models: &[String]) -> Option<S
     None
 }
 
-/// What it says where nothing is scripted: a word, or a tool call if tools were given and none was answered.
-pub(super) fn usual(kept: &mut Kept, body: &Value) -> Said {
-    let id = format!("resp_{:04}", NEXT.fetch_add(1, Ordering::Relaxed));
-    let input = body["input"].to_string();
-    let called = body["tools"][0]["name"]
-        .as_str()
-        .filter(|_| !input.contains("function_call_output"));
-    let item = if let Some(name) = called {
-        json!({"id": "fc_1", "type": "function_call", "status": "completed", "call_id": "call_1", "name": name, "arguments": "{\"city\":\"Oslo\"}"})
-    } else {
-        let part = json!({"type": "output_text", "text": "Hello", "annotations": [], "logprobs": []});
-        json!({"id": "msg_1", "type": "message", "status": "completed", "role": "assistant", "content": [part]})
+pub(super) const VOICE: Voice = Voice {
+    kind: "text/event-stream",
+    whole,
+    pieces,
+    failure: chat::VOICE.failure,
+};
+
+pub(super) fn heard(body: &Value) -> Heard {
+    let mut heard = Heard {
+        tools: functions(&body["tools"]),
+        ..Heard::default()
     };
-    let mut answer = json!({
-        "id": id, "object": "response", "created_at": 1, "status": "completed", "model": body["model"],
-        "background": body["background"] == true, "error": null, "incomplete_details": null, "output": [item],
+    let mut asked = texts(&body["input"]);
+    for item in body["input"].as_array().into_iter().flatten() {
+        if item["type"] == "function_call_output" {
+            heard.results.push(result(&item["output"]));
+        } else if item["role"] == "user" {
+            asked.extend(texts(&item["content"]));
+        }
+    }
+    heard.answered = !heard.results.is_empty();
+    heard.asked = asked.join("\n");
+    heard
+}
+
+/// The names of functions; of one within a namespace with it before: `space::name`.
+fn functions(tools: &Value) -> Vec<String> {
+    let tools = tools.as_array().map(Vec::as_slice).unwrap_or_default();
+    let all = tools.iter().flat_map(|tool| {
+        let own = tool["name"].as_str().unwrap_or_default();
+        match tool["type"].as_str() {
+            Some("namespace") => names(&tool["tools"], "/name")
+                .into_iter()
+                .map(|name| format!("{own}::{name}"))
+                .collect(),
+            Some("function") => vec![own.to_owned()],
+            _ => Vec::new(),
+        }
+    });
+    all.collect()
+}
+
+/// Keeps what is said, unless it is not to be kept; the answer that was kept has another id than those before.
+pub(super) fn keep(kept: &mut Kept, does: &Move, body: &mut Value) {
+    if let Some(body) = body.as_object_mut() {
+        let id = format!("resp_{:04}", NEXT.fetch_add(1, Ordering::Relaxed));
+        body.insert(OWN_ID.to_owned(), id.into());
+    }
+    if body["store"] != false && matches!(does, Move::Say(_) | Move::Call(_)) {
+        let whole = whole(does, body);
+        let id = whole["id"].as_str().unwrap_or_default().to_owned();
+        kept.0.push((id, body["input"].clone(), whole));
+    }
+}
+
+fn whole(does: &Move, body: &Value) -> Value {
+    let output: Vec<Value> = match does {
+        Move::Call(calls) => (next_number(&body["input"])..)
+            .zip(calls)
+            .map(|(number, (name, arguments))| {
+                // The name of a function within a namespace is of two parts.
+                let (space, name) = name.split_once("::").unwrap_or(("", name.as_str()));
+                let mut item = json!({
+                    "id": format!("fc_{number}"), "type": "function_call", "status": "completed",
+                    "call_id": format!("call_{number}"), "name": name, "arguments": arguments.to_string(),
+                });
+                if !space.is_empty() {
+                    item["namespace"] = space.into();
+                }
+                item
+            })
+            .collect(),
+        Move::Say(text) => {
+            let part = json!({"type": "output_text", "text": text, "annotations": [], "logprobs": []});
+            vec![
+                json!({"id": "msg_1", "type": "message", "status": "completed", "role": "assistant", "content": [part]}),
+            ]
+        }
+        _ => Vec::new(),
+    };
+    json!({
+        "id": body[OWN_ID], "object": "response", "created_at": 1, "status": "completed", "model": body["model"],
+        "background": body["background"] == true, "error": null, "incomplete_details": null, "output": output,
         "parallel_tool_calls": true, "previous_response_id": body["previous_response_id"], "tool_choice": "auto", "tools": [],
         "usage": {"input_tokens": 5, "input_tokens_details": {"cached_tokens": 0}, "output_tokens": 3,
             "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": 8},
-    });
-    let whole = answer.clone();
-    if body["store"] != false {
-        kept.0.push((id, body["input"].clone(), whole.clone()));
-    }
-    if body["stream"] != true {
-        return Said::json(200, whole.to_string());
-    }
-    answer["status"] = "in_progress".into();
-    answer["output"] = json!([]);
-    answer["usage"] = Value::Null;
-    let mut events = vec![json!({"type": "response.created", "response": answer})];
-    if called.is_none() {
-        events.extend([
+    })
+}
+
+fn pieces(does: &Move, body: &Value) -> Pieces {
+    let whole = whole(does, body);
+    let mut begun = whole.clone();
+    begun["status"] = "in_progress".into();
+    begun["output"] = json!([]);
+    begun["usage"] = Value::Null;
+    let mut begin = vec![json!({"type": "response.created", "response": begun})];
+    let mut middle = Vec::new();
+    if let Move::Say(text) = does {
+        begin.extend([
             json!({"type": "response.output_item.added", "output_index": 0, "item": {"id": "msg_1", "type": "message", "status": "in_progress", "role": "assistant", "content": []}}),
             json!({"type": "response.content_part.added", "item_id": "msg_1", "output_index": 0, "content_index": 0, "part": {"type": "output_text", "text": "", "annotations": []}}),
-            json!({"type": "response.output_text.delta", "item_id": "msg_1", "output_index": 0, "content_index": 0, "delta": "Hello", "logprobs": []}),
-            json!({"type": "response.output_text.done", "item_id": "msg_1", "output_index": 0, "content_index": 0, "text": "Hello", "logprobs": []}),
         ]);
+        let (first, second) = halves(text);
+        let say = |text: &str| json!({"type": "response.output_text.delta", "item_id": "msg_1", "output_index": 0, "content_index": 0, "delta": text, "logprobs": []});
+        middle.extend([
+            say(first),
+            say(second),
+            json!({"type": "response.output_text.done", "item_id": "msg_1", "output_index": 0, "content_index": 0, "text": text, "logprobs": []}),
+            json!({"type": "response.content_part.done", "item_id": "msg_1", "output_index": 0, "content_index": 0, "part": whole["output"][0]["content"][0]}),
+            json!({"type": "response.output_item.done", "output_index": 0, "item": whole["output"][0]}),
+        ]);
+    } else {
+        let items = whole["output"].as_array().into_iter().flatten().enumerate();
+        middle.extend(items.flat_map(|(index, item)| call_pieces(index, item)));
     }
-    events.extend([
-        json!({"type": "response.output_item.done", "output_index": 0, "item": whole["output"][0]}),
-        json!({"type": "response.completed", "response": whole}),
-    ]);
-    let texts = events.into_iter().enumerate().map(|(number, mut event)| {
-        event["sequence_number"] = number.into();
-        format!(
-            "event: {}\ndata: {event}\n\n",
-            event["type"].as_str().unwrap_or_default()
-        )
-    });
-    stream(texts.collect())
+    let end = vec![json!({"type": "response.completed", "response": whole})];
+    let mut number = 0;
+    let mut events = |events: Vec<Value>| -> Vec<Bytes> {
+        let events = events.into_iter().map(|mut event| {
+            event["sequence_number"] = number.into();
+            number += 1;
+            Bytes::from(format!(
+                "event: {}\ndata: {event}\n\n",
+                event["type"].as_str().unwrap_or_default()
+            ))
+        });
+        events.collect()
+    };
+    Pieces {
+        begin: events(begin),
+        middle: events(middle),
+        end: events(end),
+    }
+}
+
+fn call_pieces(index: usize, item: &Value) -> [Value; 5] {
+    let mut begun = item.clone();
+    begun["status"] = "in_progress".into();
+    begun["arguments"] = "".into();
+    let arguments = item["arguments"].as_str().unwrap_or_default();
+    let (first, second) = halves(arguments);
+    let delta = |text: &str| json!({"type": "response.function_call_arguments.delta", "item_id": item["id"], "output_index": index, "delta": text});
+    [
+        json!({"type": "response.output_item.added", "output_index": index, "item": begun}),
+        delta(first),
+        delta(second),
+        json!({"type": "response.function_call_arguments.done", "item_id": item["id"], "output_index": index, "name": item["name"], "arguments": arguments}),
+        json!({"type": "response.output_item.done", "output_index": index, "item": item}),
+    ]
 }

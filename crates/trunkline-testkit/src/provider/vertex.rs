@@ -207,10 +207,10 @@ fn wrong_vectors(body: &Value, model: &str) -> Option<String> {
     (!instances.iter().all(is_one)).then(|| "an instance is none".to_owned())
 }
 
-/// What it says where nothing is scripted.
-pub(super) fn usual(path: &str, body: &Value) -> Said {
+/// What it says where no model says anything.
+pub(super) fn unvoiced(path: &str, body: &Value) -> Option<Said> {
     if path.ends_with("/count-tokens:rawPredict") {
-        return Said::json(200, json!({"input_tokens": 31}).to_string());
+        return Some(Said::json(200, json!({"input_tokens": 31}).to_string()));
     }
     if path.ends_with(":predict") {
         let instances = body["instances"].as_array().cloned().unwrap_or_default();
@@ -219,11 +219,12 @@ pub(super) fn usual(path: &str, body: &Value) -> Said {
             json!({"embeddings": {"values": values, "statistics": {"token_count": 3.0, "truncated": false}}})
         };
         let all: Vec<Value> = instances.iter().map(of).collect();
-        return Said::json(200, json!({ "predictions": all }).to_string());
+        return Some(Said::json(200, json!({ "predictions": all }).to_string()));
     }
-    if path.contains("/publishers/google/") {
-        gemini::usual(path, body)
-    } else {
-        anthropic::usual("/v1/messages", body)
-    }
+    gemini::unvoiced(path, body)
+}
+
+/// Whether it is a model of Google's own.
+pub(super) fn is_google(path: &str) -> bool {
+    path.contains("/publishers/google/")
 }
