@@ -403,6 +403,11 @@ impl<'a> Request<'a> {
             }
         }
         if target.dialect == Spoken::By(self.dialect) {
+            // Who says unasked what a stream took takes no such member, and the client gets what it asks for.
+            let is_chat = self.dialect == Dialect::OpenAi;
+            if is_chat && !target.asks_usage && object.remove("stream_options") {
+                dropped.push("stream_options".to_owned());
+            }
             let request = Self {
                 object,
                 form: None,
@@ -416,11 +421,7 @@ impl<'a> Request<'a> {
             return Ok(Sent {
                 // Streams of Anthropic's dialect say it anyway, and know no such member.
                 body: request
-                    .body(
-                        target.model,
-                        renames,
-                        target.asks_usage && self.dialect == Dialect::OpenAi,
-                    )
+                    .body(target.model, renames, target.asks_usage && is_chat)
                     .into_bytes(),
                 dropped,
                 ..Sent::nothing()
@@ -782,6 +783,31 @@ mod tests {
             (sent.dropped, sent.way),
             (vec!["seed".to_owned(), "x".to_owned()], None)
         );
+    }
+
+    #[test]
+    fn who_says_unasked_what_a_stream_took_is_not_asked() {
+        let target = Target {
+            dialect: Spoken::By(Dialect::OpenAi),
+            provider: "cohere",
+            model: "command",
+            max_tokens: None,
+            asks_usage: false,
+        };
+        let sent = |client, body: &str| {
+            let request = Request::read_in(client, body.as_bytes(), None).unwrap();
+            let sent = request.send(&target, &[], &Drops::default()).unwrap();
+            (String::from_utf8(sent.body).unwrap(), sent.dropped)
+        };
+        let chat = r#"{"model":"m","stream":true,"stream_options":{"include_usage":true},"messages":[]}"#;
+        let (body, dropped) = sent(Dialect::OpenAi, chat);
+        assert_eq!(body, r#"{"model":"command","stream":true,"messages":[]}"#);
+        assert_eq!(dropped, ["stream_options"]);
+        let message =
+            r#"{"model":"m","max_tokens":9,"stream":true,"messages":[{"role":"user","content":"Hi"}]}"#;
+        let (body, dropped) = sent(Dialect::Anthropic, message);
+        assert!(body.contains("\"stream\":true"), "{body}");
+        assert!(!body.contains("stream_options") && dropped.is_empty(), "{body}");
     }
 
     #[test]

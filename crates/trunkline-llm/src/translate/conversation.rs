@@ -238,6 +238,8 @@ pub enum Tool {
         strict: Option<bool>,
         /// JSON text of `cache_control`.
         cache: Option<String>,
+        /// The model is not told of it before it has found it.
+        deferred: bool,
     },
     /// What only the client's dialect has.
     Other {

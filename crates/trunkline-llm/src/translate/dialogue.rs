@@ -9,7 +9,7 @@ use trunkline_mcp::edit::RawObject;
 use super::answer::Answer;
 use super::conversation::{Block, Conversation, Extra, Kind, Reasoning, Role, Source, Tool, ToolChoice};
 use super::losses::Losses;
-use super::{Drops, Target, Translated, Way, anthropic, bedrock, gemini, openai, responses};
+use super::{Drops, Target, Translated, Way, anthropic, bedrock, deferred, gemini, openai, responses};
 use crate::request::bad;
 use crate::{BadRequest, Dialect, Spoken};
 
@@ -311,6 +311,9 @@ impl Dialogue {
             provider: target.dialect,
             ..self.way()
         };
+        if target.dialect != Spoken::By(Dialect::Anthropic) {
+            deferred::tell(&mut conversation, &mut losses);
+        }
         let mut betas = Vec::new();
         let mut body = match target.dialect {
             Spoken::Gemini => gemini::request_out::write(&mut conversation, target, &mut losses)?,
@@ -422,6 +425,48 @@ mod tests {
     }
 
     #[test]
+    fn of_tools_that_wait_to_be_found_other_providers_hear_when_they_were() {
+        let tools = r#"[{"name":"search","input_schema":{}},{"name":"found","input_schema":{},"defer_loading":true},{"name":"hidden","input_schema":{},"defer_loading":true}]"#;
+        let said = r#"[{"role":"user","content":"Hi"},{"role":"assistant","content":[{"type":"tool_use","id":"c","name":"search","input":{}}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"c","content":[{"type":"tool_reference","tool_name":"found"}]}]}]"#;
+        let body =
+            |tools: &str| format!(r#"{{"model":"x","max_tokens":9,"messages":{said},"tools":{tools}}}"#);
+        let own = dialogue(&body(tools), Dialect::Anthropic);
+        for dialect in [Spoken::By(Dialect::OpenAi), Spoken::Gemini, Spoken::Bedrock] {
+            let target = Target {
+                dialect,
+                ..target(Dialect::OpenAi)
+            };
+            let written = own.write(&target, &Drops::default()).unwrap();
+            let (body, found) = (&written.body, r#""name":"found""#);
+            assert!(body.contains(found) && !body.contains("hidden"), "{body}");
+            assert!(body.contains("The tool found can be called now."), "{body}");
+            assert_eq!(written.dropped, ["tools.defer_loading"]);
+        }
+        // Anthropic's models find them on their own.
+        let written = own.write(&target(Dialect::Anthropic), &Drops::default()).unwrap();
+        for part in [
+            r#"{"type":"tool_reference","tool_name":"found"}"#,
+            r#"{"name":"hidden","input_schema":{"type":"object"},"defer_loading":true}"#,
+        ] {
+            assert!(written.body.contains(part), "{part} in {}", written.body);
+        }
+        // Where the search itself is left out, nothing would ever be found.
+        let search = tools.replacen(
+            '[',
+            r#"[{"type":"tool_search_tool_regex_20251119","name":"s"},"#,
+            1,
+        );
+        let own = dialogue(&body(&search), Dialect::Anthropic);
+        assert!(own.write(&target(Dialect::OpenAi), &Drops::default()).is_err());
+        let drops = Drops {
+            all: true,
+            ..Drops::default()
+        };
+        let written = own.write(&target(Dialect::OpenAi), &drops).unwrap();
+        assert!(written.body.contains(r#""name":"hidden""#), "{}", written.body);
+    }
+
+    #[test]
     fn a_round_is_appended_and_what_had_to_be_called_need_not_be_again() {
         let body = r#"{"model":"x","messages":[{"role":"user","content":"Hi"}],"tool_choice":"required"}"#;
         let mut own = dialogue(body, Dialect::OpenAi);
@@ -431,6 +476,7 @@ mod tests {
             schema: None,
             strict: None,
             cache: None,
+            deferred: false,
         };
         own.offer(tool("s-t")).unwrap();
         assert!(own.offer(tool("s-t")).is_err());

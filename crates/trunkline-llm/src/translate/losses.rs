@@ -16,6 +16,8 @@ pub struct Drops {
 pub struct Losses {
     hints: Vec<String>,
     wishes: Vec<String>,
+    /// What some of the wishes are, where their names do not say it.
+    kinds: Vec<(String, String)>,
     content: Vec<(String, String)>,
 }
 
@@ -30,6 +32,22 @@ impl Losses {
         add(&mut self.wishes, name.into());
     }
 
+    /// A tool of the client's dialect, on which it relies: where it stood, and its type.
+    pub fn tool(&mut self, index: usize, kind: &str) {
+        let name = format!("tools[{index}]");
+        self.kinds.push((name.clone(), kind.to_owned()));
+        self.wish(name);
+    }
+
+    /// The wishes in words, for refusals.
+    fn in_words(&self) -> Vec<String> {
+        let words = self.wishes.iter().map(|name| {
+            let kind = self.kinds.iter().find(|(own, _)| own == name);
+            kind.map_or_else(|| name.clone(), |(_, kind)| format!("{name} ({kind})"))
+        });
+        words.collect()
+    }
+
     /// A part of what was said: where it stood, and what it is. Without it the question is another one, so that it is never left out.
     pub fn content(&mut self, path: impl Into<String>, what: impl Into<String>) {
         self.content.push((path.into(), what.into()));
@@ -42,7 +60,7 @@ impl Losses {
 
     /// What was left out, or the refusal that names what would have to be.
     pub fn settle(self, drops: &Drops, (provider, model): (&str, &str)) -> Result<Vec<String>, BadRequest> {
-        if let Some((path, what)) = self.content.into_iter().next() {
+        if let Some((path, what)) = self.content.first().cloned() {
             return Err(BadRequest {
                 message: format!("`{path}` is {what}, which cannot be said to {provider} (model={model})"),
                 param: Some(path),
@@ -52,7 +70,7 @@ impl Losses {
             return Err(BadRequest {
                 message: format!(
                     "{provider} does not support parameters: {:?}, for model={model}. To leave them out, set `drop_params: true` in the request, in the deployment's `litellm_params` or in `litellm_settings`",
-                    self.wishes
+                    self.in_words()
                 ),
                 param: Some(first.clone()),
             });

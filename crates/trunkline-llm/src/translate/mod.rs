@@ -17,6 +17,7 @@ pub mod answer;
 mod anthropic;
 mod bedrock;
 pub mod conversation;
+mod deferred;
 pub mod dialogue;
 mod gemini;
 pub mod losses;
@@ -52,7 +53,7 @@ pub struct Target<'a> {
     pub model: &'a str,
     /// Tokens of an answer where the request does not say it and the dialect has to.
     pub max_tokens: Option<u64>,
-    /// A stream of the client's own dialect is asked what it took, whether the client asks or not.
+    /// A stream is asked what it took, whether the client asks or not. Who is not asked says it anyway, and takes no such member.
     pub asks_usage: bool,
 }
 

@@ -22,7 +22,7 @@ fn requests_are_what_the_other_dialect_wants() {
             provider: input["for"]["provider"].as_str().unwrap(),
             model: input["for"]["model"].as_str().unwrap(),
             max_tokens: input["for"]["max_output_tokens"].as_u64(),
-            asks_usage: false,
+            asks_usage: input["for"]["provider"] != "mistral",
         };
         let body = input["request"].to_string();
         let request = Request::read_in(client, body.as_bytes(), None).unwrap();

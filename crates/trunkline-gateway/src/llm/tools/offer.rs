@@ -224,6 +224,7 @@ impl Offer {
             schema: Some(schema),
             strict: None,
             cache: None,
+            deferred: false,
         });
         self.functions.insert(name, function);
         Some(shown.to_string())

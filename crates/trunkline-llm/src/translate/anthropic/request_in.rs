@@ -104,6 +104,7 @@ fn tools(reader: &Reader<'_>, losses: &mut Losses) -> Result<Vec<Tool>, BadReque
             schema: own.json("input_schema"),
             strict: own.boolean("strict")?,
             cache: own.json("cache_control"),
+            deferred: own.boolean("defer_loading")?.unwrap_or(false),
         });
         for (name, _) in own.rest() {
             match name {

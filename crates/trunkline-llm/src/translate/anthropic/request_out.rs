@@ -341,6 +341,7 @@ fn form(own: &mut Conversation, can: &Abilities, way: &mut Way) -> Option<String
         schema: Some(schema),
         strict: None,
         cache: None,
+        deferred: false,
     });
     None
 }
@@ -365,7 +366,7 @@ fn tools(
                     tools.push(json.clone());
                 }
                 None if way.client == Dialect::Anthropic => tools.push(json.clone()),
-                None => losses.wish(format!("tools[{index}]")),
+                None => losses.tool(index, kind),
             },
         }
     }
@@ -422,6 +423,7 @@ fn function(tool: &Tool) -> String {
         schema,
         strict,
         cache,
+        deferred,
     } = tool
     else {
         return String::new();
@@ -434,6 +436,9 @@ fn function(tool: &Tool) -> String {
         out.json("strict", "true");
     }
     out.maybe("cache_control", cache.as_deref());
+    if *deferred {
+        out.json("defer_loading", "true");
+    }
     out.done()
 }
 

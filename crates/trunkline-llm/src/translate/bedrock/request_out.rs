@@ -179,6 +179,7 @@ fn tools(own: &Conversation, body: &mut Writer, (thinks, form_is_tool): (bool, b
                 schema,
                 strict,
                 cache,
+                ..
             } => {
                 if *strict == Some(true) {
                     losses.hint("tools.function.strict");
@@ -186,7 +187,7 @@ fn tools(own: &Conversation, body: &mut Writer, (thinks, form_is_tool): (bool, b
                 tools.push(tool_spec(name, description.as_deref(), schema.as_deref()));
                 tools.extend(cache.as_deref().map(cache_point));
             }
-            Tool::Other { .. } => losses.wish(format!("tools[{index}]")),
+            Tool::Other { kind, .. } => losses.tool(index, kind),
         }
     }
     if is_off {
@@ -200,7 +201,8 @@ fn tools(own: &Conversation, body: &mut Writer, (thinks, form_is_tool): (bool, b
         return;
     }
     if own.parallel_tools == Some(false) {
-        losses.wish("parallel_tool_calls");
+        // Libraries send it on their own with the form of an answer. LiteLLM leaves it out, too.
+        losses.hint("parallel_tool_calls");
     }
     let mut config = Writer::default();
     config.list("tools", &tools);

@@ -121,6 +121,7 @@ fn tools(own: &Conversation, body: &mut Writer, losses: &mut Losses) {
                 schema,
                 strict,
                 cache,
+                ..
             } => {
                 if cache.is_some() {
                     losses.hint("cache_control");
@@ -134,7 +135,7 @@ fn tools(own: &Conversation, body: &mut Writer, losses: &mut Losses) {
                 function.maybe("parametersJsonSchema", schema.as_deref());
                 functions.push(function.done());
             }
-            Tool::Other { .. } => losses.wish(format!("tools[{index}]")),
+            Tool::Other { kind, .. } => losses.tool(index, kind),
         }
     }
     if functions.is_empty() {
@@ -145,7 +146,8 @@ fn tools(own: &Conversation, body: &mut Writer, losses: &mut Losses) {
     tools.push(declared.done());
     body.list("tools", &tools);
     if own.parallel_tools == Some(false) {
-        losses.wish("parallel_tool_calls");
+        // Libraries send it on their own with the form of an answer. LiteLLM leaves it out, too.
+        losses.hint("parallel_tool_calls");
     }
     let (mode, name) = match &own.tool_choice {
         None => return,

@@ -190,6 +190,7 @@ fn function(own: &Reader<'_>) -> Result<Tool, BadRequest> {
         schema: own.json("parameters"),
         strict: own.boolean("strict")?,
         cache: own.json("cache_control"),
+        deferred: false,
     })
 }
 

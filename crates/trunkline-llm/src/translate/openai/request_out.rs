@@ -33,9 +33,6 @@ const KNOW_TOP_K: [&str; 8] = [
     "ollama_chat",
 ];
 
-/// Who gives the tokens of a stream without being asked, and refuses to be.
-const COUNT_UNASKED: [&str; 2] = ["mistral", "codestral"];
-
 /// How OpenAI's names begin of models that do not think, and refuse to be told how much.
 const DO_NOT_THINK: [&str; 3] = ["gpt-3", "gpt-4", "chatgpt-"];
 
@@ -100,7 +97,7 @@ pub(in crate::translate) fn write(
     }
     if own.stream {
         body.json("stream", "true");
-        if !COUNT_UNASKED.contains(&target.provider) {
+        if target.asks_usage {
             body.json("stream_options", "{\"include_usage\":true}");
         }
     }
@@ -127,13 +124,14 @@ fn tools(
                 schema,
                 strict,
                 cache,
+                ..
             } => (name, description, schema, strict, cache),
             Tool::Other { json, .. } if keeps_others => {
                 tools.push(json.clone());
                 continue;
             }
-            Tool::Other { .. } => {
-                losses.wish(format!("tools[{index}]"));
+            Tool::Other { kind, .. } => {
+                losses.tool(index, kind);
                 continue;
             }
         };

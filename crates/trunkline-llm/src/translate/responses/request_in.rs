@@ -226,6 +226,7 @@ fn function(own: &Reader<'_>, namespace: Option<&str>) -> Result<Tool, BadReques
         schema: own.json("parameters"),
         strict: own.boolean("strict")?,
         cache: None,
+        deferred: false,
     })
 }
 
