@@ -110,7 +110,7 @@ impl Limits {
     }
 
     /// Whether somebody's tokens are limited whose request it would be.
-    pub(crate) fn counts_tokens(&self, principal: &Principal, model: &str) -> bool {
+    pub(crate) fn counts_tokens(principal: &Principal, model: &str) -> bool {
         held::limits_tokens(principal, model)
     }
 

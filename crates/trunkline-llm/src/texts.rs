@@ -90,7 +90,7 @@ pub fn answer(chat: &str) -> Result<String, String> {
     let mut chat: Value = serde_json::from_str(chat).map_err(|error| format!("it is no chat: {error}"))?;
     let choices = chat["choices"].as_array().ok_or("it has no choices")?;
     let choices: Vec<Value> = choices.iter().map(|own| choice(own, "message")).collect();
-    Ok(completion(&mut chat, choices).to_string())
+    Ok(completion(&mut chat, &choices).to_string())
 }
 
 fn choice(own: &Value, part: &str) -> Value {
@@ -102,7 +102,7 @@ fn choice(own: &Value, part: &str) -> Value {
     })
 }
 
-fn completion(chat: &mut Value, choices: Vec<Value>) -> Value {
+fn completion(chat: &mut Value, choices: &[Value]) -> Value {
     let mut own = json!({
         "id": chat["id"].take(),
         "object": "text_completion",
@@ -172,7 +172,7 @@ impl Lines {
             self.is_left_out = true;
             return;
         }
-        let own = completion(&mut chunk, choices);
+        let own = completion(&mut chunk, &choices);
         out.extend_from_slice(format!("data: {own}\n").as_bytes());
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use proptest::prelude::*;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use trunkline_model::{
     Approval, Holder, KeyHash, Level, ObjectPermission, OnBehalfOf, Origin, Principal, Scope, Server,
     ServerDefinition, ServerId, Stamps, VirtualKey, tool_rule,
@@ -35,7 +35,7 @@ fn key(number: u32, metadata: &Value) -> Principal {
     hash[..4].copy_from_slice(&number.to_be_bytes());
     let mut key = VirtualKey::new(KeyHash(hash));
     key.team_id = Some("red".into());
-    key.metadata = metadata.as_object().cloned().unwrap_or_else(Map::new);
+    key.metadata = metadata.as_object().cloned().unwrap_or_default().into();
     key.object_permission = ObjectPermission {
         mcp_servers: vec!["s".into(), "s7".into()],
         ..ObjectPermission::default()

@@ -345,10 +345,13 @@ pub(super) async fn hand_on(asked: Box<Asked<'_>>, answered: Answered, tries: &T
             .map(|more| (text, more)),
         Err(refused) => Err(refused),
     };
-    let read = read.and_then(|(text, more)| {
-        let whole = passing.whole(&text, &more, counted);
-        whole.map_err(|why| told::unreadable(ready, &why))
-    });
+    let read = match read {
+        Ok((text, more)) => {
+            let whole = passing.whole(&text, &more, counted);
+            whole.map_err(|why| told::unreadable(ready, &why))
+        }
+        Err(refused) => Err(refused),
+    };
     let (bill, mut pending) = ScopeGuard::into_inner(sending);
     let (text, usage) = match read {
         Ok(read) => read,

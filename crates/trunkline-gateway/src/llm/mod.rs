@@ -65,7 +65,7 @@ use trunkline_policy::{Decision, decide_model};
 
 use crate::accept::{Arrived, read_body};
 use crate::context::identify;
-use crate::limits::{ModelRequest, Place, Reserved};
+use crate::limits::{Limits, ModelRequest, Place, Reserved};
 use crate::record::Pending;
 use crate::{Gateway, callers, deadline, denied};
 
@@ -375,7 +375,7 @@ async fn let_in<'a>(
         .place(principal)
         .await
         .map_err(|exceeded| told::limited(&exceeded))?;
-    let limits_tokens = takes && gateway.limits.counts_tokens(principal, &request.model);
+    let limits_tokens = takes && Limits::counts_tokens(principal, &request.model);
     let counted = ModelRequest {
         model: &request.model,
         tokens: limits_tokens.then(|| may_take(&group, &request, endpoint)),

@@ -42,7 +42,8 @@ fn full(number: usize) -> VirtualKey {
         metadata: json!({"z": 1, "a": {"list": [null, true, 0.5]}})
             .as_object()
             .cloned()
-            .unwrap(),
+            .unwrap()
+            .into(),
         expires: Some(Timestamp::from_microsecond(1_700_000_000_123_456).unwrap()),
         blocked: true,
         allowed_routes: list("route"),

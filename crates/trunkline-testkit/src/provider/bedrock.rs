@@ -135,6 +135,15 @@ pub(super) fn rejected(bare: &Bare, key: &str, models: &[String]) -> Result<Valu
     }
 }
 
+/// Members of a request for vectors of Cohere's.
+const VECTORS: [&str; 5] = [
+    "texts",
+    "input_type",
+    "truncate",
+    "embedding_types",
+    "output_dimension",
+];
+
 /// What is wrong with a request for vectors.
 fn wrong_vectors(body: &Value, model: &str) -> Option<String> {
     if model.contains("titan-embed") {
@@ -147,14 +156,7 @@ fn wrong_vectors(body: &Value, model: &str) -> Option<String> {
         let is_empty = body["inputText"].as_str().is_none_or(str::is_empty);
         return unknown.or(is_empty.then(|| "expected minLength: 1, actual: 0".to_owned()));
     }
-    const KNOWN: [&str; 5] = [
-        "texts",
-        "input_type",
-        "truncate",
-        "embedding_types",
-        "output_dimension",
-    ];
-    if let Some(name) = known_only(body, &KNOWN) {
+    if let Some(name) = known_only(body, &VECTORS) {
         return Some(format!("extraneous key [{name}] is not permitted"));
     }
     let kinds = ["search_document", "search_query", "classification", "clustering"];
@@ -386,14 +388,13 @@ fn calls<'a>(does: &'a Move, body: &Value) -> Vec<(String, &'a str, &'a Value)> 
 }
 
 fn whole(does: &Move, body: &Value) -> Value {
-    let (content, stop): (Vec<Value>, _) = match does {
-        Move::Say(text) => (vec![json!({ "text": text })], "end_turn"),
-        _ => {
-            let calls = calls(does, body).into_iter();
-            let calls = calls
-                .map(|(id, name, input)| json!({"toolUse": {"toolUseId": id, "name": name, "input": input}}));
-            (calls.collect(), "tool_use")
-        }
+    let (content, stop): (Vec<Value>, _) = if let Move::Say(text) = does {
+        (vec![json!({ "text": text })], "end_turn")
+    } else {
+        let calls = calls(does, body).into_iter();
+        let calls = calls
+            .map(|(id, name, input)| json!({"toolUse": {"toolUseId": id, "name": name, "input": input}}));
+        (calls.collect(), "tool_use")
     };
     json!({
         "output": {"message": {"role": "assistant", "content": content}},
@@ -410,27 +411,25 @@ fn pieces(does: &Move, body: &Value) -> Pieces {
         )
     };
     let stop = |index: usize| event("contentBlockStop", json!({"contentBlockIndex": index}));
-    let (middle, reason) = match does {
-        Move::Say(text) => {
-            let (first, second) = halves(text);
-            let say = |text: &str| delta(0, json!({ "text": text }));
-            (vec![say(first), say(second), stop(0)], "end_turn")
-        }
-        _ => {
-            let calls = calls(does, body).into_iter().enumerate();
-            let middle = calls.flat_map(|(index, (id, name, input))| {
-                let text = input.to_string();
-                let (first, second) = halves(&text);
-                let start = json!({"contentBlockIndex": index, "start": {"toolUse": {"toolUseId": id, "name": name}}});
-                [
-                    event("contentBlockStart", start),
-                    delta(index, json!({"toolUse": {"input": first}})),
-                    delta(index, json!({"toolUse": {"input": second}})),
-                    stop(index),
-                ]
-            });
-            (middle.collect(), "tool_use")
-        }
+    let (middle, reason) = if let Move::Say(text) = does {
+        let (first, second) = halves(text);
+        let say = |text: &str| delta(0, json!({ "text": text }));
+        (vec![say(first), say(second), stop(0)], "end_turn")
+    } else {
+        let calls = calls(does, body).into_iter().enumerate();
+        let middle = calls.flat_map(|(index, (id, name, input))| {
+            let text = input.to_string();
+            let (first, second) = halves(&text);
+            let start =
+                json!({"contentBlockIndex": index, "start": {"toolUse": {"toolUseId": id, "name": name}}});
+            [
+                event("contentBlockStart", start),
+                delta(index, json!({"toolUse": {"input": first}})),
+                delta(index, json!({"toolUse": {"input": second}})),
+                stop(index),
+            ]
+        });
+        (middle.collect(), "tool_use")
     };
     Pieces {
         begin: vec![event("messageStart", json!({"role": "assistant", "p": "ab"}))],

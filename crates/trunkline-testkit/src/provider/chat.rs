@@ -247,15 +247,13 @@ fn pieces(does: &Move, body: &Value) -> Pieces {
         }))
     };
     let call = |call: Value| chunk(json!({"tool_calls": [call]}));
-    let middle = match does {
-        Move::Say(text) => {
-            let (first, second) = halves(text);
-            let say = |text: &str| chunk(json!({ "content": text }));
-            vec![say(first), say(second)]
-        }
-        _ => {
-            let calls = calls(does, body).into_iter().enumerate();
-            let middle = calls.flat_map(|(index, (id, name, arguments))| {
+    let middle = if let Move::Say(text) = does {
+        let (first, second) = halves(text);
+        let say = |text: &str| chunk(json!({ "content": text }));
+        vec![say(first), say(second)]
+    } else {
+        let calls = calls(does, body).into_iter().enumerate();
+        let middle = calls.flat_map(|(index, (id, name, arguments))| {
                 let (first, second) = halves(&arguments);
                 [
                     call(json!({"index": index, "id": id, "type": "function", "function": {"name": name, "arguments": ""}})),
@@ -263,8 +261,7 @@ fn pieces(does: &Move, body: &Value) -> Pieces {
                     call(json!({"index": index, "function": {"arguments": second}})),
                 ]
             });
-            middle.collect()
-        }
+        middle.collect()
     };
     let mut end = vec![last(does, body, None)];
     if body["stream_options"]["include_usage"] == true {

@@ -202,11 +202,11 @@ fn whole(does: &Move, body: &Value) -> Value {
 
 fn pieces(does: &Move, body: &Value) -> Pieces {
     let whole = whole(does, body);
-    let mut begun = whole.clone();
-    begun["status"] = "in_progress".into();
-    begun["output"] = json!([]);
-    begun["usage"] = Value::Null;
-    let mut begin = vec![json!({"type": "response.created", "response": begun})];
+    let mut young = whole.clone();
+    young["status"] = "in_progress".into();
+    young["output"] = json!([]);
+    young["usage"] = Value::Null;
+    let mut begin = vec![json!({"type": "response.created", "response": young})];
     let mut middle = Vec::new();
     if let Move::Say(text) = does {
         begin.extend([

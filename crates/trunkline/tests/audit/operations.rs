@@ -193,6 +193,33 @@ fn memberships() -> [Step; 7] {
     ]
 }
 
+/// Of a team that there is.
+fn keys_of_teams() -> Vec<Step> {
+    vec![
+        step(
+            "POST /key/service-account/generate",
+            json!({"team_id": "t", "key_alias": "robot"}),
+            ("created", KEY, "$robot"),
+        )
+        .keeps("$robot", "/token"),
+        step(
+            "POST /key/bulk_update",
+            json!({"keys": [{"key": "$robot", "rpm_limit": 1}]}),
+            ("updated", KEY, "$robot"),
+        ),
+        step(
+            "POST /team/key/bulk_update",
+            json!({"team_id": "t", "all_keys_in_team": true, "update_fields": {"rpm_limit": 2}}),
+            ("updated", KEY, "$robot"),
+        ),
+        step(
+            "POST /key/delete",
+            json!({"key_aliases": ["robot"]}),
+            ("deleted", KEY, "$robot"),
+        ),
+    ]
+}
+
 fn tenants() -> Vec<Step> {
     let team = json!({"team_id": "t"});
     let organization = |more: Value| {
@@ -227,30 +254,10 @@ fn tenants() -> Vec<Step> {
             ("updated", TEAM, "t"),
         )
         .at("/team/t"),
-        step(
-            "POST /key/service-account/generate",
-            json!({"team_id": "t", "key_alias": "robot"}),
-            ("created", KEY, "$robot"),
-        )
-        .keeps("$robot", "/token"),
-        step(
-            "POST /key/bulk_update",
-            json!({"keys": [{"key": "$robot", "rpm_limit": 1}]}),
-            ("updated", KEY, "$robot"),
-        ),
-        step(
-            "POST /team/key/bulk_update",
-            json!({"team_id": "t", "all_keys_in_team": true, "update_fields": {"rpm_limit": 2}}),
-            ("updated", KEY, "$robot"),
-        ),
-        step(
-            "POST /key/delete",
-            json!({"key_aliases": ["robot"]}),
-            ("deleted", KEY, "$robot"),
-        ),
         step("POST /team/block", team.clone(), ("blocked", TEAM, "t")),
         step("POST /team/unblock", team, ("unblocked", TEAM, "t")),
     ];
+    steps.extend(keys_of_teams());
     steps.extend(memberships());
     steps.extend([
         step(

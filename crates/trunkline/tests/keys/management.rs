@@ -259,7 +259,44 @@ async fn keys_are_listed_by_pages() {
 }
 
 /// A body, where it is wrong, and how.
-fn refused_bodies() -> Vec<(Value, Value, &'static str)> {
+type RefusedBody = (Value, Value, &'static str);
+
+fn refused_permissions() -> Vec<RefusedBody> {
+    vec![
+        (
+            json!({"object_permission": {"mcp_toolsets": "t"}}),
+            json!(["body", "object_permission", "mcp_toolsets"]),
+            "list_type",
+        ),
+        (
+            json!({"object_permission": {"blocked_tools": ["t"]}}),
+            json!(["body", "object_permission", "blocked_tools"]),
+            "not_supported",
+        ),
+        (
+            json!({"object_permission": {"mcp_server": ["files"]}}),
+            json!(["body", "object_permission", "mcp_server"]),
+            "extra_forbidden",
+        ),
+        (
+            json!({"object_permission": {"mcp_servers": ["all-proxy-mcpservers"]}}),
+            json!(["body", "object_permission", "mcp_servers", 0]),
+            "value_error",
+        ),
+        (
+            json!({"object_permission": {"mcp_servers": "files"}}),
+            json!(["body", "object_permission", "mcp_servers"]),
+            "list_type",
+        ),
+        (
+            json!({"object_permission": {"mcp_tool_permissions": {"files": [1]}}}),
+            json!(["body", "object_permission", "mcp_tool_permissions", "files", 0]),
+            "string_type",
+        ),
+    ]
+}
+
+fn refused_bodies() -> Vec<RefusedBody> {
     vec![
         (
             json!({"key_aliaz": "x"}),
@@ -318,36 +355,6 @@ fn refused_bodies() -> Vec<(Value, Value, &'static str)> {
             "not_supported",
         ),
         (
-            json!({"object_permission": {"mcp_toolsets": "t"}}),
-            json!(["body", "object_permission", "mcp_toolsets"]),
-            "list_type",
-        ),
-        (
-            json!({"object_permission": {"blocked_tools": ["t"]}}),
-            json!(["body", "object_permission", "blocked_tools"]),
-            "not_supported",
-        ),
-        (
-            json!({"object_permission": {"mcp_server": ["files"]}}),
-            json!(["body", "object_permission", "mcp_server"]),
-            "extra_forbidden",
-        ),
-        (
-            json!({"object_permission": {"mcp_servers": ["all-proxy-mcpservers"]}}),
-            json!(["body", "object_permission", "mcp_servers", 0]),
-            "value_error",
-        ),
-        (
-            json!({"object_permission": {"mcp_servers": "files"}}),
-            json!(["body", "object_permission", "mcp_servers"]),
-            "list_type",
-        ),
-        (
-            json!({"object_permission": {"mcp_tool_permissions": {"files": [1]}}}),
-            json!(["body", "object_permission", "mcp_tool_permissions", "files", 0]),
-            "string_type",
-        ),
-        (
             json!({"duration": "soon"}),
             json!(["body", "duration"]),
             "value_error",
@@ -372,7 +379,7 @@ async fn what_is_not_known_or_not_served_is_refused_by_name() {
     let (gateway, _upstream) = of(TestGateway::builder()).await;
     let made = generate(&gateway, json!({"key_alias": "taken"})).await;
     let hash = made["token"].as_str().unwrap();
-    for (body, at, kind) in refused_bodies() {
+    for (body, at, kind) in refused_bodies().into_iter().chain(refused_permissions()) {
         for path in ["/key/generate", "/key/update", "/key/regenerate"] {
             let mut body = body.clone();
             if path != "/key/generate" {

@@ -451,7 +451,7 @@ async fn a_fallback_is_not_asked_for_which_nothing_is_left_to_spend() {
     let fails = || {
         world
             .provider
-            .next(Turn::Answer(500, r#"{"error":{"message":"down"}}"#.to_owned()))
+            .next(Turn::Answer(500, r#"{"error":{"message":"down"}}"#.to_owned()));
     };
     fails();
     let reply = own.post(CHAT, &chat("translated")).await.expect_status(200);

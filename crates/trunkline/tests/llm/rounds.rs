@@ -144,7 +144,7 @@ async fn b66_two_rounds_of_tools_are_one_answer_with_each_message_once_and_one_b
         (RESPONSES, "aresponses"),
     ] {
         for streams in [false, true] {
-            let case = format!("{}-{streams}", kind);
+            let case = format!("{kind}-{streams}");
             kit.server.clear();
             let before = kit.openai.requests().len();
             for turn in [

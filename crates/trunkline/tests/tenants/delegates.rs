@@ -419,7 +419,9 @@ async fn s18_what_an_administrator_has_said_of_a_key_stays() {
     post(
         gateway,
         "/key/update",
-        json!({"key": key, "rpm_limit": null, "mcp_rpm_limit": null}),
+        json!({
+            "key": key, "rpm_limit": null, "mcp_rpm_limit": null, "tpm_limit": null, "model_rpm_limit": null, "model_tpm_limit": null,
+        }),
     )
     .await;
     // What an administrator has said there of the user could be left behind by another key.

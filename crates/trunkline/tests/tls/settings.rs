@@ -1,6 +1,7 @@
 //! What is refused and what holds for all servers; files of certificates that change while the gateway runs.
 
 use serde_json::json;
+use trunkline_model::{Clock as _, SystemClock};
 use trunkline_testkit::{ScriptedUpstream, TestGateway};
 
 use crate::front::{Authority, Identity, Setup};
@@ -134,7 +135,8 @@ async fn a_file_that_comes_after_the_one_that_names_it_is_read() {
 async fn a_certificate_that_has_expired_since_is_said_and_blocks_no_change() {
     let authority = Authority::new("internal");
     let own = authority.issue_with(&["gateway"], |params| {
-        let soon = std::time::SystemTime::now() + std::time::Duration::from_secs(4);
+        let now = std::time::SystemTime::from(SystemClock.now());
+        let soon = now + std::time::Duration::from_secs(4);
         params.not_after = soon.into();
     });
     let gateway = TestGateway::start("mcp_servers: {}\n").await;

@@ -39,7 +39,7 @@ use super::told::{self, Refused};
 use super::tries::MOST_ASKS_TO_TRY;
 use super::{Caller, TYPICAL, admitted, bill, request_id, tags};
 use crate::accept::{Arrived, read_body};
-use crate::limits::{ModelRequest, Place, Reserved};
+use crate::limits::{Limits, ModelRequest, Place, Reserved};
 use crate::record::Pending;
 use crate::{Gateway, callers, deadline, denied};
 
@@ -246,7 +246,7 @@ async fn let_in(own: &mut Own, catalogue: &Catalogue, way: Way) -> Result<Chosen
     };
     let limited = |exceeded| told::limited(&exceeded);
     let place = gateway.limits.place(principal).await.map_err(limited)?;
-    let limits_tokens = !own.passage.is_free() && gateway.limits.counts_tokens(principal, &own.name);
+    let limits_tokens = !own.passage.is_free() && Limits::counts_tokens(principal, &own.name);
     let counted = ModelRequest {
         model: &own.name,
         tokens: limits_tokens.then(|| own.may_take(&way)),

@@ -1,4 +1,4 @@
-//! Libraries that applications are written with: LiteLLM's own, which many have who had its proxy, and LangChain.
+//! Libraries that applications are written with: LiteLLM's own, which many have who had its proxy, and `LangChain`.
 
 use std::path::Path;
 use std::process::Command;
