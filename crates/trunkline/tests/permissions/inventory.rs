@@ -3,6 +3,7 @@
 
 use axum::body::Bytes;
 use axum::http::Request;
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use trunkline_testkit::{HttpClient, Reply, ScriptedUpstream, TestGateway};
 
@@ -306,18 +307,17 @@ async fn s05_s19_every_route_refuses_who_is_nobody() {
     let before = (world.database.rows(), world.upstream.requests().len());
     let operations = operations();
     assert!(operations.len() > 70, "{operations:?}");
-    for (what, http) in nobodies(&world.gateway) {
-        for operation in &operations {
-            if PUBLIC.contains(&operation.as_str()) {
-                let reply = world.send(&http, operation, &json!({})).await;
+    let nobodies = nobodies(&world.gateway);
+    for operation in operations.iter().map(String::as_str).chain(ENDPOINTS) {
+        join_all(nobodies.iter().map(async |(what, http)| {
+            if PUBLIC.contains(&operation) {
+                let reply = world.send(http, operation, &json!({})).await;
                 assert_eq!(reply.status, 200, "{what}: {operation}");
-                continue;
+                return;
             }
-            world.refused(what, &http, operation, &[401]).await;
-        }
-        for operation in ENDPOINTS {
-            world.refused(what, &http, operation, &[401]).await;
-        }
+            world.refused(what, http, operation, &[401]).await;
+        }))
+        .await;
     }
     world.database.is_still(&before.0);
     assert_eq!(world.upstream.requests().len(), before.1);
@@ -405,9 +405,8 @@ async fn s05_s19_every_route_refuses_who_has_no_right_to_it() {
         .iter()
         .filter(|operation| !PUBLIC.contains(&operation.as_str()));
     for operation in closed.clone() {
-        for (what, http, _) in limited.iter().filter(|(.., is_open)| !is_open(operation)) {
-            world.refused(what, http, operation, &[401, 403]).await;
-        }
+        let refused = limited.iter().filter(|(.., is_open)| !is_open(operation));
+        join_all(refused.map(|(what, http, _)| world.refused(what, http, operation, &[401, 403]))).await;
     }
     // Of the MCP endpoints, every good key has the ways in; what is behind them is for each to be granted.
     let nowhere = limited.iter().find(|(.., is_open)| !is_open("GET /key/info"));

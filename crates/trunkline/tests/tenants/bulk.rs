@@ -106,126 +106,109 @@ async fn member(gateway: &TestGateway, id: &str, role: &str) -> HttpClient {
     with(gateway, &secret(&made))
 }
 
-#[tokio::test]
-async fn b40_s18_many_keys_of_a_team_are_changed_by_who_may_change_each() {
-    let world = World::new().await;
-    let gateway = &world.gateway;
-    for team in ["t", "other"] {
-        post(gateway, "/team/new", json!({"team_id": team})).await;
-    }
-    let (lead, mate) = (
-        member(gateway, "lead", "admin").await,
-        member(gateway, "mate", "user").await,
-    );
-    let outsider = with(
-        gateway,
-        &secret(&post(gateway, "/user/new", json!({"user_id": "outsider"})).await),
-    );
-    let key = async |body: Value| {
-        generate(gateway, body).await["token"]
-            .as_str()
-            .unwrap()
-            .to_owned()
-    };
-    let free = key(json!({"team_id": "t"})).await;
-    let limited = key(json!({"team_id": "t", "rpm_limit": 9})).await;
-    let blocked = key(json!({"team_id": "t", "blocked": true})).await;
-    let of_mate = key(json!({"team_id": "t", "user_id": "mate"})).await;
-    let elsewhere = key(json!({"team_id": "other"})).await;
-    let limit =
-        async |hash: &str| get(gateway, &format!("/key/info?key={hash}")).await["info"]["rpm_limit"].clone();
-    let path = "/team/key/bulk_update";
-    let all =
-        |rpm: u32| json!({"team_id": "t", "all_keys_in_team": true, "update_fields": {"rpm_limit": rpm}});
-    let named =
-        |ids: &[&str], rpm: u32| json!({"team_id": "t", "key_ids": ids, "update_fields": {"rpm_limit": rpm}});
+const PATH: &str = "/team/key/bulk_update";
 
-    // An administrator: all that are used, each once, and none of another team.
-    let done = post(gateway, path, all(20)).await;
+/// The team `t` with its admin `lead` and its member `mate`, and keys of it and of another team.
+struct Keys {
+    world: World,
+    lead: HttpClient,
+    mate: HttpClient,
+    free: String,
+    limited: String,
+    blocked: String,
+    of_mate: String,
+    elsewhere: String,
+}
+
+impl Keys {
+    async fn new() -> Self {
+        let world = World::new().await;
+        let gateway = &world.gateway;
+        for team in ["t", "other"] {
+            post(gateway, "/team/new", json!({"team_id": team})).await;
+        }
+        let (lead, mate) = (
+            member(gateway, "lead", "admin").await,
+            member(gateway, "mate", "user").await,
+        );
+        let key = async |body: Value| {
+            let row = generate(gateway, body).await;
+            row["token"].as_str().unwrap().to_owned()
+        };
+        Self {
+            lead,
+            mate,
+            free: key(json!({"team_id": "t"})).await,
+            limited: key(json!({"team_id": "t", "rpm_limit": 9})).await,
+            blocked: key(json!({"team_id": "t", "blocked": true})).await,
+            of_mate: key(json!({"team_id": "t", "user_id": "mate"})).await,
+            elsewhere: key(json!({"team_id": "other"})).await,
+            world,
+        }
+    }
+
+    async fn limit(&self, hash: &str) -> Value {
+        let info = get(&self.world.gateway, &format!("/key/info?key={hash}")).await;
+        info["info"]["rpm_limit"].clone()
+    }
+}
+
+fn all(rpm: u32) -> Value {
+    json!({"team_id": "t", "all_keys_in_team": true, "update_fields": {"rpm_limit": rpm}})
+}
+
+fn named(ids: &[&str], rpm: u32) -> Value {
+    json!({"team_id": "t", "key_ids": ids, "update_fields": {"rpm_limit": rpm}})
+}
+
+/// The status, and how many were to be changed, were and were not.
+async fn many(http: &HttpClient, body: &Value) -> (u16, Value) {
+    let reply = http.post(PATH, body).await;
+    let said = serde_json::from_str(&reply.text()).unwrap_or_default();
+    (reply.status.as_u16(), said)
+}
+
+#[tokio::test]
+async fn b40_many_keys_of_a_team_are_changed_in_one_way() {
+    let keys = Keys::new().await;
+    let (gateway, free) = (&keys.world.gateway, keys.free.as_str());
+    // All that are used, each once, and none of another team.
+    let done = post(gateway, PATH, all(20)).await;
     assert_eq!(sums(&done), [3, 3, 0], "{done}");
-    assert_eq!(
-        limit(&blocked).await,
-        Value::Null,
-        "what is blocked stays as it is"
-    );
-    let done = post(gateway, path, named(&[&free, &free, &elsewhere, "nonsense"], 30)).await;
+    let limits = [free, &keys.limited, &keys.of_mate, &keys.blocked];
+    for (hash, wanted) in limits
+        .into_iter()
+        .zip([json!(20), json!(20), json!(20), Value::Null])
+    {
+        assert_eq!(keys.limit(hash).await, wanted, "what is blocked stays as it is");
+    }
+    let done = post(
+        gateway,
+        PATH,
+        named(&[free, free, &keys.elsewhere, "nonsense"], 30),
+    )
+    .await;
     assert_eq!(sums(&done), [3, 1, 2], "{done}");
-    assert_eq!(
-        (limit(&free).await, limit(&elsewhere).await),
-        (json!(30), Value::Null)
-    );
+    assert_eq!(keys.limit(free).await, 30);
+    assert_eq!(keys.limit(&keys.elsewhere).await, Value::Null);
     let body = json!({"team_id": "t", "key_ids": [free], "update_fields": {
         "max_budget": 3, "duration": "1d", "metadata": {"a": 1}, "tpm_limit": null, "tags": [], "mcp_rpm_limit": {"files": 2},
     }});
-    let row = post(gateway, path, body).await["successful_updates"][0]["key_info"].clone();
-    assert_eq!(
-        (
-            &row["max_budget"],
-            &row["metadata"]["a"],
-            &row["mcp_rpm_limit"]["files"]
-        ),
-        (&json!(3.0), &json!(1), &json!(2)),
-        "{row}"
-    );
-
-    // An admin of the team: less is always good, and more is not its to give.
-    let many = async |http: &HttpClient, body: &Value| {
-        let reply = http.post(path, body).await;
-        (
-            reply.status.as_u16(),
-            serde_json::from_str::<Value>(&reply.text()).unwrap_or_default(),
-        )
-    };
-    let (status, done) = many(&lead, &all(15)).await;
-    assert_eq!((status, sums(&done)), (200, [3, 3, 0]), "{done}");
-    let (status, done) = many(&lead, &all(16)).await;
-    assert_eq!((status, sums(&done)), (200, [3, 0, 3]), "{done}");
-    assert!(
-        done["failed_updates"][0]["failed_reason"]
-            .as_str()
-            .unwrap()
-            .contains("rpm_limit")
-    );
-    let (_, done) = many(&lead, &named(&[&limited, &elsewhere], 14)).await;
-    assert_eq!(sums(&done), [2, 1, 1], "{done}");
-    assert_eq!(
-        (limit(&limited).await, limit(&elsewhere).await),
-        (json!(14), Value::Null)
-    );
-
-    // A member, before and after the team lets it; its own alone.
-    assert_eq!(many(&mate, &all(1)).await.0, 403);
-    let words = json!({"team_id": "t", "team_member_permissions": ["/key/update"]});
-    post(gateway, "/team/permissions_update", words).await;
-    let (status, done) = many(&mate, &all(13)).await;
-    assert_eq!((status, sums(&done)), (200, [1, 1, 0]), "{done}");
-    assert_eq!(done["successful_updates"][0]["key"], of_mate);
-    let (_, done) = many(&mate, &named(&[&free, &of_mate], 12)).await;
-    assert_eq!(sums(&done), [2, 1, 1], "{done}");
-    assert_eq!(done["failed_updates"][0]["key_info"], Value::Null, "{done}");
-    assert_eq!(
-        (limit(&free).await, limit(&of_mate).await),
-        (json!(15), json!(12))
-    );
-    for http in [&outsider, &mate] {
-        let mut body = all(1);
-        body["team_id"] = "other".into();
-        assert_eq!(many(http, &body).await.0, 403);
+    let row = post(gateway, PATH, body).await["successful_updates"][0]["key_info"].clone();
+    for (at, wanted) in [
+        ("/max_budget", json!(3.0)),
+        ("/metadata/a", json!(1)),
+        ("/mcp_rpm_limit/files", json!(2)),
+    ] {
+        assert_eq!(row.pointer(at), Some(&wanted), "{row}");
     }
-    assert_eq!(many(&outsider, &all(1)).await.0, 403);
-
-    let too_many = vec![free.as_str(); 501];
+    assert!(row["expires"].is_string(), "{row}");
+    let fields = |own: Value| json!({"team_id": "t", "key_ids": [free], "update_fields": own});
+    let both = json!({"team_id": "t", "all_keys_in_team": true, "key_ids": [free], "update_fields": {"rpm_limit": 1}});
     for (body, status) in [
-        (named(&too_many, 1), 400),
+        (named(&vec![free; 501], 1), 400),
         (named(&[], 1), 422),
-        (
-            json!({"team_id": "t", "all_keys_in_team": true, "key_ids": [free], "update_fields": {"rpm_limit": 1}}),
-            422,
-        ),
-        (
-            json!({"team_id": "t", "all_keys_in_team": true, "update_fields": {}}),
-            422,
-        ),
+        (both, 422),
         (json!({"team_id": "t", "all_keys_in_team": true}), 422),
         (
             json!({"all_keys_in_team": true, "update_fields": {"rpm_limit": 1}}),
@@ -235,69 +218,89 @@ async fn b40_s18_many_keys_of_a_team_are_changed_by_who_may_change_each() {
             json!({"team_id": "none", "all_keys_in_team": true, "update_fields": {"rpm_limit": 1}}),
             404,
         ),
+        (fields(json!({})), 422),
         // Whose it is and what it may use is said of each.
+        (fields(json!({"team_id": "other"})), 422),
         (
-            json!({"team_id": "t", "key_ids": [free], "update_fields": {"team_id": "other"}}),
+            fields(json!({"object_permission": {"mcp_servers": ["notes"]}})),
             422,
         ),
-        (
-            json!({"team_id": "t", "key_ids": [free], "update_fields": {"object_permission": {"mcp_servers": ["notes"]}}}),
-            422,
-        ),
-        (
-            json!({"team_id": "t", "key_ids": [free], "update_fields": {"blocked": true}}),
-            422,
-        ),
-        (
-            json!({"team_id": "t", "key_ids": [free], "update_fields": {"tpm_limit": 5}}),
-            422,
-        ),
-        (
-            json!({"team_id": "t", "key_ids": [free], "update_fields": {"rpm_limit": "x"}}),
-            422,
-        ),
+        (fields(json!({"blocked": true})), 422),
+        (fields(json!({"tpm_limit": 5})), 422),
+        (fields(json!({"rpm_limit": "x"})), 422),
     ] {
-        ask(gateway, "POST", path, body, status).await;
+        ask(gateway, "POST", PATH, body, status).await;
     }
-    assert_eq!(limit(&free).await, 15);
+    assert_eq!(keys.limit(free).await, 30);
+}
+
+#[tokio::test]
+async fn s18_many_keys_of_a_team_are_changed_by_who_may_change_each() {
+    let keys = Keys::new().await;
+    let gateway = &keys.world.gateway;
+    let outsider = post(gateway, "/user/new", json!({"user_id": "outsider"})).await;
+    let outsider = with(gateway, &secret(&outsider));
+    post(gateway, PATH, all(20)).await;
+
+    // An admin of the team: less is always good, and more is not its to give.
+    let (status, done) = many(&keys.lead, &all(15)).await;
+    assert_eq!((status, sums(&done)), (200, [3, 3, 0]), "{done}");
+    let (status, done) = many(&keys.lead, &all(16)).await;
+    assert_eq!((status, sums(&done)), (200, [3, 0, 3]), "{done}");
+    let reason = done["failed_updates"][0]["failed_reason"].as_str().unwrap();
+    assert!(reason.contains("rpm_limit"), "{reason}");
+    let (_, done) = many(&keys.lead, &named(&[&keys.limited, &keys.elsewhere], 14)).await;
+    assert_eq!(sums(&done), [2, 1, 1], "{done}");
+    assert_eq!(keys.limit(&keys.limited).await, 14);
+    assert_eq!(keys.limit(&keys.elsewhere).await, Value::Null);
+
+    // A member, before and after the team lets it; its own alone.
+    assert_eq!(many(&keys.mate, &all(1)).await.0, 403);
+    let words = json!({"team_id": "t", "team_member_permissions": ["/key/update"]});
+    post(gateway, "/team/permissions_update", words).await;
+    let (status, done) = many(&keys.mate, &all(13)).await;
+    assert_eq!((status, sums(&done)), (200, [1, 1, 0]), "{done}");
+    assert_eq!(done["successful_updates"][0]["key"], keys.of_mate);
+    let (_, done) = many(&keys.mate, &named(&[&keys.free, &keys.of_mate], 12)).await;
+    assert_eq!(sums(&done), [2, 1, 1], "{done}");
+    assert_eq!(done["failed_updates"][0]["key_info"], Value::Null, "{done}");
+    assert_eq!(keys.limit(&keys.free).await, 15);
+    assert_eq!(keys.limit(&keys.of_mate).await, 12);
+    let mut of_others = all(1);
+    of_others["team_id"] = "other".into();
+    for (http, body) in [
+        (&outsider, &of_others),
+        (&keys.mate, &of_others),
+        (&outsider, &all(1)),
+    ] {
+        assert_eq!(many(http, body).await.0, 403);
+    }
 }
 
 #[tokio::test]
 async fn s18_what_a_key_has_spent_is_not_said_anew_by_whom_it_limits() {
-    let world = World::new().await;
-    let gateway = &world.gateway;
-    for team in ["t", "other"] {
-        post(gateway, "/team/new", json!({"team_id": team})).await;
-    }
-    let (lead, mate) = (
-        member(gateway, "lead", "admin").await,
-        member(gateway, "mate", "user").await,
-    );
-    let key = async |body: Value| {
-        generate(gateway, body).await["token"]
-            .as_str()
-            .unwrap()
-            .to_owned()
-    };
-    let free = key(json!({"team_id": "t"})).await;
-    let of_mate = key(json!({"team_id": "t", "user_id": "mate"})).await;
-    let limited = key(json!({"team_id": "t", "max_budget": 1})).await;
-    let elsewhere = key(json!({"team_id": "other"})).await;
-    let of_lead = key(json!({"user_id": "lead"})).await;
+    let keys = Keys::new().await;
+    let gateway = &keys.world.gateway;
+    let of_lead = generate(gateway, json!({"user_id": "lead"})).await;
+    let of_lead = of_lead["token"].as_str().unwrap().to_owned();
     for (what, http, hash, status) in [
-        ("an administrator", &gateway.client(), &limited, 200),
-        ("an admin of the team", &lead, &free, 200),
-        ("an admin of the team, of a member", &lead, &of_mate, 200),
-        ("what an administrator limits", &lead, &limited, 403),
-        ("another team's", &lead, &elsewhere, 403),
-        ("one's own, which is no team's", &lead, &of_lead, 403),
-        ("nobody's", &lead, &"0".repeat(64), 403),
-        ("a member, of its own", &mate, &of_mate, 403),
-        ("a member", &mate, &free, 403),
+        ("an administrator", &gateway.client(), &keys.limited, 200),
+        ("an admin of the team", &keys.lead, &keys.free, 200),
+        (
+            "an admin of the team, of a member",
+            &keys.lead,
+            &keys.of_mate,
+            200,
+        ),
+        ("what an administrator limits", &keys.lead, &keys.limited, 403),
+        ("another team's", &keys.lead, &keys.elsewhere, 403),
+        ("one's own, which is no team's", &keys.lead, &of_lead, 403),
+        ("nobody's", &keys.lead, &"0".repeat(64), 403),
+        ("a member, of its own", &keys.mate, &keys.of_mate, 403),
+        ("a member", &keys.mate, &keys.free, 403),
     ] {
-        let reply = http
-            .post(&format!("/key/{hash}/reset_spend"), &json!({"reset_to": 0}))
-            .await;
+        let path = format!("/key/{hash}/reset_spend");
+        let reply = http.post(&path, &json!({"reset_to": 0})).await;
         assert_eq!(reply.status.as_u16(), status, "{what}: {}", reply.text());
     }
 }
