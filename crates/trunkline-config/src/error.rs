@@ -40,7 +40,7 @@ pub enum ConfigError {
         /// All that were found, in the order of the file. Never empty.
         problems: Vec<Problem>,
         /// The files that it names, whether they are there or not: what is wrong may be mended in one of them.
-        files: Vec<PathBuf>,
+        files: NamedFiles,
     },
 }
 
@@ -56,16 +56,26 @@ impl ConfigError {
     /// The files that the configuration names, as far as it could be read.
     pub fn files(&self) -> &[PathBuf] {
         match self {
-            Self::Invalid { files, .. } => files,
+            Self::Invalid { files, .. } => &files.0,
             Self::Read { .. } | Self::NotText { .. } => &[],
         }
     }
 
     pub(crate) fn naming(mut self, named: Vec<PathBuf>) -> Self {
         if let Self::Invalid { files, .. } = &mut self {
-            *files = named;
+            *files = NamedFiles(named);
         }
         self
+    }
+}
+
+/// Files that a configuration names. What stands there for a path may be a secret that was pasted: it is not shown (S13).
+#[derive(Clone, Default)]
+pub struct NamedFiles(Vec<PathBuf>);
+
+impl fmt::Debug for NamedFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} files", self.0.len())
     }
 }
 
@@ -216,7 +226,7 @@ impl Report {
         ConfigError::Invalid {
             file: file.to_owned(),
             problems: self.problems,
-            files: Vec::new(),
+            files: NamedFiles::default(),
         }
     }
 }

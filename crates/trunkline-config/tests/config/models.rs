@@ -43,6 +43,7 @@ fn b29_every_parameter_has_an_effect() {
         ("tags", "[a]"),
         ("order", "2"),
         ("drop_params", "true"),
+        ("use_in_pass_through", "true"),
         ("additional_drop_params", "[seed]"),
         ("input_cost_per_token", "2.5e-06"),
         ("output_cost_per_token", "0"),
