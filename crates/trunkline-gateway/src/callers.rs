@@ -2,13 +2,14 @@
 //! when its team, or whom they are for, is blocked.
 //! Requests need none of this: each is identified by the keys of its own moment.
 
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::Response;
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, stream};
 use tokio_util::sync::CancellationToken;
 use trunkline_auth::Authenticator;
 use trunkline_model::{KeyMap, Principal};
@@ -68,13 +69,52 @@ impl Drop for Following {
 
 /// The answer as it is, but a stream of a virtual key, or for an end user, ends with them.
 pub fn bound(gateway: &Arc<Gateway>, principal: &Principal, response: Response) -> Response {
-    let is_stream = || {
-        let kind = response.headers().get(CONTENT_TYPE);
-        kind.is_some_and(|kind| kind == "text/event-stream")
-    };
-    if !principal.can_change() || !is_stream() {
+    let kind = response.headers().get(CONTENT_TYPE);
+    if !principal.can_change() || kind.is_none_or(|kind| kind != "text/event-stream") {
         return response;
     }
+    let (over, following) = follow(gateway, principal);
+    let (parts, body) = response.into_parts();
+    let body = body
+        .into_data_stream()
+        .take_until(over.cancelled_owned())
+        .map(move |piece| {
+            // Lives as long as the stream.
+            let _ = &following;
+            piece
+        });
+    Response::from_parts(parts, Body::from_stream(body))
+}
+
+/// The same of every answer that is not whole yet, whatever it says that it is. Half of one ends in a broken connection: its kind may have no
+/// other way to say that it is not complete.
+pub fn bound_whatever_it_is(gateway: &Arc<Gateway>, principal: &Principal, response: Response) -> Response {
+    if !principal.can_change() || response.body().size_hint().exact().is_some() {
+        return response;
+    }
+    let (over, following) = follow(gateway, principal);
+    let (parts, body) = response.into_parts();
+    let is_over = over.clone();
+    let last = stream::once(async move {
+        let text = "whoever asked is not let in any more";
+        is_over
+            .is_cancelled()
+            .then(|| Err(axum::Error::new(io::Error::other(text))))
+    });
+    let body = body
+        .into_data_stream()
+        .take_until(over.cancelled_owned())
+        .map(Some)
+        .chain(last)
+        .filter_map(move |piece| {
+            let _ = &following;
+            std::future::ready(piece)
+        });
+    Response::from_parts(parts, Body::from_stream(body))
+}
+
+/// A place among those that are followed, and what is cancelled when they have to leave.
+fn follow(gateway: &Arc<Gateway>, principal: &Principal) -> (CancellationToken, Following) {
     let over = CancellationToken::new();
     let number = gateway.callers.begun.fetch_add(1, Ordering::Relaxed);
     let followed = Followed {
@@ -90,14 +130,5 @@ pub fn bound(gateway: &Arc<Gateway>, principal: &Principal, response: Response) 
         // It was taken away while the answer was made.
         over.cancel();
     }
-    let (parts, body) = response.into_parts();
-    let body = body
-        .into_data_stream()
-        .take_until(over.cancelled_owned())
-        .map(move |piece| {
-            // Lives as long as the stream.
-            let _ = &following;
-            piece
-        });
-    Response::from_parts(parts, Body::from_stream(body))
+    (over, following)
 }

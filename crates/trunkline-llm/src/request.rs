@@ -67,7 +67,7 @@ const READ: [&str; 7] = [
 
 /// A key that is one that something was decided about, but for the case of its letters. There are services to which it is the same, and
 /// that would read it instead (S23).
-fn check_spelling(object: &RawObject<'_>) -> Result<(), BadRequest> {
+pub(crate) fn check_spelling(object: &RawObject<'_>) -> Result<(), BadRequest> {
     let known = || {
         READ.iter()
             .chain(&routing::MEMBERS)
@@ -84,6 +84,19 @@ fn check_spelling(object: &RawObject<'_>) -> Result<(), BadRequest> {
         }
     }
     Ok(())
+}
+
+/// A member of [`ROUTES`] that says something.
+pub(crate) fn refuse_routes(object: &RawObject<'_>) -> Result<(), BadRequest> {
+    match ROUTES.iter().find(|name| says_something(object, name)) {
+        None => Ok(()),
+        Some(name) => {
+            let text = format!(
+                "`{name}` may have another model answer than the one that this key is asked about: leave it out"
+            );
+            Err(bad(Some(name), text))
+        }
+    }
 }
 
 /// Characters of a model's name.
@@ -185,12 +198,7 @@ impl<'a> Request<'a> {
             return Err(bad(Some(name), text));
         }
         check_spelling(&object)?;
-        if let Some(name) = ROUTES.iter().find(|name| says_something(&object, name)) {
-            let text = format!(
-                "`{name}` may have another model answer than the one that this key is asked about: leave it out"
-            );
-            return Err(bad(Some(name), text));
-        }
+        refuse_routes(&object)?;
         if dialect != Dialect::OpenAi {
             refuse_models_of_tools(&object)?;
         }
@@ -529,14 +537,14 @@ fn drops(object: &mut RawObject<'_>) -> Result<Drops, BadRequest> {
 /// Of `stream_options`.
 const INCLUDE_USAGE: &str = "include_usage";
 
-fn wants_usage(object: &RawObject<'_>) -> bool {
+pub(crate) fn wants_usage(object: &RawObject<'_>) -> bool {
     let options = object.get("stream_options");
     let options = options.and_then(|options| RawObject::parse(options).ok());
     options.is_some_and(|options| options.get(INCLUDE_USAGE) == Some("true"))
 }
 
 /// What is no object of options is the provider's to refuse.
-fn ask_usage(object: &mut RawObject<'_>) {
+pub(crate) fn ask_usage(object: &mut RawObject<'_>) {
     let options = object.get("stream_options").map(str::to_owned);
     let asked = match options.as_deref() {
         None | Some("null") => format!("{{\"{INCLUDE_USAGE}\":true}}"),
@@ -564,7 +572,7 @@ const PAID_BY_TOKENS: [&str; 8] = [
 ];
 
 /// Whether it asks for more than tokens pay for. An answer in the background is more than its own answer says.
-fn has_extras(object: &RawObject<'_>, dialect: Dialect) -> bool {
+pub(crate) fn has_extras(object: &RawObject<'_>, dialect: Dialect) -> bool {
     #[derive(Deserialize)]
     struct Tool<'a> {
         #[serde(borrow, default, rename = "type")]
@@ -648,7 +656,7 @@ fn refuse_kept_things(object: &RawObject<'_>) -> Result<(), BadRequest> {
 }
 
 /// Tools of Anthropic's that ask a model of their own (an advisor), and OpenAI's that paint with one: it would be one that nobody decided about.
-fn refuse_models_of_tools(object: &RawObject<'_>) -> Result<(), BadRequest> {
+pub(crate) fn refuse_models_of_tools(object: &RawObject<'_>) -> Result<(), BadRequest> {
     let tools = object.get("tools").unwrap_or("[]");
     // What is no list is the provider's to judge.
     let tools: Vec<&RawValue> = serde_json::from_str(tools).unwrap_or_default();

@@ -36,7 +36,7 @@ pub struct ToSign<'a> {
     pub path: &'a str,
     /// As it is sent, in the order of names.
     pub query: &'a str,
-    /// `application/json`
+    /// `application/json`; empty if none is sent.
     pub content_type: &'a str,
     /// The body.
     pub body: &'a [u8],
@@ -47,11 +47,14 @@ pub struct ToSign<'a> {
 impl Signer<'_> {
     /// The headers to be added, the secret ones last.
     pub fn headers(&self, what: &ToSign<'_>) -> Vec<(&'static str, String)> {
-        let mut signed = vec![
-            ("content-type", what.content_type.to_owned()),
+        // A header that is signed has to be there.
+        let kind = Some(what.content_type).filter(|own| !own.is_empty());
+        let kind = kind.map(|own| ("content-type", own.to_owned()));
+        let mut signed: Vec<(&'static str, String)> = kind.into_iter().collect();
+        signed.extend([
             ("host", what.host.to_owned()),
             ("x-amz-date", what.time.to_owned()),
-        ];
+        ]);
         let token = self
             .session_token
             .map(|token| ("x-amz-security-token", token.to_owned()));
@@ -172,5 +175,17 @@ mod tests {
                 .contains("SignedHeaders=content-type;host;x-amz-date;x-amz-security-token")
         );
         assert_ne!(headers[2].1, SIGNER.headers(&what)[1].1);
+        // What is not sent is not signed.
+        let shown = ToSign {
+            method: "GET",
+            content_type: "",
+            body: b"",
+            ..what
+        };
+        assert!(
+            SIGNER.headers(&shown)[1]
+                .1
+                .contains("SignedHeaders=host;x-amz-date,")
+        );
     }
 }

@@ -21,7 +21,8 @@ pub struct LineTooLong {
 /// Gives the model of a stream another name.
 #[derive(Debug)]
 pub struct Renamer {
-    model: String,
+    /// None: it keeps the provider's.
+    model: Option<String>,
     limit: usize,
     /// The line that has no end yet.
     line: Vec<u8>,
@@ -77,8 +78,17 @@ enum Line {
 impl Renamer {
     /// For a client that asked for `model`; lines have at most `limit` bytes.
     pub fn new(model: &str, limit: usize) -> Self {
+        Self::with(Some(model.to_owned()), limit)
+    }
+
+    /// For a client that asked for no usage, of a stream in which nothing else changes.
+    pub fn without_usage(limit: usize) -> Self {
+        Self::with(None, limit).hiding_usage(true)
+    }
+
+    fn with(model: Option<String>, limit: usize) -> Self {
         Self {
-            model: model.to_owned(),
+            model,
             limit,
             line: Vec::new(),
             usage: None,
@@ -206,9 +216,10 @@ impl Renamer {
             return Line::LeftOut;
         }
         let hidden = self.hides_usage && object.get("usage") == Some("null") && object.remove("usage");
-        let named = object.get("model").is_some();
-        if named {
-            object.set_string("model", &self.model);
+        let model = self.model.as_ref().filter(|_| object.get("model").is_some());
+        let named = model.is_some();
+        if let Some(model) = model {
+            object.set_string("model", model);
         }
         if !named && !hidden {
             return Line::AsItIs;

@@ -304,12 +304,13 @@ struct CoheresKinds {
 type Found = (Vec<String>, Option<u64>);
 
 impl Reading {
-    /// The answer for the client, of all answers of the provider's in order. `counted`: tokens as a header says them.
+    /// The answer for the client, of all answers of the provider's in order. `counted`: tokens as a header says them; `about`: how many it
+    /// is told if nobody says it, for its readers want a number there. Nothing is returned of those.
     pub fn answer(
         &self,
         texts: &[&str],
         model: &str,
-        counted: Option<u64>,
+        (counted, about): (Option<u64>, u64),
     ) -> Result<(String, Option<Usage>), String> {
         let mut vectors = Vec::with_capacity(self.count);
         let mut tokens = Some(0u64);
@@ -335,7 +336,8 @@ impl Reading {
                 "{{\"object\":\"embedding\",\"index\":{index},\"embedding\":{own}}}"
             ));
         }
-        let usage = json!({"prompt_tokens": tokens, "total_tokens": tokens});
+        let told = tokens.unwrap_or(about);
+        let usage = json!({"prompt_tokens": told, "total_tokens": told});
         let answer = format!(
             "{{\"object\":\"list\",\"data\":[{}],\"model\":{},\"usage\":{usage}}}",
             data.join(","),
@@ -493,7 +495,7 @@ mod tests {
                     r#"{"embedding":[1],"inputTextTokenCount":4}"#,
                 ],
                 "m",
-                None,
+                (None, 1),
             )
             .unwrap();
         assert_eq!(
@@ -523,23 +525,26 @@ mod tests {
             ),
             (Form::Cohere, r#"{"embeddings":{"float":[[1.5]]}}"#, None, None),
         ] {
-            let (answer, usage) = reading(form, 1).answer(&[text], "m", counted).unwrap();
+            let (answer, usage) = reading(form, 1).answer(&[text], "m", (counted, 5)).unwrap();
             assert!(answer.contains("\"embedding\":[1.5]"), "{answer}");
+            let told = took.unwrap_or(5);
+            let told = format!("\"usage\":{{\"prompt_tokens\":{told},\"total_tokens\":{told}}}");
+            assert!(answer.contains(&told), "{answer}");
             assert_eq!(usage.and_then(|own| own.input), took, "{text}");
         }
         assert!(
             reading(Form::Gemini, 2)
-                .answer(&[r#"{"embeddings":[{"values":[1]}]}"#], "m", None)
+                .answer(&[r#"{"embeddings":[{"values":[1]}]}"#], "m", (None, 1))
                 .is_err()
         );
-        assert!(reading(Form::Gemini, 1).answer(&["{}"], "m", None).is_err());
+        assert!(reading(Form::Gemini, 1).answer(&["{}"], "m", (None, 1)).is_err());
         let packed = Reading {
             form: Form::Gemini,
             is_base64: true,
             count: 1,
         };
         let (answer, _) = packed
-            .answer(&[r#"{"embeddings":[{"values":[1,-2.5]}]}"#], "m", None)
+            .answer(&[r#"{"embeddings":[{"values":[1,-2.5]}]}"#], "m", (None, 1))
             .unwrap();
         assert!(answer.contains("\"embedding\":\"AACAPwAAIMA=\""), "{answer}");
     }

@@ -338,6 +338,7 @@ pub(super) async fn hand_on(asked: Box<Asked<'_>>, answered: Answered, tries: &T
     }
     let status = head.response.status();
     let counted = counted(&passing.task, head.response.headers());
+    let counted = (counted, sending.0.about());
     let body = (head.response, head.time, head.until);
     let read = match read_text(ready, body, limit).await {
         Ok(text) => more::texts((&asked, ready), head.sent.more, head.until)

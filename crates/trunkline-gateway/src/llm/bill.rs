@@ -124,12 +124,15 @@ impl Bill {
         }
         let is_estimated = usage.input.is_none() || usage.output.is_none();
         if is_estimated {
-            usage.input = usage
-                .input
-                .or(Some(self.request_bytes.div_ceil(BYTES_OF_A_TOKEN)));
+            usage.input = usage.input.or(Some(self.about()));
             usage.output = usage.output.or(Some(written));
         }
         (usage, is_estimated)
+    }
+
+    /// About how many tokens the request has.
+    pub(super) fn about(&self) -> u64 {
+        self.request_bytes.div_ceil(BYTES_OF_A_TOKEN)
     }
 
     /// The same of an answer without its end: Anthropic's begin by saying how much is written, which is next to nothing by then.

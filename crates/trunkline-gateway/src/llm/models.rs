@@ -84,10 +84,12 @@ fn compared(prices: &Prices) -> u64 {
         .unwrap_or(u64::MAX)
 }
 
-/// Whether a provider that has an endpoint has it for a model: Bedrock counts the tokens of Anthropic's models alone.
+/// Whether a provider that has an endpoint has it for a model: Bedrock counts the tokens of Anthropic's models alone, and of a
+/// profile it cannot be told by its name which model it is of.
 fn serves(provider: &Provider, endpoint: Endpoint, model: &str) -> bool {
     let is_bedrocks = provider.dialect == Spoken::Bedrock;
-    !(is_bedrocks && endpoint == Endpoint::CountTokens) || model.contains("anthropic.")
+    let is_counted = model.contains("anthropic.") && !model.contains("-profile/");
+    !(is_bedrocks && endpoint == Endpoint::CountTokens) || is_counted
 }
 
 impl Most {

@@ -25,12 +25,12 @@ pub(super) struct Passing {
 }
 
 impl Passing {
-    /// A whole answer. `more`: those of requests that belong to it; `counted`: tokens that its headers say it took.
+    /// A whole answer. `more`: those of requests that belong to it; `counted`: tokens that its headers say it took, and how many they are about.
     pub(super) fn whole(
         &self,
         text: &str,
         more: &[String],
-        counted: Option<u64>,
+        counted: (Option<u64>, u64),
     ) -> Result<(String, Option<Usage>), String> {
         match &self.task {
             Task::Plain => self.said(text),

@@ -174,15 +174,17 @@ impl Models {
     pub(super) fn only(&self, group: &Group, id: &str, tried: &[String]) -> Result<Chosen, NoDeployment> {
         let ready = group.members.iter().find(|own| own.deployment.id == id);
         let ready = ready.ok_or(NoDeployment::Gone)?;
-        match &ready.defect {
-            Some(defect) => Err(NoDeployment::Unusable(defect.clone())),
-            None if tried.iter().any(|own| own == id) => Err(NoDeployment::Tried),
-            None => self.alone(ready),
+        if ready.defect.is_none() && tried.iter().any(|own| own == id) {
+            return Err(NoDeployment::Tried);
         }
+        self.alone(ready)
     }
 
     /// One that is there alone: it is not left alone.
     pub(super) fn alone(&self, ready: &Arc<Ready>) -> Result<Chosen, NoDeployment> {
+        if let Some(defect) = &ready.defect {
+            return Err(NoDeployment::Unusable(defect.clone()));
+        }
         let turn = ready.turn(self.now(), &Most::ANY, false);
         Ok(Chosen {
             turn: turn.ok_or(NoDeployment::Full(Duration::from_secs(1)))?,

@@ -185,6 +185,25 @@ pub(super) fn no_account(api: Api) -> Refused {
     Refused::new(503, text).word(OutcomeStatus::Misconfigured.as_str())
 }
 
+/// A name is one of `model_list`, and none of its deployments is of this API: it does not mean the API's own model.
+pub(super) fn of_others(name: &str, api: Api) -> Refused {
+    let text = format!(
+        "{} is a name of model_list, and none of its deployments is of {}: ask for it at /v1/chat/completions and the like. An operator who means {1}'s own model gives the deployments another name.",
+        printable(name),
+        api.prefix()
+    );
+    Refused::new(400, text).param(Some("model".to_owned()))
+}
+
+/// A body that a provider could read as something else than the gateway does.
+pub(super) fn other_kind(api: Api) -> Refused {
+    let text = format!(
+        "the body must be `application/json` or `multipart/form-data`: which model of {} it is for cannot be read of another `content-type`",
+        api.prefix()
+    );
+    Refused::new(415, text)
+}
+
 /// There is no model of the name.
 pub(super) fn unknown(model: &str) -> Refused {
     let text = format!(

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::frames::Frames;
+use crate::stream::Renamer;
 use crate::translate::{Counts, bedrocks_usage, googles_usage};
 use crate::{Service, Usage};
 
@@ -36,6 +37,8 @@ enum Kind {
     Frames(Frames),
     /// What is no text of any of these.
     Other,
+    /// What cannot go on: the rest of it does not come.
+    Cut,
 }
 
 /// Reads an answer while it passes.
@@ -50,6 +53,8 @@ pub struct Meter {
     events: u64,
     error: Option<String>,
     is_whole: bool,
+    /// Leaves out of a stream what its client did not ask for.
+    without_usage: Option<Renamer>,
 }
 
 /// Members of an answer, or of a piece of one, that count.
@@ -116,7 +121,7 @@ impl Meter {
             Kind::Lines(Vec::new())
         } else if is("application/vnd.amazon.eventstream") {
             Kind::Frames(Frames::new(limit))
-        } else if is("application/json") {
+        } else if is("application/json") && shape.is_some() {
             Kind::Whole(Vec::new())
         } else {
             Kind::Other
@@ -130,13 +135,24 @@ impl Meter {
             events: 0,
             error: None,
             is_whole: true,
+            without_usage: None,
         }
+    }
+
+    /// For a client that did not ask what a stream took: it is read, and does not go on.
+    #[must_use]
+    pub fn hiding_usage(mut self, hides_usage: bool) -> Self {
+        if hides_usage && matches!(self.kind, Kind::Lines(_)) {
+            self.without_usage = Some(Renamer::without_usage(self.limit));
+        }
+        self
     }
 
     /// Takes a piece. Returns what goes on: of an event stream whole lines, so that what a line says is known before it is handed on.
     pub fn feed(&mut self, piece: &[u8]) -> Vec<u8> {
         match &mut self.kind {
             Kind::Other => piece.to_vec(),
+            Kind::Cut => Vec::new(),
             Kind::Whole(kept) => {
                 if kept.len() + piece.len() <= self.limit {
                     kept.extend_from_slice(piece);
@@ -176,9 +192,22 @@ impl Meter {
                     .unwrap_or(0);
                 let lines: Vec<u8> = kept.drain(..end).collect();
                 self.lines(&lines);
-                lines
+                self.shown(lines)
             }
         }
+    }
+
+    /// What of a stream goes on. A line of which the half is gone cannot be looked at as a whole.
+    fn shown(&mut self, lines: Vec<u8>) -> Vec<u8> {
+        let Some(renamer) = &mut self.without_usage else {
+            return lines;
+        };
+        let mut out = Vec::with_capacity(lines.len());
+        if renamer.feed(&lines, &mut out).is_err() {
+            self.is_whole = false;
+            self.kind = Kind::Cut;
+        }
+        out
     }
 
     /// It is over: what is left of it goes on, too.
@@ -186,7 +215,11 @@ impl Meter {
         match std::mem::replace(&mut self.kind, Kind::Other) {
             Kind::Lines(rest) => {
                 self.lines(&rest);
-                rest
+                let mut out = self.shown(rest);
+                if let Some(renamer) = &mut self.without_usage {
+                    renamer.finish(&mut out);
+                }
+                out
             }
             Kind::Whole(text) => {
                 self.whole(&String::from_utf8_lossy(&text));
@@ -198,7 +231,7 @@ impl Meter {
                 self.is_whole = frames.is_whole();
                 Vec::new()
             }
-            Kind::Other => Vec::new(),
+            Kind::Other | Kind::Cut => Vec::new(),
         }
     }
 
@@ -364,144 +397,4 @@ impl Meter {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::frames::encode;
-
-    const LIMIT: usize = 1024;
-
-    fn took(shape: Shape, kind: &str, text: &[u8]) -> (Option<u64>, Option<u64>) {
-        let mut meter = Meter::new(Some(shape), kind, LIMIT);
-        let mut out = Vec::new();
-        // In the smallest pieces.
-        for piece in text.chunks(1) {
-            out.extend(meter.feed(piece));
-        }
-        out.extend(meter.finish());
-        assert_eq!(out, text, "every byte goes on");
-        let usage = meter.usage().unwrap_or_default();
-        (usage.input, usage.output)
-    }
-
-    #[test]
-    fn every_shape_says_what_it_took() {
-        let json = "application/json; charset=utf-8";
-        let events = "text/event-stream";
-        for (shape, kind, text) in [
-            (
-                Shape::OpenAi,
-                json,
-                r#"{"usage":{"prompt_tokens":5,"completion_tokens":3}}"#,
-            ),
-            (
-                Shape::OpenAi,
-                events,
-                "data: {\"choices\":[],\"usage\":null}\n\ndata: {\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":3}}\r\n\r\ndata: [DONE]",
-            ),
-            (
-                Shape::Anthropic,
-                json,
-                r#"{"usage":{"input_tokens":2,"cache_read_input_tokens":3,"output_tokens":3}}"#,
-            ),
-            (
-                Shape::Anthropic,
-                events,
-                "event: message_start\ndata: {\"message\":{\"usage\":{\"input_tokens\":5,\"output_tokens\":1}}}\n\nevent: message_delta\ndata: {\"usage\":{\"output_tokens\":3}}\n\n",
-            ),
-            (
-                Shape::Gemini,
-                json,
-                r#"{"usageMetadata":{"promptTokenCount":5,"candidatesTokenCount":2,"thoughtsTokenCount":1}}"#,
-            ),
-            (
-                Shape::Gemini,
-                json,
-                r#"[{"usageMetadata":{"promptTokenCount":5}},
-                    {"usageMetadata":{"promptTokenCount":5,"candidatesTokenCount":3}}]"#,
-            ),
-            (
-                Shape::Converse,
-                json,
-                r#"{"usage":{"inputTokens":5,"outputTokens":3}}"#,
-            ),
-            (
-                Shape::Invoke,
-                json,
-                r#"{"usage":{"input_tokens":5,"output_tokens":3}}"#,
-            ),
-            (
-                Shape::Cohere,
-                json,
-                r#"{"usage":{"tokens":{"input_tokens":5.0,"output_tokens":3}}}"#,
-            ),
-            (
-                Shape::Cohere,
-                json,
-                r#"{"meta":{"billed_units":{"input_tokens":5,"output_tokens":3}}}"#,
-            ),
-            (
-                Shape::Cohere,
-                events,
-                "data: {\"type\":\"message-end\",\"delta\":{\"usage\":{\"tokens\":{\"input_tokens\":5,\"output_tokens\":3}}}}\n",
-            ),
-        ] {
-            assert_eq!(
-                took(shape, kind, text.as_bytes()),
-                (Some(5), Some(3)),
-                "{shape:?} {text}"
-            );
-        }
-        let metadata = encode(
-            "event",
-            "metadata",
-            br#"{"usage":{"inputTokens":5,"outputTokens":3}}"#,
-        );
-        let frames = "application/vnd.amazon.eventstream";
-        assert_eq!(took(Shape::Converse, frames, &metadata), (Some(5), Some(3)));
-        let inner = STANDARD.encode(
-            r#"{"type":"message_stop","amazon-bedrock-invocationMetrics":{"inputTokenCount":5,"outputTokenCount":3}}"#,
-        );
-        let chunk = encode("event", "chunk", format!("{{\"bytes\":\"{inner}\"}}").as_bytes());
-        assert_eq!(took(Shape::Invoke, frames, &chunk), (Some(5), Some(3)));
-    }
-
-    #[test]
-    fn what_cannot_be_read_passes_and_says_nothing() {
-        let long = format!(
-            "{{\"usage\":{{\"prompt_tokens\":1}},\"x\":\"{}\"}}",
-            "a".repeat(LIMIT)
-        );
-        for (kind, text) in [
-            ("application/json", long.as_bytes()),
-            ("application/json", b"no json"),
-            ("audio/mpeg", b"\x01{\"usage\":{\"prompt_tokens\":1}}"),
-            (
-                "application/vnd.amazon.eventstream",
-                b"no frames, and longer than a prelude",
-            ),
-            ("text/event-stream", b"data: {\"usage\":\n"),
-        ] {
-            assert_eq!(took(Shape::OpenAi, kind, text), (None, None), "{kind}");
-        }
-    }
-
-    #[test]
-    fn errors_in_the_middle_are_seen_before_they_are_handed_on() {
-        let mut meter = Meter::new(Some(Shape::Gemini), "text/event-stream", LIMIT);
-        assert_eq!(meter.feed(b"data: {\"error\":{\"mess"), b"");
-        assert_eq!(meter.error(), None);
-        assert_eq!(meter.feed(b"age\":\"x\"}}\n").len(), 32);
-        assert!(meter.error().is_some());
-        let mut meter = Meter::new(None, "application/vnd.amazon.eventstream", LIMIT);
-        meter.feed(&encode(
-            "exception",
-            "throttlingException",
-            b"{\"message\":\"slow\"}",
-        ));
-        assert_eq!(meter.error(), Some("{\"message\":\"slow\"}"));
-        let mut cut = Meter::new(None, "application/vnd.amazon.eventstream", LIMIT);
-        cut.feed(b"\0");
-        cut.finish();
-        assert!(!cut.is_whole());
-    }
-}
+mod tests;

@@ -1,12 +1,13 @@
 //! The APIs of providers that are relayed as they are, whatever the route: which there are, and how each tells of an error.
 //!
 //! - [`passage`]: a request by its path: where it goes, which model it names, what reads its answer.
-//! - [`body`]: what of a body the gateway has to know.
+//! - [`body`]: what of a body the gateway has to know, and what of it changes; `contents` has what is Google's and AWS's.
 //! - [`meter`]: what an answer took, read beside it.
 //!
 //! Another API is a variant of [`Api`] and an arm in [`passage`].
 
 pub mod body;
+mod contents;
 pub mod meter;
 pub mod passage;
 
@@ -124,7 +125,7 @@ impl Api {
 /// Google's word for a status.
 fn googles(status: u16) -> &'static str {
     match status {
-        400 | 413 | 422 => "INVALID_ARGUMENT",
+        400 | 413 | 415 | 422 => "INVALID_ARGUMENT",
         401 => "UNAUTHENTICATED",
         403 => "PERMISSION_DENIED",
         404 => "NOT_FOUND",
@@ -138,7 +139,7 @@ fn googles(status: u16) -> &'static str {
 /// AWS's.
 fn awss(status: u16) -> &'static str {
     match status {
-        400 | 413 | 422 => "ValidationException",
+        400 | 413 | 415 | 422 => "ValidationException",
         401 | 403 => "AccessDeniedException",
         404 => "ResourceNotFoundException",
         408 => "ModelTimeoutException",

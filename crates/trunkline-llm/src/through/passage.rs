@@ -5,6 +5,8 @@
 //! **Invariant:** a path names a model only if the model of the name, and nothing else, does what is asked. About all others nobody can say
 //! whose or which they are.
 
+use std::borrow::Cow;
+
 use percent_encoding::percent_decode_str;
 
 use super::{Api, Shape};
@@ -29,7 +31,9 @@ const NAMED: [&str; 9] = [
 /// The same, and they cost nothing.
 const COUNTED: [&str; 2] = ["tokenize", "detokenize"];
 /// Members of a query by which providers are told who asks: that is the gateway's to say.
-const CREDENTIALS: [&str; 4] = ["key", "api_key", "api-key", "access_token"];
+const CREDENTIALS: [&str; 5] = ["key", "api_key", "api-key", "access_token", "oauth_token"];
+/// Kinds of answers of Google's that can be read.
+const ALTS: [&str; 3] = ["json", "sse", "media"];
 
 /// Where the name of the model is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,6 +139,26 @@ impl Passage {
         self.what.name == Name::Body
     }
 
+    /// Whether the body has to be read before anybody can say what is asked for.
+    pub fn reads_body(&self) -> bool {
+        self.is_named_by_body() || self.model().is_some() && !self.is_free()
+    }
+
+    /// Whether a body that names the model is in Anthropic's dialect: in Google's cloud no others do.
+    pub(super) fn is_anthropics(&self) -> bool {
+        self.api == Api::Vertex && self.is_named_by_body()
+    }
+
+    /// Whether the path says that the answer comes in pieces.
+    pub fn is_stream(&self) -> bool {
+        let last = self.segments.last().map_or("", String::as_str);
+        let how = last.rsplit(':').next().unwrap_or_default();
+        matches!(
+            how,
+            "streamGenerateContent" | "streamRawPredict" | "converse-stream" | "invoke-with-response-stream"
+        )
+    }
+
     /// What is asked for, where that is known.
     pub fn endpoint(&self) -> Option<Endpoint> {
         self.what.endpoint
@@ -211,14 +235,12 @@ impl Passage {
                 let own = own.replace('+', " ");
                 let decoded = percent_decode_str(&own).decode_utf8();
                 decoded
-                    .map(std::borrow::Cow::into_owned)
+                    .map(Cow::into_owned)
                     .map_err(|_| "the query is not UTF-8".to_owned())
             };
             let (name, value) = (text(name)?, text(value)?);
             let is_googles = matches!(self.api, Api::Gemini | Api::Vertex);
-            // Google takes headers, methods and who pays from there.
-            let is_other = name.starts_with('$') || matches!(name.as_str(), "userProject" | "quotaUser");
-            if is_googles && is_other {
+            if is_googles && self.changes_more(&name, &value) {
                 return Err(format!(
                     "`{}` of the query is not handed on: leave it out",
                     shown(&name)
@@ -226,14 +248,29 @@ impl Passage {
             }
             let is_ours = CREDENTIALS.iter().any(|own| name.eq_ignore_ascii_case(own));
             if !is_ours && !is_secret(&value) && !is_secret(&name) {
-                kept.push(part);
+                kept.push(Cow::Borrowed(part));
             }
         }
         if self.api == Api::Bedrock {
             // As it is signed.
+            for part in kept.iter_mut().filter(|own| !own.contains('=')) {
+                part.to_mut().push('=');
+            }
             kept.sort_unstable();
         }
         Ok((!kept.is_empty()).then(|| kept.join("&")))
+    }
+}
+
+impl Passage {
+    /// Whether a member of Google's query does more than to ask: Google takes headers, methods and who pays from there, and leaves out of an
+    /// answer what it took.
+    fn changes_more(&self, name: &str, value: &str) -> bool {
+        let is = |own: &str| name.eq_ignore_ascii_case(own);
+        name.starts_with('$')
+            || ["userProject", "quotaUser", "callback"].iter().any(|own| is(own))
+            || is("fields") && self.shape().is_some()
+            || is("alt") && !ALTS.contains(&value)
     }
 }
 
@@ -281,8 +318,9 @@ fn taken_apart(api: Api, path: &str) -> Result<Vec<String>, String> {
         let text = percent_decode_str(raw).decode_utf8();
         let text = text.map_err(|_| "the path is not UTF-8".to_owned())?.into_owned();
         // Names of AWS's have slashes in them, and stay one segment.
+        let first = segments.first().map_or("", String::as_str);
         let has_slashes =
-            api == Api::Bedrock && index == 1 && segments.first().is_some_and(|own| own == "model");
+            api == Api::Bedrock && index == 1 && matches!(first, "model" | "async-invoke" | "guardrail");
         let is_step = |own: &str| matches!(own, "" | "." | "..");
         let leads_out = if has_slashes {
             text.split('/').any(is_step)
@@ -382,9 +420,16 @@ fn openais(tail: &[&str]) -> What {
 
 /// `MODEL:method`
 fn googles(segment: &str, index: usize, publisher: &str) -> What {
-    let Some((_, method)) = segment.rsplit_once(':') else {
+    let Some((model, method)) = segment.rsplit_once(':') else {
         return What::unknown();
     };
+    // There it is a method.
+    if (publisher, model) == ("anthropic", "count-tokens") {
+        return match method {
+            "rawPredict" => What::of(Name::Body).free(),
+            _ => What::unknown(),
+        };
+    }
     let named = What::of(Name::Path(index, format!(":{method}")));
     match (method, publisher) {
         ("countTokens" | "computeTokens", _) => named.free(),
@@ -394,8 +439,8 @@ fn googles(segment: &str, index: usize, publisher: &str) -> What {
         ("embedContent" | "batchEmbedContents", _) => named.paid(Endpoint::Embeddings, Shape::Gemini),
         ("rawPredict" | "streamRawPredict", "anthropic") => named.paid(Endpoint::Messages, Shape::Anthropic),
         ("rawPredict" | "streamRawPredict", _) => named.paid(Endpoint::ChatCompletions, Shape::OpenAi),
-        ("predict" | "predictLongRunning" | "batchGenerateContent" | "asyncBatchEmbedContent", _) => named,
-        // What it does is not known: to whom it belongs neither.
+        ("predict" | "predictLongRunning", _) => named,
+        // What it does is not known: to whom it belongs neither. Batches are of files that the account keeps.
         _ => What::unknown(),
     }
 }

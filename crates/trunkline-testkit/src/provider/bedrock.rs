@@ -63,10 +63,10 @@ fn is_signed(bare: &Bare, id: &str, secret: &str) -> bool {
         return false;
     };
     let names = member("SignedHeaders");
-    if !["host", "x-amz-date"]
+    let has_all = ["host", "x-amz-date"]
         .iter()
-        .all(|own| names.split(';').any(|name| name == *own))
-    {
+        .all(|own| names.split(';').any(|name| name == *own));
+    if !has_all || names.split(';').any(|name| bare.header(name).is_none()) {
         return false;
     }
     // What was escaped for the address is escaped once more.

@@ -28,7 +28,7 @@ use percent_encoding::percent_decode_str;
 use tokio::time::sleep;
 use trunkline_auth::Admission;
 use trunkline_llm::Endpoint;
-use trunkline_llm::through::{Api, Asked, Passage};
+use trunkline_llm::through::{Api, Asked, Passage, body};
 use trunkline_model::CallKind;
 use trunkline_policy::{Decision, decide_model};
 
@@ -83,6 +83,8 @@ enum Way {
     Group(Arc<Group>),
     /// The provider, by its own credential.
     Account(Arc<Ready>),
+    /// The name is one of deployments of others.
+    Others,
     Nobody,
 }
 
@@ -136,7 +138,7 @@ async fn handle(gateway: Arc<Gateway>, (api, route): (Api, &str), request: Reque
     };
     let principal = own.caller.principal.clone();
     let response = Box::pin(serve(own)).await;
-    callers::bound(&gateway, &principal, response)
+    callers::bound_whatever_it_is(&gateway, &principal, response)
 }
 
 /// What Google's clients have in the query is a header's to say; a header that is there counts.
@@ -164,14 +166,19 @@ fn read(
 ) -> Result<(Passage, Asked), Box<Refused>> {
     let writes = !matches!(*method, Method::GET | Method::HEAD | Method::DELETE);
     let passage = Passage::read(api, below, writes).map_err(|text| Box::new(Refused::new(400, text)))?;
-    let asked = Asked::read(&passage, content_type(headers), body);
+    let kind = content_type(headers);
+    if passage.reads_body() && !body::can_be_read(kind) {
+        return Err(Box::new(told::other_kind(api)));
+    }
+    let asked = Asked::read(&passage, kind, body);
     let asked = asked.map_err(|error| Box::new(told::bad(error)))?;
     Ok((passage, asked))
 }
 
+/// What is no text is no kind that can be read.
 fn content_type(headers: &HeaderMap) -> &str {
-    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    kind.unwrap_or_default()
+    let kind = headers.get(CONTENT_TYPE);
+    kind.map_or("", |kind| kind.to_str().unwrap_or("?"))
 }
 
 async fn serve(mut own: Own) -> Response {
@@ -204,9 +211,17 @@ fn way(catalogue: &Catalogue, passage: &Passage, model: Option<&str>) -> (String
         accounts.next().map_or(Way::Nobody, Way::Account)
     };
     let prefix = passage.api.prefix();
+    let serves = |group: &Group, providers| {
+        let mut members = group.members.iter();
+        members.any(|own| What::OwnApi(providers).is_done_by(own))
+    };
     let Some(model) = model else {
         // Whoever may use all of them.
-        return (format!("{prefix}/*"), account(None));
+        let whole = format!("{prefix}/*");
+        let mut groups = catalogue.groups();
+        let of_others = groups.any(|(name, group)| name == whole && !serves(group, passage.api.providers()));
+        let way = if of_others { Way::Others } else { account(None) };
+        return (whole, way);
     };
     let model = match passage.api {
         Api::Gemini => model.strip_prefix("models/").unwrap_or(model),
@@ -214,30 +229,44 @@ fn way(catalogue: &Catalogue, passage: &Passage, model: Option<&str>) -> (String
     };
     let whole = format!("{prefix}/{model}");
     for name in [model, whole.as_str()] {
-        let group = catalogue.group(name);
-        let serves = |own: &Arc<Ready>| own.defect.is_none() && What::OwnApi(providers).is_done_by(own);
-        if let Some(group) = group.filter(|own| own.members.iter().any(serves)) {
+        if let Some(group) = catalogue.group(name).filter(|own| serves(own, providers)) {
             return (name.to_owned(), Way::Group(group));
         }
     }
-    (whole, account(Some(model)))
+    // A name means one thing: who may have it need not have the provider's model of that name.
+    let way = match catalogue.group(&whole) {
+        Some(_) => Way::Others,
+        None => account(Some(model)),
+    };
+    (whole, way)
+}
+
+/// Whether it may be asked: the model that it names, and all of the provider, if it names what they have in common.
+fn decide(own: &Own) -> Result<(), Refused> {
+    let (api, principal) = (own.passage.api, &own.caller.principal);
+    let all = own.asked.names_kept.then(|| format!("{}/*", api.prefix()));
+    for name in std::iter::once(&own.name).chain(&all) {
+        if let Decision::Deny(denial) = decide_model(principal, name) {
+            let who = (&own.caller.request_id, principal);
+            let what = (CallKind::PassThrough, name.as_str());
+            denied::model(&own.gateway, who, what, denial, StatusCode::FORBIDDEN);
+            return Err(match own.asked.model {
+                Some(_) if *name == own.name => told::denied(denial, name),
+                _ => told::untold(denial, api),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Decide, limit, choose.
 async fn let_in(own: &mut Own, catalogue: &Catalogue, way: Way) -> Result<Chosen, Refused> {
     let (gateway, principal) = (&own.gateway, &own.caller.principal);
-    if let Decision::Deny(denial) = decide_model(principal, &own.name) {
-        let who = (&own.caller.request_id, principal);
-        let what = (CallKind::PassThrough, own.name.as_str());
-        denied::model(gateway, who, what, denial, StatusCode::FORBIDDEN);
-        return Err(match own.asked.model {
-            Some(_) => told::denied(denial, &own.name),
-            None => told::untold(denial, own.passage.api),
-        });
-    }
+    decide(own)?;
     deadline::asked(&own.headers).map_err(|text| Refused::new(400, text))?;
     let has_price = match &way {
         Way::Nobody => return Err(told::no_account(own.passage.api)),
+        Way::Others => return Err(told::of_others(&own.name, own.passage.api)),
         Way::Account(ready) => own.has_price(ready),
         Way::Group(group) => {
             let mut usable = group.members.iter().filter(|own| own.defect.is_none());
@@ -270,6 +299,7 @@ async fn let_in(own: &mut Own, catalogue: &Catalogue, way: Way) -> Result<Chosen
         let chosen = match &way {
             Way::Group(group) => gateway.models.choose(group, wanted, (rules, &gateway.limits)),
             Way::Account(ready) => gateway.models.alone(ready),
+            Way::Others => return Err(told::of_others(&own.name, own.passage.api)),
             Way::Nobody => return Err(told::no_account(own.passage.api)),
         };
         match chosen {
@@ -297,7 +327,7 @@ impl Own {
         let written = match way {
             Way::Group(group) => group.members.iter().filter_map(|own| own.load.written()).max(),
             Way::Account(ready) => ready.load.written(),
-            Way::Nobody => None,
+            Way::Others | Way::Nobody => None,
         };
         asked.saturating_add(written.unwrap_or(TYPICAL))
     }

@@ -9,7 +9,8 @@ use axum::http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY
 use axum::response::Response;
 use scopeguard::ScopeGuard;
 use tokio::time::{Instant, timeout_at};
-use trunkline_llm::through::{Api, body};
+use trunkline_llm::through::body::{self, Edit};
+use trunkline_llm::through::{Api, Shape};
 use trunkline_llm::{Endpoint, Place};
 use trunkline_model::{FailureKind, Step};
 use trunkline_upstream::fault::Fault;
@@ -141,6 +142,16 @@ fn refuse(own: &Own, refused: Refused, pending: Pending) -> Response {
     response
 }
 
+/// Whether the provider is asked for what a stream takes although the client does not want to know it.
+fn asks_usage(own: &Own, ready: &Ready) -> bool {
+    let passage = &own.passage;
+    let is_openais = passage.shape() == Some(Shape::OpenAi) && passage.api != Api::Vertex;
+    let endpoint = passage.endpoint();
+    let writes = matches!(endpoint, Some(Endpoint::ChatCompletions | Endpoint::Completions));
+    let is_asked = ready.provider.is_some_and(|own| own.asks_usage);
+    is_openais && writes && is_asked && own.asked.stream && !own.asked.wants_usage
+}
+
 /// What is sent, but for a proof that is of the request itself.
 fn written(own: &Own, ready: &Ready) -> Result<(Target, HeaderMap, Bytes), Box<Refused>> {
     let deployment = &ready.deployment;
@@ -158,17 +169,17 @@ fn written(own: &Own, ready: &Ready) -> Result<(Target, HeaderMap, Bytes), Box<R
     let other = other.map(|_| deployment.model.as_str());
     let url = own.passage.url(&place, other, own.query.as_deref());
     let target = provider::target(&url).map_err(|fault| Box::new(told::fault(ready, fault)))?;
-    let body = match other {
-        Some(model) if own.passage.is_named_by_body() => {
-            let body = body::with_model(content_type(&own.headers), &own.body, model);
-            Bytes::from(body.map_err(|error| Box::new(told::bad(error)))?)
-        }
-        _ => own.body.clone(),
+    let edit = Edit {
+        model: &deployment.model,
+        asks_usage: asks_usage(own, ready),
     };
-    Ok((target, headers(own, ready), body))
+    let body = body::written(&own.passage, content_type(&own.headers), &own.body, edit);
+    let body = body.map_err(|error| Box::new(told::bad(error)))?;
+    let body = body.map_or_else(|| own.body.clone(), Bytes::from);
+    Ok((target, headers(own, ready)?, body))
 }
 
-fn headers(own: &Own, ready: &Ready) -> HeaderMap {
+fn headers(own: &Own, ready: &Ready) -> Result<HeaderMap, Box<Refused>> {
     let mut headers = ready.proofs();
     if own.passage.api == Api::Anthropic {
         anthropics(&mut headers, (ready, &own.headers), &[]);
@@ -181,12 +192,19 @@ fn headers(own: &Own, ready: &Ready) -> HeaderMap {
             headers.insert(name, value.clone());
         }
     }
-    if !own.body.is_empty() {
+    if let Some(kind) = &own.asked.content_type {
+        // As it was read, whatever the client has besides.
+        let kind = HeaderValue::from_str(kind);
+        headers.insert(
+            CONTENT_TYPE,
+            kind.map_err(|_| Box::new(told::other_kind(own.passage.api)))?,
+        );
+    } else if !own.body.is_empty() {
         headers
             .entry(CONTENT_TYPE)
             .or_insert(HeaderValue::from_static("application/json"));
     }
-    headers
+    Ok(headers)
 }
 
 /// The provider has said something.
@@ -224,7 +242,7 @@ async fn handed_on(
     }
     let limit = own.gateway.upstreams.settings().max_message_bytes;
     let relay = Relay {
-        meter: relay::meter(&own.passage, response.headers(), limit),
+        meter: relay::meter(&own.passage, response.headers(), limit).hiding_usage(asks_usage(&own, ready)),
         is_measured: own.passage.endpoint().is_some_and(Endpoint::is_other),
         bill,
         pending: Some(pending),

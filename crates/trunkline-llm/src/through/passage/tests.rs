@@ -80,6 +80,12 @@ fn paths_are_below_the_address_of_the_provider() {
             "https://a/model/arn%3Aaws%3Abedrock%3Aus-east-1%3A1%3Ainference-profile%2Fus.x/converse",
         ),
         (
+            Api::Bedrock,
+            "https://a",
+            "async-invoke/arn:aws:bedrock:us-east-1:1:async-invoke%2Fx",
+            "https://a/async-invoke/arn%3Aaws%3Abedrock%3Aus-east-1%3A1%3Aasync-invoke%2Fx",
+        ),
+        (
             Api::Vertex,
             "https://a",
             "v1beta1/projects/theirs/locations/us/publishers/google/models/g:countTokens",
@@ -171,6 +177,8 @@ fn a_model_is_named_where_it_alone_does_what_is_asked() {
         (Api::Gemini, "v1beta/models/gemini-x", None),
         (Api::Gemini, "v1beta/tunedModels/x:generateContent", None),
         (Api::Gemini, "v1beta/models/gemini-x:somethingNew", None),
+        (Api::Gemini, "v1beta/models/gemini-x:batchGenerateContent", None),
+        (Api::Gemini, "v1beta/models/gemini-x:asyncBatchEmbedContent", None),
         (Api::Bedrock, "model/a.b-v1:0/invoke", Some("a.b-v1:0")),
         (Api::Bedrock, "model/a/other", None),
         (Api::Azure, "openai/deployments/gpt/embeddings", Some("gpt")),
@@ -196,6 +204,16 @@ fn a_model_is_named_where_it_alone_does_what_is_asked() {
         (Api::Cohere, "v2/chat", true),
         (Api::Cohere, "v1/datasets", false),
         (Api::Vllm, "tokenize", true),
+        (
+            Api::Vertex,
+            "publishers/anthropic/models/count-tokens:rawPredict",
+            true,
+        ),
+        (
+            Api::Vertex,
+            "publishers/anthropic/models/count-tokens:streamRawPredict",
+            false,
+        ),
     ] {
         assert_eq!(read(api, path).is_named_by_body(), by_body, "{path}");
     }
@@ -226,7 +244,25 @@ fn the_query_has_no_credential() {
     ] {
         assert_eq!(of(Api::Gemini, raw).unwrap().as_deref(), wanted, "{raw}");
     }
-    for raw in ["$httpHeaders=x", "%24userProject=p", "userProject=p"] {
+    for raw in [
+        "$httpHeaders=x",
+        "%24userProject=p",
+        "userProject=p",
+        "callback=f",
+        "alt=proto",
+        "alt=sse&%61lt=proto",
+    ] {
         assert!(of(Api::Vertex, raw).is_err(), "{raw}");
     }
+    assert_eq!(
+        of(Api::Gemini, "oauth_token=t&alt=sse").unwrap().as_deref(),
+        Some("alt=sse")
+    );
+    // What it took is not to be left out; of what is paid by nobody anything may be.
+    let generate = read(Api::Gemini, "v1beta/models/g:generateContent");
+    assert!(generate.query(Some("fields=candidates"), |_| false).is_err());
+    assert!(of(Api::Gemini, "fields=models").is_ok());
+    // As it is signed.
+    let aws = read(Api::Bedrock, "async-invoke").query(Some("b&a=1"), |_| false);
+    assert_eq!(aws.unwrap().as_deref(), Some("a=1&b="));
 }
