@@ -61,17 +61,19 @@ impl Asked {
         if !passage.reads_body() {
             return Ok(Self::named(named));
         }
-        let dialect = match passage.shape() {
-            Some(Shape::Anthropic) => Dialect::Anthropic,
-            Some(Shape::Gemini | Shape::Converse | Shape::Invoke) => {
-                return Self::of_path(passage, named, body);
-            }
-            Some(Shape::OpenAi | Shape::Cohere) => Dialect::OpenAi,
-            None if passage.is_anthropics() => Dialect::Anthropic,
-            None if named.is_some() && passage.api != Api::Azure => {
-                return Self::of_path(passage, named, body);
-            }
-            None => Dialect::OpenAi,
+        let shape = passage.shape();
+        let is_of_path = match shape {
+            Some(Shape::Gemini | Shape::Converse | Shape::Invoke) => true,
+            Some(Shape::OpenAi | Shape::Cohere | Shape::Anthropic) => false,
+            None => named.is_some() && passage.api != Api::Azure,
+        };
+        if is_of_path {
+            return Self::of_path(passage, named, body);
+        }
+        let dialect = if shape == Some(Shape::Anthropic) || passage.is_anthropics() {
+            Dialect::Anthropic
+        } else {
+            Dialect::OpenAi
         };
         let (request, kind) = if is_form(content_type) {
             let form = Form::read(body, content_type).map_err(|text| bad(None, text))?;

@@ -10,6 +10,8 @@ use trunkline_testkit::{Canary, HttpClient, Reply, ScriptedProvider, TestGateway
 
 use crate::cost::logged;
 
+mod bounds;
+
 const GENERATE: &str = "/gemini/v1beta/models/gemini-2.5-pro:generateContent";
 
 /// Every provider with its key, and a gateway that knows the keys from its environment.
@@ -105,6 +107,7 @@ async fn every_providers_clients_come_with_a_key_of_the_gateways_and_it_goes_no_
     let world = world().await;
     let secret = world.secret(json!({"models": ["all-proxy-models"]})).await;
     let chat = "{\n \"model\": \"gpt-4o\",\"messages\" : [{\"role\":\"user\",\"content\":\"\\u00e9\"}] }";
+    let azures = chat.replace("gpt-4o", "gpt");
     let generate = " {\"contents\": [ {\"role\":\"user\",\"parts\":[{\"text\":\"Hi\"}]}] }";
     let converse = "{\"messages\":[{\"role\":\"user\",\"content\":[{\"text\":\"Hi\"}]}]}";
     let cases: [(&str, String, &str, &str, &ScriptedProvider, &str, &str); 6] = [
@@ -148,7 +151,7 @@ async fn every_providers_clients_come_with_a_key_of_the_gateways_and_it_goes_no_
             "api-key",
             secret.clone(),
             "/azure/openai/deployments/gpt/chat/completions?api-version=2024-10-21",
-            chat,
+            &azures,
             &world.azure,
             "/openai/deployments/gpt/chat/completions",
             "azure/gpt",

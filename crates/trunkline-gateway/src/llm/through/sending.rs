@@ -11,7 +11,7 @@ use scopeguard::ScopeGuard;
 use tokio::time::{Instant, timeout_at};
 use trunkline_llm::through::body::{self, Edit};
 use trunkline_llm::through::{Api, Shape};
-use trunkline_llm::{Endpoint, Place};
+use trunkline_llm::{Endpoint, Place, Provider, Spoken};
 use trunkline_model::{FailureKind, Step};
 use trunkline_upstream::fault::Fault;
 use trunkline_upstream::http::{Target, read_body};
@@ -148,7 +148,9 @@ fn asks_usage(own: &Own, ready: &Ready) -> bool {
     let is_openais = passage.shape() == Some(Shape::OpenAi) && passage.api != Api::Vertex;
     let endpoint = passage.endpoint();
     let writes = matches!(endpoint, Some(Endpoint::ChatCompletions | Endpoint::Completions));
-    let is_asked = ready.provider.is_some_and(|own| own.asks_usage);
+    // Google's own dialect knows no such wish, and its form of OpenAI's does.
+    let knows = |own: &Provider| own.asks_usage || own.dialect == Spoken::Gemini;
+    let is_asked = ready.provider.is_some_and(knows);
     is_openais && writes && is_asked && own.asked.stream && !own.asked.wants_usage
 }
 
