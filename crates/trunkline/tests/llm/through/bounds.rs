@@ -68,7 +68,7 @@ async fn a_body_asks_for_no_other_model_than_the_one_that_was_decided_about() {
     narrow.post(path, &others).await.expect_status(400);
     // At Azure the deployment of the path answers, whatever its clients write in the body.
     let azures = world.key(json!({"models": ["azure/gpt"]})).await;
-    let path = "/azure/openai/deployments/gpt/chat/completions";
+    let path = "/azure/openai/deployments/gpt/chat/completions?api-version=2024-10-21";
     azures.post(path, &hi("gpt-4o")).await.expect_status(200);
     assert_eq!(world.azure.requests().pop().unwrap().json()["model"], "gpt");
 }
