@@ -242,6 +242,7 @@ fn way(catalogue: &Catalogue, passage: &Passage, model: Option<&str>) -> (String
 }
 
 /// Whether it may be asked: the model that it names, and all of the provider, if it names what they have in common.
+#[expect(clippy::result_large_err, reason = "the error is the answer, and it is rare")]
 fn decide(own: &Own) -> Result<(), Refused> {
     let (api, principal) = (own.passage.api, &own.caller.principal);
     let all = own.asked.names_kept.then(|| format!("{}/*", api.prefix()));

@@ -5,7 +5,7 @@ use super::*;
 
 const CHAT: &str = "/openai/v1/chat/completions";
 
-fn with(more: Value) -> Value {
+fn with(more: &Value) -> Value {
     let mut body = contents();
     let more = more.as_object().unwrap().clone();
     body.as_object_mut().unwrap().extend(more);
@@ -36,7 +36,7 @@ async fn a_body_asks_for_no_other_model_than_the_one_that_was_decided_about() {
         json!({"generation_config": {"routing_config": {"autoMode": {}}}}),
         json!({"model": "models/gemini-x"}),
     ] {
-        let reply = narrow.post(GENERATE, &with(more.clone())).await;
+        let reply = narrow.post(GENERATE, &with(&more)).await;
         assert_eq!(reply.status, 400, "{more}: {}", reply.text());
         assert_eq!(reply.json()["error"]["status"], "INVALID_ARGUMENT", "{more}");
     }
@@ -47,7 +47,7 @@ async fn a_body_asks_for_no_other_model_than_the_one_that_was_decided_about() {
         json!({"tools": [{"retrieval": {"vertexAiSearch": {"datastore": "theirs"}}}]}),
     ];
     for more in &kept {
-        let reply = narrow.post(GENERATE, &with(more.clone())).await;
+        let reply = narrow.post(GENERATE, &with(more)).await;
         assert_eq!(reply.status, 403, "{more}: {}", reply.text());
         assert!(reply.text().contains("all models of gemini"), "{}", reply.text());
     }
@@ -55,9 +55,7 @@ async fn a_body_asks_for_no_other_model_than_the_one_that_was_decided_about() {
     narrow.post(batch, &contents()).await.expect_status(403);
     assert!(world.gemini.requests().is_empty());
     let all = world.key(json!({"models": ["gemini/*"]})).await;
-    all.post(GENERATE, &with(kept[0].clone()))
-        .await
-        .expect_status(200);
+    all.post(GENERATE, &with(&kept[0])).await.expect_status(200);
     // The name of a deployment is the provider's wherever a body has it.
     let path = "/gemini/v1beta/models/mine:batchEmbedContents";
     let own = json!({"model": "models/mine", "content": {"parts": [{"text": "a"}]}});
@@ -207,12 +205,12 @@ async fn nothing_hides_what_it_took() {
         json!({"googleSearch": {}}),
         json!(["googleSearch"]),
     ] {
-        let reply = poor.post(path, &with(json!({ "tools": tools }))).await;
+        let reply = poor.post(path, &with(&json!({ "tools": tools }))).await;
         assert_eq!(reply.status, 422, "{tools}: {}", reply.text());
     }
     assert!(world.gemini.requests().is_empty());
     let tools = json!({"tools": [{"functionDeclarations": [{"name": "f"}]}]});
-    poor.post(&format!("{path}?oauth_token=x"), &with(tools))
+    poor.post(&format!("{path}?oauth_token=x"), &with(&tools))
         .await
         .expect_status(200);
     assert_eq!(world.gemini.requests().pop().unwrap().query, None);
