@@ -42,7 +42,7 @@ impl Effect {
             Self::Keys => {
                 "rules about how keys, teams and users are made are not served: administrators make them, and admins of teams their keys"
             }
-            Self::Limits => "budgets, spend and rate limits are not kept or enforced",
+            Self::Limits => "these settings of budgets, spend and limits are not served",
             Self::Ui => "there is no web interface and no single sign-on",
             Self::Mcp => "these MCP features are not served: every tool is listed, and there is no hub",
             Self::Guard => "they belong to guardrails, which are not served",

@@ -20,7 +20,7 @@ impl Request<'_> {
     /// About how many tokens it may take. `typical` is what is written where the request bounds nothing; nothing is where nothing is
     /// written.
     pub fn may_take(&self, typical: u64) -> u64 {
-        let read = self.members().map(|(_, json)| text_bytes(json));
+        let read = self.members().map(|(_, json)| text_bytes(json.as_bytes()));
         let read = read.fold(0, u64::saturating_add).div_ceil(BYTES_OF_A_TOKEN);
         if typical == 0 {
             return read;
@@ -32,11 +32,16 @@ impl Request<'_> {
     }
 }
 
+/// The same of a body of which nobody knows the members: about how many tokens are read of it.
+pub fn read_of(body: &[u8]) -> u64 {
+    text_bytes(body).div_ceil(BYTES_OF_A_TOKEN)
+}
+
 /// The bytes of a JSON text that a model reads as text, and what its files count as.
-fn text_bytes(json: &str) -> u64 {
+fn text_bytes(json: &[u8]) -> u64 {
     let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=_-\\".contains(byte);
     let mut sum = 0_u64;
-    for run in json.as_bytes().chunk_by(|a, b| is_base64(a) == is_base64(b)) {
+    for run in json.chunk_by(|a, b| is_base64(a) == is_base64(b)) {
         let length = run.len() as u64;
         let is_file = length >= FILE && run.first().is_some_and(is_base64);
         sum = sum.saturating_add(if is_file { FILE_IS } else { length });

@@ -29,6 +29,18 @@ pub(crate) fn read(path: &Path) -> Result<Option<String>, Failure> {
     }
 }
 
+/// Where what was there is kept: never where something is kept already.
+fn backup_of(target: &Path) -> PathBuf {
+    let stamp = stamp();
+    let mut path = beside(target, &format!("trunkline-{stamp}.bak"));
+    let mut number = 1;
+    while path.exists() {
+        number += 1;
+        path = beside(target, &format!("trunkline-{stamp}-{number}.bak"));
+    }
+    path
+}
+
 /// Puts `text` in the place of a file. `private`: a new one is for its owner alone, because it holds a secret.
 pub(crate) fn replace(path: &Path, text: &str, private: bool) -> Result<Replaced, Failure> {
     // A link stays one: what it leads to is replaced.
@@ -38,7 +50,7 @@ pub(crate) fn replace(path: &Path, text: &str, private: bool) -> Result<Replaced
         std::fs::create_dir_all(folder).map_err(|error| write_error(&error))?;
     }
     let there = target.is_file();
-    let backup = there.then(|| beside(&target, &format!("trunkline-{}.bak", stamp())));
+    let backup = there.then(|| backup_of(&target));
     if let Some(backup) = &backup {
         // With its permissions: what it holds is as secret as before.
         std::fs::copy(&target, backup).map_err(|error| failed(backup, "cannot be written", &error))?;
@@ -137,6 +149,10 @@ mod tests {
         }
         // Nothing else is left.
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
+        // Another one, within the same second, keeps what was there then, too.
+        let again = replace(&link, "last", true).unwrap().backup.unwrap();
+        assert_eq!(std::fs::read_to_string(&again).unwrap(), "after");
+        assert_eq!(std::fs::read_to_string(&backup).unwrap(), "before");
 
         let new = folder.path().join("deep/new.json");
         assert!(replace(&new, "x", true).unwrap().backup.is_none());

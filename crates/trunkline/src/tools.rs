@@ -67,7 +67,7 @@ pub(crate) fn server_of(tool: &Value) -> &str {
 
 /// Whether nothing could be listed that was to be listed.
 fn broken(listed: &Value) -> bool {
-    listed["error"] == "partial_failure" && listed["tools"].as_array().is_none_or(Vec::is_empty)
+    listed["error"].is_string() && listed["tools"].as_array().is_none_or(Vec::is_empty)
 }
 
 fn print(listed: &Value) {
@@ -102,7 +102,10 @@ fn print(listed: &Value) {
         .collect();
     if failed.is_empty() {
         if outcomes.is_none_or(serde_json::Map::is_empty) {
-            output::line("no server is registered: `trunkline add NAME URL` registers one");
+            match listed["message"].as_str().filter(|_| listed["error"].is_string()) {
+                Some(why) => output::line(&terminal::one_line(why, 1000)),
+                None => output::line("no server is registered: `trunkline add NAME URL` registers one"),
+            }
         }
         return;
     }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -37,6 +37,8 @@ pub(crate) struct Reloader {
     files: ArcSwap<Vec<PathBuf>>,
     /// The settings that hold. Held while reading: one at a time.
     general: Mutex<General>,
+    /// The last that was read was refused.
+    is_refused: AtomicBool,
 }
 
 /// A setting of the file, and how to take it over.
@@ -126,6 +128,7 @@ impl Reloader {
             loopback,
             files: ArcSwap::from_pointee(files),
             general: Mutex::new(general),
+            is_refused: AtomicBool::new(false),
         })
     }
 
@@ -272,7 +275,12 @@ impl Reloader {
                 .map(|notice| format!("{}:{notice}", path.display()))
                 .collect(),
         };
-        say(why, path, &reloaded);
+        say(
+            why,
+            path,
+            &reloaded,
+            self.is_refused.swap(false, Ordering::Relaxed),
+        );
         Ok(reloaded)
     }
 
@@ -312,6 +320,7 @@ impl Reloader {
 
     fn refuse(&self, why: &'static str, path: &Path, mistakes: Vec<Mistake>) -> NotReloaded {
         let loaded_at = self.gateway.configuration.refused(mistakes.len());
+        self.is_refused.store(true, Ordering::Relaxed);
         for mistake in mistakes.iter().take(20) {
             let place = match mistake.line {
                 0 => path.display().to_string(),
@@ -370,9 +379,13 @@ fn outside(message: impl Into<String>) -> Mistake {
     }
 }
 
-fn say(why: &'static str, path: &Path, reloaded: &Reloaded) {
+fn say(why: &'static str, path: &Path, reloaded: &Reloaded, was_refused: bool) {
     let file = path.display();
     if !reloaded.changed && reloaded.needs_restart.is_empty() {
+        if was_refused {
+            tracing::info!(%file, why, "the configuration file has no mistakes any more, and says what holds");
+            return;
+        }
         tracing::debug!(%file, why, "the configuration file was read again and says the same");
         return;
     }

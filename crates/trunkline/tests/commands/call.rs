@@ -119,6 +119,16 @@ async fn exit_codes_tell_failures_apart() {
             both(&output)
         );
     }
+    // Who has nothing is told why.
+    let made = gateway.client().post("/key/generate", &json!({})).await;
+    let made = made.expect_status(200).json();
+    let output = run(&gateway, &["tools", "--key", made["key"].as_str().unwrap()]).await;
+    assert_code(&output, 6);
+    let said = both(&output);
+    assert!(
+        said.contains("no_grant") && !said.contains("is registered"),
+        "{said}"
+    );
     // All of what works is listed, and what does not has its reason.
     let tools = run(&gateway, &["tools"]).await;
     assert_code(&tools, 0);

@@ -252,6 +252,11 @@ async fn a_file_with_mistakes_changes_nothing_and_says_where() {
 
     write(&gateway, &config);
     eventually("it is mended", PATIENCE, async || ready().await["valid"] == true).await;
+    // Also where the file says again what holds: the last line of the log would be a mistake otherwise.
+    eventually("the log says that it is", PATIENCE, async || {
+        gateway.log().contains("has no mistakes any more")
+    })
+    .await;
     let same = admin
         .post("/config/reload", &json!({}))
         .await

@@ -27,8 +27,8 @@ use axum::routing::get;
 use percent_encoding::percent_decode_str;
 use tokio::time::sleep;
 use trunkline_auth::Admission;
-use trunkline_llm::Endpoint;
 use trunkline_llm::through::{Api, Asked, Passage, body};
+use trunkline_llm::{Endpoint, estimate};
 use trunkline_model::CallKind;
 use trunkline_policy::{Decision, decide_model};
 
@@ -37,7 +37,7 @@ use super::models::Ready;
 use super::route::{Chosen, NoDeployment, TRIAL_ASKED, Wanted, What};
 use super::told::{self, Refused};
 use super::tries::MOST_ASKS_TO_TRY;
-use super::{Caller, TYPICAL, admitted, bill, request_id, tags};
+use super::{Caller, TYPICAL, admitted, request_id, tags};
 use crate::accept::{Arrived, read_body};
 use crate::limits::{Limits, ModelRequest, Place, Reserved};
 use crate::record::Pending;
@@ -320,7 +320,7 @@ async fn let_in(own: &mut Own, catalogue: &Catalogue, way: Way) -> Result<Chosen
 impl Own {
     /// About how many tokens it may take.
     fn may_take(&self, way: &Way) -> u64 {
-        let asked = bill::tokens_of(self.body.len());
+        let asked = estimate::read_of(&self.body);
         let writes = |own: Endpoint| !own.is_other() && own != Endpoint::Embeddings;
         if !self.passage.endpoint().is_none_or(writes) {
             return asked;

@@ -308,3 +308,41 @@ async fn requests_to_bedrock_without_a_body_are_signed_as_they_are() {
         client.get(path).await.expect_status(404);
     }
 }
+
+#[tokio::test]
+async fn limits_of_tokens_and_of_single_models_hold_here_too() {
+    let world = world().await;
+    let key = async |more: Value| {
+        let mut body = json!({"models": ["openai/gpt-4o"]});
+        body.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        world.key(body).await
+    };
+    let tokens = key(json!({"tpm_limit": 400})).await;
+    tokens.post(CHAT, &hi("gpt-4o")).await.expect_status(200);
+    let usage = json!({"prompt_tokens": 1, "completion_tokens": 399, "total_tokens": 400});
+    let choices =
+        json!([{"index": 0, "message": {"role": "assistant", "content": "x"}, "finish_reason": "stop"}]);
+    let long = json!({"id": "x", "object": "chat.completion", "model": "gpt-4o", "choices": choices, "usage": usage});
+    world.openai.next(Turn::Answer(200, long.to_string()));
+    tokens.post(CHAT, &hi("gpt-4o")).await.expect_status(200);
+    let requests = key(json!({"model_rpm_limit": {"openai/gpt-4o": 1}})).await;
+    requests.post(CHAT, &hi("gpt-4o")).await.expect_status(200);
+    let money = key(json!({"model_max_budget": {"openai/gpt-4o": {"max_budget": 0.000_01}}})).await;
+    money.post(CHAT, &hi("gpt-4o")).await.expect_status(200);
+    let sent = world.openai.requests().len();
+    for (client, status, word) in [
+        (&tokens, 429, "tpm_limit"),
+        (&requests, 429, "model_rpm_limit"),
+        (&money, 422, "budget"),
+    ] {
+        let reply = client.post(CHAT, &hi("gpt-4o")).await.expect_status(status);
+        assert!(reply.text().to_lowercase().contains(word), "{}", reply.text());
+    }
+    assert_eq!(
+        world.openai.requests().len(),
+        sent,
+        "nothing of what is refused is sent"
+    );
+}
