@@ -1,5 +1,6 @@
 //! What rows say of a change, what the log is asked, and that rows and changes are one thing when the gateway is killed.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -250,6 +251,7 @@ async fn rows_are_changes_after_kill_9_on_postgres() {
 async fn killed(world: &mut World) {
     for round in 0..4 {
         let http = world.gateway.client();
+        let answered = Cell::new(0_u32);
         let writer = async |name: &str| {
             for n in 0.. {
                 let body = json!({"key_alias": format!("{round}{name}{n}")});
@@ -262,9 +264,14 @@ async fn killed(world: &mut World) {
                 if http.try_send(request).await.is_err() {
                     return;
                 }
+                answered.set(answered.get() + 1);
             }
         };
         let kill = async {
+            // In the middle of it, however slow the machine is.
+            while answered.get() < 4 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
             tokio::time::sleep(Duration::from_millis(300 + 170 * round)).await;
         };
         tokio::select! {
