@@ -57,6 +57,11 @@ fn expected(sdk: Sdk, step: &Value) -> Value {
     if dialect == "embeddings" {
         return match model {
             "openai" | "azure" | "mistral" | "cohere" => json!({"vector": [0.25, -0.5], "model": model}),
+            // As long as the text, says the mock: a number that the two languages write differently.
+            "gemini" | "vertex-gemini" if sdk == Sdk::TypeScript => {
+                json!({"vector": [4, 0.5], "model": model})
+            }
+            "gemini" | "vertex-gemini" => json!({"vector": [4.0, 0.5], "model": model}),
             _ => json!({"error": "BadRequestError", "status": 400, "type": "invalid_request_error"}),
         };
     }
