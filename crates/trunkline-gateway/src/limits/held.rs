@@ -91,8 +91,42 @@ pub(super) struct Due {
     pub(super) amount: u64,
     /// When the minute began in which it was spent, of tokens.
     pub(super) spent_in: Option<Instant>,
-    /// The call is one of those who wait for a share since so many were asked for.
-    pub(super) waits_since: Option<u32>,
+    /// The call is one of those who wait for a share, counted after so many were asked for.
+    pub(super) waits_since: Option<u64>,
+}
+
+/// How often shares were asked for. A request takes with it all who were counted before; who is counted while one is under way is of the next.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Rounds {
+    asked: u64,
+    ended: u64,
+}
+
+impl Rounds {
+    /// All who were counted are asked for.
+    pub(super) fn ask(&mut self) {
+        self.asked += 1;
+    }
+
+    /// That came to an end, whatever came of it: who still waits is to be counted again.
+    pub(super) fn end(&mut self) {
+        self.ended = self.asked;
+    }
+
+    /// Whether a call is to be counted among those who wait: it was not, or what was asked for it came to an end.
+    pub(super) fn counts(self, waits_since: &mut Option<u64>) -> bool {
+        let is_asked_for = |since: u64| (self.ended..=self.asked).contains(&since);
+        if waits_since.is_some_and(is_asked_for) {
+            return false;
+        }
+        *waits_since = Some(self.asked);
+        true
+    }
+
+    /// A call waits no more. Whether it is among those who will be asked for: nothing is to be taken for it.
+    pub(super) fn leaves(self, waits_since: &mut Option<u64>) -> bool {
+        waits_since.take() == Some(self.asked)
+    }
 }
 
 impl Due {

@@ -19,7 +19,7 @@ use trunkline_model::Server;
 use trunkline_store::{MinuteAsk, MinuteShare};
 
 use super::exceeded::{About, Exceeded};
-use super::held::{Counted, Due};
+use super::held::{Counted, Due, Rounds};
 use super::sharing::{Attempt, Counting};
 
 /// What "a minute" is.
@@ -67,8 +67,7 @@ struct Minute {
     max: u64,
     /// Calls that wait.
     need: u64,
-    /// What was asked for it came to an end so often: who still waits then is to be counted again.
-    asks: u32,
+    rounds: Rounds,
     /// For how many like the last one to take in advance.
     pace: u64,
     /// What the last one took: one, or its tokens.
@@ -102,7 +101,7 @@ impl Minute {
             name: None,
             max,
             need: 0,
-            asks: 0,
+            rounds: Rounds::default(),
             pace: 1,
             unit: 1,
             held: 0,
@@ -148,7 +147,7 @@ impl Minute {
     /// Another one: the `next`, or one that nothing was taken of.
     fn begin(&mut self, next: Option<i64>, now: Instant) {
         let before = std::mem::replace(self, Self::new(self.max, now));
-        (self.need, self.asks) = (before.need, before.asks);
+        (self.need, self.rounds) = (before.need, before.rounds);
         (self.pace, self.unit, self.queued) = (before.pace, before.unit, before.queued);
         (self.asked_at, self.used_at) = (before.asked_at, before.used_at);
         if next.is_some() {
@@ -292,6 +291,7 @@ impl Minute {
         let is_nothing = (ask.want, ask.spent, ask.back, ask.following) == (0, 0, 0, 0);
         (!is_nothing).then(|| {
             self.asked_at = Some(now);
+            self.rounds.ask();
             ask
         })
     }
@@ -371,20 +371,23 @@ impl Minutes {
                 if let Some(own) = self.by.get_mut(counted) {
                     own.gives_back = limit.is_of_tokens();
                 }
-                return Attempt::Full(Exceeded {
+                let exceeded = Exceeded {
                     limit: *limit,
                     max: (*max).into(),
                     about: server
                         .filter(|_| limit.is_of_a_server())
                         .map(|server| About::Server(server.prefix())),
                     retry_after: whole_seconds(if is_full { opens } else { Duration::ZERO }),
-                });
+                };
+                self.wait_no_more(due);
+                return Attempt::Full(exceeded);
             }
             waits = true;
         }
         if waits {
             return Attempt::Wait(self.need(due, now));
         }
+        self.wait_no_more(due);
         let mut asks = false;
         for own in due.iter_mut().filter(|_| spend) {
             let minute = of(&mut self.by, own, now);
@@ -405,13 +408,24 @@ impl Minutes {
         Attempt::Done((), asks)
     }
 
+    /// A call that was counted among those who wait does so no more.
+    fn wait_no_more(&mut self, due: &mut [Due]) {
+        for own in due {
+            if let Some(minute) = self.by.get_mut(&own.counted)
+                && minute.rounds.leaves(&mut own.waits_since)
+            {
+                minute.need = minute.need.saturating_sub(own.amount);
+            }
+        }
+    }
+
     /// A call waits for all of these that have nothing left. Whether somebody has to be asked.
     fn need(&mut self, due: &mut [Due], now: Instant) -> bool {
         let mut asks = false;
         for own in due {
             let minute = of(&mut self.by, own, now);
-            if !minute.has_room(own.amount, self.counting, now) && own.waits_since != Some(minute.asks) {
-                own.waits_since = Some(minute.asks);
+            if !minute.has_room(own.amount, self.counting, now) && minute.rounds.counts(&mut own.waits_since)
+            {
                 minute.need = minute.need.saturating_add(own.amount);
                 asks |= queue(&mut self.queue, minute, &own.counted);
             }
@@ -496,7 +510,7 @@ impl Minutes {
     ) {
         if let Some(minute) = self.by.get_mut(counted) {
             minute.answered(ask, share, sent_at, now);
-            (minute.need, minute.asks) = (0, minute.asks.wrapping_add(1));
+            minute.rounds.end();
         }
     }
 
@@ -504,7 +518,7 @@ impl Minutes {
     pub(super) fn failed(&mut self, (counted, _): &(Counted, MinuteAsk)) {
         if let Some(minute) = self.by.get_mut(counted) {
             minute.asked_ahead = false;
-            (minute.need, minute.asks) = (0, minute.asks.wrapping_add(1));
+            minute.rounds.end();
             // It is to be paid when there is somebody to be paid.
             if minute.unpaid() > 0 {
                 queue(&mut self.queue, minute, counted);

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use trunkline_store::PlaceAsk;
 
 use super::exceeded::Exceeded;
-use super::held::{Counted, Due};
+use super::held::{Counted, Due, Rounds};
 use super::sharing::{Attempt, Counting, Part, WAIT};
 
 /// When to try again if too much goes on at the same time: nobody knows when something of it ends.
@@ -40,8 +40,7 @@ struct Held {
     max: u32,
     /// Calls that wait.
     need: u32,
-    /// What was asked for it came to an end so often: who still waits then is to be counted again.
-    asks: u32,
+    rounds: Rounds,
     queued: bool,
     /// An answer was lost, or the replica was not heard of: the database is to be told again.
     unsure: bool,
@@ -56,7 +55,7 @@ impl Held {
             leased: 0,
             max,
             need: 0,
-            asks: 0,
+            rounds: Rounds::default(),
             queued: false,
             unsure: false,
             full_until: None,
@@ -102,6 +101,7 @@ impl Held {
     /// What it is to hold from now on.
     fn hold(&mut self, part: Part, floor: bool, now: Instant) -> u32 {
         let need = self.running.saturating_add(std::mem::take(&mut self.need));
+        self.rounds.ask();
         let idle = now.duration_since(self.used_at);
         let kept = need.saturating_add(self.kept(part.replicas));
         let hold = if idle >= LONG_IDLE {
@@ -152,22 +152,36 @@ impl Places {
                 continue;
             }
             if held.is_full(counting, now, waited) {
-                return Attempt::Full(Exceeded {
+                let exceeded = Exceeded {
                     limit: *limit,
                     max: u64::from(max).into(),
                     about: None,
                     retry_after: RETRY,
-                });
+                };
+                self.wait_no_more(due);
+                return Attempt::Full(exceeded);
             }
             waits = true;
         }
         if waits {
             return Attempt::Wait(self.need(due, now));
         }
+        self.wait_no_more(due);
         Attempt::Done(
             due.iter().map(|own| own.counted.clone()).collect(),
             self.take(due, now),
         )
+    }
+
+    /// A call that was counted among those who wait does so no more.
+    fn wait_no_more(&mut self, due: &mut [Due]) {
+        for own in due {
+            if let Some(held) = self.by.get_mut(&own.counted)
+                && held.rounds.leaves(&mut own.waits_since)
+            {
+                held.need = held.need.saturating_sub(1);
+            }
+        }
     }
 
     /// Whether somebody has to be asked for more.
@@ -189,8 +203,7 @@ impl Places {
         let mut asks = false;
         for own in due {
             let held = of(&mut self.by, own, now);
-            if !held.has_room(self.counting) && own.waits_since != Some(held.asks) {
-                own.waits_since = Some(held.asks);
+            if !held.has_room(self.counting) && held.rounds.counts(&mut own.waits_since) {
                 held.need = held.need.saturating_add(1);
                 asks |= queue(&mut self.queue, held, &own.counted);
             }
@@ -261,7 +274,7 @@ impl Places {
         if let Some(held) = self.by.get_mut(counted) {
             held.leased = places;
             held.unsure = false;
-            (held.need, held.asks) = (0, held.asks.wrapping_add(1));
+            held.rounds.end();
             held.full_until = (places < ask.hold && places <= held.running).then(|| now + FULL_FOR);
         }
     }
@@ -270,7 +283,7 @@ impl Places {
     pub(super) fn failed(&mut self, (counted, _): &(Counted, PlaceAsk)) {
         if let Some(held) = self.by.get_mut(counted) {
             held.unsure = true;
-            (held.need, held.asks) = (0, held.asks.wrapping_add(1));
+            held.rounds.end();
         }
     }
 

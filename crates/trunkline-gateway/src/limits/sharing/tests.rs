@@ -32,6 +32,8 @@ struct World {
     most_running: u32,
     /// Calls by minutes.
     calls: HashMap<i64, u32>,
+    /// How often it was asked.
+    asks: u32,
 }
 
 impl World {
@@ -143,6 +145,7 @@ impl Shares for Replica {
     async fn ask(&self, ask: &LimitAsk) -> Result<LimitShares, Unanswered> {
         let (there, back, is_busy) = {
             let mut world = self.world();
+            world.asks += 1;
             let is_busy = world.below(100) < self.busy;
             (world.millis(self.slow), world.millis(self.slow), is_busy)
         };
@@ -253,8 +256,8 @@ async fn call_on(limits: Arc<Limits>, replica: Replica, principal: Principal, ru
     while running.join_next().await.is_some() {}
 }
 
-/// What was let through: at the same time at most, and in each minute.
-async fn simulate(run: Run) -> (u32, HashMap<i64, u32>) {
+/// What was let through, at the same time at most and in each minute, and how often the database was asked.
+async fn simulate(run: Run) -> (u32, HashMap<i64, u32>, u32) {
     let world = Arc::new(Mutex::new(World {
         began: Instant::now(),
         chance: run.seed,
@@ -264,6 +267,7 @@ async fn simulate(run: Run) -> (u32, HashMap<i64, u32>) {
         running: 0,
         most_running: 0,
         calls: HashMap::new(),
+        asks: 0,
     }));
     let principal = key(
         1,
@@ -302,7 +306,7 @@ async fn simulate(run: Run) -> (u32, HashMap<i64, u32>) {
     while callers.join_next().await.is_some() {}
     beside.shutdown().await;
     let world = world.lock().unwrap();
-    (world.most_running, world.calls.clone())
+    (world.most_running, world.calls.clone(), world.asks)
 }
 
 fn paused() -> tokio::runtime::Runtime {
@@ -326,7 +330,7 @@ proptest! {
     #![proptest_config(cases())]
     #[test]
     fn no_more_is_let_through_however_slow_and_busy_the_database_is(run in run()) {
-        let (running, calls) = paused().block_on(simulate(run.clone()));
+        let (running, calls, _) = paused().block_on(simulate(run.clone()));
         prop_assert!(running <= run.parallel, "{running} at the same time");
         prop_assert!(calls.values().all(|calls| *calls <= run.rpm), "{calls:?}");
         // That somebody gets something the next one shows: of a few calls, a database that is slow may answer none in time.
@@ -350,7 +354,7 @@ fn what_was_taken_of_the_next_minute_is_not_let_through_in_this_one() {
             pause: 2_800,
             length: 1_369,
         };
-        let (_, calls) = paused().block_on(simulate(run));
+        let (_, calls, _) = paused().block_on(simulate(run));
         assert!(calls.values().all(|calls| *calls <= 31), "{more}: {calls:?}");
         has_turned |= calls.len() > 1;
     }
@@ -371,9 +375,30 @@ fn the_limits_are_reached_and_not_passed() {
             pause: 500,
             length: 2_000,
         };
-        let (running, calls) = paused().block_on(simulate(run));
+        let (running, calls, _) = paused().block_on(simulate(run));
         assert_eq!(running, 4, "{seed}");
         assert_eq!(calls.values().max(), Some(&30), "{seed}: {calls:?}");
+    }
+}
+
+/// Who comes while the database is asked for others is asked for next. It was forgotten once, again and again until its time was over: the
+/// database was asked a thousand times a second, for nothing.
+#[test]
+fn a_call_that_waits_does_not_ask_without_end() {
+    for seed in 0..10 {
+        let run = Run {
+            seed: 5_702_191_115_109_368_706 + seed,
+            rpm: 23,
+            parallel: 2,
+            slow: 1,
+            busy: 0,
+            calls: 71,
+            pause: 2_580,
+            length: 627,
+        };
+        let (_, calls, asks) = paused().block_on(simulate(run));
+        // Of each call of each replica a few times, and once a second beside.
+        assert!(asks < 3 * 71 * 5 + 3 * 200, "{seed}: {asks}: {calls:?}");
     }
 }
 
