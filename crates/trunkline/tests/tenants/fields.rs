@@ -52,6 +52,24 @@ fn wider() -> BTreeMap<&'static str, Vec<Value>> {
             "mcp_rpm_limit",
             vec![json!({"files": 4}), json!({}), json!({"notes": 1}), Value::Null],
         ),
+        ("tpm_limit", vec![json!(600), Value::Null]),
+        (
+            "model_rpm_limit",
+            vec![json!({"a": 4}), json!({}), json!({"b": 1}), Value::Null],
+        ),
+        (
+            "model_tpm_limit",
+            vec![json!({"a": 400}), json!({}), json!({"b": 1}), Value::Null],
+        ),
+        (
+            "model_max_budget",
+            vec![
+                json!({"a": {"max_budget": 9, "budget_duration": "30d"}}),
+                json!({}),
+                json!({"b": {"max_budget": 1}}),
+                Value::Null,
+            ],
+        ),
         ("budget_id", vec![json!("large"), Value::Null]),
         ("max_budget", vec![json!(2), Value::Null]),
         ("budget_duration", vec![json!("1s"), Value::Null]),
@@ -77,6 +95,8 @@ async fn bound(gateway: &TestGateway, more: Value) -> Value {
     let mut body = json!({
         "user_id": "mate", "key_alias": format!("bound-{}", more["team_id"]), "duration": "1d", "metadata": {"level": 1}, "blocked": true,
         "allowed_routes": ["/mcp"], "models": ["a"], "rpm_limit": 5, "max_parallel_requests": 2, "mcp_rpm_limit": {"files": 3},
+        "tpm_limit": 500, "model_rpm_limit": {"a": 3}, "model_tpm_limit": {"a": 300},
+        "model_max_budget": {"a": {"max_budget": 1, "budget_duration": "30d"}},
         "budget_id": "small", "max_budget": 1, "soft_budget": 1, "budget_duration": "30d",
         "object_permission": {"mcp_servers": ["files"], "mcp_tool_permissions": {"files": ["read"]}},
     });

@@ -126,6 +126,12 @@ async fn a_file_that_comes_after_the_one_that_names_it_is_read() {
         "{log}"
     );
     file(&folder, "late.pem", &authority.pem);
+    let client = gateway.client();
+    trunkline_testkit::eventually("it is read", crate::support::PATIENCE, async || {
+        let rows = client.get("/v1/mcp/server").await.expect_status(200).json();
+        !rows.as_array().unwrap().is_empty()
+    })
+    .await;
     becomes(&gateway, "files", "ok").await;
     all_worked(&everywhere(&gateway, "files", "echo").await);
 }
