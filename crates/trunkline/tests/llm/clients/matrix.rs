@@ -58,7 +58,7 @@ fn expected(sdk: Sdk, step: &Value) -> Value {
         return match model {
             "openai" | "azure" | "mistral" | "cohere" => json!({"vector": [0.25, -0.5], "model": model}),
             // As long as the text, says the mock: a number that the two languages write differently.
-            "gemini" | "vertex-gemini" if sdk == Sdk::TypeScript => {
+            "gemini" | "vertex-gemini" if matches!(sdk, Sdk::TypeScript) => {
                 json!({"vector": [4, 0.5], "model": model})
             }
             "gemini" | "vertex-gemini" => json!({"vector": [4.0, 0.5], "model": model}),
