@@ -111,24 +111,24 @@ const LATER: [&str; 36] = [
 
 /// What may be said of many keys of a team at once: what they may spend and call, until when, and what is one's own. Whose they are and what
 /// they may use is said of each, as with LiteLLM.
-pub(crate) const TEAM_FIELDS: [&str; 8] = [
+pub(crate) const TEAM_FIELDS: [&str; 12] = [
     "max_budget",
     "budget_id",
     "budget_duration",
+    "model_max_budget",
     "rpm_limit",
+    "tpm_limit",
     "max_parallel_requests",
     "mcp_rpm_limit",
+    "model_rpm_limit",
+    "model_tpm_limit",
     "duration",
     "metadata",
 ];
 /// LiteLLM's others of these.
-pub(crate) const TEAM_FIELDS_LATER: [&str; 11] = [
+pub(crate) const TEAM_FIELDS_LATER: [&str; 7] = [
     "budget_limits",
-    "model_max_budget",
-    "tpm_limit",
     "tpd_limit",
-    "model_tpm_limit",
-    "model_rpm_limit",
     "rpm_limit_type",
     "tpm_limit_type",
     "temp_budget_increase",

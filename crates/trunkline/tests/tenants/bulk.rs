@@ -226,7 +226,7 @@ async fn b40_many_keys_of_a_team_are_changed_in_one_way() {
             422,
         ),
         (fields(json!({"blocked": true})), 422),
-        (fields(json!({"tpm_limit": 5})), 422),
+        (fields(json!({"tpd_limit": 5})), 422),
         (fields(json!({"rpm_limit": "x"})), 422),
     ] {
         ask(gateway, "POST", PATH, body, status).await;
