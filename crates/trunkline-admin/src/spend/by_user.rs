@@ -49,7 +49,8 @@ pub(crate) async fn by_user(
     let query = Query::read(query.as_deref(), &["team_ids", "start_date", "end_date"], &[])?;
     let days = days_of(&query)?;
     query.required("team_ids")?;
-    let teams = listed(&query, "team_ids").unwrap_or_default();
+    let teams = listed(&query, "team_ids").filter(|teams| !teams.is_empty());
+    let teams = teams.ok_or_else(|| KeyError::Bad("team_ids", "Name one team at least".to_owned()))?;
     too_many(teams.len())?;
     let directory = app.directory();
     let asked = visible(&caller, &teams, &directory)?;

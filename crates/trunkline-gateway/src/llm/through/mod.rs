@@ -83,9 +83,14 @@ enum Way {
     Group(Arc<Group>),
     /// The provider, by its own credential.
     Account(Arc<Ready>),
+}
+
+/// Why nobody can be asked.
+enum NoWay {
     /// The name is one of deployments of others.
     Others,
-    Nobody,
+    /// There is no credential for the provider.
+    NoAccount,
 }
 
 async fn handle(gateway: Arc<Gateway>, (api, route): (Api, &str), request: Request) -> Response {
@@ -204,11 +209,11 @@ async fn serve(mut own: Own) -> Response {
 }
 
 /// The name that is decided about, and who is asked under it.
-fn way(catalogue: &Catalogue, passage: &Passage, model: Option<&str>) -> (String, Way) {
+fn way(catalogue: &Catalogue, passage: &Passage, model: Option<&str>) -> (String, Result<Way, NoWay>) {
     let providers = passage.providers();
     let account = |model: Option<&str>| {
         let mut accounts = providers.iter().filter_map(|own| catalogue.account(own, model));
-        accounts.next().map_or(Way::Nobody, Way::Account)
+        accounts.next().map(Way::Account).ok_or(NoWay::NoAccount)
     };
     let prefix = passage.api.prefix();
     let serves = |group: &Group, providers| {
@@ -220,7 +225,11 @@ fn way(catalogue: &Catalogue, passage: &Passage, model: Option<&str>) -> (String
         let whole = format!("{prefix}/*");
         let mut groups = catalogue.groups();
         let of_others = groups.any(|(name, group)| name == whole && !serves(group, passage.api.providers()));
-        let way = if of_others { Way::Others } else { account(None) };
+        let way = if of_others {
+            Err(NoWay::Others)
+        } else {
+            account(None)
+        };
         return (whole, way);
     };
     let model = match passage.api {
@@ -230,12 +239,12 @@ fn way(catalogue: &Catalogue, passage: &Passage, model: Option<&str>) -> (String
     let whole = format!("{prefix}/{model}");
     for name in [model, whole.as_str()] {
         if let Some(group) = catalogue.group(name).filter(|own| serves(own, providers)) {
-            return (name.to_owned(), Way::Group(group));
+            return (name.to_owned(), Ok(Way::Group(group)));
         }
     }
     // A name means one thing: who may have it need not have the provider's model of that name.
     let way = match catalogue.group(&whole) {
-        Some(_) => Way::Others,
+        Some(_) => Err(NoWay::Others),
         None => account(Some(model)),
     };
     (whole, way)
@@ -261,13 +270,15 @@ fn decide(own: &Own) -> Result<(), Refused> {
 }
 
 /// Decide, limit, choose.
-async fn let_in(own: &mut Own, catalogue: &Catalogue, way: Way) -> Result<Chosen, Refused> {
+async fn let_in(own: &mut Own, catalogue: &Catalogue, way: Result<Way, NoWay>) -> Result<Chosen, Refused> {
     let (gateway, principal) = (&own.gateway, &own.caller.principal);
     decide(own)?;
     deadline::asked(&own.headers).map_err(|text| Refused::new(400, text))?;
+    let way = way.map_err(|why| match why {
+        NoWay::Others => told::of_others(&own.name, own.passage.api),
+        NoWay::NoAccount => told::no_account(own.passage.api),
+    })?;
     let has_price = match &way {
-        Way::Nobody => return Err(told::no_account(own.passage.api)),
-        Way::Others => return Err(told::of_others(&own.name, own.passage.api)),
         Way::Account(ready) => own.has_price(ready),
         Way::Group(group) => {
             let mut usable = group.members.iter().filter(|own| own.defect.is_none());
@@ -300,8 +311,6 @@ async fn let_in(own: &mut Own, catalogue: &Catalogue, way: Way) -> Result<Chosen
         let chosen = match &way {
             Way::Group(group) => gateway.models.choose(group, wanted, (rules, &gateway.limits)),
             Way::Account(ready) => gateway.models.alone(ready),
-            Way::Others => return Err(told::of_others(&own.name, own.passage.api)),
-            Way::Nobody => return Err(told::no_account(own.passage.api)),
         };
         match chosen {
             // It is known soon whether this replica may try the one that rested.
@@ -328,7 +337,6 @@ impl Own {
         let written = match way {
             Way::Group(group) => group.members.iter().filter_map(|own| own.load.written()).max(),
             Way::Account(ready) => ready.load.written(),
-            Way::Others | Way::Nobody => None,
         };
         asked.saturating_add(written.unwrap_or(TYPICAL))
     }
