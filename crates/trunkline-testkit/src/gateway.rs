@@ -354,6 +354,23 @@ impl TestGateway {
         self.process.as_ref().map(Process::stderr).unwrap_or_default()
     }
 
+    /// Waits until its log has `text` in it: what a process wrote before it answered is read by a thread of the test's own, at its
+    /// own time.
+    ///
+    /// # Panics
+    /// After ten seconds, with the log.
+    pub async fn says(&self, text: &str) {
+        let began = std::time::Instant::now();
+        while !self.log().contains(text) {
+            assert!(
+                began.elapsed() < Duration::from_secs(10),
+                "{text:?} is not in the log:\n{}",
+                self.log()
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// What it printed so far (stdout).
     pub fn stdout(&self) -> String {
         self.process.as_ref().map(Process::stdout).unwrap_or_default()

@@ -125,7 +125,7 @@ async fn while_running(database: Database) {
         serde_json::json!({"server_name": "later", "url": "http://127.0.0.1:9/mcp", "transport": "http"});
     let client = gateway.client();
     client.post("/v1/mcp/server", &server).await.expect_status(503);
-    assert!(gateway.log().contains("review_notes"), "{}", gateway.log());
+    gateway.says("review_notes").await;
     serves(&gateway).await;
 
     let (code, said) = database.command(&database.gateway(), "repair").await;

@@ -74,7 +74,7 @@ async fn s13_s14_a_key_is_in_the_answer_that_makes_it_and_nowhere_else() {
         .await;
     answers += &deleted.expect_status(200).everything();
     answers += &admin.post(&path, &json!({})).await.everything();
-    assert!(gateway.log().contains(hash), "who it was is in the log");
+    gateway.says(hash).await;
     let stored = stored(&gateway);
     for canary in [&first, &second, &wrong] {
         canary.assert_absent(&[

@@ -266,7 +266,7 @@ async fn b22_a_stream_is_a_session_and_closing_it_ends_it() {
     let late = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"});
     gateway.client().post(&endpoint, &late).await.expect_status(404);
     assert_eq!(other.request("ping", &Value::Null).await["result"], json!({}));
-    assert!(gateway.log().contains("client_gone"), "{}", gateway.log());
+    gateway.says("client_gone").await;
 }
 
 #[tokio::test]
