@@ -223,7 +223,7 @@ pub fn serve<'a>(
             axum::http::header::CONTENT_SECURITY_POLICY,
             HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
         );
-        if let Ok(value) = HeaderValue::from_str(&id) {
+        if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(id)) {
             headers.insert(HeaderName::from_static("x-litellm-call-id"), value);
         }
         response

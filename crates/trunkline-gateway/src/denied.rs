@@ -50,7 +50,7 @@ pub fn call(
         request_id = %context.request_id, name = %name, reason = denial.reason.as_str(), level = denial.level.as_str(),
         rule = denial.rule.as_str(), part = denial.part, "call denied"
     );
-    pending.target(server.as_str(), own);
+    pending.target(server.clone(), own);
     let kind = pending.kind().unwrap_or(CallKind::Other);
     let words = [
         ("kind", kind.as_str()),

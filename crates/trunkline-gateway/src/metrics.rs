@@ -31,7 +31,7 @@ struct ByOutcome {
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ByServer {
-    mcp_server_id: String,
+    mcp_server_id: Arc<str>,
     outcome: &'static str,
 }
 
@@ -236,7 +236,7 @@ impl Metrics {
                 self.call_seconds.observe(took.as_secs_f64());
                 if let Some(id) = &record.server_id {
                     let labels = ByServer {
-                        mcp_server_id: id.clone(),
+                        mcp_server_id: id.shared().clone(),
                         outcome: record.outcome,
                     };
                     self.tool_calls.get_or_create(&labels).inc();

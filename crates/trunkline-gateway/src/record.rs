@@ -173,7 +173,7 @@ impl Pending {
             request_bytes,
         );
         if let Some(record) = &mut pending.record {
-            record.session = context.session.map(trunkline_model::SessionKey::to_hex);
+            record.session = context.session;
         }
         pending
     }
@@ -187,7 +187,7 @@ impl Pending {
     ) -> Self {
         let now = gateway.clock.now();
         let record = CallRecord {
-            request_id: request_id.as_str().to_owned(),
+            request_id: request_id.clone(),
             started_at: now,
             duration_us: 0,
             kind,
@@ -217,9 +217,9 @@ impl Pending {
     }
 
     /// Notes where the call went.
-    pub fn target(&mut self, server_id: &str, tool: &str) {
+    pub fn target(&mut self, server_id: ServerId, tool: &str) {
         if let Some(record) = &mut self.record {
-            record.server_id = Some(server_id.to_owned());
+            record.server_id = Some(server_id);
             record.tool = Some(tool.to_owned());
         }
     }
@@ -273,12 +273,10 @@ impl Pending {
         }
     }
 
-    /// Who pays.
-    pub fn payers(&self) -> Payers {
-        self.record
-            .as_ref()
-            .map(|record| record.payers.clone())
-            .unwrap_or_default()
+    /// The key that pays, and since when its period is, microseconds.
+    pub fn paying_key(&self) -> Option<(&str, i64)> {
+        let key = self.record.as_ref()?.payers.key.as_ref()?;
+        Some((&*key.id, key.since))
     }
 
     /// Bytes that the client has by now.
@@ -341,10 +339,7 @@ impl Drop for Pending {
 /// What the server that was called says that a call costs; nothing if it says nothing.
 fn tool_price(gateway: &Gateway, record: &CallRecord) -> Option<i64> {
     let snapshot = gateway.registry.snapshot();
-    let server = record
-        .server_id
-        .as_ref()
-        .and_then(|id| snapshot.get(&ServerId::new(id.as_str())));
+    let server = record.server_id.as_ref().and_then(|id| snapshot.get(id));
     server.map_or(Some(0), |server| {
         server.price_of(record.tool.as_deref().unwrap_or_default())
     })
@@ -360,7 +355,7 @@ fn log(record: &CallRecord) {
     } = record;
     let (kind, server, tool) = (
         record.kind.as_str(),
-        record.server_id.as_deref(),
+        record.server_id.as_ref().map(ServerId::as_str),
         record.tool.as_deref(),
     );
     let tool = || tool.map(trunkline_upstream::fault::printable);

@@ -20,6 +20,11 @@ impl ServerId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The same, for whoever keeps it as well.
+    pub fn shared(&self) -> &Arc<str> {
+        &self.0
+    }
 }
 
 impl fmt::Display for ServerId {
@@ -114,6 +119,11 @@ impl RequestId {
 
     /// The id as text.
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The same, for whoever keeps it as well.
+    pub fn shared(&self) -> &Arc<str> {
         &self.0
     }
 }

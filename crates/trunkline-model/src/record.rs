@@ -4,13 +4,13 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 
-use crate::Payers;
+use crate::{Payers, RequestId, ServerId, SessionKey};
 
 /// One operation of one caller.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CallRecord {
     /// The request.
-    pub request_id: String,
+    pub request_id: RequestId,
     /// When it began.
     pub started_at: Timestamp,
     /// How long it took, microseconds.
@@ -19,10 +19,10 @@ pub struct CallRecord {
     pub kind: CallKind,
     /// Who asked ([`crate::Principal::id`]).
     pub principal: String,
-    /// Session key as text, if the client has a session.
-    pub session: Option<String>,
+    /// The session, if the client has one.
+    pub session: Option<SessionKey>,
     /// Server, if one was resolved; of a request to a model its deployment.
-    pub server_id: Option<String>,
+    pub server_id: Option<ServerId>,
     /// The own name of the tool or prompt that was asked for, the URI of the resource, or the name of the model.
     pub tool: Option<String>,
     /// `ok`, `tool_error` (`isError: true`), `denied`, `client_gone`, or an [`crate::OutcomeStatus`] name.

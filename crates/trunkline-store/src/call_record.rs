@@ -1,7 +1,9 @@
 //! `call_record`: one row for each request (B65). Written in batches, off the path of requests.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
-use trunkline_model::{CallRecord, ModelUse, Payer};
+use trunkline_model::{CallRecord, ModelUse, Payer, SessionKey};
 
 use crate::catalogue::{storable, timestamp};
 use crate::db::{Row, StoreError, Tx, Value, stmts};
@@ -10,35 +12,51 @@ use crate::store::Store;
 /// How many old rows one transaction deletes: SQLite has one writer, and it must not be busy for long.
 const PRUNE_BATCH: i64 = 1000;
 
-/// The columns of a record, in the order of `to_values`.
-macro_rules! record_columns {
+/// The columns of a record that is about no model, in the order of `plain_values`.
+macro_rules! plain_columns {
     () => {
         "request_id, started_at, duration_us, kind, principal, session, server_id, tool, outcome, error, \
-         request_bytes, response_bytes, api_key, user_id, team_id, organization_id, end_user, provider, model, api_base, \
-         input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, is_estimated, cost, tags, \
-         client_ip"
+         request_bytes, response_bytes, api_key, user_id, team_id, organization_id, end_user, cost, tags, client_ip"
     };
 }
 
-pub(crate) use record_columns;
+/// The columns of a record: those of `plain_values`, then those of `model_values`.
+macro_rules! record_columns {
+    () => {
+        concat!(
+            crate::call_record::plain_columns!(),
+            ", provider, model, api_base, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, \
+             reasoning_tokens, is_estimated"
+        )
+    };
+}
+
+pub(crate) use {plain_columns, record_columns};
 
 /// Rows of [`RECORD_INSERT_MANY`] and of [`RECORD_INSERT_SOME`].
 const MANY: usize = 100;
 const SOME: usize = 10;
-const COLUMNS: usize = 29;
+const PLAIN_COLUMNS: usize = 20;
+const MODEL_COLUMNS: usize = 9;
+const COLUMNS: usize = PLAIN_COLUMNS + MODEL_COLUMNS;
 
 /// `($1,$2,…),(…)`, or `(?,?,…),(…)`: text that is only known to be static if it is made when compiled.
 ///
 /// SQLite looks for the name of every parameter that is bound, and among many named ones it looks for long: those
 /// without a name are bound in a tenth of the time.
-const fn insert<const N: usize>(rows: usize, numbered: bool, mut text: [u8; N]) -> ([u8; N], usize) {
+const fn insert<const N: usize>(
+    (insert, columns): (&str, usize),
+    rows: usize,
+    numbered: bool,
+    mut text: [u8; N],
+) -> ([u8; N], usize) {
     let (mut at, mut parameter) = (0, 1);
-    while at < INSERT.len() {
-        text[at] = INSERT.as_bytes()[at];
+    while at < insert.len() {
+        text[at] = insert.as_bytes()[at];
         at += 1;
     }
-    while parameter <= rows * COLUMNS {
-        text[at] = if parameter % COLUMNS == 1 { b'(' } else { b',' };
+    while parameter <= rows * columns {
+        text[at] = if parameter % columns == 1 { b'(' } else { b',' };
         text[at + 1] = if numbered { b'$' } else { b'?' };
         at += 2;
         let mut digit = 1000;
@@ -50,10 +68,10 @@ const fn insert<const N: usize>(rows: usize, numbered: bool, mut text: [u8; N]) 
             }
             digit /= 10;
         }
-        if parameter % COLUMNS == 0 {
+        if parameter % columns == 0 {
             text[at] = b')';
             at += 1;
-            if parameter < rows * COLUMNS {
+            if parameter < rows * columns {
                 text[at] = b',';
                 at += 1;
             }
@@ -63,12 +81,21 @@ const fn insert<const N: usize>(rows: usize, numbered: bool, mut text: [u8; N]) 
     (text, at)
 }
 
-const INSERT: &str = concat!("INSERT INTO call_record (", record_columns!(), ") VALUES ");
-const MANY_NUMBERED: ([u8; 20_480], usize) = insert(MANY, true, [0; 20_480]);
-const MANY_POSITIONAL: ([u8; 8192], usize) = insert(MANY, false, [0; 8192]);
-const SOME_NUMBERED: ([u8; 3072], usize) = insert(SOME, true, [0; 3072]);
-const SOME_POSITIONAL: ([u8; 2048], usize) = insert(SOME, false, [0; 2048]);
-const ONE_NUMBERED: ([u8; 1024], usize) = insert(1, true, [0; 1024]);
+const ALL_OF_IT: (&str, usize) = (
+    concat!("INSERT INTO call_record (", record_columns!(), ") VALUES "),
+    COLUMNS,
+);
+const PLAIN: (&str, usize) = (
+    concat!("INSERT INTO call_record (", plain_columns!(), ") VALUES "),
+    PLAIN_COLUMNS,
+);
+const MANY_NUMBERED: ([u8; 20_480], usize) = insert(ALL_OF_IT, MANY, true, [0; 20_480]);
+const MANY_POSITIONAL: ([u8; 8192], usize) = insert(ALL_OF_IT, MANY, false, [0; 8192]);
+const MANY_PLAIN_NUMBERED: ([u8; 16_384], usize) = insert(PLAIN, MANY, true, [0; 16_384]);
+const MANY_PLAIN_POSITIONAL: ([u8; 8192], usize) = insert(PLAIN, MANY, false, [0; 8192]);
+const SOME_NUMBERED: ([u8; 3072], usize) = insert(ALL_OF_IT, SOME, true, [0; 3072]);
+const SOME_POSITIONAL: ([u8; 2048], usize) = insert(ALL_OF_IT, SOME, false, [0; 2048]);
+const ONE_NUMBERED: ([u8; 1024], usize) = insert(ALL_OF_IT, 1, true, [0; 1024]);
 
 const fn text_of<const N: usize>(made: &'static ([u8; N], usize)) -> &'static str {
     match std::str::from_utf8(made.0.split_at(made.1).0) {
@@ -80,6 +107,8 @@ const fn text_of<const N: usize>(made: &'static ([u8; N], usize)) -> &'static st
 stmts! {
     /// A transaction's records in three sizes of statement: every one is a hop to the database's thread or over the net.
     RECORD_INSERT_MANY = text_of(&MANY_POSITIONAL), postgres: text_of(&MANY_NUMBERED);
+    /// The same of records that are about no model: a third fewer parameters.
+    RECORD_INSERT_MANY_PLAIN = text_of(&MANY_PLAIN_POSITIONAL), postgres: text_of(&MANY_PLAIN_NUMBERED);
     RECORD_INSERT_SOME = text_of(&SOME_POSITIONAL), postgres: text_of(&SOME_NUMBERED);
     RECORD_INSERT = text_of(&ONE_NUMBERED);
     RECORD_LIST = concat!("SELECT id, ", record_columns!(), " FROM call_record ORDER BY started_at DESC, id DESC LIMIT $1");
@@ -216,23 +245,70 @@ impl Store {
 
 /// Within a transaction.
 pub(crate) async fn insert_all(tx: &mut Tx, rows: &[CallRecord]) -> Result<(), StoreError> {
+    let mut words = Words::default();
     let mut rest = rows;
     while !rest.is_empty() {
         let (statement, count) = match rest.len() {
+            MANY.. if rest[..MANY].iter().all(|record| record.model.is_none()) => {
+                (&RECORD_INSERT_MANY_PLAIN, MANY)
+            }
             MANY.. => (&RECORD_INSERT_MANY, MANY),
             SOME.. => (&RECORD_INSERT_SOME, SOME),
             _ => (&RECORD_INSERT, 1),
         };
         let (now, later) = rest.split_at(count);
-        tx.execute(statement, now.iter().flat_map(to_values).collect())
-            .await?;
+        let mut values = Vec::with_capacity(count * COLUMNS);
+        for record in now {
+            values.extend(plain_values(record, &mut words));
+            if !std::ptr::eq(statement, &raw const RECORD_INSERT_MANY_PLAIN) {
+                values.extend(model_values(record.model.as_deref()));
+            }
+        }
+        tx.execute(statement, values).await?;
         rest = later;
     }
     Ok(())
 }
 
-/// In the order of `record_columns!`.
-fn to_values(record: &CallRecord) -> [Value; COLUMNS] {
+/// The few words that most records have: each is made once.
+#[derive(Default)]
+struct Words(Vec<(&'static str, Arc<str>)>);
+
+impl Words {
+    fn value(&mut self, word: &'static str) -> Value {
+        let known = self.0.iter().find(|(known, _)| std::ptr::eq(*known, word));
+        if let Some((_, shared)) = known {
+            return Value::Shared(Some(shared.clone()));
+        }
+        let shared: Arc<str> = word.into();
+        self.0.push((word, shared.clone()));
+        Value::Shared(Some(shared))
+    }
+}
+
+/// A text as both databases take it, with one copy or none.
+fn shared(text: &Arc<str>) -> Value {
+    Value::Shared(Some(if text.as_bytes().contains(&0) {
+        storable(text).into()
+    } else {
+        text.clone()
+    }))
+}
+
+fn copied(text: &str) -> Value {
+    Value::Shared(Some(if text.as_bytes().contains(&0) {
+        storable(text).into()
+    } else {
+        text.into()
+    }))
+}
+
+fn optional(text: Option<&str>) -> Value {
+    text.map_or(Value::Shared(None), copied)
+}
+
+/// In the order of `plain_columns!`.
+fn plain_values(record: &CallRecord, words: &mut Words) -> [Value; PLAIN_COLUMNS] {
     let CallRecord {
         request_id,
         started_at,
@@ -248,28 +324,26 @@ fn to_values(record: &CallRecord) -> [Value; COLUMNS] {
         response_bytes,
         payers,
         cost,
-        model,
+        model: _,
         tags,
         client,
         // Who pays is charged it; the row has the cost.
         at_least: _,
     } = record;
-    let payer = |own: &Option<Payer>| Value::Text(own.as_ref().map(|own| storable(&own.id)));
-    let model = model.as_deref();
-    let said = |text: fn(&ModelUse) -> &String| Value::Text(model.map(|own| storable(text(own))));
-    let tokens = |count: fn(&ModelUse) -> Option<u64>| Value::Int(model.and_then(count).map(signed));
-    let optional = |text: &Option<String>| Value::Text(text.as_deref().map(storable));
+    let payer = |own: &Option<Payer>| optional(own.as_ref().map(|own| &*own.id));
     [
-        Value::Text(Some(storable(request_id))),
+        shared(request_id.shared()),
         started_at.as_microsecond().into(),
         signed(*duration_us).into(),
-        kind.as_str().into(),
-        Value::Text(Some(storable(principal))),
-        optional(session),
-        optional(server_id),
-        optional(tool),
-        (*outcome).into(),
-        optional(error),
+        words.value(kind.as_str()),
+        copied(principal),
+        Value::Text(session.map(SessionKey::to_hex)),
+        server_id
+            .as_ref()
+            .map_or(Value::Shared(None), |id| shared(id.shared())),
+        optional(tool.as_deref()),
+        words.value(outcome),
+        optional(error.as_deref()),
         signed(*request_bytes).into(),
         signed(*response_bytes).into(),
         payer(&payers.key),
@@ -277,6 +351,17 @@ fn to_values(record: &CallRecord) -> [Value; COLUMNS] {
         payer(&payers.team),
         payer(&payers.organization),
         payer(&payers.end_user),
+        Value::Int(*cost),
+        Value::Text((!tags.is_empty()).then(|| storable(&crate::server_row::json(tags)))),
+        Value::Text(client.map(|own| own.to_string())),
+    ]
+}
+
+/// In the order of the rest of `record_columns!`.
+fn model_values(model: Option<&ModelUse>) -> [Value; MODEL_COLUMNS] {
+    let said = |text: fn(&ModelUse) -> &String| optional(model.map(|own| text(own).as_str()));
+    let tokens = |count: fn(&ModelUse) -> Option<u64>| Value::Int(model.and_then(count).map(signed));
+    [
         said(|own| &own.provider),
         said(|own| &own.model),
         said(|own| &own.api_base),
@@ -286,9 +371,6 @@ fn to_values(record: &CallRecord) -> [Value; COLUMNS] {
         tokens(|own| own.cache_write_tokens),
         tokens(|own| own.reasoning_tokens),
         Value::Bool(model.map(|own| own.is_estimated)),
-        Value::Int(*cost),
-        Value::Text((!tags.is_empty()).then(|| storable(&crate::server_row::json(tags)))),
-        Value::Text(client.map(|own| own.to_string())),
     ]
 }
 

@@ -5,6 +5,7 @@
 //! `sqlx` takes `&'static str` here, so that a text built at run time does not compile (S02).
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
@@ -138,6 +139,8 @@ pub(crate) use stmts;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value {
     Text(Option<String>),
+    /// A text that others have as well, and that nobody copies.
+    Shared(Option<Arc<str>>),
     Int(Option<i64>),
     Bool(Option<bool>),
     Double(Option<f64>),
@@ -225,6 +228,7 @@ macro_rules! bound {
         for value in $values {
             query = match value {
                 Value::Text(value) => query.bind(value),
+                Value::Shared(value) => query.bind(value),
                 Value::Int(value) => query.bind(value),
                 Value::Bool(value) => query.bind(value),
                 Value::Double(value) => query.bind(value),

@@ -158,7 +158,7 @@ pub async fn begin(
     }
     let mut params = RawObject::parse(params).map_err(|error| CallError::Params(error.to_string()))?;
     let target = resolve(gateway, context, &operation, &mut params, only).await?;
-    pending.target(target.server.id.as_str(), &target.name);
+    pending.target(target.server.id.clone(), &target.name);
     check_param_headers(context, &target, &params)?;
     let grant = if operation == Operation::CallTool {
         rules::apply(gateway, context, &target, &mut params)?;

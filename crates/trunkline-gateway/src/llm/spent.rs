@@ -55,14 +55,10 @@ pub(super) fn after(
 }
 
 fn of_key(headers: &mut HeaderMap, gateway: &Gateway, principal: &Principal, pending: &Pending, more: i64) {
-    let (Some(key), Some(payer)) = (principal.key(), pending.payers().key) else {
+    let (Some(key), Some((id, since))) = (principal.key(), pending.paying_key()) else {
         return;
     };
-    let spent = gateway
-        .registry
-        .store()
-        .spend()
-        .spent(Level::Key, &payer.id, payer.since);
+    let spent = gateway.registry.store().spend().spent(Level::Key, id, since);
     mark(
         headers,
         "x-litellm-key-spend",

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use scopeguard::ScopeGuard;
 use tokio::time::{Instant, sleep};
-use trunkline_model::RouterRules;
+use trunkline_model::{RouterRules, ServerId};
 
 use super::Asked;
 use super::ask::{self, Failed, Head};
@@ -89,7 +89,7 @@ pub(super) async fn run(
             Err(why) if round.waits_for(&why).await => continue,
             Err(why) => return Err(Box::new(round.given_up(Some(&why), pending))),
         };
-        pending.target(&ready.deployment.id, &asked.request.model);
+        pending.target(ServerId::new(&*ready.deployment.id), &asked.request.model);
         tries.retries += u32::from(round.sent > 0);
         round.sent += 1;
         // Whoever leaves in the meantime pays for what may have been done.

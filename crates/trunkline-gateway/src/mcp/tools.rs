@@ -178,7 +178,7 @@ pub async fn call(
                 return answer::json(StatusCode::OK, rpc::response(id, &result));
             }
             Ok(Resumed::Call(call, rounds)) => {
-                pending.target(call.server.id.as_str(), &call.name);
+                pending.target(call.server.id.clone(), &call.name);
                 let relay = Box::new(Relay {
                     gateway: gateway.clone(),
                     context: context.clone(),

@@ -205,12 +205,16 @@ fn difference(before: &[Cell], after: &[Cell]) -> (Map<String, Json>, Map<String
 fn shown(column: &str, value: &Value) -> Json {
     if SEALED.contains(&column) {
         return match value {
-            Value::Text(None) => Json::Null,
+            Value::Text(None) | Value::Shared(None) => Json::Null,
             _ => SECRET.into(),
         };
     }
     match value {
-        Value::Text(None) | Value::Int(None) | Value::Bool(None) | Value::Double(None) => Json::Null,
+        Value::Text(None)
+        | Value::Shared(None)
+        | Value::Int(None)
+        | Value::Bool(None)
+        | Value::Double(None) => Json::Null,
         Value::Bool(Some(value)) => (*value).into(),
         Value::Double(Some(value)) => (*value).into(),
         Value::Int(Some(value)) if column.ends_with("_at") || column == "expires" => {
@@ -225,6 +229,7 @@ fn shown(column: &str, value: &Value) -> Json {
             Err(_) => text.as_str().into(),
         },
         Value::Text(Some(text)) => text.as_str().into(),
+        Value::Shared(Some(text)) => (**text).into(),
     }
 }
 

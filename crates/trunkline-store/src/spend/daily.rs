@@ -4,12 +4,12 @@
 //! that there are [`MAX_NAMES`] of each in a day for each key, about, and the rest is summed up under one name. Sums of tags go when the
 //! records go that they are of; what an end user is in is also the sum of a team or a user, and stays.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use jiff::Timestamp;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
-use trunkline_model::{CallKind, CallRecord};
+use trunkline_model::{CallKind, CallRecord, ServerId};
 
 use super::{DAY, day_of};
 use crate::call_record::signed;
@@ -225,36 +225,69 @@ fn label(text: &str) -> String {
     format!("{}… sha256:{digest}", storable(&text[..end]))
 }
 
-/// What a record is summed up by, without a tag.
-fn key_of(record: &CallRecord) -> DayKey {
-    let payers = &record.payers;
-    let id =
-        |own: &Option<trunkline_model::Payer>| own.as_ref().map_or_else(String::new, |own| label(&own.id));
-    let model = record.model.as_deref();
-    let is_tool = record.kind == CallKind::CallTool;
-    // Of what was asked for only names that there are: sums are kept, and anybody can ask for anything.
-    let is_known = model.is_some() || is_tool && matches!(record.outcome, "ok" | "tool_error");
-    let name = record.tool.as_deref().filter(|_| is_known);
-    let name = label(name.unwrap_or_default());
-    // As LiteLLM has it: a tool is named with its server.
-    let (tool, model_group) = match &record.server_id {
-        Some(server) if is_tool => (format!("{}/{name}", label(server)), String::new()),
-        None if is_tool => (name, String::new()),
-        _ => (String::new(), name),
-    };
-    DayKey {
-        day: day_of(record.started_at),
-        tag: String::new(),
-        api_key: id(&payers.key),
-        user_id: id(&payers.user),
-        team_id: id(&payers.team),
-        organization_id: id(&payers.organization),
-        end_user: id(&payers.end_user),
-        provider: model.map_or_else(String::new, |own| storable(&own.provider)),
-        model: model.map_or_else(String::new, |own| label(&own.model)),
-        model_group,
-        tool,
-        kind: record.kind.as_str(),
+/// What tells one record's sums from another's, without tags, as the records themselves have it: most of a batch are alike, and nothing of
+/// those is copied.
+#[derive(PartialEq, Eq, Hash)]
+struct Alike<'r> {
+    day: i64,
+    kind: CallKind,
+    server_id: Option<&'r str>,
+    name: Option<&'r str>,
+    payers: [Option<&'r str>; 5],
+    model: Option<(&'r str, &'r str)>,
+}
+
+impl<'r> Alike<'r> {
+    fn of(record: &'r CallRecord) -> Self {
+        let payers = &record.payers;
+        let payers = [
+            &payers.key,
+            &payers.user,
+            &payers.team,
+            &payers.organization,
+            &payers.end_user,
+        ];
+        let model = record.model.as_deref();
+        let is_called = record.kind == CallKind::CallTool && matches!(record.outcome, "ok" | "tool_error");
+        // Of what was asked for only names that there are: sums are kept, and anybody can ask for anything.
+        let is_known = model.is_some() || is_called;
+        Self {
+            day: day_of(record.started_at),
+            kind: record.kind,
+            server_id: record.server_id.as_ref().map(ServerId::as_str),
+            name: record.tool.as_deref().filter(|_| is_known),
+            payers: payers.map(|own| own.as_ref().map(|own| &*own.id)),
+            model: model.map(|own| (&*own.provider, &*own.model)),
+        }
+    }
+
+    /// What they are summed up by.
+    fn key(&self) -> DayKey {
+        let is_tool = self.kind == CallKind::CallTool;
+        let name = label(self.name.unwrap_or_default());
+        // As LiteLLM has it: a tool is named with its server.
+        let (tool, model_group) = match self.server_id {
+            Some(server) if is_tool => (format!("{}/{name}", label(server)), String::new()),
+            None if is_tool => (name, String::new()),
+            _ => (String::new(), name),
+        };
+        let [api_key, user_id, team_id, organization_id, end_user] =
+            self.payers.map(|id| label(id.unwrap_or_default()));
+        let (provider, model) = self.model.unwrap_or_default();
+        DayKey {
+            day: self.day,
+            tag: String::new(),
+            api_key,
+            user_id,
+            team_id,
+            organization_id,
+            end_user,
+            provider: storable(provider),
+            model: label(model),
+            model_group,
+            tool,
+            kind: self.kind.as_str(),
+        }
     }
 }
 
@@ -281,10 +314,17 @@ fn label_of(record: &CallRecord) -> Option<DayTag> {
 
 /// The sums of a batch. `known`: the names that have sums of their own.
 fn sums_of(records: &[CallRecord], known: &HashSet<DayTag>) -> BTreeMap<DayKey, Sums> {
+    let mut alike: HashMap<Alike<'_>, Sums> = HashMap::new();
     let mut days: BTreeMap<DayKey, Sums> = BTreeMap::new();
     for record in records.iter().filter(|record| record.kind.is_paid()) {
-        let (mut key, sums) = (key_of(record), Sums::of(record));
-        if label_of(record).is_some_and(|own| !known.contains(&own)) {
+        let (own, sums) = (Alike::of(record), Sums::of(record));
+        let labelled = label_of(record);
+        if record.tags.is_empty() && labelled.is_none() {
+            alike.entry(own).or_default().add(&sums);
+            continue;
+        }
+        let mut key = own.key();
+        if labelled.is_some_and(|own| !known.contains(&own)) {
             OTHERS.clone_into(&mut key.end_user);
         }
         let names = tags_of(record).map(|own| {
@@ -300,6 +340,9 @@ fn sums_of(records: &[CallRecord], known: &HashSet<DayTag>) -> BTreeMap<DayKey, 
             days.entry(tagged).or_default().add(&sums);
         }
         days.entry(key).or_default().add(&sums);
+    }
+    for (own, sums) in alike {
+        days.entry(own.key()).or_default().add(&sums);
     }
     days
 }

@@ -1,6 +1,6 @@
 //! Catalogues, call records and ended sessions.
 
-use trunkline_model::{CallKind, CallRecord, Payers, ServerId, SessionKey};
+use trunkline_model::{CallKind, CallRecord, Payers, RequestId, ServerId, SessionKey};
 use trunkline_store::CatalogueRow;
 
 use crate::fixture::{at, both};
@@ -20,13 +20,13 @@ pub(crate) fn catalogue(id: &str, tools: &str) -> CatalogueRow {
 
 pub(crate) fn record(id: &str, seconds: i64) -> CallRecord {
     CallRecord {
-        request_id: id.to_owned(),
+        request_id: RequestId::new(id),
         started_at: at(seconds),
         duration_us: 1_234,
         kind: CallKind::CallTool,
         principal: "master_key".to_owned(),
-        session: Some("00ff".to_owned()),
-        server_id: Some("s".to_owned()),
+        session: Some(SessionKey([0xff; 16])),
+        server_id: Some(ServerId::new("s")),
         tool: Some("add".to_owned()),
         outcome: "ok",
         error: None,
@@ -73,7 +73,7 @@ both! {
         store.call_record_insert(&rows).await.unwrap();
         let list = store.call_record_list(100).await.unwrap();
         let ids: Vec<_> = list.iter().rev().map(|row| row.request_id.clone()).collect();
-        assert_eq!(ids, rows.iter().map(|row| row.request_id.clone()).collect::<Vec<_>>());
+        assert_eq!(ids, rows.iter().map(|row| row.request_id.as_str()).collect::<Vec<_>>());
         // One was stored in a full batch, the other in what was left over.
         for row in [&list[60 - 1 - 3], &list[60 - 1 - 58]] {
             assert_eq!((row.tool.as_deref(), &row.session), (Some("a\u{fffd}b"), &None));
@@ -106,7 +106,7 @@ both! {
         let row = &list[3];
         assert_eq!((row.duration_us, row.request_bytes), (1_234, 10));
         assert_eq!(row.response_bytes, u64::try_from(i64::MAX).unwrap(), "neither database counts further");
-        assert_eq!(row.session.as_deref(), Some("00ff"));
+        assert_eq!(row.session.as_deref(), Some("ff".repeat(16).as_str()));
         assert_eq!(store.call_record_list(1).await.unwrap().len(), 1);
     }
 

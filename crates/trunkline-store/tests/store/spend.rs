@@ -382,7 +382,7 @@ both! {
         };
         let charged = async |registry: &Registry, own: trunkline_model::CallRecord| {
             registry.store().spend().charge(&own.payers, own.cost.unwrap());
-            registry.store().ledger_write(&own.request_id.clone(), &[own]).await.unwrap();
+            registry.store().ledger_write(own.request_id.clone().as_str(), &[own]).await.unwrap();
         };
         let now = |registry: &Registry| registry.store().spend().spent(Level::Key, &id, 0);
         charged(&here, call("a", 5, 9)).await;

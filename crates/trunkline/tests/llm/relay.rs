@@ -108,12 +108,17 @@ async fn pieces_come_at_once_and_leaving_is_heard() {
 async fn leaving_before_the_answer_is_heard_too() {
     let world = World::start().await;
     world.provider.next(Turn::Silence);
-    let client = world.gateway.client().with_limit(Duration::from_millis(500));
+    let client = world.gateway.client();
     let request = http::Request::post(CHAT)
         .header("content-type", "application/json")
         .body(bytes::Bytes::from(chat("mine").to_string()))
         .unwrap();
-    assert!(client.try_send(request).await.is_err());
+    let waiting = tokio::spawn(async move { client.try_send(request).await });
+    eventually("the provider is asked", Duration::from_secs(10), async || {
+        world.provider.requests().len() == 1
+    })
+    .await;
+    waiting.abort();
     let client = world.gateway.client();
     eventually("the record says so", Duration::from_secs(10), async || {
         let metrics = client.get("/metrics").await.text();

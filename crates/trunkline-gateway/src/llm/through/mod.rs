@@ -29,7 +29,7 @@ use tokio::time::sleep;
 use trunkline_auth::Admission;
 use trunkline_llm::through::{Api, Asked, Passage, body};
 use trunkline_llm::{Endpoint, estimate};
-use trunkline_model::CallKind;
+use trunkline_model::{CallKind, ServerId};
 use trunkline_policy::{Decision, decide_model};
 
 use super::catalogue::{Catalogue, Group};
@@ -204,7 +204,7 @@ async fn serve(mut own: Own) -> Response {
         }
     };
     pending.reserve(own.reserved.take());
-    pending.target(&chosen.ready.deployment.id, &own.name);
+    pending.target(ServerId::new(&*chosen.ready.deployment.id), &own.name);
     sending::send(own, &catalogue, chosen, pending).await
 }
 
