@@ -1,6 +1,6 @@
 //! What a request is about, once: who asks, for which servers, in which session, at one moment of the registry.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::http::header::USER_AGENT;
 use axum::http::{HeaderMap, Uri};
@@ -56,6 +56,8 @@ pub struct Context {
     pub handed_on: bool,
     /// It is part of a request that has its place among those of its key.
     pub has_place: bool,
+    /// Whether it is about more than one server, once somebody has asked.
+    pub about_several: OnceLock<bool>,
 }
 
 /// Identify: the principal of a request for a path, or 401.
@@ -99,6 +101,14 @@ impl Context {
             .filter(move |server| kind == ListKind::Tools || self.may_use_whole(server))
     }
 
+    /// Of those the ones that a name could be the listed one of something of.
+    pub fn servers_named(&self, kind: ListKind, name: &str) -> impl Iterator<Item = &Arc<Server>> {
+        self.snapshot.may_expose(name).filter(move |server| {
+            decide(&self.principal, &self.selection.scope, Action::UseServer, server).is_allow()
+                && (kind == ListKind::Tools || self.may_use_whole(server))
+        })
+    }
+
     /// Whether this request may use what of a server is no tool.
     pub fn may_use_whole(&self, server: &Server) -> bool {
         decide(&self.principal, &self.selection.scope, Action::UseWhole, server).is_allow()
@@ -116,6 +126,7 @@ impl Context {
             client_info: self.client_info.clone(),
             headers: self.headers.clone(),
             target: self.target.clone(),
+            about_several: self.about_several.clone(),
             ..*self
         }
     }
@@ -235,7 +246,7 @@ impl Context {
 
     /// Whether the request is about more than one server.
     pub fn several(&self) -> bool {
-        self.servers().nth(1).is_some()
+        *self.about_several.get_or_init(|| self.servers().nth(1).is_some())
     }
 
     /// Whether names are listed and called without prefix: the path names one server, and the server wants it so.

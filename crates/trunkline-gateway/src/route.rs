@@ -139,6 +139,14 @@ pub async fn find(
     only: Option<&Arc<Server>>,
 ) -> Result<Target, RouteError> {
     let in_scope = |server: &&Arc<Server>| only.is_none_or(|only| only.id == server.id);
+    if only.is_none() {
+        // What everybody calls: a name from a list. Of any number of servers only those are looked at that can have it.
+        let named = context.servers_named(kind, name);
+        let known = listing::at_hand(gateway, context, kind, named);
+        if let Some(found) = exposed(context, &known, name) {
+            return Ok(found);
+        }
+    }
     let servers: Vec<&Arc<Server>> = context.servers_with(kind).filter(in_scope).collect();
     let known = listing::at_hand(gateway, context, kind, servers.iter().copied());
     if let Some(found) = lookup(context, &known, (kind, name), only.is_some())? {
@@ -215,38 +223,8 @@ fn lookup(
     (kind, name): (ListKind, &str),
     bare_first: bool,
 ) -> Result<Option<Target>, RouteError> {
-    let target = |own: &ServerItems, name: &str| {
-        let item = own.view.as_ref().and_then(|view| {
-            let index = view.catalogue.by_name.get(name)?;
-            Some((view, view.catalogue.items.get(*index)?))
-        });
-        Target {
-            server: own.server.clone(),
-            name: name.to_owned(),
-            qualified: false,
-            header_params: item
-                .map(|(_, item)| item.header_params.clone())
-                .unwrap_or_default(),
-            wraps: context.era == Era::Legacy && item.is_some_and(|(_, item)| item.wraps),
-            needs_task: item.is_some_and(|(view, item)| {
-                item.needs_task && view.catalogue.introduction.capabilities.has("tasks")
-            }),
-            task: None,
-            annotations: own
-                .view
-                .as_ref()
-                .and_then(|view| view.find_own(name)?.annotations.clone()),
-            definition: (!own.server.definition.tool_approval.is_empty())
-                .then(|| item.map(|(_, item)| item.raw.get().into()))
-                .flatten(),
-        }
-    };
-    if !bare_first {
-        for own in known {
-            if let Some(tool) = own.view.as_ref().and_then(|view| view.find(name)) {
-                return Ok(Some(target(own, &tool.own)));
-            }
-        }
+    if !bare_first && let Some(found) = exposed(context, known, name) {
+        return Ok(Some(found));
     }
     let bare: Vec<(&ServerItems, &crate::view::ViewItem)> = known
         .iter()
@@ -264,7 +242,7 @@ fn lookup(
     };
     match &bare[..] {
         [] => {}
-        [(own, tool)] => return Ok(Some(target(own, &tool.own))),
+        [(own, tool)] => return Ok(Some(target(context, own, &tool.own))),
         several => {
             let candidates = several.iter().map(|(_, tool)| tool.exposed.clone()).collect();
             return Err(RouteError::Ambiguous {
@@ -274,10 +252,43 @@ fn lookup(
             });
         }
     }
-    let exposed = known
-        .iter()
-        .find_map(|own| Some((own, own.view.as_ref()?.find(name)?)));
-    Ok(exposed.map(|(own, tool)| target(own, &tool.own)))
+    Ok(exposed(context, known, name))
+}
+
+/// The target of a name as it stands in a list.
+fn exposed(context: &Context, known: &[ServerItems], name: &str) -> Option<Target> {
+    known.iter().find_map(|own| {
+        let item = own.view.as_ref()?.find(name)?;
+        Some(target(context, own, &item.own))
+    })
+}
+
+/// What a server's own name means there.
+fn target(context: &Context, own: &ServerItems, name: &str) -> Target {
+    let item = own.view.as_ref().and_then(|view| {
+        let index = view.catalogue.by_name.get(name)?;
+        Some((view, view.catalogue.items.get(*index)?))
+    });
+    Target {
+        server: own.server.clone(),
+        name: name.to_owned(),
+        qualified: false,
+        header_params: item
+            .map(|(_, item)| item.header_params.clone())
+            .unwrap_or_default(),
+        wraps: context.era == Era::Legacy && item.is_some_and(|(_, item)| item.wraps),
+        needs_task: item.is_some_and(|(view, item)| {
+            item.needs_task && view.catalogue.introduction.capabilities.has("tasks")
+        }),
+        task: None,
+        annotations: own
+            .view
+            .as_ref()
+            .and_then(|view| view.find_own(name)?.annotations.clone()),
+        definition: (!own.server.definition.tool_approval.is_empty())
+            .then(|| item.map(|(_, item)| item.raw.get().into()))
+            .flatten(),
+    }
 }
 
 /// Whether listing the server could make the name known.

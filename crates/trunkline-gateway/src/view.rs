@@ -365,6 +365,7 @@ fn displayed(snapshot: &Snapshot, server: &Server, chosen: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use trunkline_model::{Approval, Origin, ServerDefinition, ServerId, Stamps};
 
     use super::*;
@@ -475,5 +476,32 @@ mod tests {
         assert_ne!(name(&short, "a-b-c"), "x-y-a-b-c");
         assert_eq!(name(&short, "a-b-c"), name(&short, "a-b-c"));
         assert_eq!(name(&short, "b"), "x-y-b");
+    }
+
+    proptest! {
+        #[test]
+        fn b16_whoever_exposes_a_name_is_looked_at(
+            prefixes in prop::collection::vec("[ab](-[ab]{1,2}){0,2}|[a-zé. ]{1,64}", 1..6),
+            tool in "[ab-]{1,6}|.{0,80}",
+            chosen in prop::option::of("[ab-]{1,9}"),
+        ) {
+            let mut servers: Vec<Arc<Server>> = prefixes.iter().enumerate().map(|(number, alias)| {
+                let own = server(alias);
+                Arc::new(Server { id: ServerId::new(number.to_string()), ..Server::clone(&own) })
+            }).collect();
+            if let (Some(chosen), Some(first)) = (chosen, servers.first_mut()) {
+                Arc::make_mut(first).definition.tool_name_to_display_name.insert(tool.clone(), chosen);
+            }
+            let snapshot = Snapshot::new(1, servers);
+            let all = Prefixes::of(&snapshot);
+            for own in snapshot.servers() {
+                let prefix = own.prefix();
+                let name = match own.definition.display_name(&tool) {
+                    Some(chosen) => displayed(&snapshot, own, chosen),
+                    None => exposed(&prefix, &tool, &all.rivals(own, &prefix), own),
+                };
+                prop_assert!(snapshot.may_expose(&name).any(|other| other.id == own.id), "{name:?} of {prefix:?}");
+            }
+        }
     }
 }

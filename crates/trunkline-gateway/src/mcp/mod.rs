@@ -115,6 +115,7 @@ fn enter(
         headers,
         target: target.map_or(parts.uri, |unstripped| unstripped.0),
         has_place: false,
+        about_several: std::sync::OnceLock::new(),
         handed_on: parts.extensions.get::<HandedOn>().is_some(),
     })
 }

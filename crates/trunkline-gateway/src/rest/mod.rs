@@ -65,6 +65,7 @@ fn enter(
         target: axum::http::Uri::default(),
         handed_on: false,
         has_place: false,
+        about_several: std::sync::OnceLock::new(),
     })
 }
 

@@ -139,6 +139,7 @@ pub(super) fn context(
         target: axum::http::Uri::default(),
         handed_on: false,
         has_place: true,
+        about_several: std::sync::OnceLock::new(),
     })
 }
 
