@@ -233,7 +233,7 @@ impl Context {
 
     /// The client's headers as the credential phase reads them.
     pub fn client_headers(&self) -> ClientHeaders<'_> {
-        ClientHeaders::of(&self.headers, &self.admission, &self.snapshot, self.several())
+        ClientHeaders::of(&self.headers, &self.admission, &self.snapshot, || self.several())
     }
 
     /// Whether what this request sees of a server is what everybody sees who asks the same at the same place: with the

@@ -122,6 +122,11 @@ pub enum Holder {
     Contents,
 }
 
+/// Whether there may be any URIs in a result. Results can be large, and few have links in them.
+pub fn may_hold(result: &str) -> bool {
+    result.contains("uri") || apps::may_point(result)
+}
+
 /// The result with its URIs as clients see them; `None` if nothing changes. `expose` is asked for every URI.
 pub fn rewrite(holder: Holder, result: &str, expose: &dyn Fn(&str) -> Option<String>) -> Option<String> {
     if holder == Holder::Content && apps::may_point(result) {
@@ -133,7 +138,6 @@ pub fn rewrite(holder: Holder, result: &str, expose: &dyn Fn(&str) -> Option<Str
 }
 
 fn rewrite_links(holder: Holder, result: &str, expose: &dyn Fn(&str) -> Option<String>) -> Option<String> {
-    // Results can be large, and few have links in them.
     if !result.contains("uri") {
         return None;
     }

@@ -139,19 +139,23 @@ impl<'a> ClientHeaders<'a> {
         Self::default()
     }
 
-    /// Of a request that was let in by `admission`. `several`: its scope is more than one server.
+    /// Of a request that was let in by `admission`. `several`: whether its scope is more than one server, which is asked only where a header
+    /// depends on it: with thousands of servers the answer takes longer than a call.
     pub fn of(
         headers: &'a HeaderMap,
         admission: &'a Admission,
         snapshot: &'a Snapshot,
-        several: bool,
+        several: impl FnOnce() -> bool,
     ) -> Self {
+        let mut authorizations = headers.get_all(AUTHORIZATION).iter();
+        let is_for_one = headers.contains_key(X_MCP_AUTH)
+            || authorizations.any(|value| admission.may_forward(&AUTHORIZATION, value));
         Self {
             request: Some(Request {
                 headers,
                 admission: Some(admission),
                 snapshot,
-                several,
+                several: is_for_one && several(),
             }),
         }
     }
@@ -615,7 +619,7 @@ mod tests {
             .authenticate(&headers, Surface::Mcp, "/mcp")
             .unwrap();
         let snapshot = Snapshot::new(1, all.to_vec());
-        let client = ClientHeaders::of(&headers, &authenticated.admission, &snapshot, several);
+        let client = ClientHeaders::of(&headers, &authenticated.admission, &snapshot, || several);
         outgoing(server, &client, &vault(), &unset).unwrap().headers
     }
 

@@ -141,7 +141,7 @@ impl Call {
             self.qualified
                 .then(|| uris::rewrite(holder, &result, &|own| Some(uri::qualified(&prefix, own))))
                 .flatten()
-        } else if context.several() {
+        } else if uris::may_hold(&result) && context.several() {
             let exposer = Exposer::new(gateway, context, &self.server);
             uris::rewrite(holder, &result, &|own| exposer.exposed(own))
         } else {
