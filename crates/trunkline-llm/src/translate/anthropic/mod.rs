@@ -4,7 +4,7 @@ pub(super) mod answer_in;
 pub(super) mod answer_out;
 mod blocks_in;
 mod blocks_out;
-mod models;
+pub(in crate::translate) mod models;
 pub(super) mod request_in;
 pub(super) mod request_out;
 pub(super) mod stream_in;

@@ -11,6 +11,13 @@ pub(super) struct Abilities {
     pub(super) words: bool,
     /// It knows `xhigh`.
     pub(super) xhigh: bool,
+    /// On Bedrock, too, it can be told to call one tool at a time.
+    pub(super) one_at_a_time: bool,
+}
+
+/// Whether a model can be told on Bedrock to call one tool at a time: older ones refuse the member.
+pub(in crate::translate) fn calls_one_at_a_time(model: &str) -> bool {
+    abilities(model).one_at_a_time
 }
 
 /// For names that are not known: LiteLLM's number.
@@ -23,6 +30,7 @@ pub(super) fn abilities(model: &str) -> Abilities {
             forms: false,
             words: false,
             xhigh: false,
+            one_at_a_time: false,
         };
     };
     let is_opus = family == Some("opus");
@@ -39,6 +47,7 @@ pub(super) fn abilities(model: &str) -> Abilities {
         forms: version >= (4, 5) || (is_opus && version >= (4, 1)),
         words: version >= (4, 6),
         xhigh: version >= (4, 7),
+        one_at_a_time: version >= (4, 5),
     }
 }
 

@@ -315,6 +315,7 @@ pub(in crate::translate) fn form_as_tool(own: &mut Conversation, way: &mut Way) 
         forms: false,
         words: false,
         xhigh: false,
+        one_at_a_time: false,
     };
     // Without the ability nothing comes back.
     let _ = form(own, &none, way);

@@ -1,8 +1,11 @@
 //! A request to converse, written for a provider.
 
+use std::collections::HashSet;
+
 use super::blocks_out::{Blocks, cache_point};
 use crate::BadRequest;
 use crate::request::bad;
+use crate::translate::anthropic::models::calls_one_at_a_time;
 use crate::translate::anthropic::request_out::{Thinks, form_as_tool, object_schema, thinks};
 use crate::translate::conversation::{Block, Conversation, Kind, Reasoning, Role, Tool, ToolChoice};
 use crate::translate::losses::Losses;
@@ -32,8 +35,9 @@ pub(in crate::translate) fn write(
     inference(own, target, &thinks, &mut body);
     form_as_tool(own, way);
     way.shorten(&own.tools);
-    tools(own, &mut body, (thinks.is_on, way.form_is_tool), losses);
-    additional(own, target, &thinks, &mut body, losses);
+    let alone = tools(own, &mut body, (thinks.is_on, way.form_is_tool), losses);
+    let alone = alone.filter(|_| is_told_alone(own, target, losses));
+    additional(own, target, (&thinks, alone), &mut body, losses);
     for name in OWN {
         if let Some(extra) = own.take_extra(name) {
             body.json(name, extra.json);
@@ -43,6 +47,19 @@ pub(in crate::translate) fn write(
         losses.hint("user");
     }
     Ok(body.done())
+}
+
+/// Whether the model can be told to call one tool at a time.
+fn is_told_alone(own: &Conversation, target: &Target<'_>, losses: &mut Losses) -> bool {
+    if own.parallel_tools != Some(false) {
+        return false;
+    }
+    let is_known = calls_one_at_a_time(target.model);
+    if !is_known {
+        // Libraries send it on their own with the form of an answer. LiteLLM leaves it out, too.
+        losses.hint("parallel_tool_calls");
+    }
+    is_known
 }
 
 /// OpenAI's open models know the word for how much to think.
@@ -121,7 +138,7 @@ fn inference(own: &Conversation, target: &Target<'_>, thinks: &Thinks, body: &mu
 fn additional(
     own: &mut Conversation,
     target: &Target<'_>,
-    thinks: &Thinks,
+    (thinks, alone): (&Thinks, Option<IsChosen>),
     body: &mut Writer,
     losses: &mut Losses,
 ) {
@@ -146,6 +163,18 @@ fn additional(
             losses.wish("top_k");
         }
     }
+    let says_choice = fields.0.get("tool_choice").is_some();
+    if let Some(IsChosen(is_chosen)) = alone.filter(|_| !says_choice) {
+        // Converse writes the kind of the choice itself where it has one, and the model wants it only once.
+        let mut choice = Writer::default();
+        if !is_chosen {
+            choice.text("type", "auto");
+        }
+        fields.json(
+            "tool_choice",
+            choice.json("disable_parallel_tool_use", "true").done(),
+        );
+    }
     if let Some(thinking) = &thinks.thinking {
         fields.json("thinking", thinking.clone());
     }
@@ -163,12 +192,21 @@ fn additional(
     }
 }
 
-fn tools(own: &Conversation, body: &mut Writer, (thinks, form_is_tool): (bool, bool), losses: &mut Losses) {
+/// Whether what is to be called is chosen where Converse has a place for it.
+struct IsChosen(bool);
+
+/// Writes them; `None` if there are none.
+fn tools(
+    own: &Conversation,
+    body: &mut Writer,
+    (thinks, form_is_tool): (bool, bool),
+    losses: &mut Losses,
+) -> Option<IsChosen> {
     let used = used(own);
     // Without tools nothing is called; but a conversation in which something was called wants them.
     let is_off = own.tool_choice == Some(ToolChoice::None) && !form_is_tool;
     if is_off && used.is_empty() {
-        return;
+        return None;
     }
     let mut tools = Vec::new();
     for (index, tool) in own.tools.iter().enumerate() {
@@ -198,11 +236,7 @@ fn tools(own: &Conversation, body: &mut Writer, (thinks, form_is_tool): (bool, b
         tools.extend(used.iter().map(|name| tool_spec(name, None, None)));
     }
     if tools.is_empty() {
-        return;
-    }
-    if own.parallel_tools == Some(false) {
-        // Libraries send it on their own with the form of an answer. LiteLLM leaves it out, too.
-        losses.hint("parallel_tool_calls");
+        return None;
     }
     let mut config = Writer::default();
     config.list("tools", &tools);
@@ -223,11 +257,13 @@ fn tools(own: &Conversation, body: &mut Writer, (thinks, form_is_tool): (bool, b
             Some(("tool", tool.text("name", &short_name(name)).done()))
         }
     };
+    let is_chosen = IsChosen(name.is_some());
     if let Some((name, json)) = name {
         let mut choice = Writer::default();
         config.json("toolChoice", choice.json(name, json).done());
     }
     body.json("toolConfig", config.done());
+    Some(is_chosen)
 }
 
 fn tool_spec(name: &str, description: Option<&str>, schema: Option<&str>) -> String {
@@ -245,9 +281,10 @@ fn tool_spec(name: &str, description: Option<&str>, schema: Option<&str>) -> Str
 /// Names of the tools that were called.
 fn used(own: &Conversation) -> Vec<&str> {
     let mut names: Vec<&str> = Vec::new();
+    let mut known = HashSet::new();
     for block in own.turns.iter().flat_map(|turn| &turn.blocks) {
         if let Kind::ToolUse { name, .. } = &block.kind
-            && !names.contains(&name.as_str())
+            && known.insert(name.as_str())
         {
             names.push(name);
         }
