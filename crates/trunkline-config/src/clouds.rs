@@ -20,6 +20,39 @@ const AWS: [&str; 5] = [
 ];
 const VERTEX: [&str; 3] = ["vertex_project", "vertex_location", "vertex_credentials"];
 
+/// By what LiteLLM asks as somebody else than whose keys are written or in the environment. None of them is served, and to ask with those
+/// keys would be to ask as somebody whom the operator did not mean.
+const OTHERS: [(Credential, &[&str], &str); 2] = [
+    (
+        Credential::Aws,
+        &[
+            "aws_profile_name",
+            "aws_role_name",
+            "aws_web_identity_token",
+            "aws_bedrock_client",
+        ],
+        "the gateway takes on no role or profile of AWS's: write aws_access_key_id and aws_secret_access_key, with aws_session_token if they are for some time",
+    ),
+    (
+        Credential::GoogleAccount,
+        &["vertex_ai_credentials"],
+        "write it as vertex_credentials",
+    ),
+];
+
+/// Whose credentials a deployment is meant to be asked with, where that is nobody's whom the gateway can ask for: the field, and why.
+pub(crate) fn somebody_else(section: &Section<'_>, provider: &Provider) -> Option<(&'static str, String)> {
+    let (_, names, why) = OTHERS.iter().find(|(own, ..)| *own == provider.credential)?;
+    let is_said = |name: &&&str| section.node(name).is_some_and(|node| !node.is_off());
+    let name = names.iter().find(is_said)?;
+    Some((name, format!("{name} is not served: {why}")))
+}
+
+/// What is wrong with credentials of Google's that are written where they are used; of a file that is known when it is read.
+pub(crate) fn of_another_kind(params: &DeploymentParams) -> Option<String> {
+    trunkline_llm::google::of_another_kind(params.google_credentials.as_ref()?.expose())
+}
+
 /// What is said of a cloud.
 #[derive(Default)]
 pub(crate) struct Clouds {

@@ -411,10 +411,14 @@ fn one(entry: &mut Entry, path: &str, model_name: &str, env: &dyn Env, report: &
     let mut section = Section::open(path.to_owned(), at, &entry.node, report)?;
     names(&mut section, entry);
     let params = values(&mut section, (provider, &name), env);
-    let defect = defect.or_else(|| missing(provider, &params));
+    let other = clouds::somebody_else(&section, provider);
+    let field = other.as_ref().map_or("model", |(name, _)| *name);
+    let defect = defect
+        .or_else(|| other.map(|(_, why)| why))
+        .or_else(|| missing(provider, &params));
     if let (true, Some(defect)) = (unresolved.is_empty(), &defect) {
         section.warn(
-            "model",
+            field,
             format!("{defect}: requests for it are answered with that, and nothing is sent."),
         );
     }
@@ -626,7 +630,7 @@ fn missing(provider: &Provider, params: &DeploymentParams) -> Option<String> {
             provider.prefix
         ));
     }
-    if let Some(missing) = clouds::missing(provider, params) {
+    if let Some(missing) = clouds::missing(provider, params).or_else(|| clouds::of_another_kind(params)) {
         return Some(missing);
     }
     // An address of one's own may be a server that wants none.

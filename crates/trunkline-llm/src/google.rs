@@ -55,10 +55,8 @@ impl Account {
     pub fn read(json: &str) -> Result<Self, String> {
         let file: File = serde_json::from_str(json)
             .map_err(|error| format!("the credentials are no service account: {}", wrong(&error)))?;
-        if file.kind != "service_account" {
-            return Err(
-                "the credentials must be those of a service account (`type`: `service_account`)".to_owned(),
-            );
+        if let Some(wrong) = not_an_accounts(&file.kind) {
+            return Err(wrong);
         }
         let missing = |name: &str| format!("the credentials have no {name}");
         let key = file.private_key.ok_or_else(|| missing("private_key"))?;
@@ -111,6 +109,30 @@ impl Token {
             expires_in: wire.expires_in.unwrap_or(0),
         })
     }
+}
+
+/// What is wrong with credentials that say of themselves that they are of another kind, if these do.
+pub fn of_another_kind(json: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Kind {
+        #[serde(rename = "type")]
+        kind: String,
+    }
+    let file: Kind = serde_json::from_str(json).ok()?;
+    not_an_accounts(&file.kind)
+}
+
+fn not_an_accounts(kind: &str) -> Option<String> {
+    let whose = match kind {
+        "service_account" => return None,
+        "authorized_user" => ", and are a person's (`gcloud auth application-default login`)",
+        "external_account" => ", and are a workload identity's",
+        "impersonated_service_account" => ", and are those of somebody who stands for one",
+        _ => "",
+    };
+    Some(format!(
+        "the credentials must be those of a service account (`type`: `service_account`){whose}"
+    ))
 }
 
 /// What is wrong with JSON, without what is in it.

@@ -491,6 +491,24 @@ fn clouds_say_who_asks_and_where() {
         mistakes(&bedrock("a.b\n      aws_region_name: evil.example/\n"))
             .contains("letters, digits and dashes")
     );
+    // Who is meant to be asked as somebody else is not asked with the keys that happen to be there.
+    for field in [
+        "aws_role_name: arn:aws:iam::1:role/r",
+        "aws_profile_name: p",
+        "aws_web_identity_token: /t",
+    ] {
+        let text = bedrock(&format!("a.b\n      {field}\n"));
+        let config = parse_with(&text, &signed).unwrap();
+        let defect = config.models.deployments[0].defect.clone().unwrap();
+        let name = field.split(':').next().unwrap();
+        assert!(defect.starts_with(&format!("{name} is not served: ")), "{defect}");
+        assert!(defect.contains("aws_access_key_id"), "{defect}");
+        let said = config.notices.iter().any(|own| {
+            own.to_string()
+                .contains(&format!("5:7: model_list[0].litellm_params.{name}"))
+        });
+        assert!(said, "{:?}", config.notices);
+    }
     let vertex = |more: &str| {
         format!(
             "model_list:\n  - model_name: m\n    litellm_params:\n      model: vertex_ai/gemini-x\n{more}"
@@ -516,5 +534,11 @@ fn clouds_say_who_asks_and_where() {
             .defect
             .unwrap()
             .contains("vertex_project")
+    );
+    let persons = "      vertex_project: p\n      vertex_credentials: '{\"type\": \"authorized_user\"}'\n";
+    let defect = one(&vertex(persons), &[]).defect.unwrap();
+    assert!(
+        defect.contains("a service account") && defect.contains("a person's"),
+        "{defect}"
     );
 }
