@@ -4,6 +4,8 @@
 //! Providers of other dialects know neither, and are told what the model would know by then: of the tools that were found, and not of the
 //! others.
 
+use std::collections::HashSet;
+
 use trunkline_mcp::edit::RawObject;
 
 use super::conversation::{Block, Conversation, Kind, Tool, ToolChoice};
@@ -17,7 +19,7 @@ const SEARCH: &str = "tool_search_tool";
 
 /// Says it for a provider that does not know it.
 pub(super) fn tell(conversation: &mut Conversation, losses: &mut Losses) {
-    let mut found = Vec::new();
+    let mut found = HashSet::new();
     for turn in &mut conversation.turns {
         for block in &mut turn.blocks {
             if let Kind::ToolResult { blocks, .. } = &mut block.kind {
@@ -26,7 +28,7 @@ pub(super) fn tell(conversation: &mut Conversation, losses: &mut Losses) {
         }
     }
     if let Some(ToolChoice::Tool(name)) = &conversation.tool_choice {
-        found.push(name.clone());
+        found.insert(name.clone());
     }
     let is_search = |tool: &Tool| matches!(tool, Tool::Other { kind, .. } if kind.starts_with(SEARCH));
     let tells_all = conversation.tools.iter().any(is_search);

@@ -1,6 +1,11 @@
 //! What of a request cannot be carried into another dialect, and what is done about it: LiteLLM's `drop_params`.
 
+use std::collections::{HashMap, HashSet};
+
 use crate::BadRequest;
+
+/// Names that a refusal says, and characters of one of them: what is left out may be as long as a request.
+const MOST_SAID: (usize, usize) = (20, 100);
 
 /// What may be left out: `drop_params` and `additional_drop_params` of the request, of the deployment, of the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,38 +19,46 @@ pub struct Drops {
 /// What could not be carried.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Losses {
-    hints: Vec<String>,
-    wishes: Vec<String>,
+    hints: Names,
+    wishes: Names,
     /// What some of the wishes are, where their names do not say it.
-    kinds: Vec<(String, String)>,
+    kinds: HashMap<String, String>,
     content: Vec<(String, String)>,
 }
 
 impl Losses {
     /// Something without which the answer is the same. It is left out, and that is said.
     pub fn hint(&mut self, name: impl Into<String>) {
-        add(&mut self.hints, name.into());
+        self.hints.add(name.into());
     }
 
     /// Something that the client relies on.
     pub fn wish(&mut self, name: impl Into<String>) {
-        add(&mut self.wishes, name.into());
+        self.wishes.add(name.into());
     }
 
     /// A tool of the client's dialect, on which it relies: where it stood, and its type.
     pub fn tool(&mut self, index: usize, kind: &str) {
         let name = format!("tools[{index}]");
-        self.kinds.push((name.clone(), kind.to_owned()));
+        self.kinds.insert(name.clone(), kind.to_owned());
         self.wish(name);
     }
 
-    /// The wishes in words, for refusals.
+    /// The wishes in words, for refusals: the first of them.
     fn in_words(&self) -> Vec<String> {
-        let words = self.wishes.iter().map(|name| {
-            let kind = self.kinds.iter().find(|(own, _)| own == name);
-            kind.map_or_else(|| name.clone(), |(_, kind)| format!("{name} ({kind})"))
+        let (names, characters) = MOST_SAID;
+        let short = |text: String| match text.char_indices().nth(characters) {
+            Some((end, _)) => format!("{}\u{2026}", text.get(..end).unwrap_or_default()),
+            None => text,
+        };
+        let all = &self.wishes.in_order;
+        let words = all.iter().take(names).map(|name| {
+            let kind = self.kinds.get(name);
+            short(kind.map_or_else(|| name.clone(), |kind| format!("{name} ({kind})")))
         });
-        words.collect()
+        let more = all.len().saturating_sub(names);
+        let more = (more > 0).then(|| format!("and {more} more"));
+        words.chain(more).collect()
     }
 
     /// A part of what was said: where it stood, and what it is. Without it the question is another one, so that it is never left out.
@@ -66,7 +79,7 @@ impl Losses {
                 param: Some(path),
             });
         }
-        if let (false, Some(first)) = (drops.all, self.wishes.first()) {
+        if let (false, Some(first)) = (drops.all, self.wishes.in_order.first()) {
             return Err(BadRequest {
                 message: format!(
                     "{provider} does not support parameters: {:?}, for model={model}. To leave them out, set `drop_params: true` in the request, in the deployment's `litellm_params` or in `litellm_settings`",
@@ -76,16 +89,25 @@ impl Losses {
             });
         }
         let mut dropped = self.wishes;
-        for hint in self.hints {
-            add(&mut dropped, hint);
+        for hint in self.hints.in_order {
+            dropped.add(hint);
         }
-        Ok(dropped)
+        Ok(dropped.in_order)
     }
 }
 
-fn add(names: &mut Vec<String>, name: String) {
-    if !names.contains(&name) {
-        names.push(name);
+/// Names in their order, each once. There may be as many as a request has room for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Names {
+    in_order: Vec<String>,
+    known: HashSet<String>,
+}
+
+impl Names {
+    fn add(&mut self, name: String) {
+        if self.known.insert(name.clone()) {
+            self.in_order.push(name);
+        }
     }
 }
 
@@ -119,5 +141,32 @@ mod tests {
         losses.content("messages[0].content[0]", "`input_audio`");
         let refused = losses.settle(&all, model).unwrap_err();
         assert_eq!(refused.param.as_deref(), Some("messages[0].content[0]"));
+    }
+
+    #[test]
+    fn a_refusal_is_no_longer_than_somebody_reads() {
+        let mut losses = Losses::default();
+        for index in 0..30 {
+            losses.tool(index, &"\u{e9}".repeat(500));
+        }
+        let refused = losses.settle(&Drops::default(), ("p", "m")).unwrap_err();
+        assert!(refused.message.contains("and 10 more") && refused.message.contains("tools[19] ("));
+        assert!(refused.message.len() < 5_000, "{}", refused.message.len());
+    }
+
+    #[test]
+    fn as_many_as_a_request_has_are_settled_within_five_seconds() {
+        let began = std::time::Instant::now();
+        let mut losses = Losses::default();
+        for index in 0..100_000 {
+            losses.tool(index, "x");
+            losses.hint(format!("tools[{index}].strict"));
+        }
+        let all = Drops {
+            all: true,
+            ..Drops::default()
+        };
+        assert_eq!(losses.settle(&all, ("p", "m")).unwrap().len(), 200_000);
+        assert!(began.elapsed() < std::time::Duration::from_secs(5));
     }
 }
