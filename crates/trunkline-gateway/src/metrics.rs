@@ -1,6 +1,7 @@
 //! Numbers for Prometheus. `GET /metrics` wants the gateway's key; a listener of its own does not (`--metrics-addr`).
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::State;
@@ -22,6 +23,11 @@ use crate::Gateway;
 use crate::answer;
 use crate::context::identify;
 use crate::denied;
+
+/// Models that have a series of their own.
+const MOST_MODELS: usize = 1000;
+/// The name of the one of all others, as of tags.
+const OTHER_MODELS: &str = "(other)";
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ByOutcome {
@@ -76,6 +82,8 @@ pub struct Metrics {
     registry: Registry,
     requests: Family<ByOutcome, Counter>,
     model_tokens: Family<ByModel, Counter>,
+    /// The models that have a series of their own.
+    models: Mutex<HashSet<String>>,
     tool_calls: Family<ByServer, Counter>,
     list_seconds: Histogram,
     call_seconds: Histogram,
@@ -101,6 +109,7 @@ impl Default for Metrics {
         let metrics = Self {
             requests: Family::default(),
             model_tokens: Family::default(),
+            models: Mutex::default(),
             tool_calls: Family::default(),
             list_seconds: seconds(),
             call_seconds: seconds(),
@@ -249,6 +258,7 @@ impl Metrics {
     /// Counts what an answer of a model says that it took. `model` is a name of the configuration's.
     pub fn count_tokens(&self, model: &str, usage: &Usage) {
         let kinds = [("input", usage.input), ("output", usage.output)];
+        let model = self.series(model);
         for (kind, tokens) in kinds {
             if let Some(tokens) = tokens {
                 let labels = ByModel {
@@ -258,6 +268,20 @@ impl Metrics {
                 self.model_tokens.get_or_create(&labels).inc_by(tokens);
             }
         }
+    }
+
+    /// The name of a model's series. A name with `*` in `model_list` may stand for any that a client makes up: what is more than [`MOST_MODELS`]
+    /// is one series.
+    fn series<'m>(&self, model: &'m str) -> &'m str {
+        let mut models = self.models.lock().unwrap_or_else(PoisonError::into_inner);
+        if models.contains(model) {
+            return model;
+        }
+        if models.len() >= MOST_MODELS {
+            return OTHER_MODELS;
+        }
+        models.insert(model.to_owned());
+        model
     }
 
     /// Counts a server that a list had to do without (B10).
@@ -371,4 +395,30 @@ pub fn page(gateway: &Gateway) -> Response {
     let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, kind);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_clients_make_up_are_one_series_from_some_number_on() {
+        let metrics = Metrics::default();
+        let usage = Usage {
+            input: Some(1),
+            ..Usage::default()
+        };
+        for number in 0..MOST_MODELS + 5 {
+            metrics.count_tokens(&format!("made/{number}"), &usage);
+        }
+        metrics.count_tokens("made/0", &usage);
+        let mut text = String::new();
+        encode(&mut text, &metrics.registry).unwrap();
+        let series = text
+            .lines()
+            .filter(|line| line.starts_with("trunkline_llm_tokens_total{"));
+        assert_eq!(series.count(), MOST_MODELS + 1);
+        assert!(text.contains(r#"{model="(other)",kind="input"} 5"#), "{text}");
+        assert!(text.contains(r#"{model="made/0",kind="input"} 2"#), "{text}");
+    }
 }
