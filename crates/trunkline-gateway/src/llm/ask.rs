@@ -340,6 +340,9 @@ pub(super) async fn hand_on(asked: Box<Asked<'_>>, answered: Answered, tries: &T
     let counted = counted(&passing.task, head.response.headers());
     let counted = (counted, sending.0.about());
     let body = (head.response, head.time, head.until);
+    // Its provider counts each of them.
+    let now = asked.gateway.models.now();
+    sending.0.turn.sends(now, head.sent.more.len());
     let read = match read_text(ready, body, limit).await {
         Ok(text) => more::texts((&asked, ready), head.sent.more, head.until)
             .await

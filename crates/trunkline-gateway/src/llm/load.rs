@@ -422,6 +422,13 @@ impl Turn {
         told
     }
 
+    /// So many more requests are sent for the one that the turn is for: they count, and none is refused for it is begun.
+    pub(super) fn sends(&self, now: Moment, more: usize) {
+        self.load
+            .requests
+            .add(now, MINUTE, u64::try_from(more).unwrap_or(u64::MAX));
+    }
+
     /// How many tokens were written.
     pub(super) fn wrote(&self, tokens: u64) {
         let average = match self.load.written() {

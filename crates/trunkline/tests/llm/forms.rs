@@ -69,6 +69,11 @@ async fn world() -> World {
     add("bedrock", "bedrock/us.anthropic.claude-v1:0", &own);
     add("nova", "bedrock/amazon.nova-lite-v1:0", &own);
     add("titan", "bedrock/amazon.titan-embed-text-v2:0", &own);
+    add(
+        "titan-few",
+        "bedrock/amazon.titan-embed-text-v2:0",
+        &format!("{own}      rpm: 3\n"),
+    );
     add("titan-1", "bedrock/amazon.titan-embed-text-v1", &own);
     add("cohere", "bedrock/cohere.embed-english-v3", &own);
     add("claude", "anthropic/claude-x", &at(&anthropic.root()));
@@ -157,6 +162,23 @@ async fn vectors_come_in_one_form_from_every_provider() {
     assert_eq!(answer["data"][0]["embedding"], "AABAQA==", "3 as four bytes");
     let sent = world.bedrock.requests().pop().unwrap().json();
     assert_eq!(sent, json!({"inputText": "abc", "dimensions": 1}));
+}
+
+#[tokio::test]
+async fn each_text_that_is_asked_for_alone_is_a_request_of_the_deployments() {
+    let world = world().await;
+    let client = world.gateway.client();
+    let three = json!({"model": "titan-few", "input": ["a", "b", "c"]});
+    client.post(EMBEDDINGS, &three).await.expect_status(200);
+    assert_eq!(world.bedrock.requests().len(), 3);
+    let one = json!({"model": "titan-few", "input": "a"});
+    let reply = client.post(EMBEDDINGS, &one).await.expect_status(429);
+    assert!(
+        reply.text().contains("No deployments available"),
+        "{}",
+        reply.text()
+    );
+    assert_eq!(world.bedrock.requests().len(), 3);
 }
 
 #[tokio::test]
