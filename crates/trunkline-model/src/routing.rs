@@ -164,6 +164,14 @@ pub struct RouterRules {
     pub drop_params: bool,
 }
 
+impl RouterRules {
+    /// Failures of a kind in a minute after which a deployment is not yet left alone.
+    pub fn allowed_of(&self, kind: FailureKind) -> u32 {
+        let own = self.allowed_fails_policy.of(kind);
+        own.or(self.allowed_fails).unwrap_or(0)
+    }
+}
+
 impl Default for RouterRules {
     fn default() -> Self {
         Self {

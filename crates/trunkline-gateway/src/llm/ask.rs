@@ -257,18 +257,11 @@ pub(super) async fn refused(
     until: Instant,
 ) -> Failed {
     let status = response.status().as_u16();
-    let after = response
-        .headers()
-        .get(RETRY_AFTER)
-        .and_then(|value| value.to_str().ok());
-    let after: Option<u64> = after.and_then(|text| text.trim().parse().ok());
+    let after = retry_after(response.headers());
     // Two seconds at most: the words are worth no more.
     let soon = until.min(Instant::now() + Duration::from_secs(2));
     let body = timeout_at(soon, read_body(response, MAX_ERROR, Step::Call)).await;
     let body = body.ok().and_then(Result::ok).unwrap_or_default();
-    let wanted = after
-        .map(Duration::from_secs)
-        .filter(|wanted| *wanted <= LONGEST && status == 429);
     let rests = matches!(status, 401 | 402 | 403 | 404 | 408 | 429 | 500..);
     let refused = told::provider(ready, status, &body, after);
     Failed {
@@ -277,13 +270,22 @@ pub(super) async fn refused(
         again: matches!(status, 401 | 403 | 408 | 409 | 429 | 500..),
         may_have_cost: false,
         answered: true,
-        rest: rests.then(|| {
-            if rest.is_zero() {
-                rest
-            } else {
-                wanted.map_or(rest, |wanted| wanted.max(rest))
-            }
-        }),
+        rest: rests.then(|| rest_of(rest, status, after)),
+    }
+}
+
+/// When a provider wants to be asked again: seconds.
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<u64> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?;
+    value.trim().parse().ok()
+}
+
+/// How long a deployment is left alone that answered with this: as long as it wants, where it says that it is asked too often.
+pub(super) fn rest_of(rest: Duration, status: u16, after: Option<u64>) -> Duration {
+    let wanted = after.map(Duration::from_secs);
+    match wanted.filter(|wanted| *wanted <= LONGEST && status == 429) {
+        Some(wanted) if !rest.is_zero() => wanted.max(rest),
+        _ => rest,
     }
 }
 

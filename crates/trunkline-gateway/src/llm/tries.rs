@@ -146,8 +146,7 @@ impl Round<'_> {
         let now = models.now();
         let news = match failed.rest {
             Some(time) => {
-                let allowed = self.rules.allowed_fails_policy.of(failed.kind);
-                let allowed = allowed.or(self.rules.allowed_fails).unwrap_or(0);
+                let allowed = self.rules.allowed_of(failed.kind);
                 Some(turn.failed(now, time, (allowed, failed.kind)))
             }
             None if failed.answered => turn.succeeded(now),

@@ -2,24 +2,24 @@
 //! who asks. One request, and none again: nobody here knows what it does.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::http::StatusCode;
-use axum::http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use axum::http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use axum::response::Response;
 use scopeguard::ScopeGuard;
 use tokio::time::{Instant, timeout_at};
 use trunkline_llm::through::body::{self, Edit};
 use trunkline_llm::through::{Api, Shape};
 use trunkline_llm::{Endpoint, Place, Provider, Spoken};
-use trunkline_model::{FailureKind, Step};
+use trunkline_model::{FailureKind, RouterRules, Step};
 use trunkline_upstream::fault::Fault;
 use trunkline_upstream::http::{Target, read_body};
 use trunkline_upstream::{ResponseBody, provider};
 
 use super::relay::{self, Relay};
 use super::{Own, content_type};
-use crate::llm::ask::{ANTHROPICS, MAX_ERROR, PROVIDERS, anthropics, kind, mark};
+use crate::llm::ask::{ANTHROPICS, MAX_ERROR, PROVIDERS, anthropics, kind, mark, rest_of, retry_after};
 use crate::llm::bill::{self, Bill};
 use crate::llm::catalogue::Catalogue;
 use crate::llm::models::Ready;
@@ -76,7 +76,8 @@ pub(super) async fn send(own: Own, catalogue: &Catalogue, chosen: Chosen, pendin
         is_unknown: own.passage.endpoint().is_none(),
         asked: own.asked.measure,
     };
-    let rest = ready.rest(catalogue.rules());
+    let rules = catalogue.rules();
+    let rest = ready.rest(rules);
     let (target, mut headers, body) = match written(&own, &ready) {
         Ok(written) => written,
         Err(refused) => return refuse(&own, *refused, pending),
@@ -91,10 +92,10 @@ pub(super) async fn send(own: Own, catalogue: &Catalogue, chosen: Chosen, pendin
     if let Err(fault) = proved {
         return refuse(&own, told::fault(&ready, fault), pending);
     }
-    let time = ready.time(own.asked.stream, catalogue.rules());
+    let its_own = ready.time(own.asked.stream, rules);
     // It was looked at when the request was let in.
     let wanted = deadline::asked(&own.headers).ok().flatten();
-    let time = wanted.map_or(time, |wanted| wanted.min(time));
+    let time = wanted.map_or(its_own, |wanted| wanted.min(its_own));
     let until = Instant::now() + time;
     // Whoever leaves in the meantime pays for what may have been done.
     let mut sending = bill::sending(bill, pending);
@@ -102,7 +103,7 @@ pub(super) async fn send(own: Own, catalogue: &Catalogue, chosen: Chosen, pendin
     let answered = timeout_at(until, own.gateway.upstreams.ask_provider(sent, &headers, body)).await;
     let (fault, may_have_cost, failure) = match answered {
         Ok(Ok(response)) => {
-            fares(&own.name, &mut sending.0, response.status(), rest);
+            fares(&own.name, &mut sending.0, &response, (rules, rest));
             let (bill, pending) = ScopeGuard::into_inner(sending);
             return handed_on((own, &ready), (bill, pending), response, (time, until)).await;
         }
@@ -114,9 +115,10 @@ pub(super) async fn send(own: Own, catalogue: &Catalogue, chosen: Chosen, pendin
     };
     let (mut bill, mut pending) = ScopeGuard::into_inner(sending);
     // One client's impatience is nobody else's.
-    if failure != FailureKind::Timeout || wanted.is_none() {
+    if failure != FailureKind::Timeout || time == its_own {
         let models = &own.gateway.models;
-        let news = bill.turn.failed(models.now(), rest, (0, failure));
+        let allowed = (rules.allowed_of(failure), failure);
+        let news = bill.turn.failed(models.now(), rest, allowed);
         models.news.tell(&own.name, &ready, Some(news));
     }
     if may_have_cost {
@@ -126,11 +128,20 @@ pub(super) async fn send(own: Own, catalogue: &Catalogue, chosen: Chosen, pendin
 }
 
 /// Notes how the deployment does. What is not there, or may not be, is the request's affair and not its.
-fn fares(name: &str, bill: &mut Bill, status: StatusCode, rest: std::time::Duration) {
+fn fares(
+    name: &str,
+    bill: &mut Bill,
+    response: &http::Response<ResponseBody>,
+    (rules, rest): (&RouterRules, Duration),
+) {
     let models = &bill.gateway.models;
     let now = models.now();
-    let news = match status.as_u16() {
-        status @ (401 | 408 | 429 | 500..) => Some(bill.turn.failed(now, rest, (0, kind(status, None)))),
+    let news = match response.status().as_u16() {
+        status @ (401 | 408 | 429 | 500..) => {
+            let kind = kind(status, None);
+            let rest = rest_of(rest, status, retry_after(response.headers()));
+            Some(bill.turn.failed(now, rest, (rules.allowed_of(kind), kind)))
+        }
         _ => bill.turn.succeeded(now),
     };
     models.news.tell(name, &bill.ready, news);
@@ -214,7 +225,7 @@ async fn handed_on(
     (own, ready): (Own, &Arc<Ready>),
     (bill, mut pending): (Bill, Pending),
     response: http::Response<ResponseBody>,
-    (time, until): (std::time::Duration, Instant),
+    (time, until): (Duration, Instant),
 ) -> Response {
     let status = response.status();
     if status.is_redirection() {
@@ -275,8 +286,7 @@ async fn said_no(
     (mut pending, until): (Pending, Instant),
 ) -> Response {
     let status = response.status();
-    let after = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-    let after: Option<u64> = after.and_then(|text| text.trim().parse().ok());
+    let after = retry_after(&headers);
     let body = timeout_at(until, read_body(response, MAX_ERROR, Step::Call)).await;
     let body = body.ok().and_then(Result::ok).unwrap_or_default();
     let refused = told::provider(ready, status.as_u16(), &body, after);

@@ -346,3 +346,28 @@ async fn limits_of_tokens_and_of_single_models_hold_here_too() {
         "nothing of what is refused is sent"
     );
 }
+
+#[tokio::test]
+async fn one_failure_is_as_many_as_the_file_lets_pass() {
+    let key = Canary::key("provider");
+    let provider = ScriptedProvider::start(key.value(), &["gpt-4o"]).await;
+    let entry = |order: u32| {
+        format!(
+            "  - model_name: m\n    litellm_params:\n      model: openai/gpt-4o\n      api_base: {}\n      api_key: {}\n      order: {order}\n    model_info: {{id: n{order}}}\n",
+            provider.url(),
+            key.value()
+        )
+    };
+    let rules = "router_settings:\n  allowed_fails: 1\n  cooldown_time: 60\n";
+    let gateway = TestGateway::start(&format!("model_list:\n{}{}{rules}", entry(1), entry(2))).await;
+    let client = gateway.client();
+    let whom = async |status: u16| {
+        let reply = client.post(CHAT, &hi("m")).await.expect_status(status);
+        reply.header("x-litellm-model-id").unwrap().to_owned()
+    };
+    for wanted in ["n1", "n1"] {
+        provider.next(Turn::Answer(500, r#"{"error":{"message":"down"}}"#.to_owned()));
+        assert_eq!(whom(500).await, wanted);
+    }
+    assert_eq!(whom(200).await, "n2", "two are more than may fail");
+}
