@@ -4,6 +4,8 @@
 //! **Invariant:** what is read here as JSON, or as a form, goes on as that ([`Asked::content_type`]): a provider that reads another kind
 //! would read another body.
 
+use std::borrow::Cow;
+
 use serde_json::value::RawValue;
 use trunkline_mcp::depth;
 use trunkline_mcp::edit::{RawObject, is_same_key};
@@ -158,10 +160,39 @@ fn check_models(passage: &Passage, object: &RawObject<'_>) -> Result<(), BadRequ
         }
     };
     check(object, "model")?;
+    if let Some((key, own)) = counted(passage, object)? {
+        check(&own, &format!("{key}.model"))?;
+    }
     for (index, own) in requests(object)?.iter().enumerate() {
         check(own, &format!("requests[{index}].model"))?;
     }
     Ok(())
+}
+
+/// The request of which the tokens are to be counted, as Google has it in either of its spellings: its key, and what it is.
+fn counted<'a>(
+    passage: &Passage,
+    object: &'a RawObject<'_>,
+) -> Result<Option<(String, RawObject<'a>)>, BadRequest> {
+    if !matches!(passage.api, Api::Gemini | Api::Vertex) {
+        return Ok(None);
+    }
+    let is_it = |own: &Cow<'_, str>| contents::plain(own) == "generatecontentrequest";
+    let mut keys = object.all_keys().filter(is_it);
+    let Some(key) = keys.next() else {
+        return Ok(None);
+    };
+    let wrong = |text: &str| bad(Some(&key), format!("`{key}` {text}"));
+    if keys.next().is_some() {
+        return Err(wrong("is there twice"));
+    }
+    match object.get(&key) {
+        None | Some("null") => Ok(None),
+        Some(json) => match RawObject::parse(json) {
+            Ok(own) => Ok(Some((key.into_owned(), own))),
+            Err(_) => Err(wrong("must be an object")),
+        },
+    }
 }
 
 /// Requests within a request, as Google's vectors have them, each with its model.
@@ -244,6 +275,10 @@ pub fn written(
             changes = true;
         }
     }
+    if let Some((key, own)) = renamed_counted(passage, &object, edit.model)? {
+        object.set(&key, own);
+        changes = true;
+    }
     if let Some(list) = renamed_requests(passage, &object, edit.model)? {
         object.set("requests", list);
         changes = true;
@@ -253,6 +288,23 @@ pub fn written(
         changes = true;
     }
     Ok(changes.then(|| object.to_json().into_bytes()))
+}
+
+/// The same of one that is counted: its key, and JSON text, if it changes.
+fn renamed_counted(
+    passage: &Passage,
+    object: &RawObject<'_>,
+    model: &str,
+) -> Result<Option<(String, String)>, BadRequest> {
+    let path = passage.model().filter(|own| *own != model);
+    let (Some(path), Some((key, mut own))) = (path, counted(passage, object)?) else {
+        return Ok(None);
+    };
+    let Some(name) = own.get_string("model") else {
+        return Ok(None);
+    };
+    own.set_string("model", &renamed(&name, path, model));
+    Ok(Some((key, own.to_json())))
 }
 
 /// The same of requests within it: JSON text, if one changes.

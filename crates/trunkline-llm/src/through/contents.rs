@@ -61,7 +61,7 @@ fn googles(object: &RawObject<'_>) -> Result<Contents, BadRequest> {
 }
 
 /// As Google reads it.
-fn plain(name: &str) -> String {
+pub(super) fn plain(name: &str) -> String {
     let letters = name.chars().filter(|own| *own != '_');
     letters.flat_map(char::to_lowercase).collect()
 }

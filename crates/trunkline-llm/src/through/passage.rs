@@ -139,9 +139,10 @@ impl Passage {
         self.what.name == Name::Body
     }
 
-    /// Whether the body has to be read before anybody can say what is asked for.
+    /// Whether the body has to be read before anybody can say what is asked for. Google's have the model in what is counted, too.
     pub fn reads_body(&self) -> bool {
-        self.is_named_by_body() || self.model().is_some() && !self.is_free()
+        let has_it_too = !self.is_free() || matches!(self.api, Api::Gemini | Api::Vertex);
+        self.is_named_by_body() || self.model().is_some() && has_it_too
     }
 
     /// Whether a body that names the model is in Anthropic's dialect: in Google's cloud no others do.

@@ -371,3 +371,31 @@ async fn one_failure_is_as_many_as_the_file_lets_pass() {
     }
     assert_eq!(whom(200).await, "n2", "two are more than may fail");
 }
+
+#[tokio::test]
+async fn tokens_of_another_name_are_counted_by_the_name_that_the_provider_knows() {
+    let world = world().await;
+    let client = world.key(json!({"models": ["mine"]})).await;
+    let count = "/gemini/v1beta/models/mine:countTokens";
+    for key in ["generateContentRequest", "generate_content_request"] {
+        let mut request = contents();
+        request["model"] = "models/mine".into();
+        let body = json!({ key: request });
+        client.post(count, &body).await;
+        let sent = world.gemini.requests().pop().unwrap();
+        assert!(
+            sent.path.ends_with("/models/gemini-x:countTokens"),
+            "{}",
+            sent.path
+        );
+        assert_eq!(sent.json()[key]["model"], "models/gemini-x");
+        assert_eq!(sent.json()[key]["contents"], contents()["contents"]);
+        let mut other = contents();
+        other["model"] = "models/gemini-2.5-pro".into();
+        client
+            .post(count, &json!({ key: other }))
+            .await
+            .expect_status(400);
+    }
+    client.post(count, &contents()).await.expect_status(200);
+}
