@@ -100,7 +100,7 @@ pub(crate) fn refuse_routes(object: &RawObject<'_>) -> Result<(), BadRequest> {
 }
 
 /// Characters of a model's name.
-const MAX_NAME: usize = 512;
+pub(crate) const MAX_NAME: usize = 512;
 
 /// Why a body is no request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

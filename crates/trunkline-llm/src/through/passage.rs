@@ -12,6 +12,7 @@ use percent_encoding::percent_decode_str;
 use super::{Api, Shape};
 use crate::place::segment;
 use crate::provider::VERTEX_ANTHROPIC;
+use crate::request::MAX_NAME;
 use crate::{Endpoint, Place};
 
 /// Bytes of a path, and segments.
@@ -118,12 +119,19 @@ impl Passage {
         let own: Vec<&str> = segments.iter().map(String::as_str).collect();
         let what = what(api, &own)?;
         let what = if writes { what } else { What::unknown().free() };
-        Ok(Self {
+        let own = Self {
             api,
             segments,
             version,
             what,
-        })
+        };
+        match own.model() {
+            Some("") => Err("the path names no model".to_owned()),
+            Some(model) if model.chars().count() > MAX_NAME => {
+                Err("the name of the model is too long".to_owned())
+            }
+            _ => Ok(own),
+        }
     }
 
     /// The model that the path names.
@@ -366,7 +374,7 @@ fn what(api: Api, own: &[&str]) -> Result<What, String> {
     if is_openais
         && own
             .iter()
-            .take(3)
+            .take(4)
             .any(|own| own.eq_ignore_ascii_case("responses"))
     {
         return Err(

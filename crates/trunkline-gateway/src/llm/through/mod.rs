@@ -29,7 +29,7 @@ use tokio::time::sleep;
 use trunkline_auth::Admission;
 use trunkline_llm::through::{Api, Asked, Passage, body};
 use trunkline_llm::{Endpoint, estimate};
-use trunkline_model::{CallKind, ServerId};
+use trunkline_model::{CallKind, Principal, ServerId};
 use trunkline_policy::{Decision, decide_model};
 
 use super::catalogue::{Catalogue, Group};
@@ -85,12 +85,13 @@ enum Way {
     Account(Arc<Ready>),
 }
 
-/// Why nobody can be asked.
-enum NoWay {
-    /// The name is one of deployments of others.
+/// Who could be asked, before it is decided.
+enum Found {
+    Group(Arc<Group>),
+    /// The provider, for this model if one is named.
+    Account(Option<String>),
+    /// Nobody: the name is one of deployments of others.
     Others,
-    /// There is no credential for the provider.
-    NoAccount,
 }
 
 async fn handle(gateway: Arc<Gateway>, (api, route): (Api, &str), request: Request) -> Response {
@@ -189,13 +190,14 @@ fn content_type(headers: &HeaderMap) -> &str {
 async fn serve(mut own: Own) -> Response {
     let api = own.passage.api;
     let catalogue = own.gateway.models.catalogue();
-    let (name, way) = way(&catalogue, &own.passage, own.asked.model.as_deref());
+    let principal = &own.caller.principal;
+    let (name, found) = found(&catalogue, &own.passage, own.asked.model.as_deref(), principal);
     own.name = name;
     let who = (&own.caller.request_id, &own.caller.principal);
     let mut pending = Pending::of(&own.gateway, who, CallKind::PassThrough, own.body.len());
     pending.model(&own.name);
     pending.tagged(tags::of(&own.headers, &own.asked.tags, &own.caller.principal));
-    let chosen = match let_in(&mut own, &catalogue, way).await {
+    let chosen = match let_in(&mut own, &catalogue, found).await {
         Ok(chosen) => chosen,
         Err(refused) => {
             let response = refused.answer_of(api, &own.caller.request_id);
@@ -209,12 +211,13 @@ async fn serve(mut own: Own) -> Response {
 }
 
 /// The name that is decided about, and who is asked under it.
-fn way(catalogue: &Catalogue, passage: &Passage, model: Option<&str>) -> (String, Result<Way, NoWay>) {
+fn found(
+    catalogue: &Catalogue,
+    passage: &Passage,
+    model: Option<&str>,
+    principal: &Principal,
+) -> (String, Found) {
     let providers = passage.providers();
-    let account = |model: Option<&str>| {
-        let mut accounts = providers.iter().filter_map(|own| catalogue.account(own, model));
-        accounts.next().map(Way::Account).ok_or(NoWay::NoAccount)
-    };
     let prefix = passage.api.prefix();
     let serves = |group: &Group, providers| {
         let mut members = group.members.iter();
@@ -225,29 +228,48 @@ fn way(catalogue: &Catalogue, passage: &Passage, model: Option<&str>) -> (String
         let whole = format!("{prefix}/*");
         let mut groups = catalogue.groups();
         let of_others = groups.any(|(name, group)| name == whole && !serves(group, passage.api.providers()));
-        let way = if of_others {
-            Err(NoWay::Others)
+        let found = if of_others {
+            Found::Others
         } else {
-            account(None)
+            Found::Account(None)
         };
-        return (whole, way);
+        return (whole, found);
     };
     let model = match passage.api {
         Api::Gemini => model.strip_prefix("models/").unwrap_or(model),
         _ => model,
     };
     let whole = format!("{prefix}/{model}");
-    for name in [model, whole.as_str()] {
-        if let Some(group) = catalogue.group(name).filter(|own| serves(own, providers)) {
-            return (name.to_owned(), Ok(Way::Group(group)));
+    let names = [model, whole.as_str()];
+    // Names are made up by whoever asks: for one that may not be used nothing is looked up, for what is found is kept.
+    if names.iter().any(|name| decide_model(principal, name).is_allow()) {
+        for name in names {
+            if let Some(group) = catalogue.group(name).filter(|own| serves(own, providers)) {
+                return (name.to_owned(), Found::Group(group));
+            }
         }
+        // A name means one thing: who may have it need not have the provider's model of that name.
+        if catalogue.group(&whole).is_some() {
+            return (whole, Found::Others);
+        }
+    } else if catalogue.groups().any(|(own, _)| own == model) {
+        return (model.to_owned(), Found::Others);
     }
-    // A name means one thing: who may have it need not have the provider's model of that name.
-    let way = match catalogue.group(&whole) {
-        Some(_) => Err(NoWay::Others),
-        None => account(Some(model)),
+    let found = Found::Account(Some(model.to_owned()));
+    (whole, found)
+}
+
+/// Who is asked, or why nobody can be.
+fn way(catalogue: &Catalogue, found: Found, own: &Own) -> Result<Way, Box<Refused>> {
+    let model = match found {
+        Found::Group(group) => return Ok(Way::Group(group)),
+        Found::Others => return Err(Box::new(told::of_others(&own.name, own.passage.api))),
+        Found::Account(model) => model,
     };
-    (whole, way)
+    let mut providers = own.passage.providers().iter();
+    let account = providers.find_map(|own| catalogue.account(own, model.as_deref()));
+    let account = account.ok_or_else(|| Box::new(told::no_account(own.passage.api)))?;
+    Ok(Way::Account(account))
 }
 
 /// Whether it may be asked: the model that it names, and all of the provider, if it names what they have in common.
@@ -270,14 +292,11 @@ fn decide(own: &Own) -> Result<(), Refused> {
 }
 
 /// Decide, limit, choose.
-async fn let_in(own: &mut Own, catalogue: &Catalogue, way: Result<Way, NoWay>) -> Result<Chosen, Refused> {
+async fn let_in(own: &mut Own, catalogue: &Catalogue, found: Found) -> Result<Chosen, Refused> {
     let (gateway, principal) = (&own.gateway, &own.caller.principal);
     decide(own)?;
     deadline::asked(&own.headers).map_err(|text| Refused::new(400, text))?;
-    let way = way.map_err(|why| match why {
-        NoWay::Others => told::of_others(&own.name, own.passage.api),
-        NoWay::NoAccount => told::no_account(own.passage.api),
-    })?;
+    let way = way(catalogue, found, own).map_err(|refused| *refused)?;
     let has_price = match &way {
         Way::Account(ready) => own.has_price(ready),
         Way::Group(group) => {

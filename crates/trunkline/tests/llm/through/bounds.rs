@@ -399,3 +399,27 @@ async fn tokens_of_another_name_are_counted_by_the_name_that_the_provider_knows(
     }
     client.post(count, &contents()).await.expect_status(200);
 }
+
+#[tokio::test]
+async fn names_that_somebody_makes_up_are_no_longer_than_names_are() {
+    let world = world().await;
+    let client = world.gateway.client();
+    let long = "x".repeat(513);
+    for path in [
+        format!("/gemini/v1beta/models/{long}:generateContent"),
+        format!("/gemini/v1beta/models/{long}:countTokens"),
+        "/gemini/v1beta/models/:generateContent".to_owned(),
+        format!("/azure/openai/deployments/{long}/chat/completions"),
+        format!("/bedrock/model/{long}/converse"),
+    ] {
+        let reply = send(&client, "POST", &path, &contents().to_string()).await;
+        assert_eq!(reply.status, 400, "{}", reply.text());
+    }
+    // Nor are responses to be had below a deployment.
+    let path = "/azure/openai/deployments/gpt/responses";
+    client
+        .post(path, &json!({"input": "Hi"}))
+        .await
+        .expect_status(400);
+    assert!(world.gemini.requests().is_empty() && world.azure.requests().is_empty());
+}
