@@ -138,6 +138,11 @@ impl Limits {
         held::may_pay_models(principal, (model, has_price), self.spent.as_ref())
     }
 
+    /// Whether a request could be paid of which nobody can say the model, whatever else holds for it. Counts nothing.
+    pub(crate) fn may_spend_on_any(principal: &Principal) -> Result<(), Exceeded> {
+        held::may_pay_any_model(principal)
+    }
+
     async fn minute(&self, mut due: Vec<Due>, server: Option<&Server>, spend: bool) -> Result<(), Exceeded> {
         self.minutes_of(&mut due, server, spend).await
     }

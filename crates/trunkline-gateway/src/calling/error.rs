@@ -215,7 +215,7 @@ impl CallError {
                     Max::Calls(calls) => serde_json::Value::from(*calls),
                     // As text: a number might be rounded.
                     Max::Dollars(max) | Max::Spent { max, .. } => max.to_string().into(),
-                    Max::NotCounted => serde_json::Value::Null,
+                    Max::NotCounted | Max::OfSomeModel => serde_json::Value::Null,
                 };
                 let mut data = serde_json::json!({
                     "limit": limit.as_str(), "max": max, "server": server, "retry_after_s": retry_after_s,

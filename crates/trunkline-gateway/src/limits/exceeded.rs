@@ -43,6 +43,8 @@ pub enum Max {
     },
     /// Tokens of a day, which are not counted, or what cannot be read.
     NotCounted,
+    /// Dollars of single models, and nobody can say which of them the call is about.
+    OfSomeModel,
 }
 
 impl From<u64> for Max {
@@ -57,6 +59,7 @@ impl fmt::Display for Max {
             Self::Calls(calls) => calls.fmt(f),
             Self::Dollars(max) | Self::Spent { max, .. } => max.fmt(f),
             Self::NotCounted => f.write_str("not counted"),
+            Self::OfSomeModel => f.write_str("of single models"),
         }
     }
 }
@@ -176,6 +179,10 @@ impl fmt::Display for Exceeded {
                 (Max::Spent { spent, max }, _) => write!(
                     f,
                     "Budget has been exceeded! Current cost: {spent}, Max budget: {max} ({limit} of this {whose})"
+                ),
+                (Max::OfSomeModel, _) => write!(
+                    f,
+                    "Budget has been exceeded! {limit} of this {whose} says what may be spent on single models, and nobody can say which of them this request is about"
                 ),
                 (Max::NotCounted, _) => write!(
                     f,

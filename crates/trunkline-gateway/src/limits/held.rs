@@ -390,7 +390,23 @@ pub(super) fn may_pay_models(
     Ok(())
 }
 
+/// The same of a request of which nobody can say the model: it may be any of those for which there is a budget.
+pub(super) fn may_pay_any_model(principal: &Principal) -> Result<(), Exceeded> {
+    match held(principal).find(Held::limits_money_of_models) {
+        None => Ok(()),
+        Some(own) => Err(Exceeded {
+            limit: Limit::ModelBudget(own.level),
+            ..own.exceeded(Max::OfSomeModel, None)
+        }),
+    }
+}
+
 impl Held<'_> {
+    fn limits_money_of_models(&self) -> bool {
+        let own = self.spending.is_some_and(Spending::is_of_models);
+        own || self.budget.is_some_and(|own| !own.model_max_budget.is_empty())
+    }
+
     /// The lesser of its own and its budget's.
     fn max_budget(&self) -> Option<Amount> {
         let own = self.spending.and_then(|own| own.max_budget);

@@ -305,6 +305,9 @@ async fn let_in(own: &mut Own, catalogue: &Catalogue, found: Found) -> Result<Ch
         }
     };
     let limited = |exceeded| told::limited(&exceeded);
+    if own.asked.model.is_none() && !own.passage.is_free() {
+        Limits::may_spend_on_any(principal).map_err(limited)?;
+    }
     let place = gateway.limits.place(principal).await.map_err(limited)?;
     let limits_tokens = !own.passage.is_free() && Limits::counts_tokens(principal, &own.name);
     let counted = ModelRequest {

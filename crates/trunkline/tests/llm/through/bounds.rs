@@ -423,3 +423,27 @@ async fn names_that_somebody_makes_up_are_no_longer_than_names_are() {
         .expect_status(400);
     assert!(world.gemini.requests().is_empty() && world.azure.requests().is_empty());
 }
+
+#[tokio::test]
+async fn what_may_be_spent_on_a_model_is_not_spent_where_nobody_can_tell_the_model() {
+    let world = world().await;
+    let limited =
+        json!({"models": ["all-proxy-models"], "model_max_budget": {"openai/gpt-4o": {"max_budget": 5}}});
+    let client = world.key(limited).await;
+    client.post(CHAT, &hi("gpt-4o")).await.expect_status(200);
+    let sent = world.openai.requests().len();
+    // A batch may be one of that model's.
+    let batch =
+        json!({"input_file_id": "file-1", "endpoint": "/v1/chat/completions", "completion_window": "24h"});
+    let reply = client.post("/openai/v1/batches", &batch).await.expect_status(422);
+    assert!(
+        reply
+            .text()
+            .contains("nobody can say which of them this request is about"),
+        "{}",
+        reply.text()
+    );
+    assert_eq!(world.openai.requests().len(), sent, "nothing of it was sent");
+    // What is only shown costs nothing.
+    client.get("/openai/v1/files").await.expect_status(200);
+}
