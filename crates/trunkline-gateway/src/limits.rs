@@ -121,11 +121,26 @@ impl Limits {
         request: ModelRequest<'_>,
     ) -> Result<Option<Reserved>, Exceeded> {
         held::may_pay_models(principal, (request.model, request.has_price), self.spent.as_ref())?;
-        let mut due: Vec<Due> = held::of_a_request(principal, request).collect();
+        let due = held::of_a_request(principal, request).collect();
+        self.reserve(due, request.model).await
+    }
+
+    /// The same of one that was counted and goes on to another model: in the limits of that model alone.
+    pub(crate) async fn count_next_model(
+        self: &Arc<Self>,
+        principal: &Principal,
+        request: ModelRequest<'_>,
+    ) -> Result<Option<Reserved>, Exceeded> {
+        held::may_pay_models(principal, (request.model, request.has_price), self.spent.as_ref())?;
+        let due = held::of_its_model(principal, request).collect();
+        self.reserve(due, request.model).await
+    }
+
+    async fn reserve(self: &Arc<Self>, mut due: Vec<Due>, model: &str) -> Result<Option<Reserved>, Exceeded> {
         let counted = self.minutes_of(&mut due, None, true).await;
         counted.map_err(|exceeded| match exceeded.limit {
             Limit::ModelRpm(_) | Limit::ModelTpm(_) => Exceeded {
-                about: Some(About::Model(request.model.to_owned())),
+                about: Some(About::Model(model.to_owned())),
                 ..exceeded
             },
             _ => exceeded,

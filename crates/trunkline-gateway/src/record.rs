@@ -266,6 +266,14 @@ impl Pending {
         self.reserved = reserved;
     }
 
+    /// It goes on to another model, for which these were counted.
+    pub(crate) fn goes_on(&mut self, next: Option<Reserved>) {
+        match &mut self.reserved {
+            Some(reserved) => reserved.goes_on(next),
+            None => self.reserved = next,
+        }
+    }
+
     /// Notes by what else it is to be found.
     pub fn tagged(&mut self, tags: Vec<String>) {
         if let Some(record) = &mut self.record {

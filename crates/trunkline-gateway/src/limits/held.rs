@@ -55,6 +55,15 @@ impl Counted {
         })
     }
 
+    /// Whether these are of one model alone.
+    pub(super) fn is_of_a_model(&self) -> bool {
+        match self {
+            Self::OfModel(..) => true,
+            Self::Tokens(whom) => whom.is_of_a_model(),
+            Self::Key(_) | Self::Level(..) | Self::Of(..) | Self::Server(_) | Self::Trial(..) => false,
+        }
+    }
+
     fn words(&self) -> Vec<String> {
         match self {
             Self::Key(hash) => vec![Level::Key.as_str().to_owned(), hash.to_hex()],
@@ -341,6 +350,18 @@ pub(super) fn of_a_request<'c>(
         ]
         .into_iter()
         .flatten()
+    })
+}
+
+/// Those of them that are of the model alone: for a request that goes on to another one, and is counted with the rest already.
+pub(super) fn of_its_model<'c>(
+    principal: &'c Principal,
+    request: ModelRequest<'c>,
+) -> impl Iterator<Item = Due> + 'c {
+    held(principal).flat_map(move |own| {
+        [own.rpm_of_model(request), own.tpm_of_model(request)]
+            .into_iter()
+            .flatten()
     })
 }
 

@@ -22,6 +22,24 @@ struct Held {
     max: u64,
     amount: u64,
     spent_in: Instant,
+    /// What was taken before it was counted.
+    since: u64,
+}
+
+impl Held {
+    /// Of what was taken in all, what is its.
+    fn own(&self, took: u64) -> u64 {
+        took.saturating_sub(self.since)
+    }
+
+    /// Gives back what was not taken. Whether somebody has to be told.
+    fn give_back(&self, took: u64, limits: &Limits, now: Instant) -> bool {
+        let back = self.amount.saturating_sub(self.own(took));
+        let amounts = (self.amount, back);
+        limits
+            .minutes()
+            .refund(&self.counted, self.spent_in, amounts, now)
+    }
 }
 
 impl Reserved {
@@ -35,6 +53,7 @@ impl Reserved {
                     counted: own.counted,
                     max: own.max,
                     amount: own.amount,
+                    since: 0,
                 })
             })
             .collect();
@@ -50,9 +69,36 @@ impl Reserved {
         let before = self.took;
         self.took = before.saturating_add(tokens);
         self.settle(|limits, held, now| {
-            let beyond = self.took.max(held.amount) - before.max(held.amount);
+            let beyond = held.own(self.took).max(held.amount) - held.own(before).max(held.amount);
             beyond > 0 && limits.minutes().charge((&held.counted, held.max), beyond, now)
         });
+    }
+
+    /// Nobody can say what it took: that is what was held for it.
+    pub fn took_all(&mut self) {
+        let all = self.of.iter().map(|held| held.since.saturating_add(held.amount));
+        self.took = all.max().unwrap_or(0).max(self.took);
+    }
+
+    /// The request goes on to another model, with what was counted for that one. What was held for the one before comes back.
+    pub(crate) fn goes_on(&mut self, next: Option<Self>) {
+        let (of_model, rest) = std::mem::take(&mut self.of)
+            .into_iter()
+            .partition(|held| held.counted.is_of_a_model());
+        self.of = of_model;
+        self.give_back();
+        self.of = rest;
+        if let Some(mut next) = next {
+            let since = self.took;
+            let of = std::mem::take(&mut next.of);
+            self.of.extend(of.into_iter().map(|held| Held { since, ..held }));
+        }
+    }
+
+    fn give_back(&self) {
+        self.settle(|limits, held, now| held.give_back(self.took, limits, now));
+        // Who waits for a share may have one here.
+        self.limits.waking.answers();
     }
 
     fn settle(&self, of_one: impl Fn(&Limits, &Held, Instant) -> bool) {
@@ -69,14 +115,6 @@ impl Reserved {
 
 impl Drop for Reserved {
     fn drop(&mut self) {
-        self.settle(|limits, held, now| {
-            let back = held.amount.saturating_sub(self.took);
-            let amounts = (held.amount, back);
-            limits
-                .minutes()
-                .refund(&held.counted, held.spent_in, amounts, now)
-        });
-        // Who waits for a share may have one here.
-        self.limits.waking.answers();
+        self.give_back();
     }
 }

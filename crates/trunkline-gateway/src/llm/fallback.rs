@@ -4,7 +4,7 @@
 //! one that its provider will not talk about, have lists of their own, if there are any. Names that follow may have names that follow
 //! themselves; each is asked once, and all together no more than `max_fallbacks`.
 //!
-//! **Invariant:** a name that its caller may not use, or could not pay for, is passed over and never asked.
+//! **Invariant:** a name that its caller may not use, could not pay for, or has asked as often as it may, is passed over and never asked.
 
 use std::sync::Arc;
 
@@ -16,7 +16,8 @@ use trunkline_upstream::fault::printable;
 
 use super::catalogue::{Catalogue, Group};
 use super::told::Refused;
-use super::{Asked, ask, has_price, tries};
+use super::{Asked, ask, has_price, may_take, tries};
+use crate::limits::{Limits, ModelRequest, Reserved};
 use crate::record::Pending;
 
 /// Of any name.
@@ -46,7 +47,7 @@ impl Trail {
     }
 
     /// The next name that this caller can ask.
-    fn next(&mut self, asked: &Asked<'_>, catalogue: &Catalogue) -> Option<(String, Arc<Group>)> {
+    async fn next(&mut self, asked: &Asked<'_>, catalogue: &Catalogue) -> Option<Next> {
         let most = catalogue.rules().fallbacks.most;
         while self.asked < most {
             let name = self.waiting.pop()?;
@@ -54,34 +55,54 @@ impl Trail {
                 continue;
             }
             self.seen.push(name.clone());
-            let group = may_ask(asked, catalogue, &name);
-            let Some(group) = group else {
+            let Some((group, reserved)) = may_ask(asked, catalogue, &name).await else {
                 tracing::debug!(
                     request_id = asked.request_id.as_str(),
                     model = printable(&name),
-                    "a fallback is passed over: there is no such model for this caller, or nobody could pay for it"
+                    "a fallback is passed over: there is no such model for this caller, nobody could pay for it, or it was asked as often as it may be"
                 );
                 continue;
             };
             self.asked += 1;
-            return Some((name, group));
+            return Some(Next {
+                name,
+                group,
+                reserved,
+            });
         }
         None
     }
 }
 
-/// The group of a name, if there is one, its caller may use it, and what it costs can be paid.
-fn may_ask(asked: &Asked<'_>, catalogue: &Catalogue, name: &str) -> Option<Arc<Group>> {
+/// Who is asked next.
+struct Next {
+    name: String,
+    group: Arc<Group>,
+    /// What was counted for that model.
+    reserved: Option<Reserved>,
+}
+
+/// The group of a name, if there is one, its caller may use it, what it costs can be paid, and it is within the limits of that model: whoever
+/// names what follows would get round them otherwise.
+async fn may_ask(
+    asked: &Asked<'_>,
+    catalogue: &Catalogue,
+    name: &str,
+) -> Option<(Arc<Group>, Option<Reserved>)> {
     if !decide_model(&asked.principal, name).is_allow() {
         return None;
     }
     let group = catalogue.group(name)?;
     let has_price = !asked.takes() || has_price(&group, &asked.request, asked.endpoint);
+    let limits_tokens = asked.takes() && Limits::counts_tokens(&asked.principal, name);
+    let counted = ModelRequest {
+        model: name,
+        tokens: limits_tokens.then(|| may_take(&group, &asked.request, asked.endpoint)),
+        has_price,
+    };
     let limits = &asked.gateway.limits;
-    limits
-        .may_spend(&asked.principal, name, has_price)
-        .ok()
-        .map(|()| group)
+    let reserved = limits.count_next_model(&asked.principal, counted).await;
+    reserved.ok().map(|reserved| (group, reserved))
 }
 
 /// What follows a name: by the name that was asked for, the one of the list, or any.
@@ -150,13 +171,19 @@ pub(super) async fn answered(
             let trail = trail.get_or_insert_with(|| Trail::new(&asked.request.model));
             let names = [asked.request.model.as_str(), asked.group.name.as_str()];
             trail.follow(after(rules, own, names, given_up.refused.cause));
-            trail.next(asked, &catalogue)
+            trail.next(asked, &catalogue).await
         };
         // What went wrong with the name that was asked for is what the client is told.
         first.get_or_insert(given_up.refused);
-        let Some((name, group)) = next else {
+        let Some(Next {
+            name,
+            group,
+            reserved,
+        }) = next
+        else {
             break;
         };
+        pending.goes_on(reserved);
         tracing::info!(
             request_id = asked.request_id.as_str(),
             model = printable(&asked.request.model),

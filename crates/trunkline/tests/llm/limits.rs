@@ -464,3 +464,37 @@ async fn a_fallback_is_not_asked_for_which_nothing_is_left_to_spend() {
     own.post(CHAT, &chat("translated")).await.expect_status(500);
     assert_eq!(world.provider.requests().len(), 3);
 }
+
+#[tokio::test]
+async fn a_fallback_is_held_to_the_limits_of_its_own_model() {
+    let world = World::start().await;
+    // Whoever asks names what follows: one that cannot answer, and one of which it may have little.
+    let mut body = bounded("mine", 5);
+    body["fallbacks"] = json!(["other"]);
+    body["num_retries"] = 0.into();
+    let down = || Turn::Answer(400, r#"{"error":{"message":"no"}}"#.to_owned());
+    let often = world
+        .key(json!({"models": ["mine", "other"], "model_rpm_limit": {"other": 1}}))
+        .await;
+    world.provider.next(down());
+    let reply = often.post(CHAT, &body).await.expect_status(200);
+    assert_eq!(reply.header("x-litellm-model-group"), Some("other"));
+    world.provider.next(down());
+    often.post(CHAT, &body).await.expect_status(400);
+    assert!(refusal(often.post(CHAT, &chat("other")).await).contains("model_rpm_limit"));
+    // What the one took that answered is of its model, and what was held for the one before is there again.
+    let much = world
+        .key(json!({"models": ["mine", "other"], "model_tpm_limit": {"mine": 1_000, "other": 100}}))
+        .await;
+    let mut large = body.clone();
+    large["max_tokens"] = 900.into();
+    world.provider.next(down());
+    world.provider.next(took(100));
+    much.post(CHAT, &large).await.expect_status(200);
+    world.provider.next(down());
+    much.post(CHAT, &large).await.expect_status(400);
+    assert!(refusal(much.post(CHAT, &bounded("other", 5)).await).contains("model_tpm_limit"));
+    let sent = world.provider.requests().len();
+    much.post(CHAT, &bounded("mine", 900)).await.expect_status(200);
+    assert_eq!(world.provider.requests().len(), sent + 1);
+}
