@@ -261,6 +261,13 @@ impl Pending {
         record.model = Some(Box::new(model));
     }
 
+    /// Notes that nobody can say which tokens it took: those that were counted for it stay counted.
+    pub(crate) fn took_what_it_may(&mut self) {
+        if let Some(reserved) = &mut self.reserved {
+            reserved.took_all();
+        }
+    }
+
     /// Notes the tokens that were counted for it before it is known what it takes.
     pub fn reserve(&mut self, reserved: Option<Reserved>) {
         self.reserved = reserved;

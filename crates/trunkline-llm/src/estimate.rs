@@ -9,8 +9,10 @@ use crate::Request;
 const BYTES_OF_A_TOKEN: u64 = 4;
 /// Bytes without a space or a mark, from which on they are no words but a picture or a file in base64.
 const FILE: u64 = 1024;
-/// What such a one counts as, in bytes: 1,024 tokens.
-const FILE_IS: u64 = 4096;
+/// What such a one counts as, in tokens …
+pub const OF_A_FILE: u64 = 1024;
+/// … and in bytes.
+const FILE_IS: u64 = OF_A_FILE * BYTES_OF_A_TOKEN;
 /// The members that say how much may be written, in all dialects.
 const MOST_WRITTEN: [&str; 3] = ["max_completion_tokens", "max_tokens", "max_output_tokens"];
 /// Answers that one request may ask for.
@@ -25,10 +27,25 @@ impl Request<'_> {
         if typical == 0 {
             return read;
         }
-        let number = |name: &str| self.member(name)?.parse::<u64>().ok();
-        let written = MOST_WRITTEN.into_iter().find_map(number).unwrap_or(typical);
-        let answers = number("n").unwrap_or(1).clamp(1, MOST_ANSWERS);
-        read.saturating_add(written.saturating_mul(answers))
+        let written = self.most_written().unwrap_or(typical);
+        read.saturating_add(written.saturating_mul(self.answers()))
+    }
+
+    /// How many tokens may be written, if it says it.
+    pub(crate) fn may_write(&self) -> Option<u64> {
+        Some(self.most_written()?.saturating_mul(self.answers()))
+    }
+
+    fn most_written(&self) -> Option<u64> {
+        MOST_WRITTEN.into_iter().find_map(|name| self.number(name))
+    }
+
+    fn answers(&self) -> u64 {
+        self.number("n").unwrap_or(1).clamp(1, MOST_ANSWERS)
+    }
+
+    fn number(&self, name: &str) -> Option<u64> {
+        self.member(name)?.parse().ok()
     }
 }
 

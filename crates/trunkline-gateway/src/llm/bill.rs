@@ -50,6 +50,9 @@ impl Bill {
         }
         if self.is_unknown {
             self.warn("it was asked for something of which the gateway does not know what it takes");
+            if usage.is_none() {
+                pending.took_what_it_may();
+            }
             pending.took(self.used(&usage.unwrap_or_default(), false), None, 0);
             return None;
         }
@@ -91,6 +94,8 @@ impl Bill {
             self.gateway.metrics.count_tokens(&self.model, &usage);
             let tokens = usage.total().unwrap_or_default();
             self.turn.took(self.gateway.models.now(), tokens);
+        } else {
+            pending.took_what_it_may();
         }
         let cost = self.ready.prices.cost_of(self.endpoint, measure);
         let cost = cost.inspect_err(|why| self.unpriced(*why)).ok();

@@ -31,6 +31,8 @@ pub struct Asked {
     pub has_extras: bool,
     /// It names what the account keeps, which is for those who may use all models of the provider.
     pub names_kept: bool,
+    /// How many tokens may be written, if it says it.
+    pub may_write: Option<u64>,
     /// What it asks for that is not counted in tokens.
     pub measure: Measure,
     /// By what else it is found.
@@ -96,6 +98,7 @@ impl Asked {
             stream: request.stream || passage.is_stream(),
             wants_usage: request.wants_usage,
             has_extras: request.has_extras,
+            may_write: request.may_write(),
             names_kept: false,
             measure: request.measure(),
             user: request.user,
@@ -122,6 +125,7 @@ impl Asked {
         } = contents::read(passage, &object)?;
         Ok(Self {
             stream: passage.is_stream(),
+            may_write: contents::may_write(&object),
             has_extras,
             names_kept,
             content_type: Some(JSON.to_owned()),

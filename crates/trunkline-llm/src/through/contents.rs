@@ -43,6 +43,34 @@ pub(super) fn read(passage: &Passage, object: &RawObject<'_>) -> Result<Contents
     }
 }
 
+/// Members that say how much may be written, as they are compared, and those that they stand in.
+const MOST_WRITTEN: [&str; 5] = [
+    "maxoutputtokens",
+    "maxtokens",
+    "maxtokenstosample",
+    "maxtokencount",
+    "maxgenlen",
+];
+const CONFIGS: [&str; 3] = ["generationconfig", "inferenceconfig", "textgenerationconfig"];
+
+/// How many tokens may be written, if the body says it.
+pub(super) fn may_write(object: &RawObject<'_>) -> Option<u64> {
+    let said = |object: &RawObject<'_>| {
+        let mut members = object.members();
+        members.find_map(|(name, json)| {
+            let is_it = MOST_WRITTEN.contains(&plain(name).as_str());
+            json.parse().ok().filter(|_| is_it)
+        })
+    };
+    let mut members = object.members();
+    said(object).or_else(|| {
+        members.find_map(|(name, json)| {
+            let is_config = CONFIGS.contains(&plain(name).as_str());
+            said(&RawObject::parse(json).ok().filter(|_| is_config)?)
+        })
+    })
+}
+
 fn googles(object: &RawObject<'_>) -> Result<Contents, BadRequest> {
     let mut found = Contents::default();
     for (name, json) in object.members().filter(|(_, json)| *json != "null") {

@@ -498,3 +498,12 @@ async fn a_fallback_is_held_to_the_limits_of_its_own_model() {
     much.post(CHAT, &bounded("mine", 900)).await.expect_status(200);
     assert_eq!(world.provider.requests().len(), sent + 1);
 }
+
+#[tokio::test]
+async fn what_is_not_paid_by_tokens_counts_what_it_reads() {
+    let world = World::start().await;
+    let own = world.key(json!({"models": ["mine"], "tpm_limit": 150})).await;
+    let speech = json!({"model": "mine", "input": "word ".repeat(80), "voice": "v"});
+    own.post("/v1/audio/speech", &speech).await.expect_status(200);
+    assert!(refusal(own.post("/v1/audio/speech", &speech).await).contains("tpm_limit"));
+}

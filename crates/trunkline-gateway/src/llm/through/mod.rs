@@ -351,10 +351,19 @@ async fn let_in(own: &mut Own, catalogue: &Catalogue, found: Found) -> Result<Ch
 impl Own {
     /// About how many tokens it may take.
     fn may_take(&self, way: &Way) -> u64 {
-        let asked = estimate::read_of(&self.body);
+        let kind = self.asked.content_type.as_deref().unwrap_or_default();
+        let asked = match self.asked.model {
+            // A file that is uploaded is read by no model.
+            None => 0,
+            Some(_) if kind.starts_with("multipart/") => estimate::OF_A_FILE,
+            Some(_) => estimate::read_of(&self.body),
+        };
         let writes = |own: Endpoint| !own.is_other() && own != Endpoint::Embeddings;
         if !self.passage.endpoint().is_none_or(writes) {
             return asked;
+        }
+        if let Some(most) = self.asked.may_write {
+            return asked.saturating_add(most);
         }
         let written = match way {
             Way::Group(group) => group.members.iter().filter_map(|own| own.load.written()).max(),

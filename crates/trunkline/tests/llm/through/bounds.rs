@@ -348,6 +348,54 @@ async fn limits_of_tokens_and_of_single_models_hold_here_too() {
 }
 
 #[tokio::test]
+async fn what_may_be_spent_on_a_model_is_not_spent_where_nobody_can_tell_the_model() {
+    let world = world().await;
+    let limited =
+        json!({"models": ["all-proxy-models"], "model_max_budget": {"openai/gpt-4o": {"max_budget": 5}}});
+    let client = world.key(limited).await;
+    client.post(CHAT, &hi("gpt-4o")).await.expect_status(200);
+    let sent = world.openai.requests().len();
+    // A batch may be one of that model's.
+    let batch =
+        json!({"input_file_id": "file-1", "endpoint": "/v1/chat/completions", "completion_window": "24h"});
+    let reply = client.post("/openai/v1/batches", &batch).await.expect_status(422);
+    assert!(
+        reply
+            .text()
+            .contains("nobody can say which of them this request is about"),
+        "{}",
+        reply.text()
+    );
+    assert_eq!(world.openai.requests().len(), sent, "nothing of it was sent");
+    // What is only shown costs nothing.
+    client.get("/openai/v1/files").await.expect_status(200);
+}
+
+#[tokio::test]
+async fn names_that_somebody_makes_up_are_no_longer_than_names_are() {
+    let world = world().await;
+    let client = world.gateway.client();
+    let long = "x".repeat(513);
+    for path in [
+        format!("/gemini/v1beta/models/{long}:generateContent"),
+        format!("/gemini/v1beta/models/{long}:countTokens"),
+        "/gemini/v1beta/models/:generateContent".to_owned(),
+        format!("/azure/openai/deployments/{long}/chat/completions"),
+        format!("/bedrock/model/{long}/converse"),
+    ] {
+        let reply = send(&client, "POST", &path, &contents().to_string()).await;
+        assert_eq!(reply.status, 400, "{}", reply.text());
+    }
+    // Nor are responses to be had below a deployment.
+    let path = "/azure/openai/deployments/gpt/responses";
+    client
+        .post(path, &json!({"input": "Hi"}))
+        .await
+        .expect_status(400);
+    assert!(world.gemini.requests().is_empty() && world.azure.requests().is_empty());
+}
+
+#[tokio::test]
 async fn one_failure_is_as_many_as_the_file_lets_pass() {
     let key = Canary::key("provider");
     let provider = ScriptedProvider::start(key.value(), &["gpt-4o"]).await;
@@ -401,49 +449,35 @@ async fn tokens_of_another_name_are_counted_by_the_name_that_the_provider_knows(
 }
 
 #[tokio::test]
-async fn names_that_somebody_makes_up_are_no_longer_than_names_are() {
+async fn what_nobody_can_count_and_what_is_said_to_be_written_hold_tokens_too() {
     let world = world().await;
-    let client = world.gateway.client();
-    let long = "x".repeat(513);
-    for path in [
-        format!("/gemini/v1beta/models/{long}:generateContent"),
-        format!("/gemini/v1beta/models/{long}:countTokens"),
-        "/gemini/v1beta/models/:generateContent".to_owned(),
-        format!("/azure/openai/deployments/{long}/chat/completions"),
-        format!("/bedrock/model/{long}/converse"),
-    ] {
-        let reply = send(&client, "POST", &path, &contents().to_string()).await;
-        assert_eq!(reply.status, 400, "{}", reply.text());
-    }
-    // Nor are responses to be had below a deployment.
-    let path = "/azure/openai/deployments/gpt/responses";
-    client
-        .post(path, &json!({"input": "Hi"}))
-        .await
-        .expect_status(400);
-    assert!(world.gemini.requests().is_empty() && world.azure.requests().is_empty());
-}
-
-#[tokio::test]
-async fn what_may_be_spent_on_a_model_is_not_spent_where_nobody_can_tell_the_model() {
-    let world = world().await;
-    let limited =
-        json!({"models": ["all-proxy-models"], "model_max_budget": {"openai/gpt-4o": {"max_budget": 5}}});
-    let client = world.key(limited).await;
-    client.post(CHAT, &hi("gpt-4o")).await.expect_status(200);
+    let small = json!({"models": ["openai/*", "gemini/gemini-2.5-pro"], "tpm_limit": 300});
+    let client = world.key(small.clone()).await;
+    // What it takes is not to be seen: what was held for it, the usual 256, is what it took. A file is read by no model.
+    let upload = json!({"file": "word ".repeat(10_000)});
+    client.post("/openai/v1/files", &upload).await.expect_status(201);
     let sent = world.openai.requests().len();
-    // A batch may be one of that model's.
-    let batch =
-        json!({"input_file_id": "file-1", "endpoint": "/v1/chat/completions", "completion_window": "24h"});
-    let reply = client.post("/openai/v1/batches", &batch).await.expect_status(422);
-    assert!(
-        reply
-            .text()
-            .contains("nobody can say which of them this request is about"),
-        "{}",
-        reply.text()
-    );
-    assert_eq!(world.openai.requests().len(), sent, "nothing of it was sent");
-    // What is only shown costs nothing.
-    client.get("/openai/v1/files").await.expect_status(200);
+    let reply = client.post("/openai/v1/files", &upload).await.expect_status(429);
+    assert!(reply.text().contains("tpm_limit"), "{}", reply.text());
+    assert_eq!(world.openai.requests().len(), sent);
+    // As much as may be written is held while it is under way.
+    let client = world.key(small).await;
+    let (answer, live) = mpsc::channel(4);
+    world.gemini.next(Turn::LiveJson(live));
+    let bounded = with(&json!({"generationConfig": {"maxOutputTokens": 290}}));
+    let first = tokio::spawn({
+        let (client, bounded) = (client.clone(), bounded.clone());
+        async move { client.post(GENERATE, &bounded).await }
+    });
+    eventually("it is under way", Duration::from_secs(10), async || {
+        world.gemini.requests().len() == 1
+    })
+    .await;
+    let little = with(&json!({"generationConfig": {"maxOutputTokens": 5}}));
+    client.post(GENERATE, &little).await.expect_status(429);
+    let text = json!({"candidates": [], "usageMetadata": {"promptTokenCount": 1, "candidatesTokenCount": 1, "totalTokenCount": 2}});
+    answer.send(text.to_string()).await.unwrap();
+    drop(answer);
+    first.await.unwrap().expect_status(200);
+    client.post(GENERATE, &little).await.expect_status(200);
 }
