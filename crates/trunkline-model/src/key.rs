@@ -513,7 +513,8 @@ impl Route<'_> {
     fn is_covered_by(self, rule: &str) -> bool {
         match rule {
             "llm_api_routes" => self.is_mcp || self.is_llm,
-            "mapped_pass_through_routes" => is_pass_through(self.path),
+            // A server may have the name of a provider.
+            "mapped_pass_through_routes" => !self.is_mcp && is_pass_through(self.path),
             "mcp_routes" | "mcp_inference_routes" => self.is_mcp,
             "info_routes" => INFO_ROUTES.contains(&self.path) || is_toolset(self.path),
             "management_routes" => MANAGEMENT_PATHS.iter().any(|begin| self.path.starts_with(begin)),
@@ -724,6 +725,7 @@ mod tests {
             );
         }
         assert!(!passed.may_call(other("/v1/chat/completions")) && !passed.may_call(mcp("/mcp")));
+        assert!(!passed.may_call(mcp("/openai/mcp")) && api.may_call(mcp("/openai/mcp")));
         assert!(!api.may_call(other("/gemini")) && !api.may_call(other("/geminis/x")));
         let info = with(&["info_routes"]);
         assert!(!info.may_call(mcp("/mcp")) && info.may_call(other("/key/info")));
