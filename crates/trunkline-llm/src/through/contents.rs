@@ -134,7 +134,7 @@ fn googles_tools(json: &str) -> Contents {
 /// Of Converse, and of the bodies of models: Anthropic's and Nova's have tools.
 fn awss(object: &RawObject<'_>) -> Result<Contents, BadRequest> {
     let mut found = Contents {
-        has_extras: object.get("toolConfig").is_some_and(has_awss_tools),
+        has_extras: object.get("toolConfig").is_some_and(has_awss_tools) || is_dearer(object),
         names_kept: false,
     };
     let more = object.get("additionalModelRequestFields");
@@ -151,6 +151,23 @@ fn awss(object: &RawObject<'_>) -> Result<Contents, BadRequest> {
         return Err(bad(Some("additionalModelRequestFields"), text));
     }
     Ok(found)
+}
+
+/// Whether tokens have another price than the usual one: answers that come sooner, or later.
+fn is_dearer(object: &RawObject<'_>) -> bool {
+    let said = [("serviceTier", "type"), ("performanceConfig", "latency")];
+    said.into_iter().any(|(name, member)| {
+        let json = object.get(name).filter(|json| *json != "null");
+        json.is_some_and(|json| {
+            let own = RawObject::parse(json).ok().and_then(|own| own.get_string(member));
+            !own.is_some_and(|own| is_usual(&own))
+        })
+    })
+}
+
+/// Whether a word of AWS's for how soon an answer comes is the one for the usual price.
+pub fn is_usual(word: &str) -> bool {
+    matches!(word, "default" | "standard")
 }
 
 /// Whether AWS itself does something beside writing.
@@ -241,6 +258,16 @@ mod tests {
                 Some((true, false)),
             ),
             (r#"{"toolConfig":[]}"#, Some((true, false))),
+            (r#"{"serviceTier":{"type":"default"}}"#, Some((false, false))),
+            (r#"{"serviceTier":{"type":"priority"}}"#, Some((true, false))),
+            (
+                r#"{"performanceConfig":{"latency":"standard"}}"#,
+                Some((false, false)),
+            ),
+            (
+                r#"{"performanceConfig":{"latency":"optimized"}}"#,
+                Some((true, false)),
+            ),
             (r#"{"tools":[{"name":"a"}]}"#, Some((false, false))),
             (
                 r#"{"tools":[{"type":"web_search_20250305"}]}"#,

@@ -12,6 +12,7 @@ pub mod meter;
 pub mod passage;
 
 pub use body::Asked;
+pub use contents::is_usual;
 pub use meter::{Meter, Shape};
 pub use passage::Passage;
 

@@ -31,7 +31,11 @@ async fn world() -> World {
     let openai = ScriptedProvider::start(key.value(), &["gpt-4o"]).await;
     let anthropic = ScriptedProvider::start_anthropic(key.value(), &["claude-x"]).await;
     let gemini = ScriptedProvider::start_gemini(key.value(), &["gemini-2.5-pro", "gemini-x"]).await;
-    let bedrock = ScriptedProvider::start_bedrock(&format!("AKID:{}", key.value()), &["a.claude-v1:0"]).await;
+    let bedrock = ScriptedProvider::start_bedrock(
+        &format!("AKID:{}", key.value()),
+        &["a.claude-v1:0", "amazon.nova-lite-v1:0"],
+    )
+    .await;
     let azure = ScriptedProvider::start_azure(key.value(), &["gpt", "gpt-4o"]).await;
     let list = [
         format!(

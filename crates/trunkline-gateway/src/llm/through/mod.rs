@@ -27,7 +27,7 @@ use axum::routing::get;
 use percent_encoding::percent_decode_str;
 use tokio::time::sleep;
 use trunkline_auth::Admission;
-use trunkline_llm::through::{Api, Asked, Passage, body};
+use trunkline_llm::through::{Api, Asked, Passage, body, is_usual};
 use trunkline_llm::{Endpoint, estimate};
 use trunkline_model::{CallKind, Principal, ServerId};
 use trunkline_policy::{Decision, decide_model};
@@ -44,6 +44,12 @@ use crate::record::Pending;
 use crate::{Gateway, callers, deadline, denied};
 
 static X_GOOG_API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
+
+/// Headers by which tokens have another price at AWS.
+const DEARER: [&str; 2] = [
+    "x-amzn-bedrock-performanceconfig-latency",
+    "x-amzn-bedrock-service-tier",
+];
 
 /// The routes. Those with a more exact path are served as what they are.
 pub(super) fn routes(mut router: Router<Arc<Gateway>>) -> Router<Arc<Gateway>> {
@@ -177,7 +183,9 @@ fn read(
         return Err(Box::new(told::other_kind(api)));
     }
     let asked = Asked::read(&passage, kind, body);
-    let asked = asked.map_err(|error| Box::new(told::bad(error)))?;
+    let mut asked = asked.map_err(|error| Box::new(told::bad(error)))?;
+    let mut said = DEARER.iter().flat_map(|name| headers.get_all(*name));
+    asked.has_extras |= said.any(|value| !value.to_str().is_ok_and(is_usual));
     Ok((passage, asked))
 }
 

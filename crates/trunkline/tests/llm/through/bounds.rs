@@ -481,3 +481,37 @@ async fn what_nobody_can_count_and_what_is_said_to_be_written_hold_tokens_too() 
     first.await.unwrap().expect_status(200);
     client.post(GENERATE, &little).await.expect_status(200);
 }
+
+#[tokio::test]
+async fn answers_that_come_sooner_have_no_usual_price() {
+    let world = world().await;
+    let path = "/bedrock/model/amazon.nova-lite-v1%3A0/converse";
+    let body = json!({"messages": [{"role": "user", "content": [{"text": "Hi"}]}]});
+    let mut sooner = body.clone();
+    sooner["performanceConfig"] = json!({"latency": "optimized"});
+    let client = world.gateway.client();
+    let header = "x-amzn-bedrock-service-tier";
+    let poor = world
+        .key(json!({"models": ["all-proxy-models"], "max_budget": 5}))
+        .await;
+    for (client, body, word) in [
+        (client.clone(), &sooner, "sooner"),
+        (client.with_header(header, "priority"), &body, "header"),
+    ] {
+        let reply = client
+            .with_header("x-litellm-call-id", word)
+            .post(path, body)
+            .await;
+        reply.expect_status(200);
+        let row = logged(&world.gateway.client(), word).await;
+        assert_eq!(row["spend"], Value::Null, "{word}: {row}");
+    }
+    poor.post(path, &body).await.expect_status(200);
+    let sent = world.bedrock.requests().len();
+    poor.post(path, &sooner).await.expect_status(422);
+    poor.with_header(header, "flex")
+        .post(path, &body)
+        .await
+        .expect_status(422);
+    assert_eq!(world.bedrock.requests().len(), sent);
+}
