@@ -803,3 +803,30 @@ async fn a_server_that_cannot_be_listed_beside_one_that_can_is_said() {
     let reply = own.post(RESPONSES, &asked(RESPONSES, "mine", &dead)).await;
     assert_eq!(reply.status, 424, "{}", reply.text());
 }
+
+#[tokio::test]
+async fn nothing_goes_on_from_an_answer_that_nobody_keeps() {
+    let kit = kit("").await;
+    let own = kit.granted().await;
+    let plain = json!({"model": "mine", "input": "Hi"});
+    let stored = own.post(RESPONSES, &plain).await.expect_status(200).json();
+    kit.openai.next(Turn::Answer(
+        200,
+        json!({"id": "x", "object": "chat.completion", "model": "gpt-x", "choices": [
+            {"index": 0, "message": {"role": "assistant", "content": "rain"}, "finish_reason": "stop"}]})
+        .to_string(),
+    ));
+    let body = asked(RESPONSES, "mine", &json!({}));
+    let rounds = own.post(RESPONSES, &body).await.expect_status(200).json();
+    let sent = kit.openai.requests().len();
+    // Its provider has the one and not the tools; nobody has the other.
+    let mut with_tools = body.clone();
+    with_tools["previous_response_id"] = stored["id"].clone();
+    let mut after = plain.clone();
+    after["previous_response_id"] = rounds["id"].clone();
+    for body in [&with_tools, &after] {
+        let reply = own.post(RESPONSES, body).await.expect_status(400).json();
+        assert_eq!(reply["error"]["param"], "previous_response_id", "{reply}");
+    }
+    assert_eq!(kit.openai.requests().len(), sent, "nobody is asked");
+}
