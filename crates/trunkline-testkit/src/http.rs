@@ -1,11 +1,11 @@
-//! A plain HTTP/1.1 client: a new connection for each request, nothing followed, nothing retried, so that a test
-//! sees what one request does.
+//! A plain HTTP/1.1 client: a new connection for each request unless it is told to keep them, nothing followed, nothing retried, so
+//! that a test sees what one request does.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -13,13 +13,22 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
+use crate::kept::{Kept, Sent};
+
 /// A base address with the headers that every request carries.
 #[derive(Clone, Debug)]
 pub struct HttpClient {
     authority: String,
     headers: HeaderMap,
     limit: Duration,
+    kept: Option<Kept>,
 }
+
+/// The head of an answer, and with what its connection is given back.
+type Answered = (
+    Response<Incoming>,
+    Option<(Kept, http1::SendRequest<Full<Bytes>>)>,
+);
 
 /// No whole answer came.
 #[derive(Debug)]
@@ -96,13 +105,19 @@ pub struct Chunks {
     pub headers: HeaderMap,
     body: Incoming,
     began: Instant,
+    /// Where the connection goes when the body was read.
+    back: Option<(Kept, http1::SendRequest<Full<Bytes>>)>,
 }
 
 impl Chunks {
     /// The next piece of the body and its time since the request began; `None` at the end.
     pub async fn next(&mut self) -> Option<Result<(Duration, Bytes), TransportError>> {
         loop {
-            match self.body.frame().await? {
+            let Some(frame) = self.body.frame().await else {
+                self.give_back();
+                return None;
+            };
+            match frame {
                 Ok(frame) => {
                     if let Ok(data) = frame.into_data() {
                         return Some(Ok((self.began.elapsed(), data)));
@@ -110,6 +125,12 @@ impl Chunks {
                 }
                 Err(error) => return Some(Err(transport("body")(error.into()))),
             }
+        }
+    }
+
+    fn give_back(&mut self) {
+        if let Some((kept, sender)) = self.back.take() {
+            kept.give(sender);
         }
     }
 
@@ -130,6 +151,7 @@ impl HttpClient {
             authority,
             headers: HeaderMap::new(),
             limit: Duration::from_secs(30),
+            kept: None,
         }
     }
 
@@ -137,6 +159,16 @@ impl HttpClient {
     #[must_use]
     pub fn at(mut self, base: &str) -> Self {
         self.authority = Self::new(base).authority;
+        // Connections to another address are of no use.
+        self.kept = self.kept.map(|_| Kept::default());
+        self
+    }
+
+    /// Keeps connections open for its next requests, and for those of its clones: for tests that ask so many that connecting takes most
+    /// of their time. A request that could not be sent, because a connection was closed meanwhile, is sent over another one.
+    #[must_use]
+    pub fn keeping_connections(mut self) -> Self {
+        self.kept = Some(Kept::default());
         self
     }
 
@@ -205,13 +237,13 @@ impl HttpClient {
     /// Sends any request (its uri is a path) and reads the whole answer.
     pub async fn try_send(&self, request: Request<Bytes>) -> Result<Reply, TransportError> {
         let whole = async {
-            let chunks = self.open(request).await?;
-            let body = chunks
-                .body
+            let mut chunks = self.open(request).await?;
+            let body = (&mut chunks.body)
                 .collect()
                 .await
                 .map_err(|error| transport("body")(error.into()))?
                 .to_bytes();
+            chunks.give_back();
             Ok(Reply {
                 status: chunks.status,
                 headers: chunks.headers,
@@ -229,31 +261,49 @@ impl HttpClient {
     /// Dropping the result closes the connection.
     pub async fn open(&self, request: Request<Bytes>) -> Result<Chunks, TransportError> {
         let began = Instant::now();
-        let answer = async {
-            let socket = TcpStream::connect(&self.authority)
-                .await
-                .map_err(|error| transport("connect")(error.into()))?;
-            let _ = socket.set_nodelay(true);
-            let (mut sender, connection) = http1::handshake::<_, Full<Bytes>>(TokioIo::new(socket))
-                .await
-                .map_err(|error| transport("handshake")(error.into()))?;
-            // Ends by itself when the body was read or dropped.
-            tokio::spawn(connection);
-            sender
-                .send_request(self.complete(request))
-                .await
-                .map_err(|error| transport("send")(error.into()))
-        };
-        let answer = tokio::time::timeout(self.limit, answer)
+        let sent = tokio::time::timeout(self.limit, self.send_head(self.complete(request)))
             .await
             .unwrap_or_else(|_| Err(TransportError(format!("no answer within {:?}", self.limit))))?;
+        let (answer, back) = sent;
         let (head, body) = answer.into_parts();
         Ok(Chunks {
             status: head.status,
             headers: head.headers,
             body,
             began,
+            back,
         })
+    }
+
+    /// Sends a request over a connection that is kept, or over a new one, which the answer may be followed by others on.
+    async fn send_head(&self, request: Request<Full<Bytes>>) -> Result<Answered, TransportError> {
+        let failed = |error: hyper::Error| transport("send")(error.into());
+        let Some(kept) = &self.kept else {
+            let mut sender = self.connect().await?;
+            return Ok((sender.send_request(request).await.map_err(failed)?, None));
+        };
+        let (answer, sender) = match kept.send(request).await {
+            Sent::Answered(answer, sender) => (answer, sender),
+            Sent::Failed(error) => return Err(failed(error)),
+            Sent::Unsent(request) => {
+                let mut sender = self.connect().await?;
+                (sender.send_request(*request).await.map_err(failed)?, sender)
+            }
+        };
+        Ok((answer, Some((kept.clone(), sender))))
+    }
+
+    async fn connect(&self) -> Result<http1::SendRequest<Full<Bytes>>, TransportError> {
+        let socket = TcpStream::connect(&self.authority)
+            .await
+            .map_err(|error| transport("connect")(error.into()))?;
+        let _ = socket.set_nodelay(true);
+        let (sender, connection) = http1::handshake::<_, Full<Bytes>>(TokioIo::new(socket))
+            .await
+            .map_err(|error| transport("handshake")(error.into()))?;
+        // Ends by itself when the body was read or dropped, and nobody keeps the connection.
+        tokio::spawn(connection);
+        Ok(sender)
     }
 
     /// Adds the client's headers where the request has none of that name.

@@ -23,6 +23,7 @@ mod bare;
 mod canary;
 mod gateway;
 mod http;
+mod kept;
 mod legacy;
 mod locate;
 mod mcp;

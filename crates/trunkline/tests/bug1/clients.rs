@@ -197,7 +197,7 @@ async fn bug1_every_client_in_every_mode() {
     ]
     .into_iter()
     .collect();
-    let (Some(mut clients), Some(mut rigs)) = (clients, Rig::all(&key, &master_key).await) else {
+    let (Some(mut clients), Some(mut rigs)) = (clients, Box::pin(Rig::all(&key, &master_key)).await) else {
         return;
     };
     let modules = tools::node_modules();

@@ -73,10 +73,11 @@ pub(crate) fn members(tools: &[(&str, &str)]) -> Value {
         .collect()
 }
 
-/// A client with a key.
+/// A client with a key. It keeps its connections: most tests here ask many questions with one key.
 pub(crate) fn with(gateway: &TestGateway, key: &str) -> HttpClient {
     gateway
         .anonymous()
+        .keeping_connections()
         .with_header("authorization", &format!("Bearer {key}"))
 }
 

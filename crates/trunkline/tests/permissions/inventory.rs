@@ -281,7 +281,7 @@ impl World {
 /// Nobody, in all the ways in which one can have no key.
 fn nobodies(gateway: &TestGateway) -> Vec<(&'static str, HttpClient)> {
     let master = gateway.master_key();
-    let anonymous = || gateway.anonymous();
+    let anonymous = || gateway.anonymous().keeping_connections();
     vec![
         ("nobody", anonymous()),
         ("a wrong key", with(gateway, "sk-wrong-0123456789")),

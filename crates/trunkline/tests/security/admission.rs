@@ -125,7 +125,7 @@ async fn s05_without_a_key_every_route_is_401_and_no_upstream_hears_of_it() {
     upstream.clear();
     let connections = upstream.connections();
 
-    let anonymous = gateway.anonymous();
+    let anonymous = gateway.anonymous().keeping_connections();
     let upstream_bearers = [
         vec![],
         vec![
@@ -216,7 +216,7 @@ async fn s02_sql_in_any_credential_is_a_wrong_credential() {
         .env("TRUNKLINE_LOG", "debug")
         .start()
         .await;
-    let anonymous = gateway.anonymous();
+    let anonymous = gateway.anonymous().keeping_connections();
     for text in METACHARACTERS {
         let text = format!("{text}{}", marker.value());
         let encoded = encoded(&text);

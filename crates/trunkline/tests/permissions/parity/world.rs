@@ -112,7 +112,7 @@ impl World {
     async fn holder(&self, number: usize, levels: &Value) -> HttpClient {
         let gateway = &self.gateway;
         if levels["key"].is_null() {
-            return gateway.client();
+            return gateway.client().keeping_connections();
         }
         let has = |level: &str| levels[level].is_object();
         let (team, user, organization) = (
