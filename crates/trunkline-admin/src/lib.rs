@@ -233,6 +233,7 @@ fn spending() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(spend::logs::logs_v2))
         .routes(routes!(spend::tags::tags))
         .routes(routes!(spend::activity::users))
+        .routes(routes!(spend::activity::users_aggregated))
         .routes(routes!(spend::activity::teams))
         .routes(routes!(spend::by_user::by_user))
         .routes(routes!(spend::activity::organizations))

@@ -1,4 +1,5 @@
 //! `GET /user/daily/activity` and the same of teams, organisations, end users and tags: sums of days, each also by model, provider, key …
+//! `GET /user/daily/activity/aggregated` is the same of users in one piece.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,21 +34,32 @@ shapes! {
 /// What is asked for.
 struct Asked {
     filter: DaysFilter,
-    page: Page,
+    /// `None`: everything at once.
+    page: Option<Page>,
 }
+
+/// Parameters of answers that have pages.
+const PAGED: [&str; 2] = ["page", "page_size"];
 
 impl Asked {
     /// Reads a query; `entity` names the parameter with whom it is about.
     fn read(query: Option<&str>, entity: &'static str) -> Result<(Self, Query), KeyError> {
-        let served = [
-            "start_date",
-            "end_date",
-            "model",
-            "api_key",
-            "page",
-            "page_size",
-            entity,
-        ];
+        let (mut asked, query) = Self::of(query, entity, &PAGED)?;
+        asked.page = Some(query.page_up_to(50, 1000)?);
+        Ok((asked, query))
+    }
+
+    /// The same of what has no pages.
+    fn read_whole(query: Option<&str>, entity: &'static str) -> Result<(Self, Query), KeyError> {
+        Self::of(query, entity, &[])
+    }
+
+    fn of(
+        query: Option<&str>,
+        entity: &'static str,
+        more: &[&'static str],
+    ) -> Result<(Self, Query), KeyError> {
+        let served = [&["start_date", "end_date", "model", "api_key", entity], more].concat();
         let query = Query::read(
             query,
             &served,
@@ -62,7 +74,7 @@ impl Asked {
                 api_key: query.get("api_key").map(key_of),
                 model: query.get("model").map(str::to_owned),
             },
-            page: query.page_up_to(50, 1000)?,
+            page: None,
         };
         Ok((asked, query))
     }
@@ -103,13 +115,43 @@ pub(crate) async fn users(
     State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, AuditError> {
-    let (mut asked, query) = Asked::read(query.as_deref(), "user_id")?;
+    of_users(&caller, &app, Asked::read(query.as_deref(), "user_id")?).await
+}
+
+/// Sum up days of users in one piece
+///
+/// As `/user/daily/activity`, without pages: the sums in `metadata` are of all that was asked for. All users for who may see all; a user
+/// its own.
+#[utoipa::path(
+    get, path = "/user/daily/activity/aggregated", tag = "Spend",
+    params(
+        ("start_date" = String, Query, description = "From this day on, `2026-01-31`, UTC."),
+        ("end_date" = String, Query, description = "To the end of this day."),
+        ("user_id" = Option<String>, Query, description = "Only this user's."),
+        ("model" = Option<String>, Query, description = "Only of this model."),
+        ("api_key" = Option<String>, Query, description = "Only this key's, by its hash."),
+    ),
+    responses((status = 200, description = "All days.", body = DailyActivity), Failures),
+)]
+pub(crate) async fn users_aggregated(
+    Viewer(caller): Viewer,
+    State(app): State<Arc<App>>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Value>, AuditError> {
+    of_users(&caller, &app, Asked::read_whole(query.as_deref(), "user_id")?).await
+}
+
+async fn of_users(
+    caller: &Caller,
+    app: &App,
+    (mut asked, query): (Asked, Query),
+) -> Result<Json<Value>, AuditError> {
     let directory = app.directory();
-    let visible = Visible::of(&caller, &query, &directory)?;
+    let visible = Visible::of(caller, &query, &directory)?;
     asked.filter.entity = visible.user_id;
     asked.filter.api_key = visible.api_key;
-    let rows = read(&app, Level::User.into(), &[asked.filter]).await?;
-    Ok(Json(answer(&rows, &asked.page, &directory)))
+    let rows = read(app, Level::User.into(), &[asked.filter]).await?;
+    Ok(Json(answer(&rows, asked.page.as_ref(), &directory)))
 }
 
 /// Sum up days of teams
@@ -137,7 +179,7 @@ pub(crate) async fn teams(
     let directory = app.directory();
     let filters = of_each(asked.filter, visible_teams(&caller, &query, &directory)?);
     let rows = read(&app, Level::Team.into(), &filters).await?;
-    Ok(Json(answer(&rows, &asked.page, &directory)))
+    Ok(Json(answer(&rows, asked.page.as_ref(), &directory)))
 }
 
 /// The teams that are asked for; `None`: all.
@@ -260,7 +302,7 @@ async fn of_all(
     let (asked, query) = Asked::read(query, entity)?;
     let filters = of_each(asked.filter, listed(&query, entity));
     let rows = read(app, of, &filters).await?;
-    Ok(Json(answer(&rows, &asked.page, &app.directory())))
+    Ok(Json(answer(&rows, asked.page.as_ref(), &app.directory())))
 }
 
 /// Names, each once.
@@ -407,11 +449,16 @@ fn keys(sums: &BTreeMap<String, DaySums>, directory: &Directory) -> Value {
     sums.iter().map(row).collect::<Map<_, _>>().into()
 }
 
-/// LiteLLM's `SpendAnalyticsPaginatedResponse`. As there, the sums in `metadata` are of the page.
-fn answer(rows: &[DayRow], page: &Page, directory: &Directory) -> Value {
-    let (number, size) = page.numbers();
-    let size = u64::from(size);
+/// LiteLLM's `SpendAnalyticsPaginatedResponse`. As there, the sums in `metadata` are of the page; without pages, of everything, which is
+/// one page, however little it is.
+fn answer(rows: &[DayRow], page: Option<&Page>, directory: &Directory) -> Value {
     let count = rows.len() as u64;
+    let whole = (1, count.max(1));
+    let (number, size) = page.map_or(whole, |page| {
+        let (number, size) = page.numbers();
+        (number, u64::from(size))
+    });
+    let pages = page.map_or(1, |_| count.div_ceil(size));
     let begin = usize::try_from((number - 1).saturating_mul(size).min(count)).unwrap_or(usize::MAX);
     let shown = rows
         .iter()
@@ -482,7 +529,7 @@ fn answer(rows: &[DayRow], page: &Page, directory: &Directory) -> Value {
             "total_cache_read_input_tokens": total.cache_read_tokens,
             "total_cache_creation_input_tokens": total.cache_write_tokens,
             "page": number,
-            "total_pages": count.div_ceil(size),
+            "total_pages": pages,
             "has_more": number.saturating_mul(size) < count,
         },
     })

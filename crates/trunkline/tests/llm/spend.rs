@@ -114,6 +114,7 @@ async fn everybody_whose_call_it_is_has_spent_it() {
 async fn see_days(admin: &HttpClient, today: &str) {
     for (path, entity, times) in [
         ("/user/daily/activity", "u", 2.0),
+        ("/user/daily/activity/aggregated", "u", 2.0),
         ("/team/daily/activity", "t", 2.0),
         ("/organization/daily/activity", "o", 2.0),
         ("/customer/daily/activity", "e", 1.0),
@@ -221,6 +222,7 @@ async fn a_user_sees_its_own_and_who_manages_a_team_all_of_the_team() {
         (&other, "/tag/daily/activity", 403),
         (&other, "/organization/daily/activity", 401),
         (&other, "/user/daily/activity", 200),
+        (&other, "/user/daily/activity/aggregated", 200),
         (&boss, "/team/daily/activity", 200),
     ] {
         client.get(&format!("{path}?{range}")).await.expect_status(status);
@@ -233,6 +235,57 @@ async fn a_user_sees_its_own_and_who_manages_a_team_all_of_the_team() {
         .await
         .expect_status(403);
     other.get("/spend/tags").await.expect_status(403);
+    sees_days_in_one_piece(&admin, &other).await;
+}
+
+/// What pages show one after the other, at once: of everybody for an administrator, of a user's own for a user.
+async fn sees_days_in_one_piece(admin: &HttpClient, other: &HttpClient) {
+    let today = jiff_today(&admin.get("/spend/logs?request_id=by-other").await.json());
+    let range = format!("start_date={today}&end_date={today}");
+    let get = async |client: &HttpClient, path: &str, more: &str| {
+        let reply = client.get(&format!("{path}?{range}{more}")).await;
+        reply.expect_status(200).json()
+    };
+    let (pages, whole) = ("/user/daily/activity", "/user/daily/activity/aggregated");
+    let first = get(admin, pages, "&page_size=1").await;
+    assert_eq!(first["metadata"]["has_more"], true, "{first}");
+    let everything = get(admin, pages, "&page_size=1000").await;
+    let aggregated = get(admin, whole, "").await;
+    assert_eq!(aggregated, everything);
+    for (name, value) in [
+        ("page", json!(1)),
+        ("total_pages", json!(1)),
+        ("has_more", json!(false)),
+    ] {
+        assert_eq!(aggregated["metadata"][name], value, "{name}: {aggregated}");
+    }
+    let entities = |answer: &Value| {
+        let entities = answer["results"][0]["breakdown"]["entities"].as_object();
+        entities.map(|own| own.keys().cloned().collect::<Vec<_>>())
+    };
+    assert_eq!(
+        entities(&aggregated),
+        Some(vec!["boss".into(), "member".into(), "other".into()])
+    );
+    let only = get(admin, whole, "&user_id=member").await;
+    assert_eq!(entities(&only), Some(vec!["member".into()]), "{only}");
+    let own = get(other, whole, "").await;
+    assert_eq!(entities(&own), Some(vec!["other".into()]), "{own}");
+    let none = get(admin, whole, "&user_id=nobody").await;
+    assert_eq!(
+        (&none["results"], &none["metadata"]["total_pages"]),
+        (&json!([]), &json!(1)),
+        "one page of nothing"
+    );
+    for (client, query, status) in [
+        (other, format!("{range}&user_id=member"), 403),
+        (admin, format!("{range}&page=2"), 422),
+        (admin, "start_date=2020-01-01".to_owned(), 422),
+        (admin, "start_date=2020-01-01&end_date=2026-01-01".to_owned(), 400),
+    ] {
+        let reply = client.get(&format!("{whole}?{query}")).await;
+        assert_eq!(reply.status.as_u16(), status, "{query}: {}", reply.text());
+    }
 }
 
 #[tokio::test]
@@ -566,6 +619,10 @@ async fn each_users_part_of_what_a_team_spent_is_seen_by_who_may_see_it() {
         (&boss, "t,none", 403),
         (&admin, "none", 200),
         (&admin, "", 422),
+        // Named, and no team among the names.
+        (&admin, ",", 400),
+        (&admin, "%20,%20", 400),
+        (&member, ",", 400),
         (&admin, "t&page=1", 422),
     ] {
         let reply = client.get(&format!("{path}{query}")).await;

@@ -47,7 +47,7 @@ const EVERY_KEY: [&str; 29] = [
 ];
 
 /// What a user may see, of its own and of its teams.
-const EVERY_USER: [&str; 14] = [
+const EVERY_USER: [&str; 15] = [
     "GET /key/aliases",
     "GET /key/list",
     "GET /spend/logs",
@@ -59,6 +59,7 @@ const EVERY_USER: [&str; 14] = [
     "GET /team/permissions_list",
     "GET /team/spend/by_user",
     "GET /user/daily/activity",
+    "GET /user/daily/activity/aggregated",
     "GET /user/info",
     "GET /v2/team/list",
     "GET /v2/user/info",

@@ -90,7 +90,7 @@ async fn s05_s19_no_route_is_for_who_has_no_key_or_no_role() {
     let labelled = secret(&generate(gateway, json!({"user_id": "only a label"})).await);
     let before = everything(gateway).await;
     let operations = operations();
-    assert_eq!(operations.len(), 76, "{operations:?}");
+    assert_eq!(operations.len(), 77, "{operations:?}");
     for (what, http, kind) in [
         ("nobody", gateway.anonymous(), "auth_error"),
         (
@@ -135,7 +135,7 @@ async fn user(gateway: &TestGateway, role: &str, leads: bool) -> HttpClient {
 }
 
 /// What a user may see, of its own and of its teams.
-const SEEN: [&str; 13] = [
+const SEEN: [&str; 14] = [
     "/key/aliases",
     "/team/available",
     "/key/info",
@@ -147,6 +147,7 @@ const SEEN: [&str; 13] = [
     "/team/spend/by_user",
     "/v2/team/list",
     "/user/daily/activity",
+    "/user/daily/activity/aggregated",
     "/user/info",
     "/v2/user/info",
 ];
