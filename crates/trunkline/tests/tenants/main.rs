@@ -7,6 +7,7 @@ mod bulk;
 mod customers;
 mod delegates;
 mod fields;
+mod handles;
 mod levels;
 #[path = "../bug2/proxy.rs"]
 mod proxy;
