@@ -3,11 +3,13 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod canaries;
+mod edits;
 mod identities;
 mod isolation;
 mod limits;
 mod management;
 mod matrix;
+mod names;
 mod networks;
 mod replicas;
 mod rotation;
