@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use trunkline_testkit::{Act, ScriptedUpstream, TestGateway, ToolAnswer, ToolCall};
+use trunkline_testkit::{Act, McpClient, ScriptedUpstream, TestGateway, ToolAnswer, ToolCall};
 
-use crate::support::{WAYS, Way, config, generate, key, listed, post, set, with};
+use crate::support::{WAYS, Way, config, generate, key, listed, post, set, toolset, with};
 
 const SERVERS: [&str; 3] = ["files", "notes", "open"];
 
@@ -200,6 +200,57 @@ async fn b40_b41_b44_a_key_lists_and_reaches_what_it_was_granted_and_nothing_els
     let id = files.unwrap()["server_id"].clone();
     let key = key(&world.gateway, json!({"mcp_servers": [id]})).await;
     check(&world, "an id", &key, &with_open(&["files-read", "files-write"])).await;
+}
+
+/// A row of tools is there before and after the grant of its server, and gives nothing by itself; whatever the grant was.
+#[tokio::test]
+async fn b41_a_row_of_tools_that_outlives_its_grant_gives_nothing() {
+    let world = World::new().await;
+    let gateway = &world.gateway;
+    let open = ["open-read", "open-write"];
+    let with_open = |own: &[&str]| set(&[own, &open].concat());
+    toolset(gateway, "suite", &[("notes", "read"), ("notes", "write")]).await;
+    let rows = json!({"files": ["read"], "notes": ["write"]});
+    for (what, grant, tool) in [
+        ("a server", json!({"mcp_servers": ["files"]}), "files-read"),
+        ("a group", json!({"mcp_access_groups": ["dev"]}), "notes-write"),
+        ("a toolset", json!({"mcp_toolsets": ["suite"]}), "notes-write"),
+    ] {
+        let mut permission = grant.clone();
+        permission["mcp_tool_permissions"] = rows.clone();
+        let own = key(gateway, permission.clone()).await;
+        check(&world, &format!("{what} is granted"), &own, &with_open(&[tool])).await;
+        let mut session = McpClient::over(with(gateway, &own), "/mcp");
+        session.initialize().await;
+        assert!(session.tool_names().await.contains(&tool.to_owned()));
+        // The grant goes, and the row stays: what a change does not name is as it was.
+        let list = grant.as_object().unwrap().keys().next().unwrap();
+        let change = json!({"key": own, "object_permission": {list: []}});
+        post(gateway, "/key/update", change).await;
+        let info = gateway.client().get(&format!("/key/info?key={own}")).await.json();
+        assert_eq!(
+            info["info"]["object_permission"]["mcp_tool_permissions"], rows,
+            "{info}"
+        );
+        let before = world.requests();
+        let said = session.call(tool, &json!({}), None).await.everything();
+        assert!(
+            said.contains("Unknown tool"),
+            "{what}, in an open session: {said}"
+        );
+        assert_eq!(world.requests(), before, "{what}");
+        check(&world, &format!("{what} is taken away"), &own, &set(&open)).await;
+        // And it is the same row when the grant is there again.
+        let again = json!({"key": own, "object_permission": permission});
+        post(gateway, "/key/update", again).await;
+        check(
+            &world,
+            &format!("{what} is granted again"),
+            &own,
+            &with_open(&[tool]),
+        )
+        .await;
+    }
 }
 
 /// Whatever the method: a server that is not granted hears nothing, and one that is hears the same from a key as from the

@@ -3,10 +3,11 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use trunkline_testkit::{McpClient, Replicas, ScriptedUpstream, TestGateway, eventually};
 
-use crate::support::{PATIENCE, Way, config, key, listed, post, set, with};
+use crate::support::{PATIENCE, WAYS, Way, config, key, listed, post, set, toolset, with};
 
 async fn two(upstreams: [&ScriptedUpstream; 2]) -> Option<Replicas> {
     let text = config(&[("files", upstreams[0], ""), ("notes", upstreams[1], "")]);
@@ -70,6 +71,93 @@ async fn b28_a_change_of_a_key_counts_on_every_replica_within_a_second() {
     within(becomes(there, &other, Ok(&["files-echo"])).await);
     within(becomes(there, new, Err(401)).await);
     assert!(slowest < Duration::from_secs(1), "{slowest:?}");
+}
+
+/// Who changes it sees it in the very next list, on every way; every other replica within a second, and then on every way, too, and in
+/// every session that is open.
+#[tokio::test]
+async fn b28_a_grant_and_its_end_count_on_three_replicas_on_every_way_within_a_second() {
+    let (files, notes) = (ScriptedUpstream::start().await, ScriptedUpstream::start().await);
+    let text = config(&[
+        ("files", &files, ""),
+        ("notes", &notes, "    access_groups: [dev]\n"),
+    ]);
+    let Some(replicas) = Replicas::start(TestGateway::builder().config(&text), 3).await else {
+        return;
+    };
+    for gateway in &replicas.gateways {
+        listed(gateway, &["files", "notes"]).await;
+    }
+    let here = &replicas.gateways[0];
+    toolset(here, "suite", &[("notes", "echo")]).await;
+    let mine = key(here, json!({"mcp_servers": ["files"]})).await;
+    // It was used everywhere, on every way, and has a session open on each.
+    let mut sessions = Vec::new();
+    for gateway in &replicas.gateways {
+        becomes(gateway, &mine, Ok(&["files-echo"])).await;
+        for way in WAYS {
+            let shown = way.tools(&with(gateway, &mine), None).await;
+            assert_eq!(shown, Ok(set(&["files-echo"])), "{way:?}");
+        }
+        let mut client = McpClient::over(with(gateway, &mine), "/mcp");
+        client.initialize().await;
+        assert_eq!(client.tool_names().await, ["files-echo"]);
+        sessions.push(client);
+    }
+    let both: &[&str] = &["files-echo", "notes-echo"];
+    for (permission, expected) in [
+        (json!({"mcp_servers": ["files", "notes"]}), both),
+        (json!({"mcp_servers": ["files"]}), &["files-echo"]),
+        (
+            json!({"mcp_servers": ["files"], "mcp_access_groups": ["dev"]}),
+            both,
+        ),
+        (
+            json!({"mcp_servers": ["files"], "mcp_tool_permissions": {"files": []}}),
+            &[],
+        ),
+        (json!({"mcp_servers": ["files"], "mcp_toolsets": ["suite"]}), both),
+        (json!({"mcp_servers": ["no-mcp-servers"]}), &[]),
+        (json!({"mcp_servers": ["notes"]}), &["notes-echo"]),
+        (json!({}), &[]),
+    ] {
+        // What a change does not name stays: here nothing does.
+        let mut whole = json!({"mcp_servers": [], "mcp_access_groups": [], "mcp_toolsets": [], "mcp_tool_permissions": {}});
+        let named = permission.as_object().unwrap().clone();
+        whole.as_object_mut().unwrap().extend(named);
+        let change = json!({"key": mine, "object_permission": whole});
+        post(here, "/key/update", change).await;
+        let began = Instant::now();
+        assert_eq!(
+            Way::Bare.tools(&with(here, &mine), None).await,
+            Ok(set(expected)),
+            "the very next list: {permission}"
+        );
+        join_all(
+            replicas
+                .gateways
+                .iter()
+                .map(|gateway| becomes(gateway, &mine, Ok(expected))),
+        )
+        .await;
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(1), "{permission}: {took:?}");
+        for (number, (gateway, session)) in replicas.gateways.iter().zip(&mut sessions).enumerate() {
+            let http = with(gateway, &mine);
+            for way in WAYS {
+                let what = format!("{permission} at {number} {way:?}");
+                assert_eq!(way.tools(&http, None).await, Ok(set(expected)), "{what}");
+                for (tool, upstream) in [("files-echo", &files), ("notes-echo", &notes)] {
+                    let before = upstream.count("tools/call");
+                    let call = json!({"name": tool, "arguments": {"message": "hi"}});
+                    way.ask(&http, None, "tools/call", &call).await;
+                    let reached = upstream.count("tools/call") - before;
+                    assert_eq!(reached, usize::from(expected.contains(&tool)), "{what} {tool}");
+                }
+            }
+            assert_eq!(session.tool_names().await, expected, "{permission} at {number}");
+        }
+    }
 }
 
 /// The table is away: requests of known keys are served as before, nobody new is let in, changes fail, and a gateway does not

@@ -93,14 +93,17 @@ async fn b27_servers_come_change_and_go_on_every_replica_within_a_second() {
         .await
         .expect_status(201);
     become_all("made", &["files-echo", "new-echo"]).await;
-    admin.put("/v1/mcp/server", &row(&second, "other")).await;
+    admin
+        .put("/v1/mcp/server", &row(&second, "other"))
+        .await
+        .expect_status(202);
     become_all("changed", &["files-echo", "other-echo"]).await;
     for (number, client) in sessions.iter_mut().enumerate() {
         let reply = client.call("other-echo", &message("hi"), None).await;
         assert_eq!(said(&reply), "hi", "{number}");
     }
     assert_eq!((first.count("tools/call"), second.count("tools/call")), (0, 3));
-    admin.delete("/v1/mcp/server/new").await;
+    admin.delete("/v1/mcp/server/new").await.expect_status(202);
     let mut become_all = async |tools: &[&str]| {
         for client in &mut sessions {
             let began = Instant::now();
@@ -115,6 +118,82 @@ async fn b27_servers_come_change_and_go_on_every_replica_within_a_second() {
     // Its sessions upstream end, too.
     eventually("the server has no session left", PATIENCE, async || {
         second.sessions() == 0
+    })
+    .await;
+}
+
+/// Sessions of a server that is deleted end with it, on whatever replica they are: at its own path there is nothing any more, and that is
+/// said as for a server that nobody ever had.
+#[tokio::test]
+async fn b27_sessions_of_a_deleted_server_end_on_every_replica_within_a_second() {
+    let (files, gone) = (ScriptedUpstream::start().await, ScriptedUpstream::start().await);
+    let Some(replicas) = three(&[("files", &files)]).await else {
+        return;
+    };
+    let admin = replicas.gateways[0].client();
+    let row = json!({"server_id": "gone", "alias": "gone", "url": gone.url(), "transport": "http"});
+    admin.post("/v1/mcp/server", &row).await.expect_status(201);
+    let mut open = Vec::new();
+    for gateway in &replicas.gateways {
+        let mut clients = Vec::new();
+        for path in ["/gone/mcp", "/mcp/gone"] {
+            eventually("the server is there", PATIENCE, async || {
+                let mut client = McpClient::over(gateway.client(), path);
+                client.initialize_only().await.status == 200 && client.tool_names().await == ["gone-echo"]
+            })
+            .await;
+            let mut client = McpClient::over(gateway.client(), path);
+            client.initialize().await;
+            let call = client.call("gone-echo", &message("hi"), None).await;
+            assert_eq!(said(&call), "hi");
+            clients.push((path, client));
+        }
+        open.push((gateway, clients));
+    }
+    let calls = gone.count("tools/call");
+    admin.delete("/v1/mcp/server/gone").await.expect_status(202);
+    let began = Instant::now();
+    for (number, (gateway, clients)) in open.iter_mut().enumerate() {
+        for (path, client) in clients {
+            let what = format!("{path} at {number}");
+            let mut answer = None;
+            eventually(&what, PATIENCE, async || {
+                let said = client.request("tools/list", &json!({})).await;
+                let is_over = said.status.as_u16() != 200;
+                answer = Some(said);
+                is_over
+            })
+            .await;
+            assert!(
+                began.elapsed() < Duration::from_secs(1),
+                "{what}: {:?}",
+                began.elapsed()
+            );
+            let listed = answer.unwrap();
+            let called = client.call("gone-echo", &message("hi"), None).await;
+            // As of a server that there never was.
+            let nobodys = path.replace("gone", "nobody");
+            let mut other = McpClient::over(gateway.client(), &nobodys);
+            let never = other.request("tools/list", &json!({})).await;
+            for reply in [&listed, &called] {
+                assert_eq!(reply.status, never.status, "{what}: {}", reply.everything());
+                assert!(matches!(reply.status.as_u16(), 403 | 404), "{what}");
+                let text = String::from_utf8_lossy(&reply.raw).replace("gone", "nobody");
+                let body: Value = serde_json::from_str(&text).unwrap();
+                assert_eq!(
+                    body,
+                    serde_json::from_slice::<Value>(&never.raw).unwrap(),
+                    "{what}"
+                );
+            }
+        }
+        let mut whole = McpClient::over(gateway.client(), "/mcp");
+        whole.initialize().await;
+        assert_eq!(whole.tool_names().await, ["files-echo"], "{number}");
+    }
+    assert_eq!(gone.count("tools/call"), calls);
+    eventually("the server has no session left", PATIENCE, async || {
+        gone.sessions() == 0
     })
     .await;
 }

@@ -4,7 +4,9 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use trunkline_testkit::{HttpClient, McpClient, Replicas, ScriptedUpstream, TestGateway, eventually};
+use trunkline_testkit::{
+    HttpClient, McpClient, Replicas, ScriptedUpstream, SseClient, TestGateway, eventually,
+};
 
 use crate::support::{PATIENCE, Way, config, generate, listed, post, set, with};
 use crate::world::{ask, of_the_team, secret};
@@ -110,6 +112,61 @@ async fn b28_a_change_of_whom_a_key_belongs_to_counts_on_every_replica_within_a_
     post(here, "/user/delete", json!({"user_ids": ["u"]})).await;
     within(becomes(&http, Err(401)).await);
     assert!(slowest < Duration::from_secs(1), "{slowest:?}");
+}
+
+/// Another role counts for the next request on every replica, and a user that is gone takes everything along that is open anywhere.
+#[tokio::test]
+async fn s34_another_role_and_a_deleted_user_count_on_every_replica_within_a_second() {
+    let (files, notes) = (ScriptedUpstream::start().await, ScriptedUpstream::start().await);
+    let Some(replicas) = two([&files, &notes]).await else {
+        return;
+    };
+    let here = &replicas.gateways[0];
+    let body = json!({"user_id": "boss", "user_role": "proxy_admin"});
+    let boss = secret(&post(here, "/user/new", body).await);
+    let clients: Vec<HttpClient> = replicas.gateways.iter().map(|own| with(own, &boss)).collect();
+    let mut open = Vec::new();
+    for http in &clients {
+        becomes(http, Ok(BOTH)).await;
+        let mut client = McpClient::over(http.clone(), "/mcp");
+        client.initialize().await;
+        let stream = client.get_stream().await;
+        let sse = SseClient::open(http, "/sse").await;
+        open.push((client, stream, sse));
+    }
+    let second = Duration::from_secs(1);
+    let body = json!({"user_id": "boss", "user_role": "internal_user"});
+    post(here, "/user/update", body).await;
+    let began = Instant::now();
+    assert_eq!(
+        clients[0].get("/user/list").await.status,
+        401,
+        "the very next request"
+    );
+    for (http, (client, ..)) in clients.iter().zip(&mut open) {
+        becomes(http, Ok(&[])).await;
+        assert!(began.elapsed() < second, "another role: {:?}", began.elapsed());
+        assert_eq!(http.get("/user/list").await.status, 401);
+        let call = client.call("files-echo", &json!({"message": "hi"}), None).await;
+        assert!(
+            call.everything().contains("Unknown tool"),
+            "{}",
+            call.everything()
+        );
+    }
+    assert_eq!(files.count("tools/call"), 0);
+    post(here, "/user/delete", json!({"user_ids": ["boss"]})).await;
+    let began = Instant::now();
+    for (http, (mut client, stream, mut sse)) in clients.iter().zip(open) {
+        let rest = tokio::time::timeout(second, stream.rest()).await;
+        let (_, broken) = rest.expect("a stream of a session ends within a second");
+        assert!(broken.is_none(), "in order: {broken:?}");
+        let end = tokio::time::timeout(second, async { while sse.next().await.is_some() {} }).await;
+        end.expect("a stream of the old transport ends within a second");
+        becomes(http, Err(401)).await;
+        assert_eq!(client.request("tools/list", &json!({})).await.status, 401);
+        assert!(began.elapsed() < second, "deleted: {:?}", began.elapsed());
+    }
 }
 
 /// Both change one team at once, each without having heard of the other: nothing is lost.

@@ -1,6 +1,6 @@
 //! Toolsets that are granted to a team, a user or an organisation.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{Way, generate, members, toolset, with};
 use crate::world::{World, ask, secret, tools};
@@ -55,4 +55,57 @@ async fn b42_a_teams_toolset_is_all_that_its_keys_have() {
     .await;
     world.check("no toolset", &client, &["open"]).await;
     assert_eq!(at(Way::Modern).await, Err(404));
+}
+
+/// A toolset with nothing in it, one with what nobody has, and one that there is not, at every level that can have one: nothing, and not
+/// everything.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b42_a_toolset_that_is_empty_or_not_there_leaves_nothing_at_every_level() {
+    let world = World::new().await;
+    let gateway = &world.gateway;
+    toolset(gateway, "empty", &[]).await;
+    toolset(gateway, "hollow", &[("gone", "read"), ("files", "gone")]).await;
+    let all = json!({"mcp_servers": ["files", "notes"]});
+    for (number, name) in ["empty", "hollow", "never-made"].into_iter().enumerate() {
+        let only = json!({"mcp_toolsets": [name], "mcp_servers": []});
+        for level in ["team", "user", "organization"] {
+            let id = format!("{level}-{number}");
+            let organization = format!("o-{id}");
+            let mut body = json!({"object_permission": all});
+            let of = |own: &str| if own == level { only.clone() } else { Value::Null };
+            if level == "user" {
+                let user = json!({"user_id": id, "auto_create_key": false, "object_permission": only});
+                ask(gateway, "POST", "/user/new", user, 200).await;
+                body["user_id"] = id.clone().into();
+            } else {
+                let own = json!({"organization_id": organization, "organization_alias": id});
+                ask(gateway, "POST", "/organization/new", own, 200).await;
+                let team = json!({"team_id": id, "organization_id": organization, "object_permission": all});
+                ask(gateway, "POST", "/team/new", team, 200).await;
+                body["team_id"] = id.clone().into();
+            }
+            let http = with(gateway, &secret(&generate(gateway, body).await));
+            // Narrowed when the key is there: it may not be given more than the team has.
+            if level != "user" {
+                for (method, path, name, value) in [
+                    ("POST", "/team/update", "team_id", &id),
+                    ("PATCH", "/organization/update", "organization_id", &organization),
+                ] {
+                    let own = of(path[1..].split('/').next().unwrap());
+                    if own.is_object() {
+                        let change = json!({name: value, "object_permission": own});
+                        ask(gateway, method, path, change, 200).await;
+                    }
+                }
+            }
+            world.check(&format!("{name} of {level}"), &http, &["open"]).await;
+            let (status, said) = Way::Modern
+                .ask(&http, Some(&format!("toolset/{name}")), "tools/list", &json!({}))
+                .await;
+            let shown = said["result"]["tools"]
+                .as_array()
+                .is_some_and(|tools| !tools.is_empty());
+            assert!(!shown, "{name} of {level}: {status} {said}");
+        }
+    }
 }
