@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use trunkline_testkit::{HttpClient, McpClient, ScriptedUpstream, TestGateway, ToolAnswer};
 
-use crate::support::{PATIENCE, WAYS, Way, config, generate, key, listed, post, set, with};
+use crate::support::{PATIENCE, WAYS, Way, config, generate, key, listed, post, set, toolset, with};
 
 async fn two_servers() -> (TestGateway, [ScriptedUpstream; 2]) {
     let upstreams = [ScriptedUpstream::start().await, ScriptedUpstream::start().await];
@@ -93,18 +93,45 @@ async fn s09_no_hash_of_a_key_is_one_and_configuration_is_administrators() {
         assert_eq!(aliased.get("/key/info").await.status, 401, "{wrong}");
     }
     assert_eq!(heard(&upstreams), before);
-    // Nothing that can be looked at has a key, and the master key has no hash anywhere.
+    // Nothing that can be looked at has a key, a secret of a server or a model, and the master key has no hash anywhere.
     let master = gateway.master_key();
+    let admin = gateway.client();
+    let server = json!({
+        "server_id": "s", "alias": "s", "url": "http://127.0.0.1:9/mcp", "transport": "http", "auth_type": "bearer_token",
+        "credentials": {"auth_value": "a-secret-of-a-server", "client_secret": "another-secret-of-it"},
+        "static_headers": {"x-key": "a-secret-header"},
+    });
+    admin.post("/v1/mcp/server", &server).await.expect_status(201);
+    let suite = toolset(&gateway, "suite", &[("files", "echo")]).await;
+    for (path, body) in [
+        ("/budget/new", json!({"budget_id": "b", "max_budget": 1})),
+        (
+            "/organization/new",
+            json!({"organization_id": "o", "organization_alias": "o"}),
+        ),
+        ("/team/new", json!({"team_id": "t", "organization_id": "o"})),
+        ("/user/new", json!({"user_id": "u"})),
+        ("/customer/new", json!({"user_id": "e"})),
+    ] {
+        post(&gateway, path, body).await;
+    }
     let hash_of_master = trunkline_testkit_sha256(master);
-    let of_key = [
-        "/key/list?return_full_object=true".to_owned(),
-        format!("/key/info?key={hash}"),
-    ];
-    let paths: Vec<String> = documented_gets().into_iter().chain(of_key).collect();
-    assert!(paths.len() > 40, "{paths:?}");
+    let mut paths = documented_gets(suite["toolset_id"].as_str().unwrap(), hash);
+    paths.push("/key/list?return_full_object=true".to_owned());
+    assert!(paths.len() > 50, "{paths:?}");
     for path in &paths {
-        let text = gateway.client().get(path).await.everything();
-        for forbidden in [secret, master, hash_of_master.as_str()] {
+        let reply = admin.get(path).await;
+        // What is refused shows nothing, whatever there is to show.
+        assert_eq!(reply.status, 200, "{path}: {}", reply.text());
+        let text = reply.everything();
+        for forbidden in [
+            secret,
+            master,
+            hash_of_master.as_str(),
+            "a-secret-of-a-server",
+            "another-secret-of-it",
+            "a-secret-header",
+        ] {
             assert!(!text.contains(forbidden), "{path}");
         }
     }
@@ -122,13 +149,56 @@ async fn s09_no_hash_of_a_key_is_one_and_configuration_is_administrators() {
     assert_eq!(mine.post("/config/reload", &json!({})).await.status, 403);
 }
 
-/// The path of every GET of the document that needs to know nothing.
-fn documented_gets() -> Vec<String> {
+/// Every GET of the document, of what there is here. What is relayed to providers is theirs to answer.
+fn documented_gets(toolset_id: &str, hash: &str) -> Vec<String> {
+    let known = [
+        ("key", hash),
+        ("budget_id", "b"),
+        ("organization_id", "o"),
+        ("team_id", "t"),
+        ("team_ids", "t"),
+        ("end_user_id", "e"),
+        ("user_id", "u"),
+        ("server_id", "s"),
+        ("toolset_id", toolset_id),
+        ("id", "1"),
+        ("start_date", "2026-01-01"),
+        ("end_date", "2026-01-02"),
+    ];
+    let value = |name: &str| {
+        known
+            .iter()
+            .find(|(own, _)| *own == name)
+            .map(|(_, value)| *value)
+    };
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/openapi.json");
     let document: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     let paths = document["paths"].as_object().unwrap().iter();
-    let gets = paths.filter(|(path, item)| item.get("get").is_some() && !path.contains('{'));
-    gets.map(|(path, _)| path.clone()).collect()
+    let theirs = ["{path}", "{response_id}", "{model}"];
+    let gets = paths.filter(|(path, item)| {
+        item.get("get").is_some() && !theirs.iter().any(|parameter| path.contains(parameter))
+    });
+    let of = |(path, item): (&String, &Value)| {
+        let (mut path, mut query) = (path.clone(), Vec::new());
+        let parameters = item["get"]["parameters"].as_array().into_iter().flatten();
+        for parameter in parameters {
+            let name = parameter["name"].as_str().unwrap();
+            // Whoever is asked for may be named on the way, or has to be.
+            let is_named = parameter["required"] == true
+                || matches!(
+                    (&*path, name),
+                    ("/user/info" | "/v2/user/info", "user_id") | ("/key/info", "key")
+                );
+            if parameter["in"] == "path" {
+                path = path.replace(&format!("{{{name}}}"), value(name).unwrap());
+            } else if is_named {
+                let value = value(name).unwrap_or_else(|| panic!("{path}: {name} is not known here"));
+                query.push(format!("{name}={value}"));
+            }
+        }
+        format!("{path}?{}", query.join("&"))
+    };
+    gets.map(of).collect()
 }
 
 /// SHA-256 as hexadecimal, by the system's own tool.

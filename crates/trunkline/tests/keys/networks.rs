@@ -125,6 +125,127 @@ async fn s33_a_header_brings_nobody_inside() {
     check("an untrusted peer", &spoofing, &inner, false).await;
 }
 
+/// What a balancer may have seen of who is not inside, however it is written.
+const OUTSIDE: [&str; 25] = [
+    "192.0.2.1",
+    "192.0.2.1:443",
+    "2001:db8::1",
+    "[2001:db8::1]",
+    "[2001:db8::1]:443",
+    "::ffff:192.0.2.1",
+    "unknown",
+    "_hidden",
+    "",
+    "\"10.0.0.1\"",
+    "10.0.0.1;192.0.2.1",
+    "10.0.0.1 192.0.2.1",
+    "10.0.0.1%eth0",
+    "10.0.0.1/8",
+    "010.0.0.1",
+    "10.1",
+    "0x0a000001",
+    "167772161",
+    "for=10.0.0.1",
+    "10.0.0.1.",
+    "10.0.0.256",
+    "::10.0.0.1",
+    "64:ff9b::a00:1",
+    "2002:a00:1::",
+    "localhost",
+];
+
+/// Headers in which somebody, somewhere, says who the client is.
+const OTHER_HEADERS: [&str; 17] = [
+    "forwarded",
+    "x-real-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-forwarded",
+    "forwarded-for",
+    "true-client-ip",
+    "cf-connecting-ip",
+    "cf-connecting-ipv6",
+    "fastly-client-ip",
+    "fly-client-ip",
+    "x-envoy-external-address",
+    "x-original-forwarded-for",
+    "x-remote-addr",
+    "remote-addr",
+    "via",
+    "x_forwarded_for",
+];
+
+/// Every form in which an address was ever smuggled in, behind a balancer that appends what it saw, or beside it.
+#[tokio::test]
+async fn s33_no_form_of_an_address_and_no_other_header_brings_anybody_inside() {
+    let (gateway, [_, inner]) = behind(BALANCED).await;
+    let mine = key(&gateway, json!({})).await;
+    let listing = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
+    let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "inner-echo", "arguments": {}}});
+    let sees = async |headers: &[(&str, &str)]| {
+        let mut said = String::new();
+        for message in [&listing, &call] {
+            let mut request = Request::post("/mcp")
+                .header("authorization", format!("Bearer {mine}"))
+                .header("content-type", "application/json")
+                .header("accept", "application/json, text/event-stream");
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            let request = request.body(Bytes::from(message.to_string())).unwrap();
+            said += &gateway.anonymous().try_send(request).await.unwrap().text();
+        }
+        assert!(said.contains("open-echo"), "{headers:?}: {said}");
+        said.contains("inner-echo\"") && !said.contains("Unknown tool")
+    };
+    let xff = "x-forwarded-for";
+    // That it can be otherwise; with a port, in both families, and over several lines, too.
+    for inside in [
+        &[(xff, "10.1.2.3")][..],
+        &[(xff, "192.0.2.1, 10.1.2.3")],
+        &[(xff, "192.0.2.1"), (xff, "10.1.2.3")],
+        &[(xff, "::ffff:10.1.2.3")],
+    ] {
+        assert!(sees(inside).await, "{inside:?}");
+    }
+    let before = inner.requests().len();
+    // What the balancer saw is on the right; left of it is what the client wrote.
+    for seen in OUTSIDE {
+        for headers in [
+            vec![(xff, seen.to_owned())],
+            vec![(xff, format!("10.0.0.1, {seen}"))],
+            vec![(xff, format!("10.0.0.1,10.0.0.2,{seen}"))],
+            vec![(xff, "10.0.0.1".to_owned()), (xff, seen.to_owned())],
+            vec![
+                ("X-Forwarded-For", "10.0.0.1".to_owned()),
+                (xff, format!("10.0.0.1, {seen}")),
+            ],
+        ] {
+            let headers: Vec<_> = headers
+                .iter()
+                .map(|(name, value)| (*name, value.as_str()))
+                .collect();
+            assert!(!sees(&headers).await, "{headers:?}");
+        }
+    }
+    for name in OTHER_HEADERS {
+        for value in [
+            "10.0.0.1",
+            "for=10.0.0.1",
+            "for=10.0.0.1;host=127.0.0.1;proto=https",
+        ] {
+            for headers in [
+                &[(xff, "192.0.2.1"), (name, value)][..],
+                &[(name, value), (xff, "192.0.2.1")],
+                &[(name, value)],
+            ] {
+                assert!(!sees(headers).await, "{headers:?}");
+            }
+        }
+    }
+    assert_eq!(inner.requests().len(), before, "nothing goes there");
+}
+
 #[tokio::test]
 async fn b49_the_count_of_hops_says_who_is_the_client() {
     let settings = format!("{BALANCED}  mcp_xff_num_trusted_hops: 2\n");

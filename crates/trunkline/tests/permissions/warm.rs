@@ -103,3 +103,87 @@ async fn s05_no_warm_request_of_a_key_waits_for_the_database() {
     assert_eq!(notes.count("tools/call"), 0);
     proxy.hold(false);
 }
+
+/// What breaks out of a text, a comment or a statement, and what makes a database wait.
+const HOSTILE: [&str; 12] = [
+    "sk-' OR '1'='1",
+    "sk-'; DROP TABLE verification_token; --",
+    "sk-\\'; SELECT pg_sleep(5); --",
+    "sk-'||(SELECT pg_sleep(5))||'",
+    "sk-') UNION SELECT NULL,NULL--",
+    "sk-$$;SELECT pg_sleep(5);$$",
+    "sk-%27%20OR%201%3D1",
+    "sk-1/**/OR/**/1=1",
+    "sk-x' AND 1=CAST((SELECT version()) AS int)--",
+    "$1",
+    "sk-%",
+    "sk-_",
+];
+
+/// Whether a credential is good is known without a statement: the wire to the database keeps back every byte, and each is refused all the
+/// same. So nothing in it is ever part of one, and it takes as long as for any other wrong key.
+#[tokio::test]
+async fn s02_a_wrong_credential_is_refused_without_a_statement_and_within_the_same_time() {
+    let Some(database) = ScratchDatabase::create() else {
+        return;
+    };
+    let (proxy, url) = behind_proxy(&database).await;
+    let gateway = TestGateway::builder()
+        .database_url(&url)
+        .config("{}")
+        .start()
+        .await;
+    let made = generate(&gateway, json!({})).await;
+    let good = made["key"].as_str().unwrap().to_owned();
+    // So long as good keys are, and of the same beginning.
+    let plain = format!("{}{}", &good[..good.len() - 4], "0000");
+    let paths = ["/mcp", "/key/info", "/v1/models", "/mcp-rest/tools/list"];
+    let headers = [
+        "authorization",
+        "x-litellm-api-key",
+        "x-api-key",
+        "api-key",
+        "x-goog-api-key",
+    ];
+    proxy.hold(true);
+    let asked = async |key: &str| {
+        let mut took = Vec::new();
+        for header in headers {
+            for path in paths {
+                let value = if header == "authorization" {
+                    format!("Bearer {key}")
+                } else {
+                    key.to_owned()
+                };
+                let http = gateway.anonymous().with_header(header, &value);
+                let began = Instant::now();
+                let reply = http.get(path).await;
+                took.push(began.elapsed());
+                assert_eq!(reply.status, 401, "{header} {key:?} {path}: {}", reply.text());
+            }
+        }
+        took
+    };
+    let (mut usual, mut hostile) = (Vec::new(), Vec::new());
+    let long = format!("sk-{}", "a'".repeat(10_000));
+    for _ in 0..3 {
+        for value in HOSTILE {
+            // By turns, so that a busy machine is busy for both.
+            usual.extend(asked(&plain).await);
+            hostile.extend(asked(value).await);
+        }
+    }
+    let longest = usual.iter().chain(&hostile).max().unwrap();
+    assert!(*longest < AT_ONCE, "something waited: {longest:?}");
+    let median = |all: &mut Vec<Duration>| {
+        all.sort();
+        all[all.len() / 2]
+    };
+    let (usual, hostile) = (median(&mut usual), median(&mut hostile));
+    let bound = usual * 2 + Duration::from_millis(2);
+    assert!(hostile < bound, "{hostile:?}, and {usual:?} of another wrong key");
+    asked(&long).await;
+    proxy.hold(false);
+    let http = with(&gateway, &good);
+    http.get("/key/info").await.expect_status(200);
+}

@@ -258,6 +258,7 @@ async fn s02_sql_in_any_credential_is_a_wrong_credential() {
         reply.expect_status(404);
     }
     let log = gateway.log();
+    assert!(log.contains("db.statement="), "statements are in the log: {log}");
     for line in log.lines() {
         assert!(
             !line.contains(" WARN ") && !line.contains(" ERROR "),
