@@ -1,7 +1,7 @@
 //! B46, B71: what a caller is refused is in the log, once, whichever way it was asked.
 
 use serde_json::{Value, json};
-use trunkline_testkit::{TestGateway, eventually};
+use trunkline_testkit::{Act, ScriptedUpstream, TestGateway, eventually};
 
 use crate::support::{PATIENCE, Way, generate, key, post, with};
 use crate::world::{World, denied, last, send};
@@ -76,6 +76,22 @@ async fn b46_an_attempt_on_what_is_everybodys_is_refused_and_in_the_log() {
             (&row["changed_by"], &row["changed_by_api_key"], &row["request_id"]),
             (&json!("u"), &made["token"], &json!("attempt"))
         );
+    }
+    // LiteLLM's routes that change what is everybody's, none of which is served: no key changes anything there.
+    for (method, path) in [
+        ("PATCH", "/update/mcp_semantic_filter_settings"),
+        ("PATCH", "/update/internal_user_settings"),
+        ("PATCH", "/config/reload"),
+        ("PATCH", "/v1/mcp/server"),
+        ("POST", "/config/update"),
+        ("POST", "/v1/mcp/make_public"),
+        ("PUT", "/config/reload"),
+        ("DELETE", "/config/reload"),
+    ] {
+        let body = json!({"enabled": true, "top_k": 1, "server_ids": ["x"]});
+        let reply = send(&own, method, path, &body).await;
+        let is_refused = matches!(reply.status.as_u16(), 401 | 403 | 404 | 405);
+        assert!(is_refused, "{method} {path}: {}", reply.everything());
     }
     assert_eq!(everything(gateway).await, before);
 }
@@ -179,6 +195,130 @@ async fn b71_every_way_in_leaves_one_record_and_a_denied_call_one_row() {
     let all =
         database.sql("SELECT count(*) FROM call_record WHERE kind IN ('call_mcp_tool', 'list_mcp_tools')");
     assert_eq!(all, (3 * mcp).to_string());
+}
+
+/// A request that leaves a record: method, parameters, and of the record its kind, tool and outcome.
+type Recorded = (
+    &'static str,
+    Value,
+    &'static str,
+    Option<&'static str>,
+    &'static str,
+);
+
+fn recorded() -> [Recorded; 4] {
+    let tool = |name: &str| json!({"name": name, "arguments": {}});
+    [
+        ("tools/list", json!({}), "list_mcp_tools", None, "ok"),
+        (
+            "tools/call",
+            tool("files-echo"),
+            "call_mcp_tool",
+            Some("echo"),
+            "ok",
+        ),
+        (
+            "tools/call",
+            tool("files-hidden"),
+            "call_mcp_tool",
+            Some("hidden"),
+            "denied",
+        ),
+        (
+            "prompts/get",
+            json!({"name": "files-greet"}),
+            "get_mcp_prompt",
+            None,
+            "ok",
+        ),
+    ]
+}
+
+/// A server with a prompt, and a key of a user in a team of an organisation, which may call one of the server's two tools.
+async fn owned() -> (TestGateway, ScriptedUpstream, Value) {
+    let prompts = Act::Result(json!({"prompts": [{"name": "greet"}]}).to_string());
+    let upstream = ScriptedUpstream::builder()
+        .initialize_member("capabilities", json!({"tools": {}, "prompts": {}}))
+        .tool(json!({"name": "echo", "inputSchema": {"type": "object"}}))
+        .tool(json!({"name": "hidden", "inputSchema": {"type": "object"}}))
+        .on("prompts/list", prompts)
+        .on("prompts/get", Act::Result(r#"{"messages":[]}"#.to_owned()))
+        .start()
+        .await;
+    let gateway = TestGateway::start(&crate::support::config(&[("files", &upstream, "")])).await;
+    crate::support::listed(&gateway, &["files"]).await;
+    let files = json!({"mcp_servers": ["files"]});
+    for (path, body) in [
+        ("/user/new", json!({"user_id": "u", "auto_create_key": false})),
+        (
+            "/organization/new",
+            json!({"organization_id": "o", "organization_alias": "o"}),
+        ),
+        (
+            "/team/new",
+            json!({"team_id": "t", "organization_id": "o", "object_permission": files}),
+        ),
+    ] {
+        post(&gateway, path, body).await;
+    }
+    let permission = json!({"mcp_servers": ["files"], "mcp_tool_permissions": {"files": ["echo"]}});
+    let body = json!({"team_id": "t", "user_id": "u", "key_alias": "mine", "object_permission": permission});
+    let made = generate(&gateway, body).await;
+    (gateway, upstream, made)
+}
+
+/// Whose a record is, and of what: on every way, of a call that was made and of one that was denied, of a list and of a prompt.
+#[tokio::test]
+async fn b71_every_record_says_whose_it_is_and_of_what_on_every_way() {
+    let (gateway, _upstream, made) = owned().await;
+    let admin = gateway.client();
+    let own = with(&gateway, made["key"].as_str().unwrap());
+    let mut asked = Vec::new();
+    for way in crate::support::WAYS {
+        for request in recorded() {
+            let (method, params, _, _, outcome) = &request;
+            if matches!(way, Way::Rest | Way::AllTools) && method.starts_with("prompts") {
+                continue;
+            }
+            let id = format!("{way:?}-{method}-{outcome}").replace('/', "-");
+            let http = own.clone().with_header("x-litellm-call-id", &id);
+            let (status, said) = way.ask(&http, None, method, params).await;
+            assert!(*outcome != "ok" || status == 200, "{id}: {said}");
+            asked.push((id, request));
+        }
+    }
+    // All are there before any is looked at, so that one too many of the first is there, too.
+    let rows_of = async |id: &str| {
+        let found = admin.get(&format!("/spend/logs?request_id={id}")).await;
+        found.expect_status(200).json().as_array().unwrap().clone()
+    };
+    for (id, _) in &asked {
+        let is_there = async || !rows_of(id).await.is_empty();
+        eventually(&format!("{id} is written down"), PATIENCE, is_there).await;
+    }
+    for (id, (_, _, kind, tool, outcome)) in asked {
+        let rows = rows_of(&id).await;
+        let [row] = &rows[..] else {
+            panic!("{id}: {rows:?}");
+        };
+        let status = if outcome == "ok" { "success" } else { "failure" };
+        for (name, expected) in [
+            ("request_id", json!(id)),
+            ("call_type", json!(kind)),
+            ("api_key", made["token"].clone()),
+            ("user", json!("u")),
+            ("team_id", json!("t")),
+            ("organization_id", json!("o")),
+            ("status", json!(status)),
+        ] {
+            assert_eq!(row[name], expected, "{id}: {name}: {row}");
+        }
+        assert_eq!(row["metadata"]["outcome"], outcome, "{id}: {row}");
+        assert_eq!(row["metadata"]["user_api_key_alias"], "mine", "{id}: {row}");
+        let shown = row["mcp_namespaced_tool_name"].as_str();
+        let shown = shown.map(|name| name.rsplit('/').next().unwrap());
+        assert_eq!(shown, tool, "{id}: {row}");
+    }
 }
 
 #[tokio::test]

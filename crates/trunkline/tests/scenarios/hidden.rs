@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use trunkline_testkit::{Act, ScriptedUpstream, TestGateway, ToolAnswer, eventually};
+use trunkline_testkit::{Act, ScriptedUpstream, SseClient, TestGateway, ToolAnswer, ToolCall, eventually};
 
 use crate::eras::modern;
 use crate::support::{Config, MODERN, PATIENCE, listed, modern_upstream, names, tool};
@@ -60,7 +60,7 @@ async fn upstream() -> ScriptedUpstream {
         )
         .initialize_member("instructions", words("instructions").into())
         .initialize_member("serverInfo", json!({"name": "n", "version": "1", "title": words("server")}))
-        .tool_fn(&definition("tool"), |_| {
+        .tool_fn(&definition("tool"), |call: &ToolCall| {
             let message = |method: &str, params: Value| json!({"jsonrpc": "2.0", "method": method, "params": params});
             ToolAnswer::Stream {
                 before: vec![
@@ -70,6 +70,21 @@ async fn upstream() -> ScriptedUpstream {
                             "notifications/message",
                             laden("log", json!({"level": "info", "logger": words("logger"), "data": words("data")})),
                         ),
+                    ),
+                    (
+                        Duration::ZERO,
+                        message(
+                            "notifications/progress",
+                            laden("progress", json!({"progressToken": call.meta["progressToken"], "progress": 1, "message": words("step")})),
+                        ),
+                    ),
+                    (
+                        Duration::ZERO,
+                        json!({"jsonrpc": "2.0", "id": 8, "method": "sampling/createMessage", "params":
+                            laden("sampling", json!({
+                                "messages": [{"role": "user", "content": laden("content", json!({"type": "text", "text": words("text")}))}],
+                                "systemPrompt": words("system"), "maxTokens": 1, "stopSequences": [words("stop")],
+                            }))}),
                     ),
                     (
                         Duration::ZERO,
@@ -88,6 +103,12 @@ async fn upstream() -> ScriptedUpstream {
                     }),
                 ),
             }
+        })
+        .tool_fn(&laden("tool", json!({"name": "plain", "description": words("d"), "inputSchema": {"type": "object"}})), |_| {
+            ToolAnswer::Result(laden(
+                "plain",
+                json!({"isError": true, "content": [laden("block", json!({"type": "text", "text": words("text")}))]}),
+            ))
         })
         .on("prompts/list", result("prompts", json!({"prompts": [laden("prompt", json!({"name": "p", "description": words("d")}))]})))
         .on(
@@ -121,7 +142,9 @@ async fn gateway(strict: bool, upstream: &ScriptedUpstream) -> TestGateway {
 /// Everything that a client hears of the server, by what it asked for, decoded.
 async fn everything(gateway: &TestGateway, upstream: &ScriptedUpstream) -> Vec<(String, Value)> {
     let mut heard = Vec::new();
-    let mut client = gateway.mcp().with_capabilities(json!({"elicitation": {}}));
+    let mut client = gateway
+        .mcp()
+        .with_capabilities(json!({"elicitation": {}, "sampling": {}}));
     let mut hear = |what: &str, messages: Vec<Value>| {
         heard.extend(messages.into_iter().map(|message| (what.to_owned(), message)));
     };
@@ -139,7 +162,11 @@ async fn everything(gateway: &TestGateway, upstream: &ScriptedUpstream) -> Vec<(
         ("prompts/list", json!({})),
         ("resources/list", json!({})),
         ("resources/templates/list", json!({})),
-        ("tools/call", json!({"name": "files-talk", "arguments": {}})),
+        (
+            "tools/call",
+            json!({"name": "files-talk", "arguments": {}, "_meta": {"progressToken": "t"}}),
+        ),
+        ("tools/call", json!({"name": "files-plain", "arguments": {}})),
         ("prompts/get", json!({"name": "files-p"})),
         ("resources/read", json!({"uri": "memo://a"})),
         (
@@ -168,8 +195,17 @@ async fn everything(gateway: &TestGateway, upstream: &ScriptedUpstream) -> Vec<(
         "error",
         reply.events.iter().map(|event| event.message.clone()).collect(),
     );
-    let rest = gateway.client().get("/mcp-rest/tools/list").await.json();
-    hear("REST", vec![rest]);
+    for path in [
+        "/mcp-rest/tools/list",
+        "/mcp-rest/tools/list?server_id=files",
+        "/v1/mcp/tools",
+    ] {
+        hear(path, vec![gateway.client().get(path).await.json()]);
+    }
+    let call = json!({"server_id": "files", "name": "plain", "arguments": {}});
+    let called = gateway.client().post("/mcp-rest/tools/call", &call).await;
+    hear("a call over REST", vec![called.json()]);
+    hear_other_ways(gateway, &mut hear).await;
     let preview = gateway
         .client()
         .post(
@@ -193,6 +229,25 @@ async fn everything(gateway: &TestGateway, upstream: &ScriptedUpstream) -> Vec<(
     upstream.push(&told);
     hear("standing stream", vec![stream.expect_next(PATIENCE).await]);
     heard
+}
+
+/// The same over the transport of 2024-11-05 and in the new era.
+async fn hear_other_ways(gateway: &TestGateway, hear: &mut impl FnMut(&str, Vec<Value>)) {
+    let mut sse = SseClient::open(&gateway.client(), "/sse").await;
+    hear(
+        "initialize",
+        vec![json!({"result": sse.initialize("2025-03-26", &json!({})).await})],
+    );
+    for (method, params) in [
+        ("tools/list", json!({})),
+        ("tools/call", json!({"name": "files-plain", "arguments": {}})),
+        ("prompts/list", json!({})),
+        ("resources/read", json!({"uri": "memo://a"})),
+    ] {
+        hear("the old transport", vec![sse.request(method, &params).await]);
+        let newer = modern(&gateway.client(), method, params, &[]).await.json();
+        hear("the new era", vec![newer]);
+    }
 }
 
 const PAYLOAD: [char; 6] = [

@@ -1,7 +1,7 @@
 //! What tools and servers are called.
 
 use serde_json::{Value, json};
-use trunkline_testkit::{ScriptedUpstream, TestGateway};
+use trunkline_testkit::{ScriptedUpstream, SseClient, TestGateway};
 
 use crate::support::{Config, gateway_of, listed, message, names, register, said, tool};
 
@@ -189,13 +189,16 @@ async fn b17_a_name_that_is_taken_is_refused() {
 async fn b18_the_same_tools_below_a_root_path() {
     let upstream = ScriptedUpstream::start().await;
     let config = Config::of(&[("github", &upstream)]).text();
-    // The kit's own questions are asked at the root, where the gateway answers too.
-    let gateway = TestGateway::builder()
-        .config(&config)
-        .env("SERVER_ROOT_PATH", "/llm")
-        .start()
-        .await;
-    listed(&gateway, "github").await;
+    for root in ["/llm", "/llm/"] {
+        // The kit's own questions are asked at the root, where the gateway answers too.
+        let builder = TestGateway::builder().config(&config);
+        let gateway = builder.env("SERVER_ROOT_PATH", root).start().await;
+        listed(&gateway, "github").await;
+        has_all_below_llm(&gateway).await;
+    }
+}
+
+async fn has_all_below_llm(gateway: &TestGateway) {
     let expected = gateway.mcp().list_tools().await;
     assert_eq!(expected.len(), 1);
     for path in [
@@ -228,6 +231,19 @@ async fn b18_the_same_tools_below_a_root_path() {
         .await
         .expect_status(404);
     gateway.client().post("/llmx/mcp", &list).await.expect_status(404);
+    let named = gateway.client().with_header("x-mcp-servers", "llm");
+    named.post("/llm/mcp", &list).await.expect_status(403);
+    gateway
+        .client()
+        .get("/llm/mcp-rest/tools/list?server_id=llm")
+        .await
+        .expect_status(404);
+    let old = SseClient::open(&gateway.client(), "/llm/github/sse").await;
+    assert!(
+        old.endpoint().starts_with("/llm/github/sse/messages"),
+        "{}",
+        old.endpoint()
+    );
 }
 
 #[tokio::test]
