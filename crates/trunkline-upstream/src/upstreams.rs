@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -421,6 +422,10 @@ impl Upstreams {
                 tokio::time::sleep(delay).await;
                 // A client that wants the list does not wait for its turn.
                 let _turn = attempts.acquire().await;
+                // Meanwhile it may be another server, or none: where it was, with what it was sent, nobody is asked any more.
+                if entry.retired.load(Ordering::Relaxed) {
+                    return;
+                }
                 // Boxed: most are waiting, and there may be thousands.
                 Box::pin(slot.current(&entry, &out, Duration::ZERO)).await;
                 slot.settled(TURN).await;

@@ -1,6 +1,8 @@
 //! B78: what was saved is there again, field by field, after an edit of another one and after a restart; and a server whose address
 //! changes shows nothing of the server that was there before.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use trunkline_testkit::{Act, HttpClient, McpClient, ScriptedUpstream, TestGateway, eventually};
 
@@ -224,7 +226,16 @@ async fn b78_another_address_shows_nothing_of_the_server_that_was_there() {
             shows_nothing_of(&gateway.client(), &gone, run).await;
             let said = session.request("tools/list", &json!({})).await.everything();
             assert!(!said.contains(gone[0]), "{run}: {said}");
-            assert!(is_quiet(), "{run}: {}{}", first.everything(), second.everything());
+            if run == "at once" && number == 1 {
+                // Half a second after a start whoever is known already is asked again: not where it was.
+                tokio::time::sleep(Duration::from_millis(1200)).await;
+            }
+            assert!(
+                is_quiet(),
+                "{number} {run}: {}{}",
+                first.everything(),
+                second.everything()
+            );
             if number == 0 {
                 eventually("the new one is shown", PATIENCE, async || {
                     let mut client = McpClient::over(with(&gateway, &mine), "/mcp");
