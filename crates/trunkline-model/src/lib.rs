@@ -7,6 +7,7 @@
 pub mod budget;
 pub mod call_approval;
 pub mod clock;
+mod count;
 pub mod deployment;
 mod display;
 pub mod health;
@@ -38,6 +39,7 @@ pub mod toolset;
 pub use budget::{Amount, Budget};
 pub use call_approval::{ApprovalMode, CallApproval, CallApprovalState};
 pub use clock::{Clock, SystemClock};
+pub use count::count;
 pub use deployment::{Aws, Deployment, DeploymentParams, ModelList, SECRET_PARAMS, StoredModel};
 pub use health::{Circuit, Health};
 pub use ids::{ReplicaId, RequestId, ServerId, SessionKey};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout};
 use trunkline_mcp::{ClientCapabilities, Era, ListKind, rpc};
-use trunkline_model::{Outcome, Rejected, Server, Step};
+use trunkline_model::{Outcome, Rejected, Server, Step, count};
 
 use crate::connect::late;
 use crate::credential::{ClientHeaders, Outgoing, Reach};
@@ -280,7 +280,7 @@ async fn list(
         (
             Some(200),
             false,
-            format!("{} tools{left_out}", catalogue.items.len()),
+            format!("{}{left_out}", count(catalogue.items.len(), "tool")),
         )
     })?;
     probe.rejected = listed.left_out(out.secrets());

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use trunkline_model::count;
+
 use crate::cli::Sources;
 use crate::output;
 use crate::settings::Settings;
@@ -49,8 +51,8 @@ pub(crate) async fn migrate(sources: &Sources) -> anyhow::Result<ExitCode> {
     }
     if report.applied.is_empty() {
         output::line(&format!(
-            "nothing to do, {} migrations were applied before",
-            report.already_applied
+            "nothing to do, {} applied before",
+            count(report.already_applied, "migration")
         ));
     }
     let drift = store.verify().await;

@@ -15,7 +15,7 @@ use http::header::{
 use http::{Method, StatusCode};
 use tokio::time::Instant;
 use trunkline_mcp::{Era, ListKind};
-use trunkline_model::{OutcomeStatus, Step};
+use trunkline_model::{OutcomeStatus, Step, count};
 use trunkline_openapi::{Api, MAX_BYTES, Mistake};
 use url::Url;
 
@@ -516,10 +516,10 @@ impl Loaded {
         // Writing to a String cannot fail.
         let api = &self.api;
         let mut text = format!(
-            "{}, {} operations, {} tools",
+            "{}, {}, {}",
             api.version.as_str(),
-            api.total,
-            api.operations().len()
+            count(api.total, "operation"),
+            count(api.operations().len(), "tool")
         );
         if api.filtered > 0 {
             let _ = write!(text, ", {} left out by `openapi`", api.filtered);

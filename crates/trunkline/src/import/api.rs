@@ -3,6 +3,7 @@
 use http::Method;
 use serde_json::{Map, Value, json};
 use trunkline_client::Gateway;
+use trunkline_model::count;
 
 use crate::failure::Failure;
 use crate::terminal;
@@ -57,8 +58,7 @@ pub(crate) fn outcome(health: &Value) -> (bool, String, Option<String>) {
     let outcome = &health["outcome"];
     if outcome["status"] == "ok" {
         let tools = match health["tool_count"].as_u64() {
-            Some(1) => "1 tool".to_owned(),
-            Some(count) => format!("{count} tools"),
+            Some(number) => count(number, "tool"),
             None => "its tools are not known yet".to_owned(),
         };
         return (true, format!("ok, {tools}"), None);
