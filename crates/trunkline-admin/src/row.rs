@@ -53,7 +53,7 @@ pub(crate) const MANAGED: [(&str, &str); 25] = [
     ),
     (
         "programs",
-        "What runs of a stdio server in this replica: `state` (`running`, `backoff`, `ended`), `pid`, `started_at`, `restarts`, `not_before`, `last_exit`, `in_flight`, `sessions`, `junk_lines`, `stderr` (its last lines).",
+        "What runs of a stdio server in this replica: `state` (`running`, `backoff`, `ended`), `pid`, `started_at`, `restarts`, `not_before`, `last_exit`, `in_flight`, `sessions`, `junk_lines`, `stderr` (its last lines), `hints` (arguments that name what the sandbox hides).",
     ),
     ("outcome", "What came of the last attempt to use it."),
     ("warnings", "What to know about the declaration."),

@@ -73,7 +73,8 @@ impl Launcher {
     /// Starts a program. It runs until it ends, is stopped, or what is returned is dropped. Must be called within a
     /// tokio runtime; the pipes belong to it.
     pub async fn spawn(&self, program: &Program) -> Result<Running, LaunchError> {
-        let running = self.start(program).await?;
+        let mut running = self.start(program).await?;
+        running.hints = self.hints(program);
         let (name, pid, isolation) = (&program.name, running.pid, running.isolation.summary());
         match (&program.sandbox, running.isolation.degree) {
             (Sandbox::Off, _) => {
@@ -93,7 +94,7 @@ impl Launcher {
                 "program started, confined in part only"
             ),
         }
-        for hint in self.hints(program) {
+        for hint in &running.hints {
             tracing::warn!(server = name, "{hint}");
         }
         Ok(running)

@@ -165,13 +165,18 @@ pub(crate) fn hints(program: &Program, granted: &Granted) -> Vec<String> {
     };
     let mut hints = Vec::new();
     for (index, argument) in program.args.iter().enumerate() {
-        let path = Path::new(argument);
+        // `--root=/srv` names a path, too.
+        let value = match argument.split_once('=') {
+            Some((flag, value)) if flag.starts_with('-') => value,
+            _ => argument,
+        };
+        let path = Path::new(value);
         if path.is_absolute() {
             if let Ok(real) = path.canonicalize()
                 && !allowed(&real)
             {
                 hints.push(format!(
-                    "args[{index}] names {argument}, which the sandbox hides from the program: add it to `sandbox.read` or `sandbox.write`"
+                    "args[{index}] names {value}, which the sandbox hides from the program: add it to `sandbox.read` or `sandbox.write`"
                 ));
             }
         } else if program.cwd.is_none() && argument.contains(['/', '.']) && path.is_file() {

@@ -42,6 +42,7 @@ impl Launcher {
             stderr,
             pid,
             isolation: Isolation::none(REASON),
+            hints: Vec::new(),
             control: Control {
                 child,
                 stopped: false,

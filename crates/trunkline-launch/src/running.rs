@@ -19,6 +19,8 @@ pub struct Running {
     pub pid: u32,
     /// What is enforced.
     pub isolation: Isolation,
+    /// What probably keeps it from working ([`Launcher::hints`](crate::Launcher::hints)).
+    pub hints: Vec<String>,
     /// Its life. A part of its own, so that the pipes can be moved elsewhere.
     pub control: Control,
 }

@@ -93,6 +93,7 @@ impl Launcher {
             stderr,
             pid,
             isolation,
+            hints: Vec::new(),
             control: Control {
                 said,
                 orders: Some(orders),

@@ -142,5 +142,6 @@ fn shown(program: &ProgramState) -> Value {
         "sessions": program.sessions,
         "junk_lines": program.junk_lines,
         "stderr": program.stderr,
+        "hints": program.hints,
     })
 }

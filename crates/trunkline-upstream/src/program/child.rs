@@ -38,6 +38,8 @@ pub(crate) struct Child {
     pub(crate) started_at: Timestamp,
     /// What of the confinement that was asked for is in force, for people.
     pub(crate) isolation: String,
+    /// What probably keeps it from working.
+    pub(crate) hints: Vec<String>,
     pub(crate) tail: Arc<Tail>,
     /// Asks it to end.
     pub(crate) stop: CancellationToken,
@@ -90,6 +92,7 @@ impl Child {
             stderr,
             pid,
             isolation,
+            hints,
             control,
         } = running;
         let (input, output) = pipes(runtime, stdin, stdout).map_err(|error| {
@@ -108,6 +111,7 @@ impl Child {
             pid,
             started_at: entry.shared.clock.now(),
             isolation: isolation.summary(),
+            hints,
             tail: Arc::new(Tail::new(&entry.prefix, recipe)),
             stop: CancellationToken::new(),
             gone: CancellationToken::new(),
@@ -319,8 +323,14 @@ impl Supervisor {
             format!("the program {how}; its last words: {words}")
         };
         let secrets = self.recipe.secrets.iter().map(Secret::expose);
+        let by_hand = "run the command by hand in the same environment; trunkline doctor shows what it says";
+        let hint = match self.child.hints.as_slice() {
+            [] => by_hand.to_owned(),
+            // What is known counts more than how to find out.
+            hints => hints.join("; "),
+        };
         Fault::new(OutcomeStatus::Unreachable, Step::Call, message)
-            .hint("run the command by hand in the same environment; trunkline doctor shows what it says")
+            .hint(hint)
             .without(secrets)
     }
 }

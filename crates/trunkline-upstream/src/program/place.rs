@@ -110,6 +110,8 @@ pub struct ProgramState {
     pub last_junk: String,
     /// The last lines of its standard error.
     pub stderr: Vec<String>,
+    /// What probably keeps it from working: arguments that name what the sandbox hides.
+    pub hints: Vec<String>,
 }
 
 impl Place {
@@ -282,6 +284,10 @@ impl Place {
             sessions: running.as_ref().map_or(0, |child| child.duplex.visitors()),
             junk_lines,
             last_junk,
+            hints: child
+                .as_ref()
+                .map(|child| child.hints.clone())
+                .unwrap_or_default(),
             stderr: child.map(|child| child.tail.lines()).unwrap_or_default(),
         }
     }

@@ -425,6 +425,23 @@ async fn s04_what_is_odd_about_a_program_of_the_file_is_said() {
     }
     let held = row(&gateway.client(), "held").await;
     assert_eq!(held["isolation"]["missing"], json!([]), "{held}");
+    // What the sandbox hides is named wherever one looks.
+    let hidden = "args[0] names /srv, which the sandbox hides";
+    assert!(text.contains(hidden), "{text}");
+    trunkline_testkit::eventually(
+        "its status names the path",
+        std::time::Duration::from_secs(20),
+        async || {
+            let held = row(&gateway.client(), "held").await;
+            let hint = held["outcome"]["hint"].as_str().unwrap_or_default().to_owned();
+            let of_program = held["programs"][0]["hints"][0]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned();
+            hint.contains(hidden) && of_program.contains(hidden)
+        },
+    )
+    .await;
     let mistakes = TestGateway::builder()
         .config("mcp_servers:\n  a: {transport: stdio, command: npx -y x, cwd: here, sandbox: {port: [1], network: none}}\n")
         .try_start()
