@@ -203,8 +203,16 @@ impl CatalogueSlot {
     pub(crate) fn seed(&self, catalogue: &Arc<Catalogue>) {
         let known = self.known.load_full();
         if known.catalogue.is_none() {
+            let outcome = Outcome {
+                message: format!(
+                    "the list is the one of {}; the server has not been asked since this gateway started",
+                    catalogue.fetched_at
+                ),
+                ..known.outcome.clone()
+            };
             self.known.store(Arc::new(Known {
                 catalogue: Some(catalogue.clone()),
+                outcome,
                 ..(*known).clone()
             }));
         }

@@ -111,11 +111,13 @@ fn print(listed: &Value) {
     }
     output::line("");
     for (server, outcome) in failed {
-        output::line(&format!(
-            "{}: {}",
-            terminal::one_line(server, 128),
-            reason(outcome)
-        ));
+        // Nothing is wrong with a server that is not asked yet: its tools are above, as they were.
+        let is_remembered = outcome["stale"] == true && outcome["status"] == "pending";
+        let text = match outcome["message"].as_str().filter(|_| is_remembered) {
+            Some(message) => terminal::one_line(message, 1000),
+            None => reason(outcome),
+        };
+        output::line(&format!("{}: {text}", terminal::one_line(server, 128)));
         if let Some(hint) = outcome["hint"].as_str() {
             output::line(&format!("  to do: {}", terminal::one_line(hint, 1000)));
         }

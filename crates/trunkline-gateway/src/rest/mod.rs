@@ -104,23 +104,34 @@ fn tools_body(listing: &Listing, context: &Context, exposed: bool) -> String {
         .items(context)
         .map(|(own, tool)| with_info(own, tool, exposed))
         .collect();
-    let failed: Vec<String> = listing
-        .servers
-        .iter()
-        .filter(|own| !own.outcome.is_ok())
-        .map(|own| format!("{}: {}", own.server.prefix(), own.outcome.summary()))
-        .collect();
+    // Of those whose list is shown from memory nothing is missing.
+    let said = |is_shown: bool| -> Vec<String> {
+        let servers = listing.servers.iter();
+        servers
+            .filter(|own| !own.outcome.is_ok() && own.view.is_some() == is_shown)
+            .map(|own| format!("{}: {}", own.server.prefix(), own.outcome.summary()))
+            .collect()
+    };
+    let (missing, remembered) = (said(false), said(true));
     let (error, message) = match listing.failure() {
         Some(failure) => (Value::from("partial_failure"), failure),
         None if listing.servers.is_empty() => (
             Value::from("unexpected_error"),
             "no_grant: No MCP server is selected by this request and allowed to this key".to_owned(),
         ),
-        None if failed.is_empty() => (Value::Null, "Successfully retrieved tools".to_owned()),
-        None => (
-            Value::Null,
-            format!("Retrieved tools, but not of every server. {}", failed.join("; ")),
-        ),
+        None if missing.is_empty() && remembered.is_empty() => {
+            (Value::Null, "Successfully retrieved tools".to_owned())
+        }
+        None => {
+            let mut text = "Retrieved tools".to_owned();
+            if !missing.is_empty() {
+                text = format!("{text}, but not of every server. {}", missing.join("; "));
+            }
+            if !remembered.is_empty() {
+                text = format!("{text}. As they were listed before: {}", remembered.join("; "));
+            }
+            (Value::Null, text)
+        }
     };
     let outcomes = Value::Object(listing.outcomes(context));
     format!(
