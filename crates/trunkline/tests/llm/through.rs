@@ -451,6 +451,33 @@ async fn streams_pass_byte_for_byte_and_say_what_they_took() {
 }
 
 #[tokio::test]
+async fn an_answer_in_one_piece_says_what_it_cost_and_one_in_pieces_cannot() {
+    let world = world().await;
+    let admin = world.gateway.client();
+    let asked = admin.clone().with_header("x-litellm-call-id", "paid");
+    let path = "/gemini/v1beta/models/mine:generateContent";
+    let reply = asked.post(path, &contents()).await.expect_status(200);
+    let said: f64 = reply.header("x-litellm-response-cost").unwrap().parse().unwrap();
+    let row = logged(&admin, "paid").await;
+    let spent = row["spend"].as_f64().unwrap();
+    assert!(spent > 0.0 && (said - spent).abs() < 1e-12, "{said} {row}");
+    let asked = admin.clone().with_header("x-litellm-call-id", "pieces");
+    let stream = "/gemini/v1beta/models/mine:streamGenerateContent?alt=sse";
+    let reply = asked.post(stream, &contents()).await.expect_status(200);
+    assert_eq!(reply.header("x-litellm-response-cost"), None);
+    // One that is too large to be waited for goes on as it comes, whole.
+    let large = json!({"candidates": [], "filler": "x".repeat(5 * 1024 * 1024)}).to_string();
+    world.gemini.next(Turn::Answer(200, large.clone()));
+    let reply = admin.post(path, &contents()).await.expect_status(200);
+    assert!(
+        reply.text() == large,
+        "{} of {} bytes",
+        reply.text().len(),
+        large.len()
+    );
+}
+
+#[tokio::test]
 async fn errors_are_the_providers_own_without_its_credential() {
     let world = world().await;
     let client = world.gateway.client();

@@ -1,4 +1,5 @@
-//! What comes back: each piece goes on as soon as it is there, and what it took is read beside it. Dropping the answer drops the connection
+//! What comes back: each piece goes on as soon as it is there, and what it took is read beside it. An answer that is one JSON text is
+//! waited for, as far as it is of a size for that: what it cost stands in its headers. Dropping the answer drops the connection
 //! to the provider, and records that the client left. Half an answer ends in a broken connection: there is no word for it that every
 //! provider's client would read.
 
@@ -9,10 +10,11 @@ use axum::body::{Body, Bytes};
 use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use axum::response::Response;
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use http_body_util::BodyExt as _;
 use tokio::time::timeout;
 use trunkline_llm::Measure;
+use trunkline_llm::price::Cost;
 use trunkline_llm::through::{Meter, Passage, Shape};
 use trunkline_model::{OutcomeStatus, Step};
 use trunkline_upstream::ResponseBody;
@@ -38,7 +40,12 @@ pub(super) struct Relay {
     /// What it came to is noted already.
     pub(super) is_settled: bool,
     pub(super) body: ResponseBody,
+    /// How it ended, where that is known before it was handed on.
+    pub(super) ended: Option<Result<Bytes, Box<Refused>>>,
 }
+
+/// Bytes of an answer that are waited for before its headers are sent.
+const MAX_HELD: usize = 4 * 1024 * 1024;
 
 /// What reads an answer with these headers.
 pub(super) fn meter(passage: &Passage, headers: &HeaderMap, limit: usize) -> Meter {
@@ -67,14 +74,44 @@ impl Drop for Relay {
 type Piece = io::Result<Bytes>;
 
 impl Relay {
-    /// The answer to the client.
-    pub(super) fn answer(self, status: StatusCode, headers: HeaderMap) -> Response {
+    /// Whether the answer is one text whose end says what it took.
+    pub(super) fn is_read_whole(&self) -> bool {
+        !self.is_settled && self.meter.text().is_some()
+    }
+
+    /// Waits for the whole of it, up to a bound. Returns what has come; whether that is all says [`Relay::ended`].
+    pub(super) async fn hold(&mut self) -> (Vec<Bytes>, Option<Cost>) {
+        let (mut held, mut size, mut cost) = (Vec::new(), 0, None);
+        while size <= MAX_HELD {
+            match self.piece().await {
+                Ok(Some(piece)) => {
+                    size += piece.len();
+                    held.push(piece);
+                }
+                Ok(None) => {
+                    let (ended, own) = self.end();
+                    cost = own;
+                    self.ended = Some(ended);
+                    break;
+                }
+                Err(refused) => {
+                    self.ended = Some(Err(refused));
+                    break;
+                }
+            }
+        }
+        (held, cost)
+    }
+
+    /// The answer to the client, with what was held of it first.
+    pub(super) fn answer(self, status: StatusCode, headers: HeaderMap, held: Vec<Bytes>) -> Response {
+        let held = stream::iter(held.into_iter().map(Ok));
         // Boxed: it would be moved with every piece.
         let pieces = stream::unfold(Some(Box::new(self)), |relay| async move {
             let (piece, rest) = relay?.next().await?;
             Some((piece, rest))
         });
-        let mut response = Response::new(Body::from_stream(pieces));
+        let mut response = Response::new(Body::from_stream(held.chain(pieces)));
         *response.status_mut() = status;
         let own = response.headers_mut();
         own.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
@@ -88,26 +125,40 @@ impl Relay {
 
     /// The next piece, and what comes after it.
     async fn next(mut self: Box<Self>) -> Option<(Piece, Option<Box<Self>>)> {
+        let ended = match self.ended.take() {
+            Some(ended) => ended,
+            None => match self.piece().await {
+                Ok(Some(piece)) => return Some((Ok(piece), Some(self))),
+                Ok(None) => self.end().0,
+                Err(refused) => Err(refused),
+            },
+        };
+        match ended {
+            Ok(out) => self.over(out),
+            Err(refused) => Some(self.broken(*refused)),
+        }
+    }
+
+    /// What the provider says next; nothing when it has said all.
+    async fn piece(&mut self) -> Result<Option<Bytes>, Box<Refused>> {
         loop {
             let fault = match timeout(self.time, self.body.frame()).await {
                 Err(_) => Fault::timeout(Step::Call, self.time),
-                Ok(None) => return self.over(),
+                Ok(None) => return Ok(None),
                 Ok(Some(Ok(frame))) => {
                     let data = frame.into_data().unwrap_or_default();
                     let out = self.meter.feed(&data);
                     if out.is_empty() {
                         continue;
                     }
-                    let out = self.passes(out);
-                    return Some((Ok(out), Some(self)));
+                    return Ok(Some(self.passes(out)));
                 }
                 Ok(Some(Err(_))) => {
                     let text = "the connection broke within the answer";
                     Fault::new(OutcomeStatus::Unreachable, Step::Call, text)
                 }
             };
-            let refused = told::fault(&self.bill.ready, fault);
-            return Some(self.broken(refused));
+            return Err(Box::new(told::fault(&self.bill.ready, fault)));
         }
     }
 
@@ -123,22 +174,26 @@ impl Relay {
         }
     }
 
-    /// The provider has said all.
-    fn over(mut self: Box<Self>) -> Option<(Piece, Option<Box<Self>>)> {
+    /// The provider has said all: what is left of it, and what it cost, if that is known.
+    fn end(&mut self) -> (Result<Bytes, Box<Refused>>, Option<Cost>) {
         // What it took is read of the whole text, which is let go of at the end.
         let measure = self.measure();
         let out = self.meter.finish();
         if !self.meter.is_whole() {
             let why = "it ends in the middle of a frame";
-            let refused = told::unreadable(&self.bill.ready, why);
-            return Some(self.broken(refused));
+            return (Err(Box::new(told::unreadable(&self.bill.ready, why))), None);
         }
         let out = self.passes(out);
+        let is_whole = self.meter.error().is_none();
+        (Ok(out), self.settle_with(is_whole, measure))
+    }
+
+    /// It has ended, with this.
+    fn over(mut self: Box<Self>, out: Bytes) -> Option<(Piece, Option<Box<Self>>)> {
         let words = self
             .meter
             .error()
             .map(|error| self.bill.ready.redacted(&printable(error)));
-        self.settle_with(words.is_none(), measure);
         match words {
             None => self.finish("ok", None),
             Some(words) => self.finish(OutcomeStatus::UpstreamError.as_str(), Some(words)),
@@ -167,27 +222,27 @@ impl Relay {
 
     fn settle(&mut self, is_whole: bool) {
         let measure = self.measure();
-        self.settle_with(is_whole, measure);
+        let _ = self.settle_with(is_whole, measure);
     }
 
-    fn settle_with(&mut self, is_whole: bool, measure: Option<Measure>) {
+    /// Notes what it took, once; what it cost, if that is known.
+    fn settle_with(&mut self, is_whole: bool, measure: Option<Measure>) -> Option<Cost> {
         if std::mem::replace(&mut self.is_settled, true) {
-            return;
+            return None;
         }
-        let Some(pending) = &mut self.pending else {
-            return;
-        };
+        let pending = self.pending.as_mut()?;
         let usage = self.meter.usage();
         let written = match self.meter.events() {
             0 => tokens_of(usize::try_from(pending.sent_bytes()).unwrap_or(usize::MAX)),
             events => events,
         };
         if self.is_measured {
-            let _ = self.bill.settle_measured(pending, &measure.unwrap_or_default());
-        } else if is_whole {
-            let _ = self.bill.settle(pending, usage, written);
-        } else {
-            self.bill.settle_cut(pending, usage, written);
+            return self.bill.settle_measured(pending, &measure.unwrap_or_default());
         }
+        if is_whole {
+            return self.bill.settle(pending, usage, written);
+        }
+        self.bill.settle_cut(pending, usage, written);
+        None
     }
 }

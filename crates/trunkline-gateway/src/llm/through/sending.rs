@@ -245,16 +245,11 @@ async fn handed_on(
         return said_no((&own, &**ready), response, headers, (pending, until)).await;
     }
     let principal = &own.caller.principal;
+    // What is said aloud is paid by what was to be said.
     let is_settled = own.passage.endpoint() == Some(Endpoint::Speech);
-    if is_settled {
-        // What is said aloud is paid by what was to be said.
-        let cost = bill.settle_measured(&mut pending, &bill.asked);
-        spent::after(&mut headers, &own.gateway, principal, (&pending, cost));
-    } else {
-        spent::before(&mut headers, &own.gateway, principal, &pending);
-    }
+    let said = is_settled.then(|| bill.settle_measured(&mut pending, &bill.asked));
     let limit = own.gateway.upstreams.settings().max_message_bytes;
-    let relay = Relay {
+    let mut relay = Relay {
         meter: relay::meter(&own.passage, response.headers(), limit).hiding_usage(asks_usage(&own, ready)),
         is_measured: own.passage.endpoint().is_some_and(Endpoint::is_other),
         bill,
@@ -263,8 +258,21 @@ async fn handed_on(
         time,
         is_settled,
         body: response.into_body(),
+        ended: None,
     };
-    relay.answer(status, headers)
+    let (mut held, mut cost) = (Vec::new(), said.flatten());
+    if !own.asked.stream && relay.is_read_whole() {
+        (held, cost) = Box::pin(relay.hold()).await;
+    }
+    if let Some(pending) = &relay.pending {
+        let spent = (pending, cost);
+        if relay.is_settled {
+            spent::after(&mut headers, &own.gateway, principal, spent);
+        } else {
+            spent::before(&mut headers, &own.gateway, principal, pending);
+        }
+    }
+    relay.answer(status, headers, held)
 }
 
 fn handed_back(theirs: &HeaderMap) -> HeaderMap {
