@@ -227,6 +227,13 @@ fn row(record: &StoredCallRecord, directory: &Shown) -> Value {
     let named = |server: &str| format!("{server}/{}", record.tool.as_deref().unwrap_or_default());
     let tool = record.server_id.as_deref().filter(|_| is_tool).map(named);
     let own = record.model.as_ref();
+    // Nobody was asked under it where the request was refused: it is what was asked for all the same.
+    let is_of_servers = record.kind.contains("_mcp_");
+    let asked = record
+        .tool
+        .as_deref()
+        .filter(|_| !is_of_servers)
+        .unwrap_or_default();
     let api_key = record.api_key.as_deref().unwrap_or(&record.principal);
     let key = trunkline_model::KeyHash::from_hex(api_key).and_then(|hash| directory.keys.get(&hash));
     let total = own.and_then(|own| Some(own.input_tokens?.saturating_add(own.output_tokens?)));
@@ -248,7 +255,7 @@ fn row(record: &StoredCallRecord, directory: &Shown) -> Value {
         ("endTime", json!(ended.to_string())),
         ("completionStartTime", Value::Null),
         ("request_duration_ms", json!(took_ms)),
-        ("model", json!(own.map_or("", |own| own.model.as_str()))),
+        ("model", json!(own.map_or(asked, |own| own.model.as_str()))),
         (
             "model_id",
             json!(
@@ -259,10 +266,7 @@ fn row(record: &StoredCallRecord, directory: &Shown) -> Value {
                     .unwrap_or_default()
             ),
         ),
-        (
-            "model_group",
-            json!(own.and(record.tool.as_deref()).unwrap_or_default()),
-        ),
+        ("model_group", json!(asked)),
         (
             "custom_llm_provider",
             json!(own.map_or("", |own| own.provider.as_str())),

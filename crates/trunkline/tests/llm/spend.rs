@@ -636,3 +636,23 @@ async fn each_users_part_of_what_a_team_spent_is_seen_by_who_may_see_it() {
         .await
         .expect_status(400);
 }
+
+#[tokio::test]
+async fn a_refused_request_is_recorded_with_the_model_that_was_asked_for() {
+    let world = priced("").await;
+    let admin = world.gateway.client();
+    let own = world.key(json!({"models": ["mine"]})).await;
+    for (id, model) in [("denied", "other"), ("unknown", "nobodys")] {
+        let client = if id == "denied" { &own } else { &admin };
+        let asked = client.clone().with_header("x-litellm-call-id", id);
+        let reply = asked.post(CHAT, &chat(model)).await;
+        assert!(reply.status.is_client_error(), "{}", reply.text());
+        let row = logged(&admin, id).await;
+        assert_eq!(
+            (&row["model"], &row["model_group"], &row["status"]),
+            (&json!(model), &json!(model), &json!("failure")),
+            "{row}"
+        );
+        assert_eq!(row["custom_llm_provider"], "", "{row}");
+    }
+}
