@@ -489,13 +489,13 @@ pub(crate) const SERVER: &[Field] = {
             "allow_sampling",
             Bool,
             "false",
-            "The server may ask the client's model. Not served yet.",
+            "In LiteLLM: the gateway answers the server's requests for sampling. Here they go to the client of the call, if it says that it answers them, whatever is set.",
         ),
         field(
             "allow_elicitation",
             Bool,
             "false",
-            "The server may ask the user. Not served yet.",
+            "In LiteLLM: the server may ask the user. Here it may ask the client of the call, if that says that it answers, whatever is set.",
         ),
         field(
             "spec_version",

@@ -22,6 +22,7 @@ pub(crate) enum Effect {
     Logging,
     Keys,
     Limits,
+    Budgets,
     Ui,
     Mcp,
     Guard,
@@ -43,6 +44,9 @@ impl Effect {
                 "rules about how keys, teams and users are made are not served: administrators make them, and admins of teams their keys"
             }
             Self::Limits => "these settings of budgets, spend and limits are not served",
+            Self::Budgets => {
+                "these budgets are not held, and nothing is refused for them: what all keys together spend has no bound, nor what a deployment costs, nor who has no budget of its own. Give keys, teams, users or budgets a `max_budget`, which is held"
+            }
             Self::Ui => "there is no web interface and no single sign-on",
             Self::Mcp => "these MCP features are not served: every tool is listed, and there is no hub",
             Self::Guard => "they belong to guardrails, which are not served",
@@ -203,10 +207,11 @@ pub(crate) const PARAMS_REFUSED: &[(&str, &str)] = &[(
 pub(crate) const PARAMS_IGNORED: &[(Effect, &str)] = &[
     (
         Effect::Limits,
-        "budget_duration default_api_key_rpm_limit default_api_key_tpm_limit \
+        "default_api_key_rpm_limit default_api_key_tpm_limit \
          input_cost_per_pixel \
-         max_budget output_cost_per_pixel ",
+         output_cost_per_pixel ",
     ),
+    (Effect::Budgets, "budget_duration max_budget"),
     (
         Effect::Models,
         "allowed_openai_params audio aws_bedrock_client aws_external_id aws_profile_name aws_role_name aws_session_name aws_sts_endpoint \
@@ -457,12 +462,17 @@ pub(crate) const LITELLM_IGNORED: &[(Effect, &str)] = &[
     ),
     (
         Effect::Limits,
-        "budget_duration budget_exceeded_status_code budget_exceeded_throttle_percentage budget_reset_time \
+        "budget_exceeded_status_code budget_exceeded_throttle_percentage budget_reset_time \
          budget_rollover cost_discount_config cost_margin_config default_key_max_budget_alert_emails \
-         default_max_internal_user_budget default_soft_budget disable_end_user_cost_tracking \
-         include_cost_in_streaming_usage internal_user_budget_duration max_budget max_end_user_budget \
-         max_end_user_budget_id max_internal_user_budget max_ui_session_budget max_user_budget model_cost \
-         model_cost_map_url priority_reservation priority_reservation_settings tag_budget_config",
+         default_soft_budget disable_end_user_cost_tracking \
+         include_cost_in_streaming_usage max_ui_session_budget model_cost \
+         model_cost_map_url priority_reservation priority_reservation_settings",
+    ),
+    (
+        Effect::Budgets,
+        "budget_duration default_max_internal_user_budget internal_user_budget_duration max_budget \
+         max_end_user_budget max_end_user_budget_id max_internal_user_budget max_user_budget \
+         tag_budget_config",
     ),
     (
         Effect::Keys,

@@ -586,17 +586,18 @@ fn notices(section: &mut Section<'_>, definition: &mut ServerDefinition) {
         let (at, field) = (section.place(name), section.path_of(name));
         section.report.notice(at, Notice { field, ..notice });
     }
-    if section.boolean("allow_sampling") == Some(true) {
-        section.warn(
-            "allow_sampling",
-            "sampling is not served yet: the server is not offered it.",
-        );
-    }
-    if section.boolean("allow_elicitation") == Some(true) {
-        section.warn(
-            "allow_elicitation",
-            "elicitation is not served yet: the server is not offered it.",
-        );
+    for (name, what) in [
+        ("allow_sampling", "sampling"),
+        ("allow_elicitation", "elicitation"),
+    ] {
+        if section.boolean(name).is_some() {
+            section.warn(
+                name,
+                format!(
+                    "has no effect: {what} is served, and the server may ask whoever calls it where that client says that it answers, whatever is set. LiteLLM lets no server do that without `{name}: true`."
+                ),
+            );
+        }
     }
     if section.node("spec_version").is_some() {
         section.warn(
