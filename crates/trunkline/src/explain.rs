@@ -41,7 +41,7 @@ pub(crate) struct ExplainArguments {
     pub(crate) gateway: GatewayArguments,
 }
 
-/// Asks, and says it. A no is exit code 1.
+/// Asks, and says it. A no is exit code 1, and a tool that is not there 5.
 pub(crate) async fn run(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
     let gateway = arguments.gateway.gateway()?;
     let answer = ask(&gateway, arguments).await?;
@@ -50,10 +50,12 @@ pub(crate) async fn run(arguments: &ExplainArguments) -> Result<ExitCode, Failur
     } else {
         print(&answer);
     }
-    Ok(if answer["allowed"] == true {
-        ExitCode::SUCCESS
-    } else {
+    Ok(if answer["allowed"] != true {
         Code::Failed.into()
+    } else if answer["exists"] == false {
+        Code::NotFound.into()
+    } else {
+        ExitCode::SUCCESS
     })
 }
 
@@ -102,10 +104,12 @@ async fn post(gateway: &Gateway, body: Map<String, Value>) -> Result<Value, Fail
 
 fn print(answer: &Value) {
     let text = |value: &Value| terminal::one_line(value.as_str().unwrap_or_default(), SENTENCE);
-    let verdict = if answer["allowed"] == true {
-        "allowed"
-    } else {
+    let verdict = if answer["allowed"] != true {
         "denied"
+    } else if answer["exists"] == false {
+        "no such tool"
+    } else {
+        "allowed"
     };
     output::line(&format!("{verdict}: {}", text(&answer["sentence"])));
     let trail = answer["trail"].as_array().into_iter().flatten();

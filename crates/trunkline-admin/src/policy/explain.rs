@@ -22,6 +22,7 @@ use crate::audit;
 use crate::body::{At, JsonObject, Problems};
 use crate::key::error::KeyError;
 use crate::key::fields::refuse_others;
+use crate::request::nearest;
 use crate::tenant::fields;
 
 /// Rows that are looked at of one request: a batch may have been denied several calls.
@@ -144,6 +145,18 @@ impl Asked {
             what,
         };
         let mut answer = self.said(&about, &trail);
+        if let What::Tool(tool) = what {
+            // Whoever may not use it does not hear whether it is there.
+            let hears = sees_all || trail.decision.is_allow();
+            let is_there = app.probe.has_tool(server, tool).filter(|_| hears);
+            if is_there == Some(false) {
+                let near = nearest_tool(tool, &principal, &scope, server, sees_all, app);
+                let is_allowed = trail.decision.is_allow();
+                let sentence = about.not_there(answer["sentence"].as_str(), is_allowed, near.as_deref());
+                answer.insert("sentence".to_owned(), sentence.into());
+            }
+            answer.insert("exists".to_owned(), is_there.into());
+        }
         let levels = levels(&about, &scope, &trail, sees_all);
         answer.insert("trail".to_owned(), levels.into());
         Ok(answer)
@@ -212,6 +225,25 @@ impl Asked {
         }
         answer
     }
+}
+
+/// The tool that was probably meant, of those that this caller may hear of.
+fn nearest_tool(
+    tool: &str,
+    principal: &Principal,
+    scope: &Scope,
+    server: &Arc<Server>,
+    sees_all: bool,
+    app: &App,
+) -> Option<String> {
+    let lists = app.probe.tool_lists(server);
+    let names = lists
+        .iter()
+        .flat_map(|list| &list.tools)
+        .map(|(name, _)| name.as_str());
+    let heard =
+        names.filter(|name| sees_all || decide(principal, scope, Action::UseTool(name), server).is_allow());
+    nearest(tool, heard).map(str::to_owned)
 }
 
 /// A call, as calls are decided: by its name, by its arguments, by what is true of it with those that are filled in.

@@ -58,6 +58,8 @@ pub(crate) struct Answer {
     server: Value,
     /// The server's own name of the tool.
     tool: Option<String>,
+    /// Of a tool: whether the server's last list has it. Null if no list is known, and for a caller who may not use it and not see all.
+    exists: Option<bool>,
     /// The levels in the order in which they are asked, those that there are.
     trail: Vec<LevelSays>,
     /// What would have to change, one after the other: `text` for people; `level`, `id`, `field` and `add`, `remove` or `set` for programs.

@@ -41,6 +41,18 @@ impl About<'_> {
         format!("the {} may be used", self.thing())
     }
 
+    /// The sentence about a tool that the server does not list, beside what is decided about its name.
+    pub(super) fn not_there(&self, decided: Option<&str>, is_allowed: bool, nearest: Option<&str>) -> String {
+        let hint = nearest.map_or_else(String::new, |near| format!(" (did you mean {near:?}?)"));
+        let (server, name) = (self.server(), self.name());
+        match decided.filter(|_| !is_allowed) {
+            None => format!(
+                "{server:?} lists no tool {name:?}{hint}; the rules would let one of that name through"
+            ),
+            Some(why) => format!("{why}; and {server:?} lists no tool {name:?}{hint}"),
+        }
+    }
+
     /// The sentence of a no.
     pub(super) fn why(&self, denial: Denial) -> String {
         let (server, level) = (self.server(), level_word(denial.level));

@@ -484,3 +484,55 @@ async fn b40_a_key_that_asks_from_outside_hears_nothing_of_what_is_inside() {
     .await;
     assert_eq!(status, 400);
 }
+
+#[tokio::test]
+async fn a_tool_that_is_not_there_is_said_to_be_not_there_and_no_hidden_name_is_told() {
+    let world = World::new().await;
+    let gateway = &world.gateway;
+    let of = |body: Value| generate(gateway, body);
+    let may_all = of(json!({"key_alias": "all", "object_permission": {"mcp_servers": ["files"]}})).await;
+    let may_one = of(json!({
+        "key_alias": "one",
+        "object_permission": {"mcp_servers": ["files"], "mcp_tool_permissions": {"files": ["ecko"]}},
+    }))
+    .await;
+    let question = |tool: &str| json!({"server": "files", "tool": tool});
+    let mut asked = question("ecko");
+    asked["principal"] = "all".into();
+    let answer = explained(gateway, asked).await;
+    assert_eq!(
+        (&answer["allowed"], &answer["exists"]),
+        (&json!(true), &json!(false)),
+        "{answer}"
+    );
+    let sentence = answer["sentence"].as_str().unwrap();
+    assert!(
+        sentence.contains("lists no tool \"ecko\"") && sentence.contains("did you mean \"echo\"?"),
+        "{answer}"
+    );
+    let ask = async |secret: &str, tool: &str| {
+        let reply = with(gateway, secret).post(PATH, &question(tool)).await;
+        reply.expect_status(200).json()
+    };
+    let of_all = may_all["key"].as_str().unwrap();
+    let answer = ask(of_all, "echo").await;
+    assert_eq!(answer["exists"], true, "{answer}");
+    let answer = ask(of_all, "ecko").await;
+    assert!(
+        answer["sentence"].as_str().unwrap().contains("\"echo\""),
+        "{answer}"
+    );
+    // Who may use no tool of the name hears of none, and nothing about what it may not use.
+    let of_one = may_one["key"].as_str().unwrap();
+    let answer = ask(of_one, "ecko").await;
+    assert_eq!(answer["exists"], false, "{answer}");
+    assert!(!answer.to_string().contains("echo"), "{answer}");
+    for hidden in ["echo", "ecco"] {
+        let answer = ask(of_one, hidden).await;
+        assert_eq!(
+            (&answer["allowed"], &answer["exists"]),
+            (&json!(false), &Value::Null),
+            "{answer}"
+        );
+    }
+}
