@@ -258,7 +258,11 @@ impl Gateway {
         let body: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
         let said = said(&body);
         let message = match status.as_u16() {
-            401 => format!("the gateway at {} does not know the key", self.base),
+            // Its words: a key can be unknown, blocked, or over.
+            401 => match said {
+                Some(said) => format!("the gateway at {} refuses the key: {said}", self.base),
+                None => format!("the gateway at {} refuses the key", self.base),
+            },
             _ => said.unwrap_or_else(|| format!("the gateway at {} answered HTTP {status}", self.base)),
         };
         ClientError::Refused {

@@ -92,10 +92,13 @@ impl From<ClientError> for Failure {
 fn refused(status: StatusCode, body: &serde_json::Value, message: String) -> Failure {
     let outcome = &body["detail"]["outcome"];
     if outcome.is_object() {
-        let failure = Failure::new(Code::Upstream, message);
         return match outcome["hint"].as_str() {
-            Some(hint) => failure.todo(hint),
-            None => failure,
+            // It ends the message, too.
+            Some(hint) => {
+                let said = message.split(" Hint: ").next().unwrap_or(&message);
+                Failure::new(Code::Upstream, said).todo(hint)
+            }
+            None => Failure::new(Code::Upstream, message),
         };
     }
     match status.as_u16() {
