@@ -42,7 +42,8 @@ pub(crate) struct AddArguments {
     /// Speak the transport of 2024-11-05, HTTP+SSE.
     #[arg(long, conflicts_with = "command")]
     pub(crate) sse: bool,
-    /// Write it into this configuration file, which the gateway reads at its next start, instead of registering it.
+    /// Write it into this configuration file, instead of registering it. A gateway that was started with the file reads it again
+    /// as soon as it changes.
     #[arg(long, short, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Print JSON.
@@ -185,9 +186,10 @@ fn write(
         return Ok(ExitCode::SUCCESS);
     }
     output::line(&format!(
-        "{} is in {}; the gateway reads it when it starts",
+        "{} is in {}; {}",
         arguments.name,
-        replaced.path.display()
+        replaced.path.display(),
+        config_file::READ
     ));
     if let Some(backup) = replaced.backup {
         output::line(&format!("  what was there: {}", backup.display()));

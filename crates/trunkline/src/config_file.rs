@@ -9,7 +9,11 @@ use serde_json::{Map, Value};
 use trunkline_config::{Config, ProcessEnv};
 
 use crate::failure::{Code, Failure};
-use crate::files::{self, Replaced};
+use crate::files::{self, Readers, Replaced};
+
+/// When a gateway reads what was written.
+pub(crate) const READ: &str =
+    "a gateway that was started with this file reads it within a second, and says in its log what it took";
 
 /// A server as YAML, `indent` blanks to the right.
 pub(crate) fn yaml(name: &str, entry: &Map<String, Value>, indent: usize) -> String {
@@ -86,7 +90,7 @@ pub(crate) fn add(path: &Path, servers: &[(String, Map<String, Value>)]) -> Resu
         .map_err(|why| by_hand(path, why, servers))?;
     // Read from a file of its own beside it: what is relative in it stays so.
     let beside = path.with_extension(format!("{}.yaml", uuid::Uuid::new_v4().simple()));
-    let draft = files::replace(&beside, &text, true)?;
+    let draft = files::replace(&beside, &text, Readers::AsBeforeElseOwner)?;
     let read = load(&draft.path);
     let _ = std::fs::remove_file(&draft.path);
     let read = read.map_err(|error| by_hand(path, &error.to_string(), servers))?;
@@ -96,7 +100,7 @@ pub(crate) fn add(path: &Path, servers: &[(String, Map<String, Value>)]) -> Resu
     if read.servers.len() != old + servers.len() || !there {
         return Err(by_hand(path, "the file would not read as it should", servers));
     }
-    files::replace(path, &text, true)
+    files::replace(path, &text, Readers::AsBeforeElseOwner)
 }
 
 fn load(path: &Path) -> Result<Config, Failure> {

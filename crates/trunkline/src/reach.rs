@@ -37,8 +37,10 @@ pub(crate) struct GatewayArguments {
 /// Where a key came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum KeySource {
-    /// A flag or the environment.
+    /// `--key` or `TRUNKLINE_KEY`.
     Given,
+    /// `LITELLM_MASTER_KEY`.
+    Master,
     /// The data directory: a command on this machine finds it by itself.
     DataDir,
 }
@@ -84,13 +86,12 @@ impl GatewayArguments {
     }
 
     fn key_for(&self, url: &str, data_dir: Option<&Path>) -> Option<(Secret, KeySource)> {
-        let given = self.key.clone().filter(|key| !key.is_empty()).or_else(|| {
-            std::env::var("LITELLM_MASTER_KEY")
-                .ok()
-                .filter(|key| !key.is_empty())
-        });
+        let given = self.key.clone().filter(|key| !key.is_empty());
         if let Some(key) = given {
             return Some((Secret::new(key), KeySource::Given));
+        }
+        if let Some(key) = master_key() {
+            return Some((Secret::new(key), KeySource::Master));
         }
         // A key that this machine's gateway made up is no business of any other's.
         if !is_local(url) {
@@ -100,6 +101,33 @@ impl GatewayArguments {
         let stored = stored.trim();
         (!stored.is_empty()).then(|| (Secret::new(stored), KeySource::DataDir))
     }
+}
+
+impl Found {
+    /// Whether the key is the administrator's, as far as this machine knows it: under which name it was given does not make
+    /// it another one.
+    pub(crate) fn is_administrators(&self, data_dir: Option<&Path>) -> bool {
+        match &self.key {
+            None => false,
+            Some((_, KeySource::Master | KeySource::DataDir)) => true,
+            Some((key, KeySource::Given)) => {
+                let stored = settings::data_dir(data_dir)
+                    .and_then(|dir| std::fs::read_to_string(dir.join(settings::KEY_FILE)).ok());
+                let known = [master_key(), stored];
+                known
+                    .iter()
+                    .flatten()
+                    .any(|known| known.trim() == key.expose().trim())
+            }
+        }
+    }
+}
+
+/// `LITELLM_MASTER_KEY` of the environment.
+fn master_key() -> Option<String> {
+    std::env::var("LITELLM_MASTER_KEY")
+        .ok()
+        .filter(|key| !key.is_empty())
 }
 
 /// The file in the data directory that says where its gateway listens.

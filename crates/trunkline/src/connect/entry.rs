@@ -146,12 +146,12 @@ fn desktop(arguments: &ConnectArguments, found: &Found, url: String) -> Result<E
     }
     let mut value = json!({"command": program, "args": args});
     let (key, secret) = match &found.key {
-        Some((key, KeySource::Given)) if !arguments.key_from_env => {
+        Some((key, KeySource::Given | KeySource::Master)) if !arguments.key_from_env => {
             value["env"] = json!({VARIABLE: key.expose()});
             (KeyWay::Written, Some(key.expose().to_owned()))
         }
         Some((_, KeySource::DataDir)) => (KeyWay::Found, None),
-        Some((_, KeySource::Given)) | None => (KeyWay::Environment, None),
+        Some((_, KeySource::Given | KeySource::Master)) | None => (KeyWay::Environment, None),
     };
     Ok(Entry {
         value,

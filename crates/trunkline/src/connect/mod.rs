@@ -17,9 +17,9 @@ use clap::Args;
 use self::entry::{Entry, KeyWay};
 use crate::clients::{Client, Format, Places, Scope};
 use crate::failure::{Code, Failure};
-use crate::files;
+use crate::files::{self, Readers};
 use crate::output;
-use crate::reach::GatewayArguments;
+use crate::reach::{Found, GatewayArguments};
 
 /// `trunkline connect`.
 #[derive(Debug, Clone, Args)]
@@ -79,40 +79,87 @@ pub(crate) fn run(arguments: &ConnectArguments) -> Result<ExitCode, Failure> {
     if arguments.print {
         output::line(&format!("{}:", places.short(&file)));
         output::line(&entry.masked(client.format(), &arguments.name));
-        say_key(&entry.key, client);
+        say_key(arguments, &entry.key, &found);
         return Ok(ExitCode::SUCCESS);
     }
+    let readers = match entry.key {
+        KeyWay::Written => Readers::Owner,
+        _ => Readers::AsBefore,
+    };
     if before.as_deref() == Some(after.as_str()) {
         output::line(&format!(
             "{} is connected already, in {}",
             client.title(),
             places.short(&file)
         ));
+        say_readers(files::narrow(&file, readers)?);
         return Ok(ExitCode::SUCCESS);
     }
-    let replaced = files::replace(&file, &after, entry.key == KeyWay::Written)?;
+    let replaced = files::replace(&file, &after, readers)?;
     output::line(&format!("{} is connected to {}", client.title(), entry.url));
     output::line(&format!("  file: {}", places.short(&replaced.path)));
     if let Some(backup) = &replaced.backup {
         output::line(&format!("  what was there: {}", places.short(backup)));
     }
-    say_key(&entry.key, client);
+    say_readers(replaced.narrowed_from);
+    say_key(arguments, &entry.key, &found);
     output::line(&format!("  {}", client.reads_it()));
     Ok(ExitCode::SUCCESS)
 }
 
-/// How the client comes by the key.
-fn say_key(way: &KeyWay, client: Client) {
-    let text = match way {
-        KeyWay::Written => "it is in the file: keep the file to yourself".to_owned(),
-        KeyWay::Environment => format!(
+/// Who could read the file before a key came into it.
+fn say_readers(narrowed_from: Option<u32>) {
+    if let Some(mode) = narrowed_from {
+        output::line(&format!(
+            "  permissions: 0600, for you alone (they were {mode:04o}): the file holds a key"
+        ));
+    }
+}
+
+/// How the client comes by the key, and whose it is.
+fn say_key(arguments: &ConnectArguments, way: &KeyWay, found: &Found) {
+    let client = arguments.client;
+    let is_administrators = found.is_administrators(arguments.gateway.data_dir.as_deref());
+    let text = match (way, is_administrators) {
+        (KeyWay::Written, true) => {
+            "the administrator's is in the file: whoever reads the file may do everything at the gateway"
+                .to_owned()
+        }
+        (KeyWay::Written, false) => {
+            "the one that was given is in the file: keep the file to yourself".to_owned()
+        }
+        (KeyWay::Environment, _) => format!(
             "{} takes it from its environment variable TRUNKLINE_KEY",
             client.title()
         ),
-        KeyWay::Asked => format!("{} asks for it once, and keeps it itself", client.title()),
-        KeyWay::Found => "`trunkline stdio` finds it in the data directory".to_owned(),
+        (KeyWay::Asked, _) => format!("{} asks for it once, and keeps it itself", client.title()),
+        (KeyWay::Found, _) => "`trunkline stdio` finds the administrator's in the data directory".to_owned(),
     };
     output::line(&format!("  key: {text}"));
+    if is_administrators && matches!(way, KeyWay::Written | KeyWay::Found) {
+        output::line(&format!(
+            "  to do: give {} a key of its own, which may use what it needs and no more: POST {}/key/generate with {} makes one; then run this again with TRUNKLINE_KEY=sk-… or --key",
+            client.title(),
+            found.gateway.url(),
+            own_key(arguments)
+        ));
+    }
+}
+
+/// The body of the request for a key of the client's own.
+fn own_key(arguments: &ConnectArguments) -> serde_json::Value {
+    let names = arguments.servers.as_deref().unwrap_or_default();
+    let servers: Vec<&str> = names
+        .split(',')
+        .map(str::trim)
+        .filter(|name| !name.is_empty())
+        .collect();
+    let servers = if servers.is_empty() {
+        vec!["SERVER"]
+    } else {
+        servers
+    };
+    serde_json::json!({"key_alias": arguments.client.word(), "object_permission": {"mcp_servers": servers}})
 }
 
 fn written(format: Format, before: Option<&str>, name: &str, entry: &Entry) -> Result<String, String> {
@@ -146,7 +193,7 @@ fn remove(arguments: &ConnectArguments, file: &Path, places: &Places) -> Result<
         ));
         return Ok(ExitCode::SUCCESS);
     }
-    let replaced = files::replace(file, &after, true)?;
+    let replaced = files::replace(file, &after, Readers::AsBeforeElseOwner)?;
     output::line(&format!(
         "{:?} is no server of {} any more",
         arguments.name,

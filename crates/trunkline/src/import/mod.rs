@@ -17,6 +17,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 use trunkline_client::Gateway;
+use trunkline_model::count;
 
 use self::journal::Journal;
 use self::plan::{Plan, Planned, What};
@@ -45,7 +46,8 @@ pub(crate) struct ClientsArguments {
     /// Do not ask.
     #[arg(long, short)]
     pub(crate) yes: bool,
-    /// Write servers that are programs into this configuration file of the gateway, which reads it at its next start.
+    /// Write servers that are programs into this configuration file of the gateway, which reads it again as soon as it
+    /// changes.
     #[arg(long, short, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Print JSON.
@@ -174,9 +176,11 @@ async fn carry_out(
     }
     if let Some(Ok(replaced)) = &written {
         output::line(&format!(
-            "{} programs are in {}; the gateway reads it when it starts",
-            to_write.len(),
-            places.short(&replaced.path)
+            "{} {} in {}; {}",
+            count(to_write.len(), "program"),
+            if to_write.len() == 1 { "is" } else { "are" },
+            places.short(&replaced.path),
+            config_file::READ
         ));
     }
     if !arguments.json && !journal.is_empty() {

@@ -48,6 +48,10 @@ impl Home {
     }
 
     async fn connect(&self, args: &[&str]) -> Output {
+        self.connect_with(&[("TRUNKLINE_KEY", KEY)], args).await
+    }
+
+    async fn connect_with(&self, keys: &'static [(&'static str, &'static str)], args: &[&str]) -> Output {
         let folder = self.folder.path().to_owned();
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
         tokio::task::spawn_blocking(move || {
@@ -56,7 +60,7 @@ impl Home {
             std::process::Command::new(BINARY)
                 .env_clear()
                 .env("HOME", &folder)
-                .env("TRUNKLINE_KEY", KEY)
+                .envs(keys.iter().copied())
                 .env("TRUNKLINE_URL", URL)
                 .current_dir(project)
                 .arg("connect")
@@ -220,6 +224,72 @@ async fn what_cannot_be_read_is_not_written_and_print_writes_nothing() {
     assert_code(&home.connect(&["emacs"]).await, 2);
 }
 
+/// Whose key it is, and who could read it.
+#[tokio::test]
+async fn whose_key_is_written_is_said_and_nobody_else_reads_it() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let home = Home::new();
+    let file = ".cursor/mcp.json";
+    home.put(file, "{}\n");
+    let mode = |mode: u32| {
+        std::fs::set_permissions(home.path(file), std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    mode(0o644);
+    let connected = home.connect(&["cursor"]).await;
+    assert_code(&connected, 0);
+    let said = stdout(&connected);
+    assert!(
+        said.contains("0600") && said.contains("were 0644") && said.contains("the one that was given"),
+        "{said}"
+    );
+    assert!(!said.contains("administrator"), "{said}");
+    assert_private(&home.path(file));
+    let backups = home.backups(file);
+    assert_private(&home.path(".cursor").join(&backups[0]));
+    // One that was written when others could read it is taken from them, and nothing else is done.
+    mode(0o664);
+    let again = home.connect(&["cursor"]).await;
+    assert!(
+        stdout(&again).contains("already") && stdout(&again).contains("were 0664"),
+        "{}",
+        both(&again)
+    );
+    assert_private(&home.path(file));
+    assert_eq!(home.backups(file).len(), 1);
+    // The administrator's, under whichever name it was given.
+    let named: [&'static [(&'static str, &'static str)]; 2] = [
+        &[("LITELLM_MASTER_KEY", KEY)],
+        &[("LITELLM_MASTER_KEY", KEY), ("TRUNKLINE_KEY", KEY)],
+    ];
+    for keys in named {
+        let home = Home::new();
+        let connected = home
+            .connect_with(keys, &["cursor", "--servers", "git,search"])
+            .await;
+        assert_code(&connected, 0);
+        let said = stdout(&connected);
+        assert!(
+            said.contains("the administrator's is in the file") && said.contains("a key of its own"),
+            "{said}"
+        );
+        assert!(
+            said.contains("/key/generate")
+                && said.contains(r#"["git","search"]"#)
+                && !said.contains("canary"),
+            "{said}"
+        );
+        assert_private(&home.path(file));
+    }
+    // Who takes it from the environment has nothing in the file to be kept.
+    let home = Home::new();
+    home.put(file, "{}\n");
+    std::fs::set_permissions(home.path(file), std::fs::Permissions::from_mode(0o644)).unwrap();
+    let connected = home.connect(&["cursor", "--key-from-env"]).await;
+    assert!(!stdout(&connected).contains("0600"), "{}", both(&connected));
+    let kept = std::fs::metadata(home.path(file)).unwrap().permissions().mode();
+    assert_eq!(kept & 0o777, 0o644);
+}
+
 /// A key that the gateway generated is found by `trunkline stdio` itself.
 #[tokio::test]
 async fn a_generated_key_is_in_no_file_of_claude_desktop() {
@@ -241,6 +311,12 @@ async fn a_generated_key_is_in_no_file_of_claude_desktop() {
         ])
         .await;
     assert_code(&connected, 0);
+    assert!(
+        stdout(&connected).contains("finds the administrator's")
+            && stdout(&connected).contains("a key of its own"),
+        "{}",
+        both(&connected)
+    );
     let key = std::fs::read_to_string(folder.path().join("master_key")).unwrap();
     let text = std::fs::read_to_string(&file).unwrap();
     assert!(!text.contains(&key) && text.contains("--data-dir"), "{text}");
