@@ -95,11 +95,28 @@ fn is_scheme(text: &str) -> bool {
 
 // === SQLite ===
 
-async fn open_sqlite(url: &str) -> Result<(Db, String), ConnectError> {
-    let options = SqliteConnectOptions::from_str(url).map_err(|_| ConnectError::Url {
+/// The file that a URL of SQLite's names; none where the database is another one, or in memory alone.
+pub fn sqlite_file(url: &Secret) -> Option<PathBuf> {
+    let text = url.expose().trim();
+    if !text.starts_with("sqlite:") || is_memory(text) {
+        return None;
+    }
+    let path = sqlite_options(text).ok()?.get_filename().to_path_buf();
+    (!path.as_os_str().is_empty()).then_some(path)
+}
+
+fn is_memory(url: &str) -> bool {
+    url.trim_start_matches("sqlite:").trim_start_matches("//") == ":memory:"
+}
+
+fn sqlite_options(url: &str) -> Result<SqliteConnectOptions, ConnectError> {
+    SqliteConnectOptions::from_str(url).map_err(|_| ConnectError::Url {
         reason: "of the parameters of a sqlite URL only mode=rwc is of use".to_owned(),
-    })?;
-    let options = options
+    })
+}
+
+async fn open_sqlite(url: &str) -> Result<(Db, String), ConnectError> {
+    let options = sqlite_options(url)?
         .journal_mode(SqliteJournalMode::Wal)
         // FULL, not NORMAL: what was answered with 201 is there after a power cut, too. Writes are rare and off the path.
         .synchronous(SqliteSynchronous::Full)
@@ -108,7 +125,7 @@ async fn open_sqlite(url: &str) -> Result<(Db, String), ConnectError> {
         // KiB, per connection. The default of 2 MB each is more than the whole registry needs.
         .pragma("cache_size", "-512")
         .statement_cache_capacity(40);
-    if url.trim_start_matches("sqlite:").trim_start_matches("//") == ":memory:" {
+    if is_memory(url) {
         return open_memory(options).await;
     }
     let path = options.get_filename().to_path_buf();
@@ -281,6 +298,25 @@ mod tests {
             };
             let text = format!("{error} {error:?}");
             assert!(!text.contains("canary"), "{url}: {text}");
+        }
+    }
+
+    #[test]
+    fn the_file_of_a_url() {
+        for (url, file) in [
+            (
+                "sqlite:///var/lib/t/trunkline.db",
+                Some("/var/lib/t/trunkline.db"),
+            ),
+            ("sqlite:////var/trunkline.db?mode=rwc", Some("//var/trunkline.db")),
+            ("sqlite://a%20b.db", Some("a b.db")),
+            ("sqlite:t.db", Some("t.db")),
+            ("sqlite::memory:", None),
+            ("sqlite://:memory:", None),
+            ("sqlite:", None),
+            ("postgresql://u:p@h/db", None),
+        ] {
+            assert_eq!(sqlite_file(&Secret::new(url)), file.map(PathBuf::from), "{url}");
         }
     }
 

@@ -61,7 +61,7 @@ pub use audit::read::{AuditFilter, AuditRow, AuditSort};
 pub use call_approval::{APPROVAL_LASTS, Approved, Decided, MAX_PENDING};
 pub use call_record::{CallUse, StoredCallRecord};
 pub use catalogue::CatalogueRow;
-pub use connect::ConnectError;
+pub use connect::{ConnectError, sqlite_file};
 pub use db::StoreError;
 pub use key::{KeyEdit, KeyWriteError};
 pub use keys::Keys;

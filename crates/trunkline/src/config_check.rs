@@ -1,9 +1,12 @@
 //! `trunkline config check FILE`: what `serve` would say about the file, without starting.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use trunkline_config::ProcessEnv;
+use trunkline_model::{Deployment, count};
 
 use crate::output;
 use crate::settings::key_problem;
@@ -24,9 +27,10 @@ pub(crate) fn run(file: &Path) -> ExitCode {
         output::warning(&format!("master_key: {problem}"));
     }
     output::line(&format!(
-        "{}: can be served, {} MCP servers",
+        "{}: can be served, {}, {}",
         file.display(),
-        config.servers.len()
+        count(config.servers.len(), "MCP server"),
+        models_of(&config.models.deployments)
     ));
     for server in &config.servers {
         let definition = &server.definition;
@@ -45,5 +49,29 @@ pub(crate) fn run(file: &Path) -> ExitCode {
             definition.transport.as_str()
         ));
     }
+    models(&config.models.deployments);
     ExitCode::SUCCESS
+}
+
+/// `2 models (3 deployments)`.
+fn models_of(deployments: &[Arc<Deployment>]) -> String {
+    let names: BTreeSet<&str> = deployments.iter().map(|own| own.model_name.as_str()).collect();
+    format!(
+        "{} ({})",
+        count(names.len(), "model"),
+        count(deployments.len(), "deployment")
+    )
+}
+
+/// Each deployment, and what of it is missing: an unset variable is named in it.
+fn models(deployments: &[Arc<Deployment>]) {
+    for own in deployments {
+        let defect = own.defect.as_deref();
+        let state = defect.map_or_else(String::new, |defect| format!("  MISCONFIGURED: {defect}"));
+        let model = match own.provider.as_str() {
+            "" => own.model.clone(),
+            provider => format!("{provider}/{}", own.model),
+        };
+        output::line(&format!("  {:<24} model  {model}{state}", own.model_name));
+    }
 }

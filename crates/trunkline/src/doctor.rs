@@ -5,28 +5,30 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use trunkline_model::{Circuit, Health, Server, Snapshot, SystemClock};
+use trunkline_model::{Circuit, Health, Server, Snapshot, SystemClock, count};
 use trunkline_store::Store;
 use trunkline_upstream::probe::Said;
 use trunkline_upstream::{ClientHeaders, Probe, Upstreams};
 
-use crate::cli::DoctorArguments;
+use crate::cli::{DoctorArguments, Sources};
 use crate::output;
 use crate::programs;
+use crate::reach::Running;
 use crate::serve::{upstream_settings, variables};
-use crate::settings::Settings;
+use crate::settings::{self, Settings};
 
 /// Lines of a program's standard error that are shown.
 const SHOWN: usize = 10;
 
 /// Walks.
 pub(crate) async fn run(arguments: &DoctorArguments) -> anyhow::Result<ExitCode> {
-    let settings = Settings::resolve(&arguments.sources)?;
-    for notice in settings.notices(&arguments.sources) {
+    let sources = sources(&arguments.sources).await;
+    let settings = Settings::resolve(&sources)?;
+    for notice in settings.notices(&sources) {
         output::warning(&notice);
     }
     let (store, vault) = settings.store().await?;
-    let servers = registered(&store, &settings).await?;
+    let (servers, place) = registered(&store, &settings).await?;
     store.close().await;
     let snapshot = Snapshot::new(0, servers);
     let chosen: Vec<Arc<Server>> = match &arguments.server {
@@ -35,14 +37,21 @@ pub(crate) async fn run(arguments: &DoctorArguments) -> anyhow::Result<ExitCode>
     };
     if chosen.is_empty() {
         let known: Vec<String> = snapshot.servers().iter().map(|server| server.prefix()).collect();
+        let looked = looked_at(&sources, &place);
         match &arguments.server {
-            Some(name) => anyhow::bail!("no server is called {name:?}; registered: {}", known.join(", ")),
-            None => output::line("no server is registered"),
+            Some(name) if known.is_empty() => {
+                anyhow::bail!("no server is called {name:?}, and none is registered {looked}")
+            }
+            Some(name) => anyhow::bail!(
+                "no server is called {name:?} {looked}; registered: {}",
+                known.join(", ")
+            ),
+            None => output::line(&format!("no server is registered {looked}")),
         }
         return Ok(ExitCode::SUCCESS);
     }
     // The port is the running gateway's, which this process does not know: it is not among the defaults.
-    let launcher = Arc::new(programs::launcher(&settings, &arguments.sources, Vec::new()));
+    let launcher = Arc::new(programs::launcher(&settings, &sources, Vec::new()));
     let upstreams = Upstreams::new(
         upstream_settings(&settings.config.general)?,
         vault,
@@ -79,15 +88,53 @@ pub(crate) async fn run(arguments: &DoctorArguments) -> anyhow::Result<ExitCode>
     })
 }
 
-/// The servers of the file and, as far as there is a database, of the database.
-async fn registered(store: &Store, settings: &Settings) -> anyhow::Result<Vec<Arc<Server>>> {
+/// What is looked at: as it was said or, where nobody said which file, the one that the running gateway of this data directory
+/// was started with.
+async fn sources(given: &Sources) -> Sources {
+    let mut sources = given.clone();
+    if sources.config.is_some() {
+        return sources;
+    }
+    let running = settings::data_dir(given.data_dir.as_deref()).and_then(|dir| Running::at(&dir));
+    let Some(Running {
+        url,
+        config: Some(file),
+    }) = running
+    else {
+        return sources;
+    };
+    // The file of one that was killed says nothing about what runs now.
+    let gateway = trunkline_client::Gateway::new(&url, None);
+    if let Ok(gateway) = gateway
+        && gateway.alive().await.is_ok()
+    {
+        output::note(&format!(
+            "looking at {}, which the gateway at {url} was started with",
+            file.display()
+        ));
+        sources.config = Some(file);
+    }
+    sources
+}
+
+/// Where servers were looked for, and how to look elsewhere.
+fn looked_at(sources: &Sources, database: &str) -> String {
+    match &sources.config {
+        Some(file) => format!("in {} or the database {database}", file.display()),
+        None => format!(
+            "in the database {database}, and no configuration file was looked at (--config FILE names that of a gateway that has one)"
+        ),
+    }
+}
+
+/// The servers of the file and, as far as there is a database, of the database; and where that is.
+async fn registered(store: &Store, settings: &Settings) -> anyhow::Result<(Vec<Arc<Server>>, String)> {
     let mut servers: Vec<Arc<Server>> = settings.config.servers.iter().cloned().map(Arc::new).collect();
     let status = store.status().await?;
-    if status.applied.is_empty() {
-        return Ok(servers);
+    if !status.applied.is_empty() {
+        servers.extend(store.server_list().await?.into_iter().map(Arc::new));
     }
-    servers.extend(store.server_list().await?.into_iter().map(Arc::new));
-    Ok(servers)
+    Ok((servers, status.location))
 }
 
 fn print(server: &Server, probe: &Probe, remarks: &[String]) {
@@ -124,8 +171,8 @@ fn print(server: &Server, probe: &Probe, remarks: &[String]) {
     }
     if outcome.is_ok() {
         output::line(&format!(
-            "  => ok, {} tools in {} ms",
-            probe.tools.len(),
+            "  => ok, {} in {} ms",
+            count(probe.tools.len(), "tool"),
             outcome.duration_ms
         ));
         for item in &outcome.rejected.items {
@@ -157,8 +204,12 @@ fn said(said: &Said) {
         output::line(&format!("     stderr: {line}"));
     }
     if said.junk_lines > 0 {
+        let what = match said.junk_lines {
+            1 => "line on its standard output is no message",
+            _ => "lines on its standard output are no messages",
+        };
         output::line(&format!(
-            "     {} lines on its standard output are no messages; the last: {}",
+            "     {} {what}; the last: {}",
             said.junk_lines, said.last_junk
         ));
     }

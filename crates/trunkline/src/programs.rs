@@ -1,11 +1,10 @@
 //! The launcher of programs, and what the binary says about them.
 
-use std::path::PathBuf;
-
 use trunkline_launch::{Launcher, Setup};
 use trunkline_model::{Server, Transport};
 
 use crate::cli::Sources;
+use crate::serve::LOCK_SUFFIX;
 use crate::settings::Settings;
 
 /// The launcher of a gateway that listens on `own_ports`.
@@ -14,17 +13,10 @@ pub(crate) fn launcher(settings: &Settings, sources: &Sources, own_ports: Vec<u1
     setup.own_ports = own_ports;
     setup.from_api = settings.config.general.stdio_from_api;
     setup.hidden.extend(sources.config.clone());
-    let database = settings.database_url.expose();
-    if let Some(path) = database.strip_prefix("sqlite:") {
-        let path = path
-            .trim_start_matches("//")
-            .split('?')
-            .next()
-            .unwrap_or_default();
-        let path = PathBuf::from(path);
-        // SQLite's own files stand beside it.
-        for suffix in ["", "-wal", "-shm", "-journal"] {
-            let mut file = path.clone().into_os_string();
+    if let Some(database) = trunkline_store::sqlite_file(&settings.database_url) {
+        // SQLite's own files stand beside it, and the lock.
+        for suffix in ["", "-wal", "-shm", "-journal", LOCK_SUFFIX] {
+            let mut file = database.clone().into_os_string();
             file.push(suffix);
             setup.hidden.push(file.into());
         }

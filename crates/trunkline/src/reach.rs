@@ -70,7 +70,7 @@ impl GatewayArguments {
         let given = self.url.clone().filter(|url| !url.is_empty());
         let given = given.map(|url| (url, UrlSource::Given));
         let (url, source) = given
-            .or_else(|| Some((running_at(data_dir.as_deref()?)?, UrlSource::DataDir)))
+            .or_else(|| Some((Running::at(data_dir.as_deref()?)?.url, UrlSource::DataDir)))
             .unwrap_or_else(|| (DEFAULT_URL.to_owned(), UrlSource::Default));
         let key = self.key_for(&url, data_dir.as_deref());
         Ok(Found {
@@ -133,12 +133,37 @@ fn master_key() -> Option<String> {
 /// The file in the data directory that says where its gateway listens.
 pub(crate) const ADDRESS_FILE: &str = "address";
 
-/// What the gateway of a data directory wrote down.
-fn running_at(data_dir: &Path) -> Option<String> {
-    let text = std::fs::read_to_string(data_dir.join(ADDRESS_FILE)).ok()?;
-    let text = text.trim();
-    // It leads to this machine, whoever wrote it.
-    is_local(text).then(|| text.to_owned())
+/// What the gateway of a data directory wrote down when it started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Running {
+    /// Where it listens.
+    pub(crate) url: String,
+    /// The configuration file that it was started with.
+    pub(crate) config: Option<PathBuf>,
+}
+
+impl Running {
+    /// As it was written; the gateway may be gone.
+    pub(crate) fn at(data_dir: &Path) -> Option<Self> {
+        let text = std::fs::read_to_string(data_dir.join(ADDRESS_FILE)).ok()?;
+        let (url, config) = text.split_once('\n').unwrap_or((&text, ""));
+        let url = url.trim();
+        // It leads to this machine, whoever wrote it.
+        is_local(url).then(|| Self {
+            url: url.to_owned(),
+            config: Some(config.trim_end_matches('\n'))
+                .filter(|file| !file.is_empty())
+                .map(PathBuf::from),
+        })
+    }
+
+    /// The address alone, or on its first line.
+    pub(crate) fn to_text(&self) -> String {
+        match self.config.as_deref().and_then(Path::to_str) {
+            Some(file) => format!("{}\n{file}\n", self.url),
+            None => self.url.clone(),
+        }
+    }
 }
 
 fn is_local(url: &str) -> bool {
@@ -174,13 +199,20 @@ mod tests {
     #[test]
     fn the_address_of_a_data_directory_is_on_this_machine() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(running_at(folder.path()), None);
-        std::fs::write(folder.path().join(ADDRESS_FILE), "http://127.0.0.1:4711\n").unwrap();
-        assert_eq!(
-            running_at(folder.path()).as_deref(),
-            Some("http://127.0.0.1:4711")
-        );
-        std::fs::write(folder.path().join(ADDRESS_FILE), "http://elsewhere.example").unwrap();
-        assert_eq!(running_at(folder.path()), None);
+        let file = folder.path().join(ADDRESS_FILE);
+        assert_eq!(Running::at(folder.path()), None);
+        for (url, config) in [
+            ("http://127.0.0.1:4711", None),
+            ("http://127.0.0.1:4711", Some("/etc/trunkline.yaml")),
+        ] {
+            let running = Running {
+                url: url.to_owned(),
+                config: config.map(PathBuf::from),
+            };
+            std::fs::write(&file, running.to_text()).unwrap();
+            assert_eq!(Running::at(folder.path()), Some(running));
+        }
+        std::fs::write(&file, "http://elsewhere.example").unwrap();
+        assert_eq!(Running::at(folder.path()), None);
     }
 }

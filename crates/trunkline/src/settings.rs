@@ -106,6 +106,11 @@ impl Settings {
         self.config.notices.iter().map(say).collect()
     }
 
+    /// Whether the database is the data directory's, because nobody named another one.
+    pub(crate) fn is_own_database(&self) -> bool {
+        self.config.general.database_url.is_none()
+    }
+
     /// Opens the database, without changing it.
     pub(crate) async fn store(&self) -> anyhow::Result<(Store, Arc<Vault>)> {
         let vault = Arc::new(Vault::derive(&self.root_secret()));
@@ -160,18 +165,12 @@ fn stored_key(data_dir: &Path) -> anyhow::Result<MasterKey> {
 /// A new file that only its owner reads, in a folder that only its owner reads. It appears whole or not at all: half a
 /// key would be one that nobody has.
 fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
-    let mut folder = std::fs::DirBuilder::new();
-    folder.recursive(true);
     let mut file = std::fs::OpenOptions::new();
     file.write(true).create_new(true);
     #[cfg(unix)]
-    {
-        use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-        folder.mode(0o700);
-        file.mode(0o600);
-    }
+    std::os::unix::fs::OpenOptionsExt::mode(&mut file, 0o600);
     if let Some(parent) = path.parent() {
-        folder.create(parent)?;
+        private_folder(parent)?;
     }
     let beside = path.with_extension(uuid::Uuid::new_v4().simple().to_string());
     let mut file = file.open(&beside)?;
@@ -182,6 +181,15 @@ fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
         .and_then(|()| std::fs::hard_link(&beside, path));
     let removed = std::fs::remove_file(&beside);
     written.and(removed)
+}
+
+/// A folder that only its owner reads, unless it is there.
+pub(crate) fn private_folder(path: &Path) -> std::io::Result<()> {
+    let mut folder = std::fs::DirBuilder::new();
+    folder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut folder, 0o700);
+    folder.create(path)
 }
 
 /// Why a master key is weak.

@@ -265,7 +265,10 @@ async fn what_is_not_served_is_one_warning_and_a_good_file_none() {
     let servers = "mcp_servers:\n  git:\n    url: http://127.0.0.1:9/mcp\n    transport: http\n";
     let said = check(servers).await;
     assert!(!said.contains("warning"), "{said}");
-    assert!(said.contains("1 MCP servers") && said.contains("git"), "{said}");
+    assert!(
+        said.contains("1 MCP server, 0 models") && said.contains("git"),
+        "{said}"
+    );
 
     let settings =
         "litellm_settings:\n  cache: true\n  modify_params: true\ngeneral_settings:\n  alerting: [slack]\n";
@@ -275,6 +278,46 @@ async fn what_is_not_served_is_one_warning_and_a_good_file_none() {
     for name in ["cache", "modify_params", "alerting"] {
         assert!(warnings[0].contains(name), "{name}: {said}");
     }
+}
+
+#[tokio::test]
+async fn checking_a_file_counts_models_names_variables_that_are_not_set_and_budgets_that_are_not_held() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.yaml");
+    let model = |name: &str, key: &str| {
+        format!("  - model_name: {name}\n    litellm_params: {{model: openai/gpt-4o, api_key: {key}}}\n")
+    };
+    let models = [
+        model("chat", "sk-1"),
+        model("chat", "os.environ/NOT_SET_HERE"),
+        model("other", "sk-2"),
+    ];
+    let config = format!(
+        "model_list:\n{}litellm_settings:\n  max_budget: 10\n  budget_duration: 30d\n",
+        models.concat()
+    );
+    std::fs::write(&path, config).unwrap();
+    let output = TestGateway::builder()
+        .run(&["config", "check", path.to_str().unwrap()])
+        .await;
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let said = text(&output);
+    assert!(said.contains("0 MCP servers, 2 models (3 deployments)"), "{said}");
+    let broken: Vec<&str> = said
+        .lines()
+        .filter(|line| line.contains("MISCONFIGURED"))
+        .collect();
+    assert_eq!(broken.len(), 1, "{said}");
+    assert!(
+        broken[0].contains("chat")
+            && broken[0].contains("openai/gpt-4o")
+            && broken[0].contains("NOT_SET_HERE"),
+        "{said}"
+    );
+    assert!(
+        said.contains("max_budget") && said.contains("what all keys together spend has no bound"),
+        "{said}"
+    );
 }
 
 #[tokio::test]
@@ -303,7 +346,95 @@ async fn a_file_or_a_port_that_is_not_to_be_had_is_said() {
     assert!(text(&output).contains(&address.to_string()), "{}", text(&output));
 }
 
+// === One gateway a data directory ===
+
+#[tokio::test]
+async fn a_second_gateway_on_one_sqlite_database_is_refused_and_a_killed_one_blocks_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let builder = TestGateway::builder().data_dir(&data);
+    let mut first = builder.clone().start().await;
+    let failure = builder
+        .clone()
+        .try_start()
+        .await
+        .expect_err("two would write into one database");
+    assert_eq!(failure.exit.code, Some(2), "{failure}");
+    let (pid, url) = (format!("process {}", first.pid()), first.url());
+    assert_refused(
+        &failure,
+        &["trunkline.db", &pid, &url, "--data-dir", "DATABASE_URL"],
+    );
+    assert!(!failure.stdout.contains("listening"), "{failure}");
+    // The one that runs goes on, and the commands beside it as well.
+    first.client().get("/v1/mcp/server").await.expect_status(200);
+    for command in ["status", "migrate", "repair"] {
+        let output = first
+            .run(&["db", command, "--data-dir", data.to_str().unwrap()])
+            .await;
+        assert_eq!(output.status.code(), Some(0), "{command}: {}", text(&output));
+    }
+    first.kill9().await;
+    let mut second = builder.clone().start().await;
+    assert_eq!(second.stop(Signal::Term).await.code, Some(0));
+    let third = builder.start().await;
+    third.client().get("/v1/mcp/server").await.expect_status(200);
+}
+
+#[tokio::test]
+async fn who_is_told_of_the_same_sqlite_file_by_name_is_warned() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("shared.db");
+    let builder = TestGateway::builder().database_url(&format!("sqlite://{}", file.display()));
+    let first = builder.clone().start().await;
+    assert!(
+        !first.log().contains("has this SQLite database open"),
+        "{}",
+        first.log()
+    );
+    let second = builder.start().await;
+    second.says("another gateway has this SQLite database open").await;
+    second.says(&format!("process {}", first.pid())).await;
+}
+
 // === Doctor ===
+
+#[tokio::test]
+async fn doctor_looks_at_the_file_that_the_running_gateway_was_started_with() {
+    let upstream = ScriptedUpstream::start().await;
+    let config = format!(
+        "mcp_servers:\n  good:\n    url: {}\n    transport: http\n",
+        upstream.url()
+    );
+    let mut gateway = TestGateway::start(&config).await;
+    let data = gateway.data_dir();
+    let args = ["doctor", "--data-dir", data.to_str().unwrap()];
+    let output = gateway.run(&args).await;
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let said = text(&output);
+    assert!(
+        said.contains("good  http") && said.contains("ok, 1 tool in "),
+        "{said}"
+    );
+    let note = format!(
+        "looking at {}, which the gateway at {}",
+        gateway.config_path().display(),
+        gateway.url()
+    );
+    assert!(said.contains(&note), "{said}");
+    let unknown = gateway.run(&[&args[..], &["nobody"]].concat()).await;
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(text(&unknown).contains("registered: good"), "{}", text(&unknown));
+    // Of one that does not run nobody knows which file it had: what was looked at is said.
+    gateway.kill9().await;
+    let output = gateway.run(&args).await;
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let said = text(&output);
+    assert!(
+        said.contains("no server is registered in the database") && said.contains("--config FILE"),
+        "{said}"
+    );
+}
 
 #[tokio::test]
 async fn doctors_exit_code_says_what_it_found() {
@@ -326,7 +457,7 @@ async fn doctors_exit_code_says_what_it_found() {
 
     let output = doctor(&good, &[]).await;
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
-    assert!(text(&output).contains("ok, 1 tools"), "{}", text(&output));
+    assert!(text(&output).contains("ok, 1 tool in "), "{}", text(&output));
 
     let output = doctor(&both, &[]).await;
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));

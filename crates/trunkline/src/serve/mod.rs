@@ -3,6 +3,7 @@
 
 mod address;
 mod listener;
+mod lock;
 mod models;
 pub(crate) mod place;
 mod reload;
@@ -40,6 +41,8 @@ use trunkline_upstream::{Egress, Proxies, ProxyVariables, Upstreams, Variables};
 
 use self::address::WrittenAddress;
 use self::listener::Answering;
+use self::lock::DatabaseLock;
+pub(crate) use self::lock::LOCK_SUFFIX;
 use self::reload::Reloader;
 use self::shards::Shards;
 use crate::cli::ServeArguments;
@@ -83,6 +86,8 @@ async fn start(
     }
     let addresses = addresses(&arguments).await?;
     check_exposure(&settings, &addresses)?;
+    // Before anything is written.
+    let mut lock = DatabaseLock::take(&settings, embedding.is_some())?;
     announce_key(&settings, embedding.is_some())?;
     let listener = TcpListener::bind(&addresses[..])
         .await
@@ -95,12 +100,16 @@ async fn start(
         ),
         None => None,
     };
-    let built = build(&settings, &arguments, listener.local_addr()?).await?;
     let address = listener.local_addr()?;
+    let url = address::url(&settings, address);
+    if let Some(lock) = &mut lock {
+        lock.tell(&url);
+    }
+    let built = build(&settings, &arguments, address).await?;
     let written = match embedding {
         None => {
             announce(&arguments, &listener)?;
-            WrittenAddress::write(&settings, address)
+            WrittenAddress::write(&settings, &url, arguments.sources.config.as_deref())
         }
         Some(tell) => {
             // Who does not listen any more is ending, and ends this.
@@ -158,6 +167,8 @@ async fn start(
     end(built.gateway, built.writer).await;
     // Not before: the last messages to upstreams are sent there.
     drop(shards);
+    // The database is closed.
+    drop(lock);
     Ok(())
 }
 
