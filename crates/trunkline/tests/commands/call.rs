@@ -1,9 +1,9 @@
 //! `add`, `tools`, `call`: what they print, and exit codes that scripts can tell apart.
 
 use serde_json::json;
-use trunkline_testkit::{ScriptedUpstream, TestGateway};
+use trunkline_testkit::{ScriptedUpstream, Socket, TestGateway, eventually};
 
-use crate::support::{Server, assert_code, both, json as parsed, run, stdout};
+use crate::support::{PATIENCE, Server, assert_code, both, json as parsed, run, stdout};
 
 #[tokio::test]
 async fn a_server_is_added_listed_and_called() {
@@ -108,6 +108,10 @@ async fn exit_codes_tell_failures_apart() {
         (&["add", "x"], 2, "URL"),
         (&["call"], 2, "TOOL"),
         (&["tools", "--key", "sk-wrong"], 4, "TRUNKLINE_KEY"),
+        (&["tools", "--key", "sk-wrong"], 4, "Invalid API key"),
+        (&["explain", "master_key", "t.echo"], 0, "allowed"),
+        (&["explain", "master_key", "t.echoo"], 5, "did you mean \"echo\"?"),
+        (&["explain", "master_key", "t.echoo"], 5, "no such tool"),
         (&["tools", "--url", "http://127.0.0.1:9"], 3, "trunkline serve"),
         (&["tools", "--url", "127.0.0.1"], 2, "URL"),
     ] {
@@ -118,6 +122,32 @@ async fn exit_codes_tell_failures_apart() {
             "{args:?}: {words}: {}",
             both(&output)
         );
+    }
+    // A hint stands once.
+    let said = both(&run(&gateway, &["tools", "down"]).await);
+    let hint = said.split("to do: ").nth(1).unwrap_or_default().trim();
+    assert!(!hint.is_empty() && said.matches(hint).count() == 1, "{said}");
+    // A key that was taken back, and one whose time is over, are not unknown.
+    let client = gateway.client();
+    for (body, words) in [
+        (json!({}), "Key is blocked"),
+        (json!({"duration": "1s"}), "Expired Key"),
+    ] {
+        let made = client
+            .post("/key/generate", &body)
+            .await
+            .expect_status(200)
+            .json();
+        let secret = made["key"].as_str().unwrap();
+        if body["duration"].is_null() {
+            let block = json!({"key": secret});
+            client.post("/key/block", &block).await.expect_status(200);
+        }
+        eventually("the gateway's words are shown", PATIENCE, async || {
+            let output = run(&gateway, &["tools", "--key", secret]).await;
+            output.status.code() == Some(4) && both(&output).contains(words)
+        })
+        .await;
     }
     // Who has nothing is told why.
     let made = gateway.client().post("/key/generate", &json!({})).await;
@@ -145,6 +175,39 @@ async fn exit_codes_tell_failures_apart() {
     );
     let output = run(&gateway, &["tools"]).await;
     assert_code(&output, 3);
+}
+
+#[tokio::test]
+async fn tools_from_before_a_restart_are_said_to_be() {
+    let upstream = ScriptedUpstream::start().await;
+    let config = format!(
+        "mcp_servers:\n  up:\n    url: {}\n    transport: http\n",
+        upstream.url()
+    );
+    let mut gateway = TestGateway::start(&config).await;
+    eventually("the list is stored", PATIENCE, async || {
+        let data = gateway.data_dir();
+        let args = ["db", "status", "--data-dir", data.to_str().unwrap()];
+        stdout(&gateway.run(&args).await).contains("mcp_catalogue: 1 rows")
+    })
+    .await;
+    upstream.reopen(Socket::Hang).await;
+    gateway.restart().await;
+    let tools = run(&gateway, &["tools"]).await;
+    assert_code(&tools, 0);
+    let said = stdout(&tools);
+    assert!(
+        said.contains("echo") && said.contains("up: the list is the one of 20") && !said.contains("pending"),
+        "{said}"
+    );
+    let reply = gateway.client().get("/mcp-rest/tools/list").await;
+    let listed = reply.expect_status(200).json();
+    assert_eq!(listed["server_outcomes"]["up"]["stale"], true, "{listed}");
+    let message = listed["message"].as_str().unwrap();
+    assert!(
+        message.contains("As they were listed before: up") && !message.contains("not of every server"),
+        "{listed}"
+    );
 }
 
 #[tokio::test]
