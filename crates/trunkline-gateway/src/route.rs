@@ -265,10 +265,10 @@ fn exposed(context: &Context, known: &[ServerItems], name: &str) -> Option<Targe
 
 /// What a server's own name means there.
 fn target(context: &Context, own: &ServerItems, name: &str) -> Target {
-    let item = own.view.as_ref().and_then(|view| {
-        let index = view.catalogue.by_name.get(name)?;
-        Some((view, view.catalogue.items.get(*index)?))
-    });
+    let item = own
+        .view
+        .as_ref()
+        .and_then(|view| Some((view, view.catalogue.find(name)?)));
     Target {
         server: own.server.clone(),
         name: name.to_owned(),
@@ -344,10 +344,9 @@ fn unavailable(known: &[ServerItems]) -> Vec<(String, String)> {
 /// Whether this request sees a tool's `outputSchema` wrapped, and so the values.
 pub fn shows_wrapped(gateway: &Gateway, context: &Context, server: &Arc<Server>, tool: &str) -> bool {
     let known = listing::at_hand(gateway, context, ListKind::Tools, std::iter::once(server));
-    let item = known.first().and_then(|own| {
-        let catalogue = &own.view.as_ref()?.catalogue;
-        catalogue.items.get(*catalogue.by_name.get(tool)?)
-    });
+    let item = known
+        .first()
+        .and_then(|own| own.view.as_ref()?.catalogue.find(tool));
     context.era == Era::Legacy && item.is_some_and(|item| item.wraps)
 }
 

@@ -1,8 +1,8 @@
 //! The exposed names of what a server lists, made once per catalogue and looked up ever after (design §5).
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use trunkline_mcp::edit::RawObject;
 use trunkline_mcp::list::Shown;
@@ -56,12 +56,12 @@ impl Form {
 pub struct View {
     /// The items.
     pub items: Vec<ViewItem>,
-    by_exposed: HashMap<String, usize>,
-    by_own: HashMap<String, usize>,
+    /// Positions in `items`, by the gateway's names.
+    by_exposed: Box<[u32]>,
+    /// The same by the upstream's names.
+    by_own: Box<[u32]>,
     /// Items whose exposed name another one has, and those that pins hold back.
     pub rejected: Rejected,
-    /// Positions in `items`, by the upstream's names.
-    sorted: OnceLock<Vec<usize>>,
     /// What it was made of; keeps the pointer that is its key alive.
     pub catalogue: Arc<Catalogue>,
 }
@@ -69,24 +69,24 @@ pub struct View {
 impl View {
     /// By the gateway's name.
     pub fn find(&self, exposed: &str) -> Option<&ViewItem> {
-        self.by_exposed
-            .get(exposed)
-            .and_then(|index| self.items.get(*index))
+        self.found(&self.by_exposed, exposed, |item| &item.exposed)
     }
 
     /// By the upstream's name.
     pub fn find_own(&self, own: &str) -> Option<&ViewItem> {
-        self.by_own.get(own).and_then(|index| self.items.get(*index))
+        self.found(&self.by_own, own, |item| &item.own)
+    }
+
+    fn found(&self, order: &[u32], name: &str, of: fn(&ViewItem) -> &str) -> Option<&ViewItem> {
+        let item = |place: &u32| self.items.get(*place as usize);
+        let at = order.binary_search_by(|place| item(place).map_or("", of).cmp(name));
+        item(order.get(at.ok()?)?)
     }
 
     /// The items in the order of the upstream's names: one in which a place can be found again whatever comes and goes.
     pub fn in_order(&self) -> impl Iterator<Item = &ViewItem> {
-        let sorted = self.sorted.get_or_init(|| {
-            let mut sorted: Vec<usize> = (0..self.items.len()).collect();
-            sorted.sort_by(|a, b| self.items[*a].own.cmp(&self.items[*b].own));
-            sorted
-        });
-        sorted.iter().filter_map(|index| self.items.get(*index))
+        let items = self.by_own.iter();
+        items.filter_map(|place| self.items.get(*place as usize))
     }
 }
 
@@ -225,8 +225,7 @@ fn build(
     let prefix = server.prefix();
     let rivals = prefixes.rivals(server, &prefix);
     let mut items = Vec::with_capacity(catalogue.items.len());
-    let mut by_exposed = HashMap::with_capacity(catalogue.items.len());
-    let mut by_own = HashMap::with_capacity(catalogue.items.len());
+    let mut taken: HashSet<String> = HashSet::with_capacity(catalogue.items.len());
     let held = catalogue.held(server);
     let mut rejected = held.as_ref().map(|held| held.rejected()).unwrap_or_default();
     let conditions = &server.definition.tool_conditions;
@@ -248,7 +247,7 @@ fn build(
             None if form.bare || catalogue.kind.by_uri() => item.name.clone(),
             None => exposed(&prefix, &item.name, &rivals, server),
         };
-        if by_exposed.contains_key(&exposed) {
+        if taken.contains(&exposed) {
             // Listed twice under one name, some clients would refuse the whole list.
             rejected.push(|| RejectedItem {
                 name: Some(printable(&item.name)),
@@ -275,8 +274,7 @@ fn build(
                 continue;
             }
         };
-        by_exposed.insert(exposed.clone(), items.len());
-        by_own.insert(item.name.clone(), items.len());
+        taken.insert(exposed.clone());
         items.push(ViewItem {
             own: item.name.clone(),
             exposed,
@@ -287,13 +285,21 @@ fn build(
         });
     }
     View {
+        by_exposed: sorted(&items, |item| &item.exposed),
+        by_own: sorted(&items, |item| &item.own),
         items,
-        by_exposed,
-        by_own,
         rejected,
-        sorted: OnceLock::new(),
         catalogue: catalogue.clone(),
     }
+}
+
+/// Positions of items in the order of their names.
+fn sorted(items: &[ViewItem], of: fn(&ViewItem) -> &str) -> Box<[u32]> {
+    // A list has a bound that is far below.
+    let count = u32::try_from(items.len()).unwrap_or(u32::MAX);
+    let mut places: Vec<u32> = (0..count).collect();
+    places.sort_unstable_by_key(|place| of(&items[*place as usize]));
+    places.into_boxed_slice()
 }
 
 /// A tool without the arguments that nobody may give. An error says why nobody could call it.
@@ -390,7 +396,7 @@ mod tests {
             Arc::new(Catalogue {
                 kind: ListKind::Tools,
                 items: Vec::new(),
-                by_name: HashMap::new(),
+                names: trunkline_upstream::catalogue::Names::default(),
                 rejected: Vec::new(),
                 introduction: trunkline_upstream::Introduction::default(),
                 ttl_ms: None,

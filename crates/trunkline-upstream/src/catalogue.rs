@@ -7,7 +7,6 @@
 //! - a failed attempt is answered at once until its back-off is over; then the caller waits again, unless the failure
 //!   was a time-out, in which case only the background does.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -37,8 +36,8 @@ pub struct Catalogue {
     pub kind: ListKind,
     /// In the upstream's order, each name once.
     pub items: Vec<Item>,
-    /// Positions in `items`.
-    pub by_name: HashMap<String, usize>,
+    /// Which of them has which name.
+    pub names: Names,
     /// Definitions that could not be taken in.
     pub rejected: Vec<RejectedItem>,
     /// What the server said about itself.
@@ -61,7 +60,30 @@ pub struct Catalogue {
     pub fetched_at: Timestamp,
 }
 
+/// Positions of items, in the order of their names: of thousands of lists maps would be a good part of the memory.
+#[derive(Debug, Default)]
+pub struct Names(Box<[u32]>);
+
+impl Names {
+    /// Those of a list, each name once.
+    pub(crate) fn of(items: &[Item]) -> Self {
+        // A list has a bound that is far below.
+        let count = u32::try_from(items.len()).unwrap_or(u32::MAX);
+        let mut places: Vec<u32> = (0..count).collect();
+        places.sort_unstable_by_key(|place| items[*place as usize].name.as_str());
+        Self(places.into_boxed_slice())
+    }
+}
+
 impl Catalogue {
+    /// The item of a name: the upstream's own, its URI or its URI template.
+    pub fn find(&self, name: &str) -> Option<&Item> {
+        let item = |place: &u32| self.items.get(*place as usize);
+        let key = |place: &u32| item(place).map_or("", |own| own.name.as_str());
+        let at = self.names.0.binary_search_by(|place| key(place).cmp(name)).ok()?;
+        item(self.names.0.get(at)?)
+    }
+
     /// Whether the same is in it, definition by definition.
     fn same_items(&self, other: &Self) -> bool {
         self.items.len() == other.items.len()

@@ -1,6 +1,6 @@
 //! A server's lists over all pages, bounded against servers that never end (B14, S38).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use trunkline_mcp::list::{Item, Page, RejectedItem, Rules};
 use trunkline_mcp::{Era, ListKind, rpc};
 use trunkline_model::{Server, Step};
 
-use crate::catalogue::Catalogue;
+use crate::catalogue::{Catalogue, Names};
 use crate::credential::Outgoing;
 use crate::entry::{Ask, Entry, rpc_fault};
 use crate::exchange::{Deadline, Frame};
@@ -111,7 +111,8 @@ struct Pages {
     kind: ListKind,
     rules: Rules,
     items: Vec<Item>,
-    by_name: HashMap<String, usize>,
+    /// The names of these items.
+    names: HashSet<String>,
     rejected: Vec<RejectedItem>,
     /// How often each was followed.
     cursors: HashMap<String, u8>,
@@ -132,7 +133,7 @@ impl Pages {
             kind,
             rules,
             items: Vec::new(),
-            by_name: HashMap::new(),
+            names: HashSet::new(),
             rejected: Vec::new(),
             cursors: HashMap::new(),
             count: 0,
@@ -172,8 +173,7 @@ impl Pages {
         self.hidden = self.hidden.and(page.hidden);
         for item in page.items {
             // A name that comes again, in a page that comes again, is listed once.
-            if !self.by_name.contains_key(&item.name) {
-                self.by_name.insert(item.name.clone(), self.items.len());
+            if self.names.insert(item.name.clone()) {
                 self.items.push(item);
             }
         }
@@ -212,16 +212,18 @@ impl Pages {
     }
 
     fn introduced(
-        self,
+        mut self,
         introduction: Introduction,
         revision: Option<String>,
         fetched_at: jiff::Timestamp,
     ) -> Catalogue {
+        // It is kept for long.
+        self.items.shrink_to_fit();
         Catalogue {
             kind: self.kind,
+            names: Names::of(&self.items),
             wraps: self.items.iter().any(|item| item.wraps),
             items: self.items,
-            by_name: self.by_name,
             rejected: self.rejected,
             introduction,
             ttl_ms: self.ttl_ms,

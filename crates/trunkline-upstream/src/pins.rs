@@ -116,7 +116,7 @@ impl Catalogue {
             }
         }
         if let Pins::Tools(tools) = pins {
-            let gone = tools.keys().filter(|name| !self.by_name.contains_key(*name));
+            let gone = tools.keys().filter(|name| self.find(name).is_none());
             held.gone = gone.cloned().collect();
         }
         held

@@ -630,12 +630,12 @@ impl Upstreams {
         let known = self
             .known((ListKind::Tools, Era::Legacy), server, &ClientHeaders::none())
             .ok()?;
-        let names = &known.catalogue.as_ref()?.by_name;
+        let catalogue = known.catalogue.as_ref()?;
         let prefix = server.prefix();
         let own = tool
             .strip_prefix(prefix.as_str())
             .and_then(|rest| rest.strip_prefix('-'));
-        Some(names.contains_key(tool) || own.is_some_and(|own| names.contains_key(own)))
+        Some(catalogue.find(tool).is_some() || own.is_some_and(|own| catalogue.find(own).is_some()))
     }
 
     /// The annotations of a tool of that list, by its own name: JSON text, `{}` if it has none.
@@ -644,7 +644,7 @@ impl Upstreams {
             .known((ListKind::Tools, Era::Legacy), server, &ClientHeaders::none())
             .ok()?;
         let catalogue = known.catalogue.as_ref()?;
-        let item = catalogue.items.get(*catalogue.by_name.get(tool)?)?;
+        let item = catalogue.find(tool)?;
         let object = RawObject::parse(item.raw.get()).ok();
         let own = object.as_ref().and_then(|object| object.get("annotations"));
         Some(own.unwrap_or("{}").to_owned())

@@ -127,9 +127,8 @@ fn changed(
         return None;
     }
     let view = own.view.as_ref()?;
-    let index = view.catalogue.by_name.get(&item.own)?;
     let exposed = uri::qualified(&own.server.prefix(), &item.own);
-    Some(view.catalogue.items.get(*index)?.renamed(kind, &exposed))
+    Some(view.catalogue.find(&item.own)?.renamed(kind, &exposed))
 }
 
 fn meta(listing: &Listing, context: &Context) -> Map<String, Value> {
