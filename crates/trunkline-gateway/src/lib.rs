@@ -105,7 +105,7 @@ pub struct Gateway {
     /// The other replicas.
     pub peers: peers::Peers,
     /// Answers that clients can come back to.
-    pub streams: resumable::Streams,
+    pub streams: Arc<resumable::Streams>,
     /// Requests that can be cancelled.
     pub in_flight: sessions::InFlight,
     /// Where records go.

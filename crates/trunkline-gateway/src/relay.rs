@@ -247,11 +247,11 @@ impl Relay {
 
     /// Goes on until the response was written, whether somebody reads or not, for as long as somebody may come back.
     async fn write(self: Box<Self>, stream: Arc<Resumable>, first: Option<String>) {
-        let gateway = self.gateway.clone();
-        // The call and all that it holds end with it; only what was written is kept.
+        let streams = self.gateway.streams.clone();
+        // The call and all that it holds end with it, the gateway too, should it stop; only what was written is kept.
         self.written(&stream, first).await;
         stream.end().await;
-        gateway.streams.forget(&stream);
+        streams.forget(&stream);
     }
 
     async fn written(mut self: Box<Self>, stream: &Resumable, first: Option<String>) {

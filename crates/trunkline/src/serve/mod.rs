@@ -260,7 +260,7 @@ async fn build(
             TokenSealer::derive(&settings.root_secret(), "mcp sse session"),
         ),
         peers,
-        streams: trunkline_gateway::resumable::Streams::default(),
+        streams: Arc::default(),
         in_flight: trunkline_gateway::sessions::InFlight::default(),
         recorder,
         denials,

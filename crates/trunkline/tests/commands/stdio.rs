@@ -181,7 +181,10 @@ async fn without_a_gateway_one_is_started_in_the_process() {
             .env("HOME", folder.path()),
     );
     assert_round(&talk.hear().await, "in one process");
-    assert_eq!(talk.close().await, Some(0));
+    let began = Instant::now();
+    assert_eq!(talk.close().await, Some(0), "{}", talk.errors().await);
+    // The client's library waits two seconds, and as long again after it asked for the end, before it kills what does not end.
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
     // A broken file is said, with the place.
     std::fs::write(config, "mcp_servers:\n  t:\n    urll: x\n").unwrap();
     let output = Command::new(BINARY)
