@@ -152,20 +152,28 @@ impl World {
         way.ask(http, None, "tools/call", &params).await
     }
 
+    /// How many requests the server has had, once what others began has arrived: ends of sessions are sent beside everything else.
+    async fn all_is_sent(&self) -> usize {
+        loop {
+            let count = self.files.requests().len();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            if self.files.requests().len() == count {
+                return count;
+            }
+        }
+    }
+
     /// What is there for nobody, whatever fails.
     async fn nobody_gets_more(&self, what: &str) {
         for gateway in &self.gateways {
             let stranger = with(gateway, "sk-nobodys-key-0123456789");
             let caller = self.caller(gateway);
             for way in [Way::Bare, Way::Rest] {
-                let before = self.files.requests().len();
+                let before = self.all_is_sent().await;
                 let (status, said) = Self::call(way, &stranger, "files-echo", json!({"message": "x"})).await;
                 assert!(matches!(status, 401 | 503), "{what} {way:?}: {status} {said}");
-                assert_eq!(
-                    self.files.requests().len(),
-                    before,
-                    "{what} {way:?}: of a stranger"
-                );
+                let sent = self.files.requests().split_off(before);
+                assert!(sent.is_empty(), "{what} {way:?}: of a stranger: {sent:?}");
                 match way.tools(&caller, None).await {
                     Ok(tools) => assert!(tools.is_subset(&Self::own()), "{what} {way:?}: {tools:?}"),
                     Err(status) => assert!(matches!(status, 401 | 403 | 503), "{what} {way:?}: {status}"),
@@ -210,22 +218,33 @@ impl World {
         }
     }
 
-    /// A key that may be used twice a minute, on both replicas together.
+    /// A key that may be used twice a minute, on both replicas together. While what is shared cannot be asked for, a replica that knows nothing
+    /// of the other's calls adds its part to what that one has taken before (ADR 33): one call.
     async fn limits_hold(&self, what: &str) {
         let body = json!({"rpm_limit": 2, "max_parallel_requests": 2, "object_permission": {"mcp_servers": ["files"]}});
         let (status, made) = self.manage(what, "POST", "/key/generate", body).await;
         if status != 200 {
             return;
         }
+        // A replica that does not know the key yet lets nothing through, which shows nothing of limits.
+        let there = with(&self.gateways[1], made["key"].as_str().unwrap()).with_limit(PATIENCE);
+        for _ in 0..100 {
+            if Way::Bare.tools(&there, None).await.is_ok() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         let before = self.files.count("tools/call");
+        let mut said = Vec::new();
         for _ in 0..2 {
             for gateway in &self.gateways {
                 let http = with(gateway, made["key"].as_str().unwrap()).with_limit(PATIENCE);
-                Self::call(Way::Bare, &http, "files-echo", json!({"message": "x"})).await;
+                said.push(Self::call(Way::Bare, &http, "files-echo", json!({"message": "x"})).await);
             }
         }
         let sent = self.files.count("tools/call") - before;
-        assert!(sent <= 2, "{what}: {sent} of two");
+        let most = if what.starts_with("LIMIT_") { 3 } else { 2 };
+        assert!(sent <= most, "{what}: {sent} of two: {said:?}");
     }
 
     /// Sessions of clients, at the other replica, too, and their end.

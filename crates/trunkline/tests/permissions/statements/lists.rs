@@ -144,6 +144,7 @@ pub(crate) const BESIDE: &[(&str, &[&str])] = &[
             "RECORD_INSERT",
             "RECORD_INSERT_SOME",
             "RECORD_INSERT_MANY",
+            "RECORD_INSERT_MANY_PLAIN",
         ],
     ),
     (
