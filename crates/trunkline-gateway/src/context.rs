@@ -85,9 +85,8 @@ impl Context {
 
     /// The servers that this request may use, in order. The same question as for every tool.
     pub fn servers(&self) -> impl Iterator<Item = &Arc<Server>> {
-        self.snapshot.servers().iter().filter(|server| {
-            decide(&self.principal, &self.selection.scope, Action::UseServer, server).is_allow()
-        })
+        let servers = self.snapshot.servers().iter();
+        servers.filter(|server| self.may_use_server(server))
     }
 
     /// Those of which the request may use more than some tools.
@@ -97,16 +96,22 @@ impl Context {
 
     /// Those that may have something to list of a kind.
     pub fn servers_with(&self, kind: ListKind) -> impl Iterator<Item = &Arc<Server>> {
-        self.servers()
-            .filter(move |server| kind == ListKind::Tools || self.may_use_whole(server))
+        let servers = self.snapshot.servers().iter();
+        servers.filter(move |server| self.may_list_of(kind, server))
     }
 
     /// Of those the ones that a name could be the listed one of something of.
     pub fn servers_named(&self, kind: ListKind, name: &str) -> impl Iterator<Item = &Arc<Server>> {
-        self.snapshot.may_expose(name).filter(move |server| {
-            decide(&self.principal, &self.selection.scope, Action::UseServer, server).is_allow()
-                && (kind == ListKind::Tools || self.may_use_whole(server))
-        })
+        let servers = self.snapshot.may_expose(name);
+        servers.filter(move |server| self.may_list_of(kind, server))
+    }
+
+    fn may_list_of(&self, kind: ListKind, server: &Server) -> bool {
+        self.may_use_server(server) && (kind == ListKind::Tools || self.may_use_whole(server))
+    }
+
+    fn may_use_server(&self, server: &Server) -> bool {
+        decide(&self.principal, &self.selection.scope, Action::UseServer, server).is_allow()
     }
 
     /// Whether this request may use what of a server is no tool.

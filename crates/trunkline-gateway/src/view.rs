@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use trunkline_mcp::edit::RawObject;
 use trunkline_mcp::list::Shown;
 use trunkline_mcp::{ListKind, apps, name, narrow};
-use trunkline_model::{KeyMap, Rejected, RejectedItem, Server, ServerId, Snapshot};
+use trunkline_model::{KeyMap, Rejected, RejectedItem, Server, Snapshot};
 use trunkline_policy::arguments::Shape;
 use trunkline_upstream::Catalogue;
+use trunkline_upstream::catalogue::Names;
 use trunkline_upstream::fault::printable;
 
 /// One tool, prompt, resource or resource template as clients see it.
@@ -57,9 +58,9 @@ pub struct View {
     /// The items.
     pub items: Vec<ViewItem>,
     /// Positions in `items`, by the gateway's names.
-    by_exposed: Box<[u32]>,
+    by_exposed: Names,
     /// The same by the upstream's names.
-    by_own: Box<[u32]>,
+    by_own: Names,
     /// Items whose exposed name another one has, and those that pins hold back.
     pub rejected: Rejected,
     /// What it was made of; keeps the pointer that is its key alive.
@@ -69,24 +70,17 @@ pub struct View {
 impl View {
     /// By the gateway's name.
     pub fn find(&self, exposed: &str) -> Option<&ViewItem> {
-        self.found(&self.by_exposed, exposed, |item| &item.exposed)
+        self.by_exposed.find(&self.items, exposed, |item| &item.exposed)
     }
 
     /// By the upstream's name.
     pub fn find_own(&self, own: &str) -> Option<&ViewItem> {
-        self.found(&self.by_own, own, |item| &item.own)
-    }
-
-    fn found(&self, order: &[u32], name: &str, of: fn(&ViewItem) -> &str) -> Option<&ViewItem> {
-        let item = |place: &u32| self.items.get(*place as usize);
-        let at = order.binary_search_by(|place| item(place).map_or("", of).cmp(name));
-        item(order.get(at.ok()?)?)
+        self.by_own.find(&self.items, own, |item| &item.own)
     }
 
     /// The items in the order of the upstream's names: one in which a place can be found again whatever comes and goes.
     pub fn in_order(&self) -> impl Iterator<Item = &ViewItem> {
-        let items = self.by_own.iter();
-        items.filter_map(|place| self.items.get(*place as usize))
+        self.by_own.in_order(&self.items)
     }
 }
 
@@ -100,44 +94,22 @@ pub struct Views {
 struct Cache {
     revision: u64,
     views: KeyMap<(usize, Form), Arc<View>>,
-    /// The prefixes of the revision's servers.
-    prefixes: Arc<Prefixes>,
     /// Views that were made since replaced ones were looked for.
     made: usize,
 }
 
-/// The prefixes of active servers, in order, and whose each is.
-#[derive(Default)]
-struct Prefixes(Vec<(String, ServerId)>);
-
-impl Prefixes {
-    fn of(snapshot: &Snapshot) -> Self {
-        let active = snapshot.servers().iter().filter(|server| server.is_active());
-        let mut all: Vec<_> = active
-            .map(|server| (server.prefix(), server.id.clone()))
-            .collect();
-        all.sort_unstable();
-        Self(all)
-    }
-
-    /// Those of other servers that could stand at the beginning of this server's exposed names.
-    fn rivals(&self, server: &Server, prefix: &str) -> Vec<String> {
-        let own = format!("{prefix}{}", name::SEPARATOR);
-        // The same prefix twice cannot be registered; if it is there all the same, the one with the higher id yields.
-        let same = self.beginning(prefix).filter(|(other, _)| other == prefix);
-        let others = same.chain(self.beginning(&own));
-        others
-            .filter(|(_, id)| *id != server.id)
-            .map(|(other, _)| other.clone())
-            .collect()
-    }
-
-    fn beginning<'p>(&'p self, with: &'p str) -> impl Iterator<Item = &'p (String, ServerId)> {
-        let first = self.0.partition_point(|(other, _)| other.as_str() < with);
-        self.0[first..]
-            .iter()
-            .take_while(move |(other, _)| other.starts_with(with))
-    }
+/// The prefixes of other active servers that could stand at the beginning of this server's exposed names.
+fn rivals<'s>(snapshot: &'s Snapshot, server: &Server, prefix: &str) -> Vec<&'s str> {
+    let own = format!("{prefix}{}", name::SEPARATOR);
+    // The same prefix twice cannot be registered; if it is there all the same, the one with the higher id yields.
+    let same = snapshot
+        .beginning_with(prefix)
+        .filter(|(other, _)| *other == prefix);
+    let others = same.chain(snapshot.beginning_with(&own));
+    others
+        .filter(|(_, other)| other.id != server.id && other.is_active())
+        .map(|(other, _)| other)
+        .collect()
 }
 
 impl Cache {
@@ -189,24 +161,19 @@ impl Views {
             ..form
         };
         let key = (Arc::as_ptr(catalogue) as usize, form);
-        let prefixes = {
+        {
             let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
             // Names depend on the other servers' prefixes, so a change of the registry makes all of them anew.
-            let is_new = cache.revision != snapshot.revision;
-            if is_new || cache.prefixes.0.is_empty() {
-                cache.prefixes = Arc::new(Prefixes::of(snapshot));
-            }
             let most = MAX_VIEWS + VIEWS_OF_SERVER * snapshot.servers().len();
-            if is_new || cache.views.len() >= most {
+            if cache.revision != snapshot.revision || cache.views.len() >= most {
                 cache.revision = snapshot.revision;
                 cache.views.clear();
             }
             if let Some(view) = cache.views.get(&key) {
                 return view.clone();
             }
-            cache.prefixes.clone()
-        };
-        let view = Arc::new(build((snapshot, &prefixes), server, catalogue, form));
+        }
+        let view = Arc::new(build(snapshot, server, catalogue, form));
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         if cache.revision == snapshot.revision {
             cache.forget_replaced();
@@ -216,14 +183,9 @@ impl Views {
     }
 }
 
-fn build(
-    (snapshot, prefixes): (&Snapshot, &Prefixes),
-    server: &Arc<Server>,
-    catalogue: &Arc<Catalogue>,
-    form: Form,
-) -> View {
+fn build(snapshot: &Snapshot, server: &Arc<Server>, catalogue: &Arc<Catalogue>, form: Form) -> View {
     let prefix = server.prefix();
-    let rivals = prefixes.rivals(server, &prefix);
+    let rivals = rivals(snapshot, server, &prefix);
     let mut items = Vec::with_capacity(catalogue.items.len());
     let mut taken: HashSet<String> = HashSet::with_capacity(catalogue.items.len());
     let held = catalogue.held(server);
@@ -285,21 +247,12 @@ fn build(
         });
     }
     View {
-        by_exposed: sorted(&items, |item| &item.exposed),
-        by_own: sorted(&items, |item| &item.own),
+        by_exposed: Names::of(&items, |item| &item.exposed),
+        by_own: Names::of(&items, |item| &item.own),
         items,
         rejected,
         catalogue: catalogue.clone(),
     }
-}
-
-/// Positions of items in the order of their names.
-fn sorted(items: &[ViewItem], of: fn(&ViewItem) -> &str) -> Box<[u32]> {
-    // A list has a bound that is far below.
-    let count = u32::try_from(items.len()).unwrap_or(u32::MAX);
-    let mut places: Vec<u32> = (0..count).collect();
-    places.sort_unstable_by_key(|place| of(&items[*place as usize]));
-    places.into_boxed_slice()
 }
 
 /// A tool without the arguments that nobody may give. An error says why nobody could call it.
@@ -334,12 +287,12 @@ fn digest(json: &str) -> u64 {
 
 /// A name that could also be read as another server's (`x-y` + `a-b` beside a server `x-y-a`) carries a hash, whatever
 /// that server's tools are: the name depends on the registry alone, so it is the same before and after any listing (B16).
-fn exposed(prefix: &str, tool: &str, rivals: &[String], server: &Server) -> String {
+fn exposed(prefix: &str, tool: &str, rivals: &[&str], server: &Server) -> String {
     let plain = name::exposed(prefix, tool);
     let clash = rivals.iter().any(|rival| {
-        rival == prefix
+        *rival == prefix
             || plain
-                .strip_prefix(rival.as_str())
+                .strip_prefix(*rival)
                 .is_some_and(|rest| rest.starts_with(name::SEPARATOR))
     });
     if clash {
@@ -396,7 +349,7 @@ mod tests {
             Arc::new(Catalogue {
                 kind: ListKind::Tools,
                 items: Vec::new(),
-                names: trunkline_upstream::catalogue::Names::default(),
+                names: Names::default(),
                 rejected: Vec::new(),
                 introduction: trunkline_upstream::Introduction::default(),
                 ttl_ms: None,
@@ -470,14 +423,8 @@ mod tests {
     fn b16_no_two_servers_share_a_name() {
         let (short, long) = (server("x-y"), server("x-y-a"));
         let snapshot = Snapshot::new(1, vec![short.clone(), long.clone()]);
-        let name = |s: &Arc<Server>, tool: &str| {
-            exposed(
-                &s.prefix(),
-                tool,
-                &Prefixes::of(&snapshot).rivals(s, &s.prefix()),
-                s,
-            )
-        };
+        let name =
+            |s: &Arc<Server>, tool: &str| exposed(&s.prefix(), tool, &rivals(&snapshot, s, &s.prefix()), s);
         assert_eq!(name(&long, "b-c"), "x-y-a-b-c");
         assert_ne!(name(&short, "a-b-c"), "x-y-a-b-c");
         assert_eq!(name(&short, "a-b-c"), name(&short, "a-b-c"));
@@ -499,12 +446,11 @@ mod tests {
                 Arc::make_mut(first).definition.tool_name_to_display_name.insert(tool.clone(), chosen);
             }
             let snapshot = Snapshot::new(1, servers);
-            let all = Prefixes::of(&snapshot);
             for own in snapshot.servers() {
                 let prefix = own.prefix();
                 let name = match own.definition.display_name(&tool) {
                     Some(chosen) => displayed(&snapshot, own, chosen),
-                    None => exposed(&prefix, &tool, &all.rivals(own, &prefix), own),
+                    None => exposed(&prefix, &tool, &rivals(&snapshot, own, &prefix), own),
                 };
                 prop_assert!(snapshot.may_expose(&name).any(|other| other.id == own.id), "{name:?} of {prefix:?}");
             }

@@ -94,6 +94,17 @@ impl Snapshot {
             .and_then(|index| self.servers.get(*index))
     }
 
+    /// The servers whose prefix begins with a text, in order, each with its prefix.
+    pub fn beginning_with<'s, 't>(
+        &'s self,
+        text: &'t str,
+    ) -> impl Iterator<Item = (&'s str, &'s Arc<Server>)> + use<'s, 't> {
+        let first = self.prefixes.partition_point(|own| &**own < text);
+        let all = self.prefixes[first..].iter().zip(&self.servers[first..]);
+        all.map(|(own, server)| (&**own, server))
+            .take_while(move |(own, _)| own.starts_with(text))
+    }
+
     /// The servers, in order, that a name could be the exposed one of a tool or prompt of: with any number of servers only a few are to be
     /// looked at. Whether one of them has it is another question.
     pub fn may_expose(&self, name: &str) -> impl Iterator<Item = &Arc<Server>> {

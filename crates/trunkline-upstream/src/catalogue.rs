@@ -60,28 +60,39 @@ pub struct Catalogue {
     pub fetched_at: Timestamp,
 }
 
-/// Positions of items, in the order of their names: of thousands of lists maps would be a good part of the memory.
+/// Positions of items in the order of one of their names: of thousands of lists maps would be a good part of the memory.
 #[derive(Debug, Default)]
 pub struct Names(Box<[u32]>);
 
 impl Names {
-    /// Those of a list, each name once.
-    pub(crate) fn of(items: &[Item]) -> Self {
+    /// Those of a list in which each name is once. `name` is the same as in [`Names::find`].
+    pub fn of<T>(items: &[T], name: fn(&T) -> &str) -> Self {
         // A list has a bound that is far below.
         let count = u32::try_from(items.len()).unwrap_or(u32::MAX);
         let mut places: Vec<u32> = (0..count).collect();
-        places.sort_unstable_by_key(|place| items[*place as usize].name.as_str());
+        places.sort_unstable_by_key(|place| name(&items[*place as usize]));
         Self(places.into_boxed_slice())
+    }
+
+    /// The item of a name in the list that these are of.
+    pub fn find<'i, T>(&self, items: &'i [T], wanted: &str, name: fn(&T) -> &str) -> Option<&'i T> {
+        let item = |place: &u32| items.get(*place as usize);
+        let at = self
+            .0
+            .binary_search_by(|place| item(place).map_or("", name).cmp(wanted));
+        item(self.0.get(at.ok()?)?)
+    }
+
+    /// The items in this order.
+    pub fn in_order<'i, T>(&'i self, items: &'i [T]) -> impl Iterator<Item = &'i T> {
+        self.0.iter().filter_map(|place| items.get(*place as usize))
     }
 }
 
 impl Catalogue {
     /// The item of a name: the upstream's own, its URI or its URI template.
     pub fn find(&self, name: &str) -> Option<&Item> {
-        let item = |place: &u32| self.items.get(*place as usize);
-        let key = |place: &u32| item(place).map_or("", |own| own.name.as_str());
-        let at = self.names.0.binary_search_by(|place| key(place).cmp(name)).ok()?;
-        item(self.names.0.get(at)?)
+        self.names.find(&self.items, name, |item| &item.name)
     }
 
     /// Whether the same is in it, definition by definition.

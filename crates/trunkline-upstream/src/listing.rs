@@ -221,7 +221,7 @@ impl Pages {
         self.items.shrink_to_fit();
         Catalogue {
             kind: self.kind,
-            names: Names::of(&self.items),
+            names: Names::of(&self.items, |item| &item.name),
             wraps: self.items.iter().any(|item| item.wraps),
             items: self.items,
             rejected: self.rejected,
